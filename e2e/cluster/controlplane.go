@@ -1,0 +1,179 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// serviceCIDR and the network of nodes and pods follow from the slot: 10.128+slot.0.0/16 holds nodes (in .0.x) and pods
+// (in .<node>.x), 10.192+slot.0.0/20 the Services.
+func hostIP(slot int) string            { return fmt.Sprintf("10.%d.0.1", 128+slot) }
+func routerIP(slot int) string          { return fmt.Sprintf("10.%d.0.2", 128+slot) }
+func nodeIP(slot, index int) string     { return fmt.Sprintf("10.%d.0.%d", 128+slot, 10+index) }
+func podCIDR(slot, index int) string    { return fmt.Sprintf("10.%d.%d.0/24", 128+slot, index) }
+func clusterCIDR(slot int) string       { return fmt.Sprintf("10.%d.0.0/16", 128+slot) }
+func serviceCIDR(slot int) string       { return fmt.Sprintf("10.%d.0.0/20", 192+slot) }
+func firstServiceIP(slot int) string    { return fmt.Sprintf("10.%d.0.1", 192+slot) }
+func clusterDNSAddress(slot int) string { return fmt.Sprintf("10.%d.0.10", 192+slot) }
+
+// slots is how many clusters with nodes one machine can tell apart.
+const slots = 64
+
+// freePorts returns ports that nothing listens on right now.
+func freePorts(ip string, n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+		if err != nil {
+			return nil, fmt.Errorf("finding a free port: %w", err)
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// controlPlane returns the processes of the control plane, in the order in which they start.
+func controlPlane(s *state, authority *pki) ([]Process, error) {
+	local, err := freePorts("127.0.0.1", 4)
+	if err != nil {
+		return nil, err
+	}
+	public, err := freePorts(s.HostIP, 1)
+	if err != nil {
+		return nil, err
+	}
+	etcdClient, etcdPeer := fmt.Sprintf("http://127.0.0.1:%d", local[0]), fmt.Sprintf("http://127.0.0.1:%d", local[1])
+	s.APIServer = fmt.Sprintf("https://%s:%d", s.HostIP, public[0])
+	if err := credentials(s, authority); err != nil {
+		return nil, fmt.Errorf("issuing certificates: %w", err)
+	}
+	return []Process{
+		{Name: "etcd", Path: s.program("etcd"), Args: []string{
+			"--name=etcd", "--data-dir=" + s.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
+			"--listen-client-urls=" + etcdClient, "--advertise-client-urls=" + etcdClient,
+			"--listen-peer-urls=" + etcdPeer, "--initial-advertise-peer-urls=" + etcdPeer, "--initial-cluster=etcd=" + etcdPeer,
+		}},
+		{Name: "kube-apiserver", Path: s.program("kube-apiserver"), Args: apiServerArgs(s, authority, etcdClient, public[0])},
+		{Name: "kube-controller-manager", Path: s.program("kube-controller-manager"), Args: []string{
+			"--kubeconfig=" + s.path("kube-controller-manager.kubeconfig"), "--leader-elect=false", "--use-service-account-credentials",
+			"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", local[2]), "--cert-dir=" + s.path("pki"),
+			"--service-account-private-key-file=" + authority.keyFile("service-accounts"), "--root-ca-file=" + authority.crt("ca"),
+			"--cluster-signing-cert-file=" + authority.crt("ca"), "--cluster-signing-key-file=" + authority.keyFile("ca"),
+		}},
+		{Name: "kube-scheduler", Path: s.program("kube-scheduler"), Args: []string{
+			"--kubeconfig=" + s.path("kube-scheduler.kubeconfig"), "--leader-elect=false",
+			"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", local[3]), "--cert-dir=" + s.path("pki"),
+		}},
+	}, nil
+}
+
+func credentials(s *state, authority *pki) error {
+	if err := authority.issue("apiserver", "kube-apiserver", nil, []string{
+		"localhost", "127.0.0.1", s.HostIP, firstServiceIP(s.Slot),
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+	}); err != nil {
+		return err
+	}
+	if err := authority.issue("apiserver-kubelet-client", "kube-apiserver", []string{"system:masters"}, nil); err != nil {
+		return err
+	}
+	if err := authority.issue("service-accounts", "service-accounts", nil, nil); err != nil {
+		return err
+	}
+	for _, c := range []struct{ file, user, group string }{
+		{"kubeconfig", "kube-prepull-test-admin", "system:masters"},
+		{"kube-controller-manager.kubeconfig", "system:kube-controller-manager", ""},
+		{"kube-scheduler.kubeconfig", "system:kube-scheduler", ""},
+		{"kube-proxy.kubeconfig", "system:kube-proxy", ""},
+	} {
+		var groups []string
+		if c.group != "" {
+			groups = []string{c.group}
+		}
+		if err := authority.kubeconfig(s.path(c.file), s.APIServer, c.user, groups...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func apiServerArgs(s *state, authority *pki, etcd string, port int) []string {
+	args := []string{
+		"--etcd-servers=" + etcd,
+		"--bind-address=" + s.HostIP, fmt.Sprintf("--secure-port=%d", port),
+		"--tls-cert-file=" + authority.crt("apiserver"), "--tls-private-key-file=" + authority.keyFile("apiserver"),
+		"--client-ca-file=" + authority.crt("ca"),
+		"--kubelet-client-certificate=" + authority.crt("apiserver-kubelet-client"),
+		"--kubelet-client-key=" + authority.keyFile("apiserver-kubelet-client"),
+		"--kubelet-preferred-address-types=InternalIP",
+		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+		"--service-account-signing-key-file=" + authority.keyFile("service-accounts"),
+		"--service-account-key-file=" + authority.keyFile("service-accounts"),
+		"--service-cluster-ip-range=" + serviceCIDR(s.Slot),
+		"--authorization-mode=Node,RBAC", "--allow-privileged",
+		"--enable-admission-plugins=" + strings.Join(append([]string{"NodeRestriction"}, s.Options.AdmissionPlugins...), ","),
+		// Webhooks behind a Service are called at their pods' addresses: there is no kube-proxy on the API server's host.
+		"--enable-aggregator-routing",
+	}
+	if s.Options.ControlPlaneOnly {
+		// A loopback address cannot be the endpoint of the kubernetes Service.
+		args = append(args, "--endpoint-reconciler-type=none")
+	} else {
+		args = append(args, "--advertise-address="+s.HostIP)
+	}
+	return append(args, s.Options.APIServerFlags...)
+}
+
+// waitReady returns when the API server serves, or when one of its processes has ended.
+func waitReady(ctx context.Context, s *state, processes []*running) error {
+	config, err := clientcmd.BuildConfigFromFlags("", s.kubeconfig())
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	ready := func(ctx context.Context) (bool, error) {
+		for _, p := range processes {
+			if err := p.failure(); err != nil {
+				return false, err
+			}
+		}
+		var code int
+		client.RESTClient().Get().AbsPath("/readyz").Do(ctx).StatusCode(&code)
+		return code == http.StatusOK, nil
+	}
+	if err := poll(ctx, time.Minute, 50*time.Millisecond, ready); err != nil {
+		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("the API server is not ready after a minute; the end of its log:\n%s", tailOf(s.path("logs", "kube-apiserver.log")))
+		}
+		return err
+	}
+	return nil
+}
+
+// poll asks every interval until done says true or an error, or until the time is over: context.DeadlineExceeded.
+func poll(ctx context.Context, timeout, interval time.Duration, done func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for {
+		if ok, err := done(ctx); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(interval):
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// state is what the cluster's folder tells about it, in cluster.json. It is written twice: by Up before the supervisor
+// starts, so that Down can always find its way, and by the supervisor when the cluster is up.
+type state struct {
+	Options  Options
+	Binaries string
+	// Control is the address of the supervisor's API; Token opens it.
+	Control, Token string
+	// Slot tells the cluster's addresses and names apart from those of others on this machine.
+	Slot      int
+	HostIP    string
+	APIServer string
+}
+
+func (s *state) path(elem ...string) string {
+	return filepath.Join(append([]string{s.Options.Dir}, elem...)...)
+}
+
+func (s *state) kubeconfig() string { return s.path("kubeconfig") }
+
+func (s *state) program(name string) string { return filepath.Join(s.Binaries, name) }
+
+// save replaces the file in one step, so that a reader never sees half of it.
+func (s *state) save() error {
+	content, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.path("cluster.json.new"), content, 0o600); err != nil {
+		return fmt.Errorf("writing the cluster's state: %w", err)
+	}
+	return os.Rename(s.path("cluster.json.new"), s.path("cluster.json"))
+}
+
+func loadState(dir string) (*state, error) {
+	content, err := os.ReadFile(filepath.Join(dir, "cluster.json"))
+	if err != nil {
+		return nil, fmt.Errorf("reading the cluster's state: %w", err)
+	}
+	var s state
+	if err := json.Unmarshal(content, &s); err != nil {
+		return nil, fmt.Errorf("reading the cluster's state: %w", err)
+	}
+	return &s, nil
+}
