@@ -176,7 +176,7 @@ func goCommand(ctx context.Context, dir string, progress io.Writer, args ...stri
 	var compiled atomic.Int64
 	done := make(chan struct{})
 	go tellProgress(progress, &compiled, done)
-	said := readBuildOutput(output, &compiled)
+	said := readBuildOutput(output, func() { compiled.Add(1) })
 	err = cmd.Wait()
 	close(done)
 	if err != nil {
@@ -185,14 +185,14 @@ func goCommand(ctx context.Context, dir string, progress io.Writer, args ...stri
 	return nil
 }
 
-// readBuildOutput counts the packages that go build -v names and keeps the last lines of everything else.
-func readBuildOutput(r io.Reader, compiled *atomic.Int64) string {
+// readBuildOutput calls compiled for each package that go build -v names, and keeps everything else.
+func readBuildOutput(r io.Reader, compiled func()) string {
 	var said bytes.Buffer
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		line := lines.Text()
 		if !strings.ContainsAny(line, " :") {
-			compiled.Add(1)
+			compiled()
 			continue
 		}
 		if !strings.HasPrefix(line, "go: downloading") && said.Len() < 8<<10 {

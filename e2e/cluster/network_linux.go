@@ -118,6 +118,12 @@ func hostNamespaceFd() int {
 
 // connect plugs one end of a cable into the bridge and puts the other, called peer, into a namespace.
 func (f *fabric) connect(name, peer string, namespace any) error {
+	// A node that was switched off takes its cable along, but the kernel takes its time.
+	if stale, err := f.links.LinkByName(name); err == nil {
+		if err := f.links.LinkDel(stale); err != nil {
+			return fmt.Errorf("disconnecting %s: %w", name, err)
+		}
+	}
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peer, PeerNamespace: namespace}
 	if err := f.links.LinkAdd(veth); err != nil {
 		return fmt.Errorf("connecting %s: %w", name, err)

@@ -1,0 +1,132 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+)
+
+// starterEnv turns this test binary into a program that brings up a cluster in a folder, says so, and stays.
+const starterEnv = "KUBE_PREPULL_TEST_STARTER"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(starterEnv); dir != "" {
+		stay(dir)
+	}
+	os.Exit(m.Run())
+}
+
+func stay(dir string) {
+	options := cluster.Options{Dir: dir, Progress: os.Stdout, Nodes: []cluster.Node{{Name: "node-1"}}, Detached: os.Getenv("DETACHED") != ""}
+	if _, err := cluster.Up(context.Background(), options); err != nil {
+		os.Stdout.WriteString("failed: " + err.Error() + "\n")
+		os.Exit(1)
+	}
+	os.Stdout.WriteString("up\n")
+	select {}
+}
+
+// starter runs stay and returns when it says up, or at once.
+func starter(t *testing.T, dir string, wait bool, env ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), starterEnv+"="+dir), env...)
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill() //nolint:errcheck // the test has usually done so
+		cmd.Wait()         //nolint:errcheck
+	})
+	lines := bufio.NewScanner(output)
+	for wait && lines.Scan() {
+		if lines.Text() == "up" {
+			return cmd
+		}
+		if strings.HasPrefix(lines.Text(), "failed") {
+			t.Fatal(lines.Text())
+		}
+	}
+	return cmd
+}
+
+// TestNothingIsLeftAfterAKill kills the starter of a cluster, and then also its supervisor, without a warning.
+func TestNothingIsLeftAfterAKill(t *testing.T) {
+	requireNodes(t)
+	t.Run("of the starter", func(t *testing.T) {
+		before, dir := hostState(t), shortTempDir(t)
+		cmd := starter(t, dir, true)
+		kill(t, cmd.Process.Pid)
+		requireNothingLeft(t, dir, before)
+	})
+	t.Run("of the starter, while the cluster comes up", func(t *testing.T) {
+		before, dir := hostState(t), shortTempDir(t)
+		cmd := starter(t, dir, false)
+		eventually(t, 30*time.Second, "a node's folder", func() error {
+			_, err := os.Stat(filepath.Join(dir, "nodes"))
+			return err
+		})
+		kill(t, cmd.Process.Pid)
+		requireNothingLeft(t, dir, before)
+	})
+	t.Run("of the supervisor, once it has been taken down", func(t *testing.T) {
+		before, dir := hostState(t), shortTempDir(t)
+		cmd := starter(t, dir, true, "DETACHED=yes")
+		kill(t, cmd.Process.Pid)
+		supervisors := processesWith(t, "KUBE_PREPULL_TEST_CLUSTER_ROLE_ARGUMENT="+dir)
+		if len(supervisors) != 1 {
+			t.Fatalf("a detached cluster has the supervisors %v after its starter was killed, want one", supervisors)
+		}
+		kill(t, supervisors[0])
+		if err := cluster.Down(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+		requireNothingLeft(t, dir, before)
+	})
+}
+
+// TestDownTwice takes down what is down already.
+func TestDownTwice(t *testing.T) {
+	if err := cluster.Down(t.Context(), filepath.Join(t.TempDir(), "never-was")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNodesNeedRoot asks for nodes as a user who may not have them, and gets a sentence at once.
+func TestNodesNeedRoot(t *testing.T) {
+	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
+		dir := shortTempDir(t)
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		binary := filepath.Join(dir, "starter")
+		copyFile(t, os.Args[0], binary)
+		cmd := exec.Command(binary)
+		cmd.Dir = "/"
+		cmd.Env = []string{starterEnv + "=" + filepath.Join(os.TempDir(), "kube-prepull-nobody")}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		start := time.Now()
+		output, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(output), "need root") || time.Since(start) > 5*time.Second {
+			t.Errorf("after %s it said %q (%v), want at once that nodes need root", time.Since(start), output, err)
+		}
+		return
+	}
+	_, err := cluster.Up(t.Context(), cluster.Options{Dir: t.TempDir(), Nodes: []cluster.Node{{Name: "node-1"}}})
+	if err == nil || !strings.Contains(err.Error(), "need") {
+		t.Errorf("the error is %v, want one that says what nodes need", err)
+	}
+}
