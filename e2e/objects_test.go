@@ -24,24 +24,18 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 	"github.com/kube-prepull/kube-prepull/e2e/images"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
 	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 // newRegistry serves a registry that the nodes of a cluster pull from.
 func newRegistry(t *testing.T, c *cluster.Cluster, o registry.Options) *registry.Registry {
 	t.Helper()
-	o.Dir = c.Dir() // removed with the cluster, even after a kill
-	r, err := registry.New(o)
+	r, err := lab.Serve(c, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close() }) //nolint:errcheck // the end of the test
-	if err := r.Listen(c.HostIP() + ":0"); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.TrustRegistry(r.Addr()); err != nil {
-		t.Fatal(err)
-	}
 	return r
 }
 

@@ -22,7 +22,12 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(starterEnv); dir != "" {
 		stay(dir)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := downShared(); err != nil {
+		os.Stderr.WriteString("taking the shared cluster down: " + err.Error() + "\n")
+		code = 1
+	}
+	os.Exit(code)
 }
 
 func stay(dir string) {

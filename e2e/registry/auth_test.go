@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 )
@@ -73,8 +75,9 @@ func TestPushingToAPrivateRepository(t *testing.T) {
 			r := start(t)
 			r.Private("*", Auth{User: "u", Password: "p", Token: token})
 			ref := r.Addr() + "/app"
-			if _, err := (images.Image{}).Push(t.Context(), ref); err == nil {
-				t.Error("anybody may push")
+			_, err := images.Image{}.Push(t.Context(), ref)
+			if refused := (*transport.Error)(nil); !errors.As(err, &refused) || refused.StatusCode != 401 {
+				t.Errorf("nobody pushes with error %v", err)
 			}
 			if _, err := (images.Image{}).Push(t.Context(), ref, remote.WithAuth(&authn.Basic{Username: "u", Password: "p"})); err != nil {
 				t.Errorf("the owner may not push: %v", err)

@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -77,5 +79,17 @@ func TestASnapshotDoesNotChange(t *testing.T) {
 	r.counts.add("app", Counts{BlobGets: 1})
 	if diff := cmp.Diff(map[string]Counts{"app": {BlobGets: 1}}, before); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestBytesThatCouldNotBeSentDoNotCount(t *testing.T) {
+	t.Parallel()
+	var c counts
+	c.wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, 100)) // a download that fails on the way
+	})).ServeHTTP(bodyWriter{httptest.NewRecorder(), func([]byte) (int, error) { return 30, io.ErrClosedPipe }},
+		httptest.NewRequest(http.MethodGet, aBlob, nil))
+	if got := c.repos["app"].BlobBytes; got != 30 {
+		t.Errorf("%d bytes, want 30", got)
 	}
 }

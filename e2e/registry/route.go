@@ -2,6 +2,7 @@ package registry
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -21,19 +22,15 @@ func parse(path string) route {
 		return route{}
 	}
 	parts := strings.Split(strings.TrimSuffix(rest, "/"), "/")
+	if n := len(parts); n >= 3 && parts[n-2] == "blobs" && parts[n-1] == "uploads" {
+		parts = append(parts, "") // an upload that begins has no id yet
+	}
 	n := len(parts)
-	if n >= 3 && parts[n-2] == "blobs" && parts[n-1] == "uploads" {
-		return route{repo: strings.Join(parts[:n-2], "/"), kind: "uploads"}
-	}
-	if n >= 4 && parts[n-3] == "blobs" && parts[n-2] == "uploads" {
-		return route{repo: strings.Join(parts[:n-3], "/"), kind: "uploads", reference: parts[n-1]}
-	}
-	if n < 3 {
-		return route{}
-	}
-	switch kind := parts[n-2]; kind {
-	case "manifests", "blobs", "tags", "referrers":
-		return route{repo: strings.Join(parts[:n-2], "/"), kind: kind, reference: parts[n-1]}
+	switch {
+	case n >= 4 && parts[n-3] == "blobs" && parts[n-2] == "uploads":
+		return route{strings.Join(parts[:n-3], "/"), "uploads", parts[n-1]}
+	case n >= 3 && slices.Contains([]string{"manifests", "blobs", "tags", "referrers"}, parts[n-2]):
+		return route{strings.Join(parts[:n-2], "/"), parts[n-2], parts[n-1]}
 	}
 	return route{}
 }

@@ -10,10 +10,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
 	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
@@ -45,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 		return up(ctx, args)
 	case "down":
 		return down(ctx, args)
-	case "registry":
+	case lab.RegistryCommand:
 		return registry.Run(ctx, args, os.Stdout)
 	case "add-node", "stop-node", "start-node", "remove-node":
 		return changeNode(ctx, verb, args)
@@ -57,97 +56,32 @@ func run(ctx context.Context, args []string) error {
 func up(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("up", flag.ContinueOnError)
 	dir := flags.String("dir", "", "folder of the cluster's state")
-	env := flags.String("env", "", "file to write for shells to source")
+	env := flags.String("env", "cluster.env", "file to write for shells to source")
 	nodes := flags.Int("nodes", 2, "real nodes, called node-1 and so on")
 	fakes := flags.Int("fake-nodes", 0, "fake nodes, called fake-0 and so on")
 	bandwidth := flags.Int64("bandwidth", 0, "bits per second of the registry, shared by all clients; 0 is no limit")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	options := cluster.Options{Dir: *dir, FakeNodes: *fakes, Detached: true, Progress: os.Stderr}
+	options := cluster.Options{Dir: *dir, FakeNodes: *fakes, Progress: os.Stderr}
 	for i := range *nodes {
 		options.Nodes = append(options.Nodes, cluster.Node{Name: fmt.Sprintf("node-%d", i+1)})
 	}
 	start := time.Now()
-	c, err := cluster.Up(ctx, options)
+	l, err := lab.Up(ctx, options, *bandwidth)
 	if err != nil {
 		return err
 	}
-	address, err := startRegistry(ctx, c, *bandwidth)
-	if err == nil {
-		err = writeEnv(*env, c, address)
-	}
-	if err != nil {
-		return errors.Join(err, c.Down(context.WithoutCancel(ctx)))
+	if err := l.WriteEnv(*env); err != nil {
+		return errors.Join(err, l.Down(context.WithoutCancel(ctx)))
 	}
 	fmt.Printf(`A Kubernetes cluster is up (%s): %d real nodes, %d fake ones, and a registry at %s.
 
   . %s           # sets KUBECONFIG, REGISTRY and PATH, so that kubectl and helm are found
   kubectl get nodes
   make cluster-down     # takes everything down again
-`, time.Since(start).Round(100*time.Millisecond), *nodes, *fakes, address, relative(*env))
+`, time.Since(start).Round(100*time.Millisecond), *nodes, *fakes, l.Registry, *env)
 	return nil
-}
-
-// startRegistry runs this same executable as the cluster's registry, at an address that nodes and pods reach too.
-func startRegistry(ctx context.Context, c *cluster.Cluster, bandwidth int64) (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	address := c.HostIP() + ":5000"
-	err = c.Run(ctx, cluster.Process{Name: "registry", Path: self, Args: []string{
-		"registry", "-addr=" + address, "-control=" + c.HostIP() + ":5001", "-dir=" + c.Dir(), fmt.Sprintf("-bandwidth=%d", bandwidth),
-	}})
-	if err != nil {
-		return "", err
-	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			return address, errors.Join(conn.Close(), c.TrustRegistry(address))
-		}
-		if time.Now().After(deadline) {
-			return "", fmt.Errorf("the registry does not listen: %w; its log: %s", err, c.Log("registry"))
-		}
-	}
-}
-
-// writeEnv writes plain assignments first, for programs that only look for those, and then exports them.
-func writeEnv(path string, c *cluster.Cluster, registry string) error {
-	if path == "" {
-		return nil
-	}
-	content := fmt.Sprintf("KUBECONFIG=%s\nREGISTRY=%s\nREGISTRY_CONTROL=%s:5001\nPATH=%s:$PATH\nexport KUBECONFIG REGISTRY REGISTRY_CONTROL PATH\n",
-		quote(c.Kubeconfig()), registry, c.HostIP(), quote(c.Programs()))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, []byte(content), 0o600)
-}
-
-// quote leaves plain paths as they are, and makes any other one a single word for a shell.
-func quote(path string) string {
-	if strings.ContainsFunc(path, func(r rune) bool {
-		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+", r)
-	}) {
-		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-	}
-	return path
-}
-
-func relative(path string) string {
-	wd, err := os.Getwd()
-	if err != nil {
-		return path
-	}
-	if rel, err := filepath.Rel(filepath.Dir(wd), path); err == nil && !strings.HasPrefix(rel, "..") && filepath.Base(wd) == "e2e" {
-		return rel
-	}
-	if rel, err := filepath.Rel(wd, path); err == nil {
-		return rel
-	}
-	return path
 }
 
 func down(ctx context.Context, args []string) error {

@@ -1,0 +1,139 @@
+// Command bench measures what the manager costs a cluster: on a real API server, with the manager on a real node and
+// KWOK's nodes around it. It prints a table and writes the same as JSON.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"text/tabwriter"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// result is one line of the table.
+type result struct {
+	Name   string  `json:"name"`
+	Value  float64 `json:"value"`
+	Unit   string  `json:"unit"`
+	Target string  `json:"target,omitempty"`
+}
+
+// bench is the cluster that is measured.
+type bench struct {
+	*cluster.Cluster
+	registry    *registry.Registry
+	deployments int
+	results     []result
+}
+
+func (b *bench) add(name string, value float64, unit, target string) {
+	b.results = append(b.results, result{name, value, unit, target})
+	fmt.Fprintf(os.Stderr, "  %s: %.2f %s\n", name, value, unit)
+}
+
+func run(ctx context.Context) (err error) {
+	out := flag.String("out", "bench.json", "file for the results")
+	nodes := flag.Int("fake-nodes", 300, "nodes that KWOK runs")
+	deployments := flag.Int("deployments", 1000, "Deployments in the burst, each with an image of its own")
+	flag.Parse()
+
+	dir, err := os.MkdirTemp("", "kpp-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b, err := up(ctx, filepath.Join(dir, "cluster"), *nodes)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Down(context.WithoutCancel(ctx))) }()
+	b.deployments = *deployments
+	for _, measure := range []func(context.Context) error{b.oneAfterTheOther, b.burst, b.steady, b.memory} {
+		if err := measure(ctx); err != nil {
+			return err
+		}
+	}
+	b.print()
+	content, err := json.MarshalIndent(b.results, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(*out, content, 0o644)
+}
+
+func (b *bench) print() {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "WHAT\tMEASURED\tUNIT\tTARGET")
+	for _, r := range b.results {
+		fmt.Fprintf(w, "%s\t%.2f\t%s\t%s\n", r.Name, r.Value, r.Unit, r.Target)
+	}
+	w.Flush()
+}
+
+// auditPolicy records who wrote what, and nothing of the contents.
+const auditPolicy = `{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [
+	{"level": "Metadata", "users": ["system:serviceaccount:kube-prepull:kube-prepull"], "verbs": ["create", "update", "patch", "delete"]},
+	{"level": "None"}]}`
+
+func up(ctx context.Context, dir string, fakes int) (*bench, error) {
+	policy := dir + "-audit-policy.json"
+	if err := os.WriteFile(policy, []byte(auditPolicy), 0o644); err != nil {
+		return nil, err
+	}
+	c, err := cluster.Up(ctx, cluster.Options{
+		Dir: dir, Progress: os.Stderr, Nodes: []cluster.Node{{Name: "node-1"}},
+		APIServerFlags: []string{"--audit-policy-file=" + policy, "--audit-log-path=" + dir + "/logs/audit.log"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{Cluster: c}
+	if err := b.install(ctx, fakes); err != nil {
+		return nil, errors.Join(err, c.Down(context.WithoutCancel(ctx)))
+	}
+	return b, nil
+}
+
+func (b *bench) install(ctx context.Context, fakes int) error {
+	var err error
+	if b.registry, err = lab.Serve(b.Cluster, registry.Options{}); err != nil {
+		return err
+	}
+	if err := lab.PushProduct(ctx, b.registry.Addr()); err != nil {
+		return err
+	}
+	// The real node is there for the managers alone: under another operating system it is no business of the plan, so
+	// that the images need not exist. Only prepull pods tolerate the fake ones.
+	label := []byte(`{"metadata":{"labels":{"kubernetes.io/os":"bench"}}}`)
+	if _, err := b.Client().CoreV1().Nodes().Patch(ctx, "node-1", types.MergePatchType, label, metav1.PatchOptions{}); err != nil {
+		return err
+	}
+	taint := []corev1.Taint{{Key: "kwok.x-k8s.io/node", Value: "fake", Effect: corev1.TaintEffectNoSchedule}}
+	if err := b.AddFakeNodes(ctx, cluster.FakeNodes{Prefix: "fake-", Count: fakes, Taints: taint}); err != nil {
+		return err
+	}
+	return lab.Install(ctx, b.Cluster, b.registry.Addr(),
+		"--set", "config.resyncInterval=20s", "--set", "config.maxImagesPerNode=200", "--set", `nodeSelector.kubernetes\.io/os=bench`)
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/images"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
+)
+
+// story is the course of the demo.
+type story struct {
+	lab   *lab.Lab
+	start time.Time
+	out   io.Writer
+}
+
+// ware is a Deployment of the shop.
+type ware struct {
+	name string
+	size int64 // of its image; negative: there is no such image
+}
+
+var wares = []ware{
+	{"checkout", 12 << 20},
+	{"storefront", 60 << 20},
+	{"recommendations", 250 << 20},
+	{"payments", -1},
+}
+
+func (s *story) say(format string, args ...any) {
+	fmt.Fprintf(s.out, "%6.1fs  %s\n", time.Since(s.start).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func (s *story) image(name string) string { return s.lab.Registry + "/shop/" + name + ":v1" }
+
+func (s *story) tell(ctx context.Context) error {
+	if err := s.pushImages(ctx); err != nil {
+		return fmt.Errorf("pushing images: %w", err)
+	}
+	s.say("Without kube-prepull: a pod of each image on node-1, which has none of them.")
+	cold, err := s.startEach(ctx, "node-1", "cold")
+	if err != nil {
+		return err
+	}
+	if err := lab.Install(ctx, s.lab.Cluster, s.lab.Registry); err != nil {
+		return fmt.Errorf("installing kube-prepull: %w", err)
+	}
+	s.say("kube-prepull is installed with Helm.")
+	seen := s.watch(ctx)
+	defer seen.stop()
+	if err := s.openShop(ctx); err != nil {
+		return fmt.Errorf("opening the shop: %w", err)
+	}
+	s.say("Namespace shop is labelled kube-prepull.io/enabled=true; 4 Deployments are applied, one with an image that does not exist.")
+	if err := seen.wait(ctx, "node-1", "node-2"); err != nil {
+		return err
+	}
+	s.say("Every image that can be pulled is on node-1 and node-2.")
+	joined := time.Now()
+	if err := s.lab.AddNode(ctx, cluster.Node{Name: "node-3"}); err != nil {
+		return err
+	}
+	s.say("node-3 has joined.")
+	if err := seen.wait(ctx, "node-3"); err != nil {
+		return err
+	}
+	s.say("node-3 has the whole list, %.0f s after it was switched on. The shop scales onto it.", time.Since(joined).Seconds())
+	warm, err := s.startEach(ctx, "node-3", "warm")
+	if err != nil {
+		return err
+	}
+	s.table(seen, cold, warm)
+	return s.printImages(ctx)
+}
+
+func (s *story) pushImages(ctx context.Context) error {
+	if err := lab.PushProduct(ctx, s.lab.Registry); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "kube-prepull-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	binary := filepath.Join(dir, "sleeper")
+	if err := images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, binary); err != nil {
+		return err
+	}
+	for i, w := range wares {
+		if w.size < 0 {
+			continue
+		}
+		image := images.Image{Size: w.size, Seed: uint64(i), User: "1000", Entrypoint: []string{"/sleeper"}, Binaries: map[string]string{"/sleeper": binary}}
+		for _, tag := range []string{":v1", ":v2"} {
+			if _, err := image.Push(ctx, s.lab.Registry+"/shop/"+w.name+tag); err != nil {
+				return err
+			}
+			image.Seed += 100
+		}
+	}
+	return nil
+}
+
+// openShop makes the labelled namespace and applies the Deployments.
+func (s *story) openShop(ctx context.Context) error {
+	client := s.lab.Client()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"kube-prepull.io/enabled": "true"}}}
+	if _, err := client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	for _, w := range wares {
+		if _, err := client.AppsV1().Deployments("shop").Create(ctx, s.deployment(w), metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *story) deployment(w ware) *appsv1.Deployment {
+	labels := map[string]string{"app": w.name}
+	replicas := int32(1)
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: w.name},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas,
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: s.image(w.name)}}},
+			},
+		},
+	}
+}
+
+// startEach starts a pod of each image on a node, one after the other, and returns how long each took to be Ready.
+func (s *story) startEach(ctx context.Context, node, prefix string) (map[string]time.Duration, error) {
+	took := map[string]time.Duration{}
+	for _, w := range wares {
+		if w.size < 0 {
+			continue
+		}
+		var now int64
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: prefix + "-" + w.name, Namespace: "default"},
+			Spec: corev1.PodSpec{
+				NodeName: node, TerminationGracePeriodSeconds: &now,
+				Containers: []corev1.Container{{Name: "app", Image: s.image(w.name)}},
+			},
+		}
+		start := time.Now()
+		created, err := s.lab.Client().CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("starting a pod: %w", err)
+		}
+		if err := s.waitReady(ctx, created.Name, created.UID); err != nil {
+			return nil, err
+		}
+		took[w.name] = time.Since(start)
+		if err := s.lab.Client().CoreV1().Pods("default").Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+			return nil, fmt.Errorf("deleting a pod: %w", err)
+		}
+	}
+	return took, nil
+}
+
+func (s *story) waitReady(ctx context.Context, name string, uid types.UID) error {
+	return poll(ctx, 5*time.Minute, "pod "+name+" to be Ready", func() (bool, error) {
+		pod, err := s.lab.Client().CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{})
+		if err != nil || pod.UID != uid {
+			return false, err
+		}
+		for _, c := range pod.Status.Conditions {
+			if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+}
+
+func poll(ctx context.Context, timeout time.Duration, what string, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", what, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,288 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/images"
+)
+
+// TestADeploymentsImageIsOnEveryNode is the promise: a Deployment of one pod in an opted-in namespace, of an image from
+// scratch, brings its image to a node that has never run it, and a pod there starts without a pull.
+func TestADeploymentsImageIsOnEveryNode(t *testing.T) {
+	p := sharedProduct(t)
+	p.namespace(t, "promise", true)
+	image := p.push(t, "promise/app:v1", images.Image{Size: 20 << 20, Seed: 7})
+	start := time.Now()
+	d := deployment("app", image, 1)
+	d.Spec.Template.Spec.NodeSelector = map[string]string{corev1.LabelHostname: "node-1"}
+	p.deploy(t, "promise", d)
+	p.waitOnNodes(t, image, "node-1", "node-2")
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("it took %s from the Deployment to the image being on both nodes", took)
+	}
+	object := p.waitState(t, image, "Ready")
+	if got := field(object, "status", "ready"); got != "2/2" {
+		t.Errorf("ready is %q, want 2/2", got)
+	}
+	if got := field(object, "status", "userCount"); got != "1" {
+		t.Errorf("userCount is %q, want 1: the Deployment", got)
+	}
+
+	pod := podOn("node-2", "never-here", image)
+	pod.Namespace = "promise"
+	startPod(t, p.Cluster, pod)
+	if message := p.pulledEvent(t, "promise", "never-here"); !strings.Contains(message, "already present") {
+		t.Errorf("the kubelet says %q, want that the image was already present", message)
+	}
+}
+
+func TestAnUnlabelledNamespaceIsNeverTouched(t *testing.T) {
+	p := sharedProduct(t)
+	p.namespace(t, "private", false)
+	p.namespace(t, "labelled", true)
+	image := p.push(t, "private/app:v1", images.Image{Seed: 11})
+	canary := p.push(t, "labelled/app:v1", images.Image{Seed: 12})
+	before := deployment("app", image, 1)
+	p.deploy(t, "private", before)
+	stored, err := p.Client().AppsV1().Deployments("private").Get(t.Context(), "app", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(stored.Spec.Template.Annotations) > 0 {
+		t.Errorf("the template got annotations: %v", stored.Spec.Template.Annotations)
+	}
+	// What comes later in a labelled namespace is learned first.
+	p.deploy(t, "labelled", deployment("app", canary, 1))
+	p.waitState(t, canary, "Ready")
+	if p.prepullImage(t, image) != nil || p.listed(t, image) {
+		t.Error("the image of the unlabelled namespace was learned")
+	}
+}
+
+// TestANamespaceIsLearnedWhenItIsLabelled labels a namespace in which everything is there already, and unlabels it.
+func TestANamespaceIsLearnedWhenItIsLabelled(t *testing.T) {
+	p := sharedProduct(t)
+	p.namespace(t, "later", false)
+	image := p.push(t, "later/app:v1", images.Image{Seed: 21})
+	idle := p.push(t, "later/idle:v1", images.Image{Seed: 22})
+	p.deploy(t, "later", deployment("app", image, 1))
+	p.deploy(t, "later", deployment("idle", idle, 0))
+	label := func(value string) {
+		t.Helper()
+		patch := fmt.Sprintf(`{"metadata":{"labels":{"kube-prepull.io/enabled":%s}}}`, value)
+		if _, err := p.Client().CoreV1().Namespaces().Patch(t.Context(), "later", "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	label(`"true"`)
+	p.waitState(t, image, "Ready")
+	p.waitState(t, idle, "Ready")
+	label(`null`)
+	eventually(t, 30*time.Second, "the images to be let go", func() error {
+		for _, i := range []string{image, idle} {
+			if p.prepullImage(t, i) != nil || p.listed(t, i) {
+				return fmt.Errorf("%s is known or listed", i)
+			}
+		}
+		return nil
+	})
+}
+
+// TestEveryKindIsLearned has an image of its own in each kind of workload, and in each place of a pod.
+func TestEveryKindIsLearned(t *testing.T) {
+	p := sharedProduct(t)
+	p.namespace(t, "kinds", true)
+	image := func(name string) string {
+		return p.push(t, "kinds/"+name+":v1", images.Image{Seed: uint64(len(name)), Env: []string{"NAME=" + name}})
+	}
+	always := corev1.ContainerRestartPolicyAlways
+	spec := podOn("", "app", image("main")).Spec
+	init := corev1.Container{Name: "init", Image: image("init"), Args: []string{"get", "https://$(KUBERNETES_SERVICE_HOST)"}}
+	sidecar := corev1.Container{Name: "sidecar", Image: image("sidecar"), RestartPolicy: &always}
+	spec.InitContainers = []corev1.Container{init, sidecar}
+	volume := image("volume")
+	spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: volume, PullPolicy: corev1.PullIfNotPresent}}}}
+	d := deployment("deployment", "", 1)
+	d.Spec.Template.Spec = spec
+	p.deploy(t, "kinds", d)
+
+	ctx, client := t.Context(), p.Client()
+	ds := daemonSet("daemonset", image("daemonset"))
+	if _, err := client.AppsV1().DaemonSets("kinds").Create(ctx, ds, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	labels := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "statefulset"}}
+	template := deployment("statefulset", image("statefulset"), 1).Spec.Template
+	if err := createStatefulSet(ctx, client, "kinds", labels, template); err != nil {
+		t.Fatal(err)
+	}
+	job := batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: podOn("", "job", image("job")).Spec}}
+	job.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	if _, err := client.BatchV1().Jobs("kinds").Create(ctx, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "job"}, Spec: job}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	cron := *job.DeepCopy()
+	cron.Template.Spec.Containers[0].Image = image("cronjob")
+	if _, err := client.BatchV1().CronJobs("kinds").Create(ctx, &batchv1.CronJob{
+		ObjectMeta: metav1.ObjectMeta{Name: "cronjob"},
+		Spec:       batchv1.CronJobSpec{Schedule: "0 0 1 1 *", JobTemplate: batchv1.JobTemplateSpec{Spec: cron}},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pod := podOn("node-1", "", image("pod"))
+	pod.Namespace, pod.GenerateName = "kinds", "bare-"
+	startPod(t, p.Cluster, pod)
+	out := podOn("node-1", "opted-out", image("opted-out"))
+	out.Namespace, out.Labels = "kinds", map[string]string{"kube-prepull.io/enabled": "false"}
+	startPod(t, p.Cluster, out)
+
+	for _, name := range []string{"main", "init", "sidecar", "volume", "daemonset", "statefulset", "job", "cronjob", "pod"} {
+		p.waitState(t, p.registry.Addr()+"/kinds/"+name+":v1", "Ready")
+	}
+	if p.prepullImage(t, p.registry.Addr()+"/kinds/opted-out:v1") != nil {
+		t.Error("the image of a pod that opted out was learned")
+	}
+}
+
+// TestADeclaredImageIsPulledToo declares one that no workload uses.
+func TestADeclaredImageIsPulledToo(t *testing.T) {
+	p := sharedProduct(t)
+	image := p.push(t, "declared/app:v1", images.Image{Seed: 31})
+	object := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "kube-prepull.io/v1alpha1", "kind": "PrepullImage",
+		"metadata": map[string]any{"name": "declared"}, "spec": map[string]any{"image": image},
+	}}
+	if _, err := p.images.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.waitState(t, image, "Ready")
+	if err := p.images.Delete(t.Context(), "declared", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the DaemonSet to drop it", func() error {
+		if p.listed(t, image) {
+			return fmt.Errorf("it is listed")
+		}
+		return nil
+	})
+}
+
+// TestWhatIsNotStoredTeachesNothing sends a dry run, a Deployment that a quota refuses, and a forged review straight to
+// the webhook; then a real Deployment, whose being learned says that the others would have been.
+func TestWhatIsNotStoredTeachesNothing(t *testing.T) {
+	p := sharedProduct(t)
+	p.namespace(t, "honest", true)
+	image := func(name string) string { return p.registry.Addr() + "/honest/" + name + ":v1" }
+
+	if _, err := p.Client().AppsV1().Deployments("honest").Create(t.Context(), deployment("dry", image("dry"), 1), metav1.CreateOptions{DryRun: []string{"All"}}); err != nil {
+		t.Fatal(err)
+	}
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "no-deployments"}}
+	quota.Spec.Hard = corev1.ResourceList{"count/deployments.apps": *zero()}
+	if _, err := p.Client().CoreV1().ResourceQuotas("honest").Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the quota to refuse a Deployment", func() error {
+		_, err := p.Client().AppsV1().Deployments("honest").Create(t.Context(), deployment("refused", image("refused"), 1), metav1.CreateOptions{})
+		if err == nil || !strings.Contains(err.Error(), "exceeded quota") {
+			_ = p.Client().AppsV1().Deployments("honest").Delete(t.Context(), "refused", metav1.DeleteOptions{})
+			return fmt.Errorf("it says: %v", err)
+		}
+		return nil
+	})
+	forge(t, p, "honest", image("forged"))
+	if err := p.Client().CoreV1().ResourceQuotas("honest").Delete(t.Context(), "no-deployments", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	real := p.push(t, "honest/real:v1", images.Image{Seed: 41})
+	eventually(t, 30*time.Second, "a Deployment to be allowed", func() error {
+		_, err := p.Client().AppsV1().Deployments("honest").Create(t.Context(), deployment("real", real, 1), metav1.CreateOptions{})
+		return err
+	})
+	p.waitState(t, real, "Ready")
+	for _, name := range []string{"dry", "forged"} {
+		if p.prepullImage(t, image(name)) != nil {
+			t.Errorf("the image %s was learned", name)
+		}
+	}
+}
+
+// forge posts reviews to every manager, as any pod of the cluster could, and checks that they are answered and allowed.
+func forge(t *testing.T, p *product, namespace, image string) {
+	t.Helper()
+	object := deployment("forged", image, 1)
+	object.Namespace = namespace
+	raw, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	for _, manager := range p.managers(t) {
+		review := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"forged","operation":"CREATE","namespace":%q,"name":"forged",
+			"kind":{"group":"apps","version":"v1","kind":"Deployment"},"resource":{"group":"apps","version":"v1","resource":"deployments"},"object":%s}}`, namespace, raw)
+		response, err := client.Post("https://"+manager.Status.PodIP+":9443/observe", "application/json", bytes.NewBufferString(review))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || !strings.Contains(string(body), `"allowed":true`) || strings.Contains(string(body), `"patch"`) {
+			t.Errorf("the webhook answers %s (%v), want allowed without a patch", body, err)
+		}
+	}
+}
+
+// TestANewNodeGetsTheWholeList adds a third node and looks before any workload runs there.
+func TestANewNodeGetsTheWholeList(t *testing.T) {
+	p := sharedProduct(t)
+	p.namespace(t, "grow", true)
+	var all []string
+	for i := range 3 {
+		image := p.push(t, fmt.Sprintf("grow/app%d:v1", i), images.Image{Size: 5 << 20, Seed: uint64(50 + i)})
+		p.deploy(t, "grow", deployment(fmt.Sprintf("app%d", i), image, 1))
+		all = append(all, image)
+	}
+	for _, image := range all {
+		p.waitState(t, image, "Ready")
+	}
+	before := p.daemonSets(t)
+	if err := p.AddNode(t.Context(), clusterNode("node-3")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.RemoveNode(t.Context(), "node-3"); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, image := range all {
+		p.waitOnNodes(t, image, "node-3")
+	}
+	for i, ds := range p.daemonSets(t) {
+		if ds.Generation != before[i].Generation {
+			t.Errorf("DaemonSet %s was rewritten because of a node of a known shape", ds.Name)
+		}
+	}
+	eventually(t, 30*time.Second, "3/3", func() error {
+		if got := field(p.prepullImage(t, all[0]), "status", "ready"); got != "3/3" {
+			return fmt.Errorf("it is %s", got)
+		}
+		return nil
+	})
+}
+
+func clusterNode(name string) cluster.Node { return cluster.Node{Name: name} }
