@@ -3,12 +3,14 @@ NODES      ?= 2
 FAKE_NODES ?= 0
 BANDWIDTH  ?= 0
 VERSION    ?= 0.1.0
-CLUSTER    := $(CURDIR)/bin/test-cluster
-STATE      := $(CURDIR)/bin/cluster
-DEMO       := $(CURDIR)/bin/demo
+PLATFORM   ?= linux/amd64,linux/arm64
+BIN        := $(CURDIR)/bin
+HELM       := $(BIN)/helm
+# The race detector needs a C compiler.
+RACE       := $(if $(shell command -v $$(go env CC)),-race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image generate lint test bench cluster-up cluster-down demo demo-down
+.PHONY: help build image generate check-generate lint test bench cluster-up cluster-down demo demo-down FORCE
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,28 +18,53 @@ help: ## Show the targets.
 build: ## Build the binaries into bin/.
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
 
-test: ## Run every test: unit, real API server, and (as root on Linux) real nodes.
-	go test -race ./...
+image: ## Build the images into bin/images (OCI layouts), without a container engine.
+	go run ./deploy/image -target kube-prepull -version $(VERSION) -platform $(PLATFORM) -output bin/images/kube-prepull
+	go run ./deploy/image -target kube-prepull-noop -platform $(PLATFORM) -output bin/images/kube-prepull-noop
+
+generate: $(HELM) ## Generate deep copies, CRD, install.yaml and docs/reference.
+	go tool controller-gen object paths=./api/...
+	go tool controller-gen crd paths=./api/... output:crd:dir=deploy/chart/files/crds
+	{ cat deploy/namespace.yaml; $(HELM) template kube-prepull deploy/chart --namespace kube-prepull --no-hooks; } > deploy/install.yaml
+	go run ./docs/generate
+
+check-generate: generate
+	@git diff --exit-code -- api deploy docs/reference || { echo "generated files differ: run make generate, and commit"; exit 1; }
+
+lint: check-generate ## Check format, vet, staticcheck, and that generated files are up to date.
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	cd e2e && go vet ./...
+	cd e2e/cluster && go vet ./...
+
+test: $(HELM) ## Run every test: unit, real API server, and (as root on Linux) real nodes.
+	HELM=$(HELM) go test $(RACE) ./...
 	cd e2e/cluster && go test ./...
 	cd e2e && go test $$(go list ./... | tail -n +2)
 	@[ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] || echo "SKIPPED: tests on real nodes: they need root on Linux"
 	cd e2e && go test -v -count=1 -timeout 60m .
 
-cluster-up: $(STATE) ## Start a real Kubernetes: NODES=2 FAKE_NODES=0 BANDWIDTH=0 (bits/s of its registry).
-	@cd e2e && go build -o $(CLUSTER) ./cmd/cluster
-	@$(CLUSTER) up --dir $(STATE)/state --env $(STATE)/env --nodes $(NODES) --fake-nodes $(FAKE_NODES) --bandwidth $(BANDWIDTH)
+bench: ## Measure: in-process benchmarks, and the manager on a real API server with 300 fake nodes.
+	go test -run '^$$' -bench . -benchmem ./webhook ./prepull
+	cd e2e && go run ./cmd/bench -out $(BIN)/bench.json
 
-cluster-down: ## Take it down; nothing is left.
-	@cd e2e && go build -o $(CLUSTER) ./cmd/cluster
-	@$(CLUSTER) down --dir $(STATE)/state --env $(STATE)/env
+cluster-up: $(BIN)/test-cluster ## Start a real Kubernetes: NODES=2 FAKE_NODES=0 BANDWIDTH=0 (bits/s of its registry).
+	@$< up --dir $(BIN)/cluster/state --env $(BIN)/cluster/env --nodes $(NODES) --fake-nodes $(FAKE_NODES) --bandwidth $(BANDWIDTH)
 
-demo: $(DEMO) ## Show kube-prepull at work on a real cluster of three nodes.
-	@cd e2e && go build -o $(DEMO)/demo ./cmd/demo
-	@$(DEMO)/demo up --dir $(DEMO)/state --env $(DEMO)/env
+cluster-down: $(BIN)/test-cluster ## Take it down; nothing is left.
+	@$< down --dir $(BIN)/cluster/state --env $(BIN)/cluster/env
 
-demo-down: ## Remove the demo.
-	@cd e2e && go build -o $(CLUSTER) ./cmd/cluster
-	@$(CLUSTER) down --dir $(DEMO)/state --env $(DEMO)/env
+demo: $(BIN)/test-demo ## Show kube-prepull at work on a real cluster of three nodes.
+	@$< up --dir $(BIN)/demo/state --env $(BIN)/demo/env
 
-$(STATE) $(DEMO):
-	@mkdir -p $@
+demo-down: $(BIN)/test-cluster ## Remove the demo.
+	@$< down --dir $(BIN)/demo/state --env $(BIN)/demo/env
+
+$(BIN)/test-%: FORCE
+	@cd e2e && go build -o $@ ./cmd/$*
+
+$(HELM): e2e/cluster/go.mod
+	cd e2e/cluster && go build -o $@ helm.sh/helm/v4/cmd/helm
+
+FORCE:

@@ -54,7 +54,7 @@ func TestABrokenImageDelaysNobody(t *testing.T) {
 
 	for image, want := range map[string]struct{ state, words string }{
 		missing:                                  {"PullFailed: not found", "not found"},
-		private:                                  {"PullFailed: access denied", "unauthorized"},
+		private:                                  {"PullFailed: access denied", "authorization failed"},
 		hanging:                                  {"PullFailed", "500"},
 		strings.ReplaceAll(unparsable, " ", "_"): {"Skipped: InvalidImage", "Broken_Image"},
 	} {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -28,7 +29,7 @@ func TestClusterPullsFromARegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Down(t.Context()) }) //nolint:errcheck // the test itself takes it down and looks
+	t.Cleanup(func() { c.Down(context.Background()) }) //nolint:errcheck // the test itself takes it down and looks
 	t.Logf("two nodes are Ready after %s", time.Since(start).Round(100*time.Millisecond))
 
 	node := getNode(t, c, "node-1")

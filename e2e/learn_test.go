@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -265,7 +266,7 @@ func TestANewNodeGetsTheWholeList(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := p.RemoveNode(t.Context(), "node-3"); err != nil {
+		if err := p.RemoveNode(context.Background(), "node-3"); err != nil {
 			t.Error(err)
 		}
 	})

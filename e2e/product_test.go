@@ -308,7 +308,7 @@ func (p *product) managers(t *testing.T) []corev1.Pod {
 func (p *product) scaleManagers(t *testing.T, replicas int) {
 	t.Helper()
 	patch := fmt.Sprintf(`{"spec":{"replicas":%d}}`, replicas)
-	if _, err := p.Client().AppsV1().Deployments(system).Patch(t.Context(), "kube-prepull", "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
+	if _, err := p.Client().AppsV1().Deployments(system).Patch(context.Background(), "kube-prepull", "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, time.Minute, fmt.Sprintf("%d managers", replicas), func() error {

@@ -1,0 +1,26 @@
+# Two images: --target kube-prepull (the manager) and --target kube-prepull-noop (all that nodes ever pull from us).
+FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG TARGETOS=linux
+ARG TARGETARCH
+ENV CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH
+
+FROM build AS build-noop
+RUN go build -trimpath -buildvcs=false -ldflags "-s -w" -o /noop ./cmd/noop
+
+FROM build AS build-manager
+ARG VERSION=
+RUN go build -trimpath -buildvcs=false -ldflags "-s -w ${VERSION:+-X main.version=$VERSION}" -o /kube-prepull ./cmd/kube-prepull
+
+FROM scratch AS kube-prepull-noop
+COPY --from=build-noop --chmod=0555 /noop /noop
+USER 65532:65532
+ENTRYPOINT ["/noop"]
+
+FROM scratch AS kube-prepull
+COPY --from=build-manager --chmod=0555 /kube-prepull /kube-prepull
+USER 65532:65532
+ENTRYPOINT ["/kube-prepull"]

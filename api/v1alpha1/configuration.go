@@ -1,0 +1,187 @@
+package v1alpha1
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
+)
+
+// ConfigurationKind is the kind of a Configuration.
+const ConfigurationKind = "Configuration"
+
+// Configuration is the manager's configuration file. Durations are strings such as 90s, 10m or 24h.
+//
+// +kubebuilder:object:generate=false
+type Configuration struct {
+	// apiVersion is kube-prepull.io/v1alpha1.
+	APIVersion string `json:"apiVersion"`
+
+	// kind is Configuration.
+	Kind string `json:"kind"`
+
+	// noopImage is the image of the noop program, the only one of kube-prepull's own that every node pulls. Required.
+	NoopImage string `json:"noopImage"`
+
+	// maxImagesPerNode is how many images a node gets at most, from 1 to 200. Default: 50.
+	MaxImagesPerNode int `json:"maxImagesPerNode"`
+
+	// maxConcurrentNodes is how many nodes take a new list of images at the same time: a number from 1, or a
+	// percentage from 1% to 100%. It bounds the load on the registry. Default: 50.
+	MaxConcurrentNodes intstr.IntOrString `json:"maxConcurrentNodes"`
+
+	// pullDeadline is how long a node may be busy with one image before the images behind it go first; at least 1s.
+	// Default: 15m.
+	PullDeadline metav1.Duration `json:"pullDeadline"`
+
+	// resyncInterval is how often the opted-in namespaces are listed to repair what admissions missed; at least 1s.
+	// Default: 10m.
+	ResyncInterval metav1.Duration `json:"resyncInterval"`
+
+	// retention is how long an image stays on the nodes that was seen only on pods which are gone. Default: 24h.
+	Retention metav1.Duration `json:"retention"`
+
+	// rollbackRetention is how long an image stays on the nodes after a rollout displaced it. Default: 24h.
+	RollbackRetention metav1.Duration `json:"rollbackRetention"`
+
+	// priorityClassName is the priority class of the prepull pods; empty is the cluster's default.
+	// Default: kube-prepull, which the chart makes: below every workload, and never preempting.
+	PriorityClassName string `json:"priorityClassName"`
+
+	// webhookPort is the port that admissions come to. Default: 9443.
+	WebhookPort int `json:"webhookPort"`
+
+	// metricsAddress is where /metrics is served, as host:port; "0" turns it off. Default: :8080.
+	MetricsAddress string `json:"metricsAddress"`
+
+	// healthAddress is where /healthz and /readyz are served, as host:port. Default: :8081.
+	HealthAddress string `json:"healthAddress"`
+
+	// logLevel is info or debug. Default: info.
+	LogLevel string `json:"logLevel"`
+}
+
+// defaultConfiguration is what holds for the keys that a file leaves out.
+func defaultConfiguration() *Configuration {
+	return &Configuration{
+		MaxImagesPerNode:   50,
+		MaxConcurrentNodes: intstr.FromInt32(50),
+		PullDeadline:       metav1.Duration{Duration: 15 * time.Minute},
+		ResyncInterval:     metav1.Duration{Duration: 10 * time.Minute},
+		Retention:          metav1.Duration{Duration: 24 * time.Hour},
+		RollbackRetention:  metav1.Duration{Duration: 24 * time.Hour},
+		PriorityClassName:  Name,
+		WebhookPort:        9443,
+		MetricsAddress:     ":8080",
+		HealthAddress:      ":8081",
+		LogLevel:           "info",
+	}
+}
+
+// ParseConfiguration reads a configuration file in YAML. It reports everything that is wrong with it at once, each
+// problem with its key: unknown and repeated keys, values of the wrong type, and values out of bounds.
+func ParseConfiguration(data []byte) (*Configuration, error) {
+	document, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return nil, fmt.Errorf("parsing the configuration: %w", err)
+	}
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(document, &values); err != nil {
+		return nil, fmt.Errorf("parsing the configuration: not a mapping: %w", err)
+	}
+	c := defaultConfiguration()
+	problems := c.set(values)
+	for _, problem := range c.validate() {
+		// What could not be read is zero, and to complain of that too would only confuse.
+		if !slices.ContainsFunc(problems, func(p *field.Error) bool { return p.Field == problem.Field }) {
+			problems = append(problems, problem)
+		}
+	}
+	if err := problems.ToAggregate(); err != nil {
+		return nil, fmt.Errorf("validating the configuration: %w", err)
+	}
+	return c, nil
+}
+
+// set assigns values by key. It goes key by key because a decoder stops at the first problem, and does not name the
+// key of a duration that it cannot read.
+func (c *Configuration) set(values map[string]json.RawMessage) field.ErrorList {
+	var problems field.ErrorList
+	fields := map[string]reflect.Value{}
+	for f, value := range reflect.ValueOf(c).Elem().Fields() {
+		fields[f.Tag.Get("json")] = value
+	}
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		into, known := fields[key]
+		if !known {
+			problems = append(problems, field.NotSupported(field.NewPath(key), "unknown key", slices.Sorted(maps.Keys(fields))))
+			continue
+		}
+		var value any
+		if err := json.Unmarshal(values[key], &value); err != nil || value == nil {
+			continue // a key without a value is a key left out
+		}
+		into.SetZero() // nothing of the default shines through
+		if err := json.Unmarshal(values[key], into.Addr().Interface()); err != nil {
+			problems = append(problems, field.Invalid(field.NewPath(key), value, err.Error()))
+		}
+	}
+	return problems
+}
+
+func (c *Configuration) validate() field.ErrorList {
+	var problems field.ErrorList
+	check := func(ok bool, key string, value any, want string) {
+		if !ok {
+			problems = append(problems, field.Invalid(field.NewPath(key), value, want))
+		}
+	}
+	check(c.APIVersion == GroupVersion.String(), "apiVersion", c.APIVersion, "must be "+GroupVersion.String())
+	check(c.Kind == ConfigurationKind, "kind", c.Kind, "must be "+ConfigurationKind)
+	_, err := reference.ParseNormalizedNamed(c.NoopImage)
+	check(err == nil, "noopImage", c.NoopImage, "must be an image")
+	check(c.MaxImagesPerNode >= 1 && c.MaxImagesPerNode <= 200, "maxImagesPerNode", c.MaxImagesPerNode, "must be from 1 to 200")
+	check(validShare(c.MaxConcurrentNodes), "maxConcurrentNodes", c.MaxConcurrentNodes.String(), "must be a number from 1, or a percentage from 1% to 100%")
+	check(c.PullDeadline.Duration >= time.Second, "pullDeadline", c.PullDeadline.Duration.String(), "must be at least 1s")
+	check(c.ResyncInterval.Duration >= time.Second, "resyncInterval", c.ResyncInterval.Duration.String(), "must be at least 1s")
+	check(c.Retention.Duration >= 0, "retention", c.Retention.Duration.String(), "must not be negative")
+	check(c.RollbackRetention.Duration >= 0, "rollbackRetention", c.RollbackRetention.Duration.String(), "must not be negative")
+	check(c.PriorityClassName == "" || len(validation.IsDNS1123Subdomain(c.PriorityClassName)) == 0,
+		"priorityClassName", c.PriorityClassName, "must be the name of a priority class")
+	check(len(validation.IsValidPortNum(c.WebhookPort)) == 0, "webhookPort", c.WebhookPort, "must be from 1 to 65535")
+	check(c.MetricsAddress == "0" || validAddress(c.MetricsAddress), "metricsAddress", c.MetricsAddress, "must be host:port, or 0")
+	check(validAddress(c.HealthAddress), "healthAddress", c.HealthAddress, "must be host:port")
+	check(c.LogLevel == "info" || c.LogLevel == "debug", "logLevel", c.LogLevel, "must be info or debug")
+	return problems
+}
+
+// validShare says whether v is a number of nodes from 1, or a percentage from 1% to 100%.
+func validShare(v intstr.IntOrString) bool {
+	if v.Type == intstr.Int {
+		return v.IntVal >= 1
+	}
+	number, percent := strings.CutSuffix(v.StrVal, "%")
+	share, err := strconv.ParseUint(number, 10, 8)
+	return percent && err == nil && share >= 1 && share <= 100
+}
+
+func validAddress(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && number > 0
+}

@@ -1,0 +1,200 @@
+package v1alpha1
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/yaml"
+)
+
+const header = "apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: ghcr.io/kube-prepull/noop:v1\n"
+
+func TestAConfigurationIsItsDefaultsAndWhatTheFileSays(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		file string
+		want func(*Configuration)
+	}{
+		"only what is required": {"", func(*Configuration) {}},
+		"a key without a value": {"retention:\nlogLevel: null\n", func(*Configuration) {}},
+		"every key": {
+			`
+maxImagesPerNode: 200
+maxConcurrentNodes: 10%
+pullDeadline: 1s
+resyncInterval: 90s
+retention: 0s
+rollbackRetention: 1h30m
+priorityClassName: system-node-critical
+webhookPort: 443
+metricsAddress: "0"
+healthAddress: 127.0.0.1:9999
+logLevel: debug
+`, func(c *Configuration) {
+				c.MaxImagesPerNode = 200
+				c.MaxConcurrentNodes = intstr.FromString("10%")
+				c.PullDeadline = metav1.Duration{Duration: time.Second}
+				c.ResyncInterval = metav1.Duration{Duration: 90 * time.Second}
+				c.Retention = metav1.Duration{}
+				c.RollbackRetention = metav1.Duration{Duration: 90 * time.Minute}
+				c.PriorityClassName = "system-node-critical"
+				c.WebhookPort = 443
+				c.MetricsAddress = "0"
+				c.HealthAddress = "127.0.0.1:9999"
+				c.LogLevel = "debug"
+			},
+		},
+		"the cluster's default priority": {`priorityClassName: ""`, func(c *Configuration) { c.PriorityClassName = "" }},
+		"a number of nodes":              {`maxConcurrentNodes: 1`, func(c *Configuration) { c.MaxConcurrentNodes = intstr.FromInt32(1) }},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := ParseConfiguration([]byte(header + test.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := defaultConfiguration()
+			want.APIVersion, want.Kind, want.NoopImage = "kube-prepull.io/v1alpha1", "Configuration", "ghcr.io/kube-prepull/noop:v1"
+			test.want(want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("configuration (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEveryProblemIsNamedByItsKey(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		file string
+		want []string
+	}{
+		"an empty file lacks what is required": {"", []string{"apiVersion: Invalid", "kind: Invalid", "noopImage: Invalid"}},
+		"another version":                      {strings.Replace(header, "v1alpha1", "v1", 1), []string{`apiVersion: Invalid value: "kube-prepull.io/v1": must be kube-prepull.io/v1alpha1`}},
+		"another kind":                         {strings.Replace(header, "kind: Configuration", "kind: ConfigMap", 1), []string{`kind: Invalid value: "ConfigMap"`}},
+		"an unknown key":                       {header + "maxImages: 5", []string{`maxImages: Unsupported value: "unknown key"`, `"maxImagesPerNode"`}},
+		"a key in another case":                {header + "Retention: 5m", []string{"Retention: Unsupported value"}},
+		"all at once": {
+			header + `
+maxImagesPerNode: 0
+maxConcurrentNodes: 0
+pullDeadline: 10x
+resyncInterval: 5
+retention: -1s
+rollbackRetention: [1h]
+priorityClassName: Not A Name
+webhookPort: 70000
+metricsAddress: "8080"
+healthAddress: "0"
+logLevel: trace
+unknown: {a: b}
+`, []string{
+				`maxImagesPerNode: Invalid value: 0: must be from 1 to 200`,
+				`maxConcurrentNodes: Invalid value: "0": must be a number from 1`,
+				`pullDeadline: Invalid value: "10x": time: unknown unit "x"`,
+				`resyncInterval: Invalid value: 5: `,
+				`retention: Invalid value: "-1s": must not be negative`,
+				`rollbackRetention: Invalid value: ["1h"]: `,
+				`priorityClassName: Invalid value: "Not A Name": must be the name of a priority class`,
+				`webhookPort: Invalid value: 70000: must be from 1 to 65535`,
+				`metricsAddress: Invalid value: "8080": must be host:port, or 0`,
+				`healthAddress: Invalid value: "0": must be host:port`,
+				`logLevel: Invalid value: "trace": must be info or debug`,
+				`unknown: Unsupported value: "unknown key"`,
+			},
+		},
+		"too many images":               {header + "maxImagesPerNode: 201", []string{"maxImagesPerNode: Invalid value: 201"}},
+		"a number that is text":         {header + `maxImagesPerNode: "5"`, []string{`maxImagesPerNode: Invalid value: "5": `}},
+		"half an image":                 {header + "maxImagesPerNode: 1.5", []string{"maxImagesPerNode: Invalid value: 1.5: "}},
+		"a share beyond all nodes":      {header + "maxConcurrentNodes: 101%", []string{`maxConcurrentNodes: Invalid value: "101%"`}},
+		"a share of nothing":            {header + "maxConcurrentNodes: 0%", []string{`maxConcurrentNodes: Invalid value: "0%"`}},
+		"a share without its sign":      {header + `maxConcurrentNodes: "10"`, []string{`maxConcurrentNodes: Invalid value: "10"`}},
+		"a share that is a flag":        {header + "maxConcurrentNodes: true", []string{"maxConcurrentNodes: Invalid value: true"}},
+		"an interval that never sleeps": {header + "resyncInterval: 10ms", []string{`resyncInterval: Invalid value: "10ms": must be at least 1s`}},
+		"a deadline of nothing":         {header + "pullDeadline: 0s", []string{`pullDeadline: Invalid value: "0s": must be at least 1s`}},
+		"an image that is none":         {strings.Replace(header, "ghcr.io/kube-prepull/noop:v1", "A B", 1), []string{`noopImage: Invalid value: "A B": must be an image`}},
+		"a port that is none":           {header + "healthAddress: localhost:http", []string{`healthAddress: Invalid value: "localhost:http"`}},
+		"a key given twice":             {header + "retention: 1h\nretention: 2h", []string{"parsing the configuration", `"retention" already set in map`}},
+		"no YAML":                       {"{", []string{"parsing the configuration"}},
+		"a list":                        {"[]", []string{"parsing the configuration: not a mapping"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := ParseConfiguration([]byte(test.file))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %q", err, want)
+				}
+			}
+			if got := strings.Count(err.Error(), " value: "); strings.Contains(err.Error(), "validating") && got != len(test.want) && name != "an unknown key" {
+				t.Errorf("%d problems, want %d: %v", got, len(test.want), err)
+			}
+		})
+	}
+}
+
+// Each key's documentation begins with the key, and gives the default that holds.
+func TestTheDocumentedDefaultsAreTheDefaults(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("configuration.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(strings.ReplaceAll(string(source), "//", "")), " ")
+	short := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace
+	for f, value := range reflect.ValueOf(defaultConfiguration()).Elem().Fields() {
+		key := f.Tag.Get("json")
+		_, doc, found := strings.Cut(text, " "+key+" is ")
+		doc, _, ended := strings.Cut(doc, "`json:")
+		if !found || !ended {
+			t.Errorf("%s is not documented", key)
+			continue
+		}
+		printed, err := yaml.Marshal(value.Interface())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := short(strings.Trim(string(printed), "\"\n"))
+		if want != "" && !strings.Contains(doc, "Default: "+want) {
+			t.Errorf("%s: default %s is not in its documentation: %s", key, want, doc)
+		}
+	}
+}
+
+// No file, however odd, gets past the bounds.
+func FuzzParseConfiguration(f *testing.F) {
+	f.Add([]byte(header))
+	f.Add([]byte(header + "retention: 1e9h\nmaxConcurrentNodes: -5%\n"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseConfiguration(data)
+		if err != nil {
+			return
+		}
+		if problems := c.validate(); len(problems) > 0 {
+			t.Fatalf("accepted with %v", problems)
+		}
+		again, err := yaml.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := ParseConfiguration(again)
+		if err != nil {
+			t.Fatalf("what was accepted is refused when written back: %v\n%s", err, again)
+		}
+		if diff := cmp.Diff(c, back); diff != "" {
+			t.Fatalf("written back it differs:\n%s", diff)
+		}
+	})
+}

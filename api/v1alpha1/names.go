@@ -1,0 +1,35 @@
+package v1alpha1
+
+const (
+	// LabelEnabled opts in: "true" on a namespace lets kube-prepull learn its images and pre-pull them.
+	// "false" on a pod or a pod template opts that one workload out.
+	LabelEnabled = "kube-prepull.io/enabled"
+
+	// LabelNodeClass names the class of nodes that a prepull DaemonSet, and each of its pods, serves.
+	LabelNodeClass = "kube-prepull.io/node-class"
+
+	// LabelName is on every object that kube-prepull owns, with the value Name.
+	LabelName = "app.kubernetes.io/name"
+
+	// LabelComponent says which part of kube-prepull an object belongs to: ComponentWebhook or ComponentPrepull.
+	LabelComponent = "app.kubernetes.io/component"
+
+	// LabelManagedBy with the value Name marks a PrepullImage that was learned. One without it was declared by a person:
+	// it is pulled too, goes before the learned ones, and never expires.
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+
+	// Name is the value of LabelName, and the name of the namespace, the release, the Deployment and the Service.
+	Name = "kube-prepull"
+
+	// ComponentWebhook marks the manager, which serves the webhook, learns and reconciles.
+	ComponentWebhook = "webhook"
+
+	// ComponentPrepull marks the prepull DaemonSets and their pods.
+	ComponentPrepull = "prepull"
+)
+
+// Values of LabelEnabled.
+const (
+	Enabled  = "true"
+	Disabled = "false"
+)

@@ -1,0 +1,197 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// PrepullImage is one image that should be on nodes before pods need it. kube-prepull makes one for each image that
+// it learns from the workloads of opted-in namespaces; a person may declare more.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=ppi
+// +kubebuilder:printcolumn:name="Image",type=string,JSONPath=`.spec.image`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.ready`
+// +kubebuilder:printcolumn:name="Size",type=string,JSONPath=`.status.size`
+// +kubebuilder:printcolumn:name="Users",type=integer,JSONPath=`.status.userCount`
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
+// +kubebuilder:printcolumn:name="Last-Seen",type=date,JSONPath=`.status.lastSeenTime`
+type PrepullImage struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what somebody wants.
+	Spec PrepullImageSpec `json:"spec"`
+
+	// status is what was observed.
+	// +optional
+	Status PrepullImageStatus `json:"status,omitempty"`
+}
+
+// PrepullImageList is a list of PrepullImages.
+//
+// +kubebuilder:object:root=true
+type PrepullImageList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []PrepullImage `json:"items"`
+}
+
+// PrepullImageSpec says which image, and for a declared image also where it may go and how it is pulled.
+type PrepullImageSpec struct {
+	// image is the image string, byte for byte as pods write it: presence on a node and the kubelet's credential
+	// record are both keyed by the literal string. Immutable: another image is another object.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="image is immutable: create another PrepullImage"
+	Image string `json:"image"`
+
+	// nodeSelector limits a declared image to nodes with these labels. Empty means every Linux node. A learned image
+	// leaves it empty: where it goes follows from the workloads that use it.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+
+	// tolerations lets a declared image go to nodes with matching NoSchedule or NoExecute taints.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// imagePullSecrets name the Secrets that a declared image is pulled with.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	ImagePullSecrets []SecretReference `json:"imagePullSecrets,omitempty"`
+}
+
+// SecretReference names a Secret in a namespace.
+type SecretReference struct {
+	// namespace of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	Namespace string `json:"namespace"`
+
+	// name of the Secret.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+}
+
+// PrepullImageStatus is what was observed of an image: who uses it, where it is, and what stands in the way.
+type PrepullImageStatus struct {
+	// conditions are Selected (is it worth a place on the nodes), Ready (is it on every node that wants it) and
+	// PullFailed (does a registry or a node refuse it, in its own words).
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// state is the conditions in a word or two, for people: Ready, Pulling, Pending, PullFailed: <why>, Skipped: <why>.
+	// +optional
+	State string `json:"state,omitempty"`
+
+	// firstSeenTime is when a stored object was first read that uses the image.
+	// +optional
+	FirstSeenTime *metav1.Time `json:"firstSeenTime,omitempty"`
+
+	// lastSeenTime is the last time at which the image was known to be in use. It is not touched while nothing
+	// changes: an image with users is in use now.
+	// +optional
+	LastSeenTime *metav1.Time `json:"lastSeenTime,omitempty"`
+
+	// starts counts pods that were started with the image, decaying with a half-life of 24 hours.
+	// +optional
+	Starts *Starts `json:"starts,omitempty"`
+
+	// users are workloads that use the image, five at most.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=5
+	Users []User `json:"users,omitempty"`
+
+	// userCount is how many workloads use the image.
+	// +optional
+	UserCount int32 `json:"userCount,omitempty"`
+
+	// sizeBytes is the size of the image as a node reports it; 0 if not known yet.
+	// +optional
+	SizeBytes int64 `json:"sizeBytes,omitempty"`
+
+	// size is sizeBytes for people, such as 1.2 GB.
+	// +optional
+	Size string `json:"size,omitempty"`
+
+	// nodes counts the nodes by how far the image is.
+	// +optional
+	Nodes NodeCounts `json:"nodes,omitempty"`
+
+	// ready is the nodes that have the image out of those that want it, for people: 18/20.
+	// +optional
+	Ready string `json:"ready,omitempty"`
+
+	// lastPullSeconds is how long the slowest node of the latest roll took to pull the image, from the status of the
+	// prepull pods (whole seconds, so an image that was already there reads 0 or 1).
+	// +optional
+	LastPullSeconds int64 `json:"lastPullSeconds,omitempty"`
+
+	// retries are the node classes in which the image could not be pulled, until it has been there. Before its time it
+	// is left out of the class's list, afterwards it is the last of the list.
+	// +optional
+	// +listType=map
+	// +listMapKey=nodeClass
+	Retries []Retry `json:"retries,omitempty"`
+}
+
+// Starts is a decaying count.
+type Starts struct {
+	// count is the value at time.
+	Count resource.Quantity `json:"count"`
+	// time is when count was computed.
+	Time metav1.Time `json:"time"`
+}
+
+// User is a workload that uses an image.
+type User struct {
+	// kind of the workload: Deployment, StatefulSet, DaemonSet, Job, CronJob or Pod.
+	Kind string `json:"kind"`
+	// namespace of the workload.
+	Namespace string `json:"namespace"`
+	// name of the workload.
+	Name string `json:"name"`
+	// uid of the workload.
+	// +optional
+	UID types.UID `json:"uid,omitempty"`
+}
+
+// NodeCounts counts nodes.
+type NodeCounts struct {
+	// desired is how many nodes should have the image.
+	Desired int32 `json:"desired"`
+	// ready is how many of them have it.
+	Ready int32 `json:"ready"`
+	// failed is how many of them could not pull it.
+	Failed int32 `json:"failed"`
+}
+
+// Retry says when a failing image is tried again on the nodes of one class: an image may exist for one architecture and
+// not for another.
+type Retry struct {
+	// nodeClass is the class of nodes, such as linux-amd64.
+	NodeClass string `json:"nodeClass"`
+	// failures in a row.
+	Failures int32 `json:"failures"`
+	// time of the next try: 5 minutes after the first failure, twice as long after each further one, 6 hours at most.
+	Time metav1.Time `json:"time"`
+}
+
+// Types of the conditions of a PrepullImage.
+const (
+	// ConditionSelected is True while the image has a place in the DaemonSets; its reason says why not.
+	ConditionSelected = "Selected"
+	// ConditionReady is True while every node that wants the image has it.
+	ConditionReady = "Ready"
+	// ConditionPullFailed is True while a node could not pull the image; its message is the registry's.
+	ConditionPullFailed = "PullFailed"
+)

@@ -1,0 +1,82 @@
+// kube-prepull is the manager: it serves the webhook, learns images and keeps the prepull DaemonSets.
+//
+//	kube-prepull [--config FILE] [--namespace NAME]   run
+//	kube-prepull cleanup [--namespace NAME]           delete what the manager made
+//	kube-prepull version                              print the version
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+)
+
+// version is set with -ldflags "-X main.version=v1.2.3".
+var version = "dev"
+
+func main() {
+	if err := command(ctrl.SetupSignalHandler(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("kube-prepull failed", "error", err.Error())
+		os.Exit(1)
+	}
+}
+
+// command does what the arguments say.
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	name := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	}
+	o, err := parseOptions(name, args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "":
+		return run(ctx, o)
+	case "cleanup":
+		return cleanup(ctx, o.namespace)
+	case "version":
+		_, err := fmt.Fprintln(stdout, version)
+		return err
+	}
+	return fmt.Errorf("unknown command %q, want none, cleanup or version", name)
+}
+
+// options of the command line.
+type options struct {
+	// config is the path of the configuration file.
+	config string
+	// namespace is where the manager runs and the DaemonSets live.
+	namespace string
+}
+
+func parseOptions(name string, args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet(strings.TrimSpace("kube-prepull "+name), flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.config, "config", "/etc/kube-prepull/config.yaml", "path of the configuration `file`")
+	flags.StringVar(&o.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "`name` of the namespace that the manager runs in (default $POD_NAMESPACE)")
+	config.RegisterFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return options{}, fmt.Errorf("parsing flags: %w", err)
+	}
+	if flags.NArg() > 0 {
+		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if o.namespace == "" && (name == "" || name == "cleanup") {
+		return options{}, errors.New("no namespace: set --namespace or POD_NAMESPACE")
+	}
+	return o, nil
+}

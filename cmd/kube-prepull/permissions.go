@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/certs"
+)
+
+// permission is what the manager needs of one kind of resource, and no more than that.
+type permission struct {
+	group    string
+	resource string // with its subresource, if any: prepullimages/status
+	name     string // empty is any
+	verbs    []string
+}
+
+// clusterPermissions hold in every namespace.
+func clusterPermissions() []permission {
+	return []permission{
+		{v1alpha1.GroupVersion.Group, "prepullimages", "", []string{"get", "list", "watch", "create", "delete"}},
+		{v1alpha1.GroupVersion.Group, "prepullimages/status", "", []string{"patch"}},
+		{"", "namespaces", "", []string{"list", "watch"}},
+		{"", "nodes", "", []string{"list", "watch"}},
+		{"", "pods", "", []string{"get", "list"}},
+		{"apps", "deployments", "", []string{"get", "list"}},
+		{"apps", "statefulsets", "", []string{"get", "list"}},
+		{"apps", "daemonsets", "", []string{"get", "list"}},
+		{"batch", "jobs", "", []string{"get", "list"}},
+		{"batch", "cronjobs", "", []string{"get", "list"}},
+		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", certs.WebhookConfigurationName, []string{"list", "watch", "patch"}},
+	}
+}
+
+// namespacePermissions hold in the manager's namespace.
+func namespacePermissions() []permission {
+	return []permission{
+		{"apps", "daemonsets", "", []string{"list", "watch", "create", "update", "delete"}},
+		{"", "pods", "", []string{"list", "watch"}},
+		{"", "secrets", "", []string{"create"}},
+		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
+		{"coordination.k8s.io", "leases", "", []string{"create"}},
+		{"coordination.k8s.io", "leases", v1alpha1.Name, []string{"get", "update"}},
+		{"", "events", "", []string{"create", "patch"}},
+	}
+}
+
+// checkPermissions asks the API server for every permission, and returns one error that names all that are missing.
+func checkPermissions(ctx context.Context, c client.Client, namespace string) error {
+	attributes := append(expand(clusterPermissions(), ""), expand(namespacePermissions(), namespace)...)
+	var missing []string
+	for _, a := range attributes {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &a}}
+		if err := c.Create(ctx, review); err != nil {
+			return fmt.Errorf("checking permissions: %w", err)
+		}
+		if !review.Status.Allowed {
+			missing = append(missing, describe(a))
+		}
+	}
+	if len(missing) > 0 {
+		return errors.New("missing permissions: " + strings.Join(missing, "; "))
+	}
+	return nil
+}
+
+// expand makes one question of each verb.
+func expand(permissions []permission, namespace string) []authorizationv1.ResourceAttributes {
+	var attributes []authorizationv1.ResourceAttributes
+	for _, p := range permissions {
+		resource, subresource, _ := strings.Cut(p.resource, "/")
+		for _, verb := range p.verbs {
+			attributes = append(attributes, authorizationv1.ResourceAttributes{
+				Namespace: namespace, Verb: verb, Group: p.group, Resource: resource, Subresource: subresource, Name: p.name,
+			})
+		}
+	}
+	return attributes
+}
+
+// describe says in words what is asked: update secrets "kube-prepull-ca" in namespace "infra".
+func describe(a authorizationv1.ResourceAttributes) string {
+	text := a.Verb + " " + a.Resource
+	if a.Subresource != "" {
+		text += "/" + a.Subresource
+	}
+	if a.Group != "" {
+		text += "." + a.Group
+	}
+	if a.Name != "" {
+		text += fmt.Sprintf(" %q", a.Name)
+	}
+	if a.Namespace != "" {
+		text += fmt.Sprintf(" in namespace %q", a.Namespace)
+	}
+	return text
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+func TestAPermissionIsDescribedInWords(t *testing.T) {
+	t.Parallel()
+	tests := map[string]authorizationv1.ResourceAttributes{
+		`list pods`: {Verb: "list", Resource: "pods"},
+		`patch prepullimages/status.kube-prepull.io`:            {Verb: "patch", Group: "kube-prepull.io", Resource: "prepullimages", Subresource: "status"},
+		`update secrets "kube-prepull-ca" in namespace "infra"`: {Verb: "update", Resource: "secrets", Name: "kube-prepull-ca", Namespace: "infra"},
+		`create daemonsets.apps in namespace "infra"`:           {Verb: "create", Group: "apps", Resource: "daemonsets", Namespace: "infra"},
+	}
+	for want, attributes := range tests {
+		if got := describe(attributes); got != want {
+			t.Errorf("described as %q, want %q", got, want)
+		}
+	}
+}
+
+func TestEveryVerbIsAsked(t *testing.T) {
+	t.Parallel()
+	got := expand([]permission{{"apps", "deployments/scale", "web", []string{"get", "patch"}}, {"", "nodes", "", []string{"list"}}}, "infra")
+	want := []authorizationv1.ResourceAttributes{
+		{Namespace: "infra", Verb: "get", Group: "apps", Resource: "deployments", Subresource: "scale", Name: "web"},
+		{Namespace: "infra", Verb: "patch", Group: "apps", Resource: "deployments", Subresource: "scale", Name: "web"},
+		{Namespace: "infra", Verb: "list", Resource: "nodes"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("questions (-want +got):\n%s", diff)
+	}
+}
+
+// What is installed grants what the manager asks for at its start, and nothing else.
+func TestTheInstalledRolesAreThePermissions(t *testing.T) {
+	t.Parallel()
+	var clusterRole rbacv1.ClusterRole
+	var role rbacv1.Role
+	installed(t, "ClusterRole", v1alpha1.Name, &clusterRole)
+	installed(t, "Role", v1alpha1.Name, &role)
+	if diff := cmp.Diff(descriptions(clusterPermissions()), granted(clusterRole.Rules)); diff != "" {
+		t.Errorf("ClusterRole (-asked for +granted):\n%s", diff)
+	}
+	if diff := cmp.Diff(descriptions(namespacePermissions()), granted(role.Rules)); diff != "" {
+		t.Errorf("Role (-asked for +granted):\n%s", diff)
+	}
+}
+
+func TestTheInstalledConfigurationIsValid(t *testing.T) {
+	t.Parallel()
+	var config corev1.ConfigMap
+	installed(t, "ConfigMap", v1alpha1.Name, &config)
+	if _, err := v1alpha1.ParseConfiguration([]byte(config.Data["config.yaml"])); err != nil {
+		t.Error(err)
+	}
+}
+
+func descriptions(permissions []permission) []string {
+	var all []string
+	for _, attributes := range expand(permissions, "") {
+		all = append(all, describe(attributes))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func granted(rules []rbacv1.PolicyRule) []string {
+	var permissions []permission
+	for _, rule := range rules {
+		names := rule.ResourceNames
+		if len(names) == 0 {
+			names = []string{""}
+		}
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				for _, name := range names {
+					permissions = append(permissions, permission{group, resource, name, rule.Verbs})
+				}
+			}
+		}
+	}
+	return descriptions(permissions)
+}
+
+// installed reads one object of deploy/install.yaml.
+func installed(t *testing.T, kind, name string, into any) {
+	t.Helper()
+	file, err := os.ReadFile("../../deploy/install.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for document := range bytes.SplitSeq(file, []byte("\n---\n")) {
+		var object metav1.PartialObjectMetadata
+		if err := yaml.Unmarshal(document, &object); err != nil {
+			t.Fatal(err)
+		}
+		if object.Kind == kind && object.Name == name {
+			if err := yaml.UnmarshalStrict(document, into); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("no %s %s in install.yaml", kind, name)
+}

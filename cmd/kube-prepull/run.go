@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/certs"
+	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/webhook"
+)
+
+const (
+	// A thousand images learned in a burst are a thousand writes in seconds; the API server's own fairness is the limit.
+	clientQPS   = 200
+	clientBurst = 400
+
+	// lameduckTime is how long a manager that was told to stop still answers: until then admissions may find their way
+	// to it, because not every API server knows yet that it is going.
+	lameduckTime = 5 * time.Second
+
+	// shutdownTime is what is left for requests and reconciliations in flight. With lameduckTime it stays well below
+	// the 30 seconds after which a pod is killed.
+	shutdownTime = 10 * time.Second
+)
+
+// A leader that was killed is replaced after leaseDuration and at most two retries.
+var (
+	leaseDuration = 12 * time.Second
+	renewDeadline = 8 * time.Second
+	retryPeriod   = 2 * time.Second
+)
+
+// run is the manager, from its configuration to the end of ctx.
+func run(ctx context.Context, o options) error {
+	configuration, err := readConfiguration(o.config)
+	if err != nil {
+		return err
+	}
+	setLogger(configuration.LogLevel)
+
+	certificate := certs.NewSource(o.namespace)
+	server := ctrlwebhook.NewServer(ctrlwebhook.Options{
+		Port: configuration.WebhookPort,
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+			c.GetCertificate = certificate.GetCertificate
+			c.NextProtos = []string{"http/1.1"} // all that API servers speak to webhooks
+		}},
+	})
+	mgr, err := newManager(configuration, o.namespace, server)
+	if err != nil {
+		return err
+	}
+	if err := checkPermissions(ctx, mgr.GetClient(), o.namespace); err != nil {
+		return err
+	}
+	if err := certificate.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("setting up certs: %w", err)
+	}
+	learner, err := prepull.SetupWithManager(mgr, prepullOptions(configuration, o.namespace))
+	if err != nil {
+		return fmt.Errorf("setting up prepull: %w", err)
+	}
+	learn := func(h webhook.Hint) bool { return learner.Hint(prepull.Hint(h)) }
+	if err := webhook.SetupWithManager(mgr, webhook.Options{Learn: learn}); err != nil {
+		return fmt.Errorf("setting up webhook: %w", err)
+	}
+	err = errors.Join(
+		mgr.AddHealthzCheck("alive", healthz.Ping),
+		mgr.AddReadyzCheck("certificate", certificate.Ready),
+		mgr.AddReadyzCheck("webhook", server.StartedChecker()),
+	)
+	if err != nil {
+		return fmt.Errorf("adding health checks: %w", err)
+	}
+	ctrl.Log.Info("starting", "version", version, "namespace", o.namespace)
+	return mgr.Start(lameduck(ctx, lameduckTime))
+}
+
+func readConfiguration(path string) (*v1alpha1.Configuration, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	return v1alpha1.ParseConfiguration(data)
+}
+
+// setLogger sends all logs, those of the libraries too, to stderr as JSON.
+func setLogger(level string) {
+	threshold := slog.LevelInfo
+	if level == "debug" {
+		threshold = slog.LevelDebug
+	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: threshold}))
+	slog.SetDefault(log) // net/http has its say through it
+	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	klog.SetSlogLogger(log)
+}
+
+func newManager(c *v1alpha1.Configuration, namespace string, server ctrlwebhook.Server) (ctrl.Manager, error) {
+	kube, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding the cluster: %w", err)
+	}
+	kube.QPS, kube.Burst = clientQPS, clientBurst
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	caches := prepull.CacheOptions(namespace)
+	maps.Copy(caches.ByObject, certs.CacheObjects(namespace))
+	graceful := shutdownTime
+	mgr, err := ctrl.NewManager(kube, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         caches,
+		WebhookServer:                 server,
+		Metrics:                       metricsserver.Options{BindAddress: c.MetricsAddress},
+		HealthProbeBindAddress:        c.HealthAddress,
+		LeaderElection:                true,
+		LeaderElectionID:              v1alpha1.Name,
+		LeaderElectionNamespace:       namespace,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &leaseDuration,
+		RenewDeadline:                 &renewDeadline,
+		RetryPeriod:                   &retryPeriod,
+		GracefulShutdownTimeout:       &graceful,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("registering types: %w", err)
+	}
+	return scheme, nil
+}
+
+func prepullOptions(c *v1alpha1.Configuration, namespace string) prepull.Options {
+	return prepull.Options{
+		Namespace:          namespace,
+		NoopImage:          c.NoopImage,
+		MaxImagesPerNode:   c.MaxImagesPerNode,
+		MaxConcurrentNodes: c.MaxConcurrentNodes,
+		ResyncInterval:     c.ResyncInterval.Duration,
+		Retention:          c.Retention.Duration,
+		RollbackRetention:  c.RollbackRetention.Duration,
+		PullDeadline:       c.PullDeadline.Duration,
+		PriorityClassName:  c.PriorityClassName,
+	}
+}
+
+// lameduck returns a context that ends d after ctx.
+func lameduck(ctx context.Context, d time.Duration) context.Context {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() {
+		ctrl.Log.Info("told to stop", "in", d.String())
+		time.AfterFunc(d, cancel)
+	})
+	return late
+}

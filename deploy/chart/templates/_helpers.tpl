@@ -1,0 +1,53 @@
+{{- define "kube-prepull.labels" -}}
+app.kubernetes.io/name: kube-prepull
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/component: webhook
+{{- with .Values.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "kube-prepull.selector" -}}
+app.kubernetes.io/name: kube-prepull
+app.kubernetes.io/component: webhook
+{{- end -}}
+
+{{- /* An image reference from a repository, a tag and a digest. */ -}}
+{{- define "kube-prepull.reference" -}}
+{{- .repository -}}
+{{- with .tag }}:{{ . }}{{ end -}}
+{{- with .digest }}@{{ . }}{{ end -}}
+{{- end -}}
+
+{{- define "kube-prepull.image" -}}
+{{- include "kube-prepull.reference" (dict "repository" .Values.image.repository "tag" (.Values.image.tag | default .Chart.AppVersion) "digest" .Values.image.digest) -}}
+{{- end -}}
+
+{{- /* The configuration file. */ -}}
+{{- define "kube-prepull.configuration" -}}
+apiVersion: kube-prepull.io/v1alpha1
+kind: Configuration
+noopImage: {{ include "kube-prepull.reference" .Values.noop.image | quote }}
+priorityClassName: {{ .Values.priorityClass.name | quote }}
+{{- with .Values.config }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "kube-prepull.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "kube-prepull.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}

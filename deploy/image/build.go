@@ -1,0 +1,130 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+const (
+	module = "github.com/kube-prepull/kube-prepull"
+	user   = "65532:65532"
+)
+
+// target is one image: a binary at its root, and nothing else.
+type target struct {
+	pkg    string
+	binary string
+	// versioned binaries report a version. Nothing of it is linked into noop: one that did not change is the same image in
+	// every release, so that no node pulls it again.
+	versioned bool
+}
+
+var targets = map[string]target{
+	"kube-prepull":      {pkg: module + "/cmd/kube-prepull", binary: "kube-prepull", versioned: true},
+	"kube-prepull-noop": {pkg: module + "/cmd/noop", binary: "noop"},
+}
+
+func build(ctx context.Context, t target, platforms []v1.Platform, version string) (v1.ImageIndex, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	if !t.versioned {
+		version = ""
+	}
+	for _, p := range platforms {
+		binary, err := compile(ctx, t.pkg, p, version)
+		if err != nil {
+			return nil, fmt.Errorf("compiling for %s: %w", p, err)
+		}
+		img, err := image(t, p, binary)
+		if err != nil {
+			return nil, fmt.Errorf("assembling for %s: %w", p, err)
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &p}})
+	}
+	return index, nil
+}
+
+// compile builds a static binary whose bytes depend on the source, the Go release, the platform and the version alone:
+// no paths, no commit.
+func compile(ctx context.Context, pkg string, p v1.Platform, version string) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "kube-prepull-image-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+
+	ldflags := "-s -w"
+	if version != "" {
+		ldflags += " -X main.version=" + version
+	}
+	file := filepath.Join(dir, "binary")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", file, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Architecture)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, bytes.TrimSpace(output))
+	}
+	return os.ReadFile(file)
+}
+
+func image(t target, p v1.Platform, binary []byte) (v1.Image, error) {
+	archive, err := archive(t.binary, binary)
+	if err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(archive)), nil
+	}, tarball.WithMediaType(types.OCILayer))
+	if err != nil {
+		return nil, err
+	}
+	img := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
+	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
+	if img, err = mutate.AppendLayers(img, layer); err != nil {
+		return nil, err
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture = p.OS, p.Architecture
+	config.Created = v1.Time{Time: time.Unix(0, 0).UTC()}
+	config.Config = v1.Config{
+		User:       user,
+		Entrypoint: []string{"/" + t.binary},
+		WorkingDir: "/",
+		Labels: map[string]string{
+			"org.opencontainers.image.licenses": "Apache-2.0",
+			"org.opencontainers.image.source":   "https://" + module,
+		},
+	}
+	return mutate.ConfigFile(img, config)
+}
+
+func archive(file string, content []byte) ([]byte, error) {
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	header := &tar.Header{Typeflag: tar.TypeReg, Name: file, Size: int64(len(content)), Mode: 0o555, ModTime: time.Unix(0, 0)}
+	if err := w.WriteHeader(header); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(content); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}

@@ -1,0 +1,208 @@
+// Package deploy_test checks what is installed: deploy/install.yaml, and the chart that it is rendered from.
+package deploy_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"os/exec"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// TestInstallIsRendered fails when install.yaml was not rendered again after a change: make generate.
+func TestInstallIsRendered(t *testing.T) {
+	t.Parallel()
+	want := string(read(t, "namespace.yaml")) + render(t, "--no-hooks")
+	if diff := cmp.Diff(want, string(read(t, "install.yaml"))); diff != "" {
+		t.Errorf("install.yaml is not what the chart renders (-chart +install.yaml):\n%s", diff)
+	}
+}
+
+func TestValuesThatMakeNoSenseAreRefused(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		values string
+		words  string
+	}{
+		"a misspelt value":                      {"replica=3", "'replica' not allowed"},
+		"no manager at all":                     {"replicas=0", "/replicas"},
+		"a digest that is none":                 {"image.digest=abc", "/image/digest"},
+		"a noop image without a name":           {"noop.image.repository=", "/noop/image/repository"},
+		"a duration without a unit":             {"config.retention=3", "/config/retention"},
+		"a misspelt configuration key":          {"config.retentoin=3h", "'retentoin' not allowed"},
+		"a derived configuration key":           {"config.noopImage=a", "'noopImage' not allowed"},
+		"more nodes at a time than there are":   {"config.maxConcurrentNodes=200%", "/config/maxConcurrentNodes"},
+		"more images than a pod can list":       {"config.maxImagesPerNode=1000", "/config/maxImagesPerNode"},
+		"a pull policy that Kubernetes lacks":   {"image.pullPolicy=Sometimes", "/image/pullPolicy"},
+		"a new class with a name of Kubernetes": {"priorityClass.name=system-node-critical", "set priorityClass.create to false"},
+	}
+	for title, tc := range tests {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			out, err := helm(t, "template", "kube-prepull", "chart", "--namespace", "kube-prepull", "--set", tc.values)
+			if err == nil || !strings.Contains(out, tc.words) {
+				t.Errorf("%s gave %v and does not say %q:\n%s", tc.values, err, tc.words, out)
+			}
+		})
+	}
+}
+
+func TestReleasesThatCannotWorkAreRefused(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ release, namespace, words string }{
+		"a second release in the cluster":   {"other", "kube-prepull", "must be named kube-prepull"},
+		"the namespace of the cluster":      {"kube-prepull", "kube-system", "kube-system cannot be used"},
+		"a namespace with workloads in it":  {"kube-prepull", "default", "default cannot be used"},
+		"forgetting the namespace entirely": {"kube-prepull", "", "default cannot be used"},
+	}
+	for title, tc := range tests {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			out, err := helm(t, "template", tc.release, "chart", "--namespace", tc.namespace)
+			if err == nil || !strings.Contains(out, tc.words) {
+				t.Errorf("release %s in namespace %s gave %v and does not say %q:\n%s", tc.release, tc.namespace, err, tc.words, out)
+			}
+		})
+	}
+}
+
+func TestValuesReachTheObjects(t *testing.T) {
+	t.Parallel()
+	digest := "sha256:" + strings.Repeat("a", 64)
+	objects := decode(t, render(t,
+		"--set", "image.repository=registry.example.com:5000/kube-prepull", "--set", "image.tag=dev", "--set", "image.digest="+digest,
+		"--set", "imagePullSecrets={login}", "--set", "replicas=1", "--set", "crds.keep=false", "--set", "labels.team=platform",
+		"--set", "podLabels.scrape=no", "--set", "podAnnotations.note=hello", "--set", "tolerations[0].operator=Exists",
+		"--set", "env[0].name=HTTPS_PROXY", "--set", "env[0].value=http://proxy:3128",
+		"--set", "priorityClass.create=false", "--set", "priorityClass.name=system-node-critical",
+		"--set", "config.maxConcurrentNodes=25%", "--set", "config.maxImagesPerNode=80"))
+
+	manager := only[*appsv1.Deployment](t, objects)
+	pod := manager.Spec.Template
+	container := pod.Spec.Containers[0]
+	if want := "registry.example.com:5000/kube-prepull:dev@" + digest; container.Image != want {
+		t.Errorf("image %q, want %q", container.Image, want)
+	}
+	if len(pod.Spec.ImagePullSecrets) != 1 || pod.Spec.ImagePullSecrets[0].Name != "login" {
+		t.Errorf("pull secrets %v, want login", pod.Spec.ImagePullSecrets)
+	}
+	if manager.Labels["team"] != "platform" || pod.Labels["scrape"] != "no" || pod.Annotations["note"] != "hello" {
+		t.Errorf("labels %v, pod labels %v, pod annotations %v lack a value", manager.Labels, pod.Labels, pod.Annotations)
+	}
+	if !slices.ContainsFunc(container.Env, func(e corev1.EnvVar) bool { return e.Name == "HTTPS_PROXY" }) {
+		t.Errorf("environment %v lacks HTTPS_PROXY", container.Env)
+	}
+	for _, job := range pods(objects) {
+		if !slices.ContainsFunc(job.Tolerations, func(t corev1.Toleration) bool { return t.Operator == corev1.TolerationOpExists }) {
+			t.Error("a pod of the release lacks the toleration")
+		}
+	}
+	if crd := only[*apiextensionsv1.CustomResourceDefinition](t, objects); crd.Annotations["helm.sh/resource-policy"] != "" {
+		t.Error("crds.keep=false leaves the CRD behind")
+	}
+	if classes := all[*schedulingv1.PriorityClass](objects); len(classes) != 0 {
+		t.Errorf("made the priority class %s that exists", classes[0].Name)
+	}
+	file := configuration(t, objects)
+	if file.PriorityClassName != "system-node-critical" || file.MaxConcurrentNodes.String() != "25%" || file.MaxImagesPerNode != 80 {
+		t.Errorf("the configuration file lacks a value: %+v", file)
+	}
+}
+
+func TestManagersRestartWithTheirConfigurationOnly(t *testing.T) {
+	t.Parallel()
+	template := func(set string) corev1.PodTemplateSpec {
+		return only[*appsv1.Deployment](t, decode(t, render(t, "--set", set))).Spec.Template
+	}
+	plain := template("replicas=2")
+	if cmp.Equal(plain, template("config.retention=2h")) {
+		t.Error("managers are not restarted for a new configuration, and would not read it")
+	}
+	if diff := cmp.Diff(plain, template("labels.team=platform")); diff != "" {
+		t.Errorf("a label of the release restarts the managers:\n%s", diff)
+	}
+}
+
+// TestTheSchemaKnowsTheConfiguration compares the keys that config may have with those of the file. The chart sets the rest.
+func TestTheSchemaKnowsTheConfiguration(t *testing.T) {
+	t.Parallel()
+	var schema struct {
+		Properties struct {
+			Config struct {
+				Properties map[string]any
+			}
+		}
+	}
+	if err := json.Unmarshal(read(t, "chart/values.schema.json"), &schema); err != nil {
+		t.Fatal(err)
+	}
+	got := slices.Collect(maps.Keys(schema.Properties.Config.Properties))
+	got = append(got, "apiVersion", "kind", "noopImage", "priorityClassName", "webhookPort", "metricsAddress", "healthAddress")
+	var want []string
+	for f := range reflect.TypeFor[v1alpha1.Configuration]().Fields() {
+		want = append(want, f.Tag.Get("json"))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("keys (-configuration +schema):\n%s", diff)
+	}
+}
+
+func TestTheCRDCanBeLeftToSomebodyElse(t *testing.T) {
+	t.Parallel()
+	objects := decode(t, render(t, "--set", "crds.enabled=false"))
+	if crds := all[*apiextensionsv1.CustomResourceDefinition](objects); len(crds) != 0 {
+		t.Errorf("crds.enabled=false renders %s", crds[0].Name)
+	}
+}
+
+// render renders the chart as it is meant to be installed.
+func render(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := helm(t, append([]string{"template", "kube-prepull", "chart", "--namespace", "kube-prepull"}, args...)...)
+	if err != nil {
+		t.Fatalf("helm template %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// helm runs the binary that HELM names, or else the one in PATH, and returns what it prints: output, or errors if it fails.
+func helm(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	binary := os.Getenv("HELM")
+	if binary == "" {
+		var err error
+		if binary, err = exec.LookPath("helm"); err != nil {
+			t.Skip("no helm: put it in PATH, or set HELM to a binary, to test the chart")
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	var failure strings.Builder
+	cmd.Stderr = &failure
+	out, err := cmd.Output()
+	if err != nil {
+		return failure.String(), err
+	}
+	return string(out), nil
+}
+
+func read(t *testing.T, file string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}

@@ -1,0 +1,97 @@
+package prepull
+
+import (
+	"reflect"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+)
+
+// CacheOptions let the manager hold what the reconciler reads and no more: of pods and DaemonSets only our own, and of
+// pods and nodes only the fields that it uses. Read other ones with the manager's API reader.
+func CacheOptions(namespace string) cache.Options {
+	ours := map[string]cache.Config{namespace: {LabelSelector: labels.SelectorFromSet(prepullLabels())}}
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}:       {Namespaces: ours, Transform: strip(stripPod)},
+			&corev1.Node{}:      {Transform: strip(stripNode)},
+			&appsv1.DaemonSet{}: {Namespaces: ours, Transform: strip(stripDaemonSet)},
+		},
+	}
+}
+
+// strip makes a transform of a function for one type. What is no such object, such as a tombstone, is left as it is.
+func strip[T client.Object](slim func(T)) func(any) (any, error) {
+	return func(obj any) (any, error) {
+		if o, ok := obj.(T); ok {
+			slim(o)
+		}
+		return obj, nil
+	}
+}
+
+func stripPod(pod *corev1.Pod) {
+	pod.ObjectMeta = essentials(pod.ObjectMeta)
+	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
+	statuses := slices.Clone(pod.Status.InitContainerStatuses)
+	for i, s := range statuses {
+		statuses[i] = corev1.ContainerStatus{
+			Name:                 s.Name,
+			State:                stripState(s.State),
+			LastTerminationState: stripState(s.LastTerminationState),
+		}
+	}
+	pod.Status = corev1.PodStatus{InitContainerStatuses: statuses}
+}
+
+func stripState(s corev1.ContainerState) corev1.ContainerState {
+	if t := s.Terminated; t != nil {
+		s.Terminated = &corev1.ContainerStateTerminated{
+			ExitCode: t.ExitCode, Reason: t.Reason, Message: t.Message, StartedAt: t.StartedAt, FinishedAt: t.FinishedAt,
+		}
+	}
+	return s
+}
+
+func stripNode(n *corev1.Node) {
+	n.ObjectMeta = essentials(n.ObjectMeta)
+	n.Spec = corev1.NodeSpec{Unschedulable: n.Spec.Unschedulable}
+	var conditions []corev1.NodeCondition
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			conditions = append(conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+		}
+	}
+	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images}
+}
+
+func stripDaemonSet(ds *appsv1.DaemonSet) {
+	ds.ManagedFields = nil
+	ds.Status = appsv1.DaemonSetStatus{}
+}
+
+func essentials(m metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, Labels: m.Labels,
+		CreationTimestamp: m.CreationTimestamp, DeletionTimestamp: m.DeletionTimestamp,
+	}
+}
+
+// changed lets only those updates through that change a field which the cache keeps: kubelets and the DaemonSet
+// controller write status all the time.
+func changed() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		was, is := e.ObjectOld.DeepCopyObject().(client.Object), e.ObjectNew.DeepCopyObject().(client.Object)
+		was.SetResourceVersion("")
+		is.SetResourceVersion("")
+		return !reflect.DeepEqual(was, is)
+	}}
+}

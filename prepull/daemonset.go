@@ -1,0 +1,166 @@
+package prepull
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+const (
+	// annotationSpecHash on a prepull DaemonSet is the hash of the spec that was last written. It is not on the template,
+	// where a new way to compute it would restart every prepull pod.
+	annotationSpecHash = "kube-prepull.io/spec-hash"
+
+	// installContainer is the first init container: it copies noop to where the others can run it.
+	installContainer = "install"
+
+	noopVolume = "noop"
+	noopFolder = "/prepull"
+
+	// noopUser owns the processes of a prepull pod. It is numeric because the kubelet cannot check the name of a user, and set
+	// because the user that an image names may be root.
+	noopUser = 65532
+)
+
+// prepullLabels are on every prepull DaemonSet and pod.
+func prepullLabels() map[string]string {
+	return map[string]string{v1alpha1.LabelName: v1alpha1.Name, v1alpha1.LabelComponent: v1alpha1.ComponentPrepull}
+}
+
+func daemonSetName(c *nodeClass) string {
+	return v1alpha1.Name + "-" + c.name
+}
+
+// daemonSet is the prepull DaemonSet of a class. Its template depends on nothing but the class, the images and the
+// options: an upgrade of the manager restarts no prepull pod.
+//
+// The old pod of a node is kept until the new one is ready, for two reasons: the kubelet does not delete images that a
+// container of an existing pod has used, and a list that cannot be pulled does not replace one that was.
+func daemonSet(c *nodeClass, images []entry, o Options) *appsv1.DaemonSet {
+	labels := prepullLabels()
+	labels[v1alpha1.LabelNodeClass] = c.name
+	surge := o.MaxConcurrentNodes
+	ds := &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: daemonSetName(c), Labels: labels},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: maps.Clone(labels)},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(labels)},
+				Spec:       prepullPodSpec(c, images, o),
+			},
+			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{
+				Type: appsv1.RollingUpdateDaemonSetStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDaemonSet{
+					MaxSurge:       &surge,
+					MaxUnavailable: ptr.To(intstr.FromInt32(0)),
+				},
+			},
+			RevisionHistoryLimit: ptr.To[int32](1),
+		},
+	}
+	ds.Annotations = map[string]string{annotationSpecHash: specHash(&ds.Spec)}
+	return ds
+}
+
+func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
+	install := container(installContainer, o.NoopImage)
+	install.Args = []string{"install", noopFolder}
+	install.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder}}
+	first := []corev1.Container{install}
+	for _, image := range images {
+		first = append(first, imageContainer(image.candidate))
+	}
+	wait := container("wait", o.NoopImage)
+	wait.Args = []string{"wait"}
+	return corev1.PodSpec{
+		InitContainers:                first,
+		Containers:                    []corev1.Container{wait},
+		Volumes:                       []corev1.Volume{{Name: noopVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+		Affinity:                      c.affinity(),
+		Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+		PriorityClassName:             o.PriorityClassName,
+		AutomountServiceAccountToken:  ptr.To(false),
+		EnableServiceLinks:            ptr.To(false),
+		TerminationGracePeriodSeconds: ptr.To[int64](0),
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot:   ptr.To(true),
+			RunAsUser:      ptr.To[int64](noopUser),
+			RunAsGroup:     ptr.To[int64](noopUser),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+	}
+}
+
+// imageContainer pulls an image by running our noop in it: an image need not contain a program that ends.
+func imageContainer(c *candidate) corev1.Container {
+	pull := container(c.name, c.image)
+	pull.Command = []string{noopFolder + "/noop"}
+	pull.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder, ReadOnly: true}}
+	return pull
+}
+
+// container has what all containers of a prepull pod share. The requests are there for namespaces that demand some. There
+// are no limits: noop needs none, and a limit that is too small for some runtime would hold up the whole list.
+func container(name, image string) corev1.Container {
+	return corev1.Container{
+		Name:            name,
+		Image:           image,
+		ImagePullPolicy: corev1.PullIfNotPresent,
+		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceCPU:    resource.MustParse("1m"),
+			corev1.ResourceMemory: resource.MustParse("4Mi"),
+		}},
+		SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: ptr.To(false),
+			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			ReadOnlyRootFilesystem:   ptr.To(true),
+		},
+	}
+}
+
+// listed are the init containers of a prepull DaemonSet that pull an image, in order. None if there is no DaemonSet.
+func listed(ds *appsv1.DaemonSet) []corev1.Container {
+	if ds == nil || len(ds.Spec.Template.Spec.InitContainers) == 0 {
+		return nil
+	}
+	return ds.Spec.Template.Spec.InitContainers[1:]
+}
+
+func specHash(spec *appsv1.DaemonSetSpec) string {
+	// A DaemonSetSpec consists of types that always marshal.
+	text, _ := json.Marshal(spec)
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+// upToDate tells whether a stored DaemonSet is what we would write. The hash finds what we would write differently, the
+// comparison what somebody else changed; fields that the API server defaulted are in neither. Accepted is the hash of
+// what was stored when we wrote last, empty if that is not known: where an admission webhook changes our DaemonSet,
+// writing it again would change nothing.
+func upToDate(stored, desired *appsv1.DaemonSet, accepted string) bool {
+	if stored.Annotations[annotationSpecHash] != desired.Annotations[annotationSpecHash] {
+		return false
+	}
+	if accepted != "" && accepted == specHash(&stored.Spec) {
+		return true
+	}
+	was, is := &stored.Spec.Template.Spec, &desired.Spec.Template.Spec
+	// DeepDerivative takes a longer list for an equal one.
+	return equality.Semantic.DeepDerivative(desired.Labels, stored.Labels) &&
+		equality.Semantic.DeepDerivative(desired.Spec, stored.Spec) &&
+		len(was.InitContainers) == len(is.InitContainers) &&
+		len(was.Containers) == len(is.Containers) &&
+		len(was.Volumes) == len(is.Volumes) &&
+		len(was.NodeSelector) == 0
+}

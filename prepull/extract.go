@@ -1,0 +1,142 @@
+package prepull
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// template is the part of a workload that decides which images its pods pull.
+type template struct {
+	labels map[string]string
+	spec   *corev1.PodSpec
+}
+
+// templateOf returns the pod template of a workload, or of a pod its own labels and spec. It has no spec if obj is
+// neither.
+func templateOf(obj metav1.Object) template {
+	of := func(t *corev1.PodTemplateSpec) template { return template{t.Labels, &t.Spec} }
+	switch o := obj.(type) {
+	case *corev1.Pod:
+		return template{o.Labels, &o.Spec}
+	case *appsv1.Deployment:
+		return of(&o.Spec.Template)
+	case *appsv1.StatefulSet:
+		return of(&o.Spec.Template)
+	case *appsv1.DaemonSet:
+		return of(&o.Spec.Template)
+	case *batchv1.Job:
+		return of(&o.Spec.Template)
+	case *batchv1.CronJob:
+		return of(&o.Spec.JobTemplate.Spec.Template)
+	}
+	return template{}
+}
+
+// kindOf names the kind of a typed object, which the API machinery leaves empty on objects that it decodes.
+func kindOf(obj metav1.Object) string {
+	switch obj.(type) {
+	case *corev1.Pod:
+		return "Pod"
+	case *appsv1.Deployment:
+		return "Deployment"
+	case *appsv1.StatefulSet:
+		return "StatefulSet"
+	case *appsv1.DaemonSet:
+		return "DaemonSet"
+	case *batchv1.Job:
+		return "Job"
+	case *batchv1.CronJob:
+		return "CronJob"
+	}
+	return ""
+}
+
+// imagesOf returns the images that a workload teaches, sorted and without duplicates: those of its init containers
+// (sidecars are among them), containers and image volumes, byte for byte. Images of ephemeral containers are for
+// debugging and teach nothing; neither does an object that is being deleted or that opted out.
+func imagesOf(obj metav1.Object) []string {
+	t := templateOf(obj)
+	if t.spec == nil || obj.GetDeletionTimestamp() != nil || t.labels[v1alpha1.LabelEnabled] == v1alpha1.Disabled {
+		return nil
+	}
+	var images []string
+	for _, c := range t.spec.InitContainers {
+		images = append(images, c.Image)
+	}
+	for _, c := range t.spec.Containers {
+		images = append(images, c.Image)
+	}
+	for _, v := range t.spec.Volumes {
+		if v.Image != nil {
+			images = append(images, v.Image.Reference)
+		}
+	}
+	slices.Sort(images)
+	images = slices.Compact(images)
+	// A container may leave its image to a later admission plugin, and the empty string sorts first.
+	if len(images) > 0 && images[0] == "" {
+		images = images[1:]
+	}
+	return images
+}
+
+// userOf returns the workload that obj stands for: the controller of a pod or a job, otherwise obj itself. The
+// controller of a ReplicaSet is read off its name, which the Deployment controller makes of the Deployment's name and
+// the pod-template-hash. A pod of a job belongs to the job here; whether that has a CronJob is in the job alone.
+func userOf(obj metav1.Object) v1alpha1.User {
+	itself := v1alpha1.User{Kind: kindOf(obj), Namespace: obj.GetNamespace(), Name: obj.GetName(), UID: obj.GetUID()}
+	if itself.Kind != "Pod" && itself.Kind != "Job" {
+		return itself
+	}
+	owner := metav1.GetControllerOfNoCopy(obj)
+	if owner == nil || owner.Kind == "Node" {
+		return itself
+	}
+	hash := obj.GetLabels()[appsv1.DefaultDeploymentUniqueLabelKey]
+	if deployment, ok := strings.CutSuffix(owner.Name, "-"+hash); ok && hash != "" && owner.Kind == "ReplicaSet" {
+		return v1alpha1.User{Kind: "Deployment", Namespace: itself.Namespace, Name: deployment}
+	}
+	return v1alpha1.User{Kind: owner.Kind, Namespace: itself.Namespace, Name: owner.Name, UID: owner.UID}
+}
+
+// withoutUID is what makes two users the same workload: a pod knows its Deployment's name but not its UID.
+func withoutUID(u v1alpha1.User) v1alpha1.User {
+	u.UID = ""
+	return u
+}
+
+// compareUsers orders users by kind, namespace and name.
+func compareUsers(a, b v1alpha1.User) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// finished is true for a pod or a job that will never start a container again.
+func finished(obj metav1.Object) bool {
+	switch o := obj.(type) {
+	case *corev1.Pod:
+		return o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed
+	case *batchv1.Job:
+		return slices.ContainsFunc(o.Status.Conditions, func(c batchv1.JobCondition) bool {
+			return c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed)
+		})
+	}
+	return false
+}
+
+// optedIn is true for a namespace whose images are learned. The namespaces that the cluster and kube-prepull itself
+// run in never are, whatever their labels say.
+func optedIn(namespace metav1.Object, own string) bool {
+	switch namespace.GetName() {
+	case metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, own:
+		return false
+	}
+	return namespace.GetDeletionTimestamp() == nil && namespace.GetLabels()[v1alpha1.LabelEnabled] == v1alpha1.Enabled
+}

@@ -1,0 +1,108 @@
+package prepull
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+)
+
+// look says that something should be read soon: what, and on account of how many admissions.
+type look struct {
+	place
+	// admissions is how many hints led here.
+	admissions int
+	// attempt counts the looks that went before, in vain.
+	attempt int
+	due     time.Time
+}
+
+// lookQueue holds the looks that are due now or later, one for each place, up to a bound.
+type lookQueue struct {
+	limit int
+	mu    sync.Mutex
+	looks map[place]*look
+	order lookHeap
+	wake  chan struct{}
+}
+
+func newLookQueue(limit int) *lookQueue {
+	return &lookQueue{limit: limit, looks: map[place]*look{}, wake: make(chan struct{}, 1)}
+}
+
+// add queues a look, or adds its admissions to the look that waits for the same place, which keeps its time. It never
+// blocks; it returns false if the queue is full.
+func (q *lookQueue) add(l look) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if waiting := q.looks[l.place]; waiting != nil {
+		waiting.admissions += l.admissions
+		waiting.attempt = min(waiting.attempt, l.attempt)
+		return true
+	}
+	if len(q.looks) >= q.limit {
+		return false
+	}
+	q.looks[l.place] = &l
+	heap.Push(&q.order, &l)
+	q.signal()
+	return true
+}
+
+// take waits for the next look that is due; it returns false when ctx ends. A hint that arrives after take is a new
+// look, so nothing that happens while the place is read is missed.
+func (q *lookQueue) take(ctx context.Context) (look, bool) {
+	for ctx.Err() == nil {
+		l, wait := q.pop(time.Now())
+		if l != nil {
+			return *l, true
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-q.wake:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+	return look{}, false
+}
+
+// pop removes the first look if it is due, otherwise it returns how long to wait for it.
+func (q *lookQueue) pop(now time.Time) (*look, time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.order) == 0 {
+		return nil, time.Hour
+	}
+	if wait := q.order[0].due.Sub(now); wait > 0 {
+		return nil, wait
+	}
+	l := heap.Pop(&q.order).(*look)
+	delete(q.looks, l.place)
+	// Another taker may be waiting for a time that this look kept it from learning.
+	q.signal()
+	return l, 0
+}
+
+func (q *lookQueue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// lookHeap orders looks by the time that they are due.
+type lookHeap []*look
+
+func (h lookHeap) Len() int           { return len(h) }
+func (h lookHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h lookHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *lookHeap) Push(x any)        { *h = append(*h, x.(*look)) }
+func (h *lookHeap) Pop() any {
+	old := *h
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return l
+}

@@ -1,0 +1,135 @@
+package prepull
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// inAWhile is a look at a named place that is due after a wait.
+func inAWhile(name string, wait time.Duration) look {
+	return look{place: place{name: name}, admissions: 1, due: time.Now().Add(wait)}
+}
+
+func TestLooksComeWhenTheyAreDue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, start := newLookQueue(10), time.Now()
+		for name, wait := range map[string]time.Duration{"second": 2, "third": 3, "first": 1} {
+			q.add(inAWhile(name, wait*time.Second))
+		}
+		for i, want := range []string{"first", "second", "third"} {
+			l, ok := q.take(t.Context())
+			if !ok || l.name != want || time.Since(start) != time.Duration(i+1)*time.Second {
+				t.Errorf("look %d is %q (%t) after %v, want %q", i, l.name, ok, time.Since(start), want)
+			}
+		}
+	})
+}
+
+func TestALookThatIsDueSoonerOvertakesATakerThatWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, start := newLookQueue(10), time.Now()
+		q.add(inAWhile("later", time.Minute))
+		time.AfterFunc(time.Second, func() { q.add(inAWhile("sooner", time.Second)) })
+		if l, _ := q.take(t.Context()); l.name != "sooner" || time.Since(start) != 2*time.Second {
+			t.Errorf("the first look is %q after %v", l.name, time.Since(start))
+		}
+	})
+}
+
+func TestHintsForOnePlaceAreOneLook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, start := newLookQueue(10), time.Now()
+		retry := inAWhile("api", time.Second)
+		retry.attempt = 3
+		q.add(retry)
+		q.add(inAWhile("api", time.Minute))
+		q.add(inAWhile("api", time.Minute))
+		got, _ := q.take(t.Context())
+		want := look{place: place{name: "api"}, admissions: 3, attempt: 0, due: start.Add(time.Second)}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(look{}, place{})); diff != "" {
+			t.Errorf("the look (-want +got):\n%s", diff)
+		}
+		// The place is being read now: what is admitted from here on needs a look of its own.
+		q.add(inAWhile("api", time.Second))
+		if got, ok := q.take(t.Context()); !ok || got.admissions != 1 {
+			t.Errorf("a hint during a look makes %d admissions (%t)", got.admissions, ok)
+		}
+	})
+}
+
+func TestAFullQueueRefusesNewPlacesOnly(t *testing.T) {
+	t.Parallel()
+	q := newLookQueue(2)
+	for _, step := range []struct {
+		name string
+		want bool
+	}{{"a", true}, {"b", true}, {"c", false}, {"a", true}} {
+		if got := q.add(inAWhile(step.name, 0)); got != step.want {
+			t.Errorf("add %s = %t, want %t", step.name, got, step.want)
+		}
+	}
+	q.take(t.Context())
+	if !q.add(inAWhile("c", 0)) {
+		t.Error("there is no room after a look was taken")
+	}
+}
+
+func TestTakeEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, ok := newLookQueue(1).take(ctx); ok {
+			t.Error("an empty queue gave a look")
+		}
+	})
+}
+
+func TestManyTakersTakeEachLookOnceAndInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const looks = 1000
+		q := newLookQueue(looks)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		var mu sync.Mutex
+		taken := map[string]int{}
+		var takers sync.WaitGroup
+		for range 8 {
+			takers.Go(func() {
+				for {
+					l, ok := q.take(ctx)
+					if !ok {
+						return
+					}
+					mu.Lock()
+					taken[l.name]++
+					if late := time.Since(l.due); late > 0 {
+						t.Errorf("%s is %v late", l.name, late)
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		for i := range looks {
+			q.add(inAWhile(fmt.Sprint(i), time.Duration(i*7919%5000)*time.Millisecond))
+		}
+		time.Sleep(10 * time.Second) // of the bubble's clock
+		cancel()
+		takers.Wait()
+		for i := range looks {
+			if n := taken[fmt.Sprint(i)]; n != 1 {
+				t.Errorf("look %d was taken %d times", i, n)
+			}
+		}
+	})
+}

@@ -1,0 +1,137 @@
+package prepull
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+const (
+	// listPage is how many pods one look holds in memory at a time.
+	listPage = 100
+
+	// listPages is after how many pages a look gives up: the resync sees the rest.
+	listPages = 10
+)
+
+// read returns what the stored objects at a place say; nothing if there are none.
+func (l *Learner) read(ctx context.Context, p place) ([]sighting, error) {
+	if p.name == "" {
+		return l.search(ctx, p)
+	}
+	obj := newWorkload(p.kind)
+	if err := l.limiter.Wait(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.live.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: p.name}, obj); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	s, err := l.sight(ctx, obj, map[v1alpha1.User]v1alpha1.User{})
+	return []sighting{s}, err
+}
+
+// search reads the pods that fit a place, page by page.
+func (l *Learner) search(ctx context.Context, p place) ([]sighting, error) {
+	set, err := labels.ConvertSelectorToLabelsMap(p.selector)
+	if err != nil {
+		return nil, fmt.Errorf("reading the labels of a hint: %w", err)
+	}
+	options := &client.ListOptions{Namespace: p.namespace, LabelSelector: set.AsSelector(), Limit: listPage}
+	jobs := map[v1alpha1.User]v1alpha1.User{}
+	var found []sighting
+	for range listPages {
+		var page corev1.PodList
+		if err := l.limiter.Wait(ctx); err != nil {
+			return nil, err
+		}
+		if err := l.live.List(ctx, &page, options); err != nil {
+			return nil, fmt.Errorf("listing pods: %w", err)
+		}
+		for i := range page.Items {
+			if !p.fits(&page.Items[i]) {
+				continue
+			}
+			s, err := l.sight(ctx, &page.Items[i], jobs)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, s)
+		}
+		if options.Continue = page.Continue; page.Continue == "" {
+			break
+		}
+	}
+	return found, nil
+}
+
+// fits is true for a pod that a hint without a name may have been about.
+func (p place) fits(pod *corev1.Pod) bool {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if p.owner != "" {
+		return owner != nil && owner.UID == p.owner
+	}
+	return owner == nil && pod.GenerateName == p.generateName && strings.HasPrefix(pod.Name, p.generateName)
+}
+
+// sight reduces a stored object to what it teaches. A pod of a job is the job's CronJob's, which only the job knows;
+// jobs remembers those that were read.
+func (l *Learner) sight(ctx context.Context, obj client.Object, jobs map[v1alpha1.User]v1alpha1.User) (sighting, error) {
+	s := sighting{uid: obj.GetUID(), created: obj.GetCreationTimestamp().Time, images: imagesOf(obj), user: userOf(obj)}
+	if kindOf(obj) != "Pod" || s.user.Kind != "Job" {
+		return s, nil
+	}
+	if user, ok := jobs[s.user]; ok {
+		s.user = user
+		return s, nil
+	}
+	job := &metav1.PartialObjectMetadata{}
+	job.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
+	if err := l.limiter.Wait(ctx); err != nil {
+		return s, err
+	}
+	if err := l.live.Get(ctx, client.ObjectKey{Namespace: s.user.Namespace, Name: s.user.Name}, job); client.IgnoreNotFound(err) != nil {
+		return s, fmt.Errorf("getting the job of a pod: %w", err)
+	}
+	user := s.user
+	if owner := metav1.GetControllerOfNoCopy(job); owner != nil && job.UID == s.user.UID {
+		user = v1alpha1.User{Kind: owner.Kind, Namespace: s.user.Namespace, Name: owner.Name, UID: owner.UID}
+	}
+	jobs[s.user] = user
+	s.user = user
+	return s, nil
+}
+
+// newWorkload returns an empty object of a kind that placeOf lets through.
+func newWorkload(kind string) client.Object {
+	switch kind {
+	case "Deployment":
+		return &appsv1.Deployment{}
+	case "StatefulSet":
+		return &appsv1.StatefulSet{}
+	case "DaemonSet":
+		return &appsv1.DaemonSet{}
+	case "Job":
+		return &batchv1.Job{}
+	case "CronJob":
+		return &batchv1.CronJob{}
+	default:
+		return &corev1.Pod{}
+	}
+}
+
+// namespaceMetadata is an empty Namespace that is read from the cache of metadata.
+func namespaceMetadata() *metav1.PartialObjectMetadata {
+	ns := &metav1.PartialObjectMetadata{}
+	ns.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "Namespace"})
+	return ns
+}

@@ -1,0 +1,118 @@
+package prepull
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+func valueOf(t *testing.T, c prometheus.Counter) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.Counter.GetValue()
+}
+
+func TestHint(t *testing.T) {
+	l := &Learner{queue: newLookQueue(2)}
+	queued, dropped := hintsMetric.WithLabelValues("queued"), hintsMetric.WithLabelValues("dropped")
+	beforeQueued, beforeDropped := valueOf(t, queued), valueOf(t, dropped)
+	for i, want := range []bool{true, true, false} {
+		if got := l.Hint(Hint{Kind: "Deployment", Namespace: "shop", Name: fmt.Sprint(i)}); got != want {
+			t.Errorf("hint %d = %t, want %t", i, got, want)
+		}
+	}
+	if !l.Hint(Hint{Kind: "Deployment", Namespace: "shop", Name: "0"}) {
+		t.Error("a full queue refuses a place that it has")
+	}
+	if l.Hint(Hint{Kind: "Secret", Namespace: "shop", Name: "0"}) {
+		t.Error("a hint that leads nowhere is taken")
+	}
+	if got := valueOf(t, queued) - beforeQueued; got != 3 {
+		t.Errorf("%v hints count as queued, want 3", got)
+	}
+	if got := valueOf(t, dropped) - beforeDropped; got != 2 {
+		t.Errorf("%v hints count as dropped, want 2", got)
+	}
+}
+
+func TestUsesOf(t *testing.T) {
+	t.Parallel()
+	a, b := deployments("a")[0], deployments("b")[0]
+	seen := []sighting{{images: []string{"app", "proxy"}, user: a}, {images: []string{"app"}, user: b}, {images: []string{"app", "proxy"}, user: a}}
+	want := []use{{"app", a}, {"proxy", a}, {"app", b}}
+	if diff := cmp.Diff(want, usesOf(seen), cmp.AllowUnexported(use{})); diff != "" {
+		t.Errorf("usesOf (-want +got):\n%s", diff)
+	}
+}
+
+func TestResultOf(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		found finding
+		err   error
+		want  string
+	}{
+		"something new":        {fresh, nil, "learned"},
+		"nothing new":          {stale, nil, "nothing"},
+		"nothing at all":       {absent, nil, "nothing"},
+		"not our business":     {foreign, nil, "nothing"},
+		"it could not be read": {absent, fmt.Errorf("reading"), "error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := resultOf(test.found, test.err); got != test.want {
+				t.Errorf("resultOf = %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestStatusPatchHasTheLearnersFieldsAlone(t *testing.T) {
+	t.Parallel()
+	o := learnedObject("app:v1", 0)
+	o.ResourceVersion = "42"
+	o.Status.State, o.Status.SizeBytes = "Ready", 7
+	want := learned{FirstSeenTime: at(noon), LastSeenTime: at(noon), Starts: starts("1500m", noon), Users: deployments("api"), UserCount: 1}
+	u, err := statusPatch(&o, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const patch = `{"apiVersion":"kube-prepull.io/v1alpha1","kind":"PrepullImage",` +
+		`"metadata":{"name":"app-v1-HASH","resourceVersion":"42"},` +
+		`"status":{"firstSeenTime":"2026-11-23T12:00:00Z","lastSeenTime":"2026-11-23T12:00:00Z",` +
+		`"starts":{"count":"1500m","time":"2026-11-23T12:00:00Z"},"userCount":1,` +
+		`"users":[{"kind":"Deployment","name":"api","namespace":"shop","uid":"uid-of-api"}]}}`
+	got := strings.ReplaceAll(strings.TrimSpace(string(raw)), o.Name, "app-v1-HASH")
+	if diff := cmp.Diff(patch, got); diff != "" {
+		t.Errorf("the patch (-want +got):\n%s", diff)
+	}
+}
+
+func TestALearnedImageIsManaged(t *testing.T) {
+	t.Parallel()
+	o := learnedImage("registry.test/shop/api:v1")
+	if !managed(o) {
+		t.Error("what the learner makes counts as declared")
+	}
+	for key, value := range o.Labels {
+		if errs := validation.IsValidLabelValue(value); len(errs) > 0 {
+			t.Errorf("label %s=%s: %v", key, value, errs)
+		}
+	}
+	if o.Spec.Image != "registry.test/shop/api:v1" {
+		t.Errorf("the image is %q", o.Spec.Image)
+	}
+}

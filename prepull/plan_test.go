@@ -1,0 +1,398 @@
+package prepull
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// nothingFails is a cluster whose nodes can pull everything.
+func nothingFails(string, string) string { return "" }
+
+func TestAnImageOnItsWay(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
+	name := ObjectName("a:1")
+
+	s.carryOut(makePlan(s, testOptions, noon))
+	if diff := cmp.Diff([]string{"a:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Fatalf("list (-want +got):\n%s", diff)
+	}
+	if got := s.status(name); got.State != "Pending" || got.Ready != "0/2" {
+		t.Errorf("at first: %s %s", got.State, got.Ready)
+	}
+
+	s.pods = []*corev1.Pod{testPod("node-000", noon, done("install", 0, 1), waits(name, "PodInitializing", ""))}
+	s.carryOut(makePlan(s, testOptions, noon.Add(time.Second)))
+	if got := s.status(name); got.State != "Pulling" || got.Ready != "0/2" {
+		t.Errorf("then: %s %s", got.State, got.Ready)
+	}
+
+	s.runPods(noon, nothingFails)
+	s.carryOut(makePlan(s, testOptions, noon.Add(time.Minute)))
+	if got := s.status(name); got.State != "Ready" || got.Ready != "2/2" {
+		t.Errorf("at last: %s %s", got.State, got.Ready)
+	}
+
+	s.images = nil
+	p := makePlan(s, testOptions, noon.Add(time.Hour))
+	if len(p.remove) != 1 || len(p.write) != 0 {
+		t.Errorf("without images: %d to remove, %d to write", len(p.remove), len(p.write))
+	}
+}
+
+func TestABrokenImageHarmsNobody(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(3), images: []v1alpha1.PrepullImage{learnedObject("bad:1", 100), learnedObject("good:1", 1)}}
+	broken := func(_, image string) string {
+		if image == "bad:1" {
+			return "bad:1: not found"
+		}
+		return ""
+	}
+	now := noon
+	pass := func() plan {
+		p := makePlan(s, testOptions, now)
+		s.carryOut(p)
+		return p
+	}
+	pass()
+	if diff := cmp.Diff([]string{"bad:1", "good:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Fatalf("list (-want +got):\n%s", diff)
+	}
+
+	s.runPods(now, broken)
+	p := pass()
+	if p.quarantined != 1 {
+		t.Errorf("%d images were found to fail", p.quarantined)
+	}
+	if diff := cmp.Diff([]string{"good:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Fatalf("list (-want +got):\n%s", diff)
+	}
+	bad := s.status(ObjectName("bad:1"))
+	if bad.State != "PullFailed: not found" || bad.Nodes.Failed != 3 || len(bad.Retries) != 1 {
+		t.Errorf("status %+v", bad)
+	}
+
+	// The old pods still fail, then the new ones run.
+	if p := pass(); len(p.write) != 0 || p.quarantined != 0 {
+		t.Errorf("the same failure counts again: %+v", p)
+	}
+	s.runPods(now, broken)
+	p = pass()
+	if got := s.status(ObjectName("good:1")).State; got != "Ready" {
+		t.Errorf("the good image is %s", got)
+	}
+	if got := s.status(ObjectName("bad:1")).State; got != "PullFailed: not found" {
+		t.Errorf("the bad image is %s", got)
+	}
+	if want := noon.Add(5 * time.Minute); !p.next.Equal(want) {
+		t.Errorf("next look at %v, want %v", p.next, want)
+	}
+
+	// It is tried again at the end of the list, fails, and then works.
+	now = noon.Add(5 * time.Minute)
+	pass()
+	if diff := cmp.Diff([]string{"good:1", "bad:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Fatalf("list (-want +got):\n%s", diff)
+	}
+	s.runPods(now.Add(time.Second), broken)
+	pass()
+	if got := s.status(ObjectName("bad:1")).Retries; len(got) != 1 || got[0].Failures != 2 || !got[0].Time.Time.Equal(now.Add(10*time.Minute)) {
+		t.Errorf("retries %+v", got)
+	}
+	now = now.Add(10 * time.Minute)
+	pass()
+	s.runPods(now.Add(time.Second), nothingFails)
+	pass()
+	if got := s.status(ObjectName("bad:1")); got.State != "Ready" || got.Retries != nil {
+		t.Errorf("status %+v", got)
+	}
+	if diff := cmp.Diff([]string{"good:1", "bad:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Errorf("an image that works again must not move (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnImageForOneArchitectureStaysThere(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: []corev1.Node{testNode("amd", "amd64"), testNode("arm", "arm64")}, images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
+	s.carryOut(makePlan(s, testOptions, noon))
+	s.runPods(noon, func(node, _ string) string {
+		if node == "arm" {
+			return "no match for platform in manifest: not found"
+		}
+		return ""
+	})
+	s.carryOut(makePlan(s, testOptions, noon))
+	if got := s.listOf("linux-amd64"); len(got) != 1 {
+		t.Errorf("the image left the nodes that can pull it: %v", got)
+	}
+	if got := s.daemonSet("kube-prepull-linux-arm64"); got != nil {
+		t.Error("a class without images has a DaemonSet")
+	}
+	if got := s.status(ObjectName("a:1")); got.State != "PullFailed: not built for these nodes" || got.Ready != "1/2" {
+		t.Errorf("%s %s", got.State, got.Ready)
+	}
+}
+
+func TestOverTheBudget(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	o.MaxImagesPerNode = 2
+	s := state{nodes: testNodes(1)}
+	for i := range 4 {
+		s.images = append(s.images, learnedObject(fmt.Sprintf("a:%d", i), 10*(i+1)))
+	}
+	s.carryOut(makePlan(s, o, noon))
+	if diff := cmp.Diff([]string{"a:3", "a:2"}, s.listOf("linux-amd64")); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
+	}
+	got := s.status(ObjectName("a:0"))
+	const words = "A node gets 2 images at most (maxImagesPerNode), and 3 go before this one."
+	if got.State != "Skipped: OverBudget" || got.Conditions[0].Message != words || got.Ready != "" {
+		t.Errorf("status %+v", got)
+	}
+
+	// Another rank is no reason to write a thousand statuses.
+	s.images = append(s.images, learnedObject("b:1", 15))
+	for _, c := range makePlan(s, o, noon).statuses {
+		if c.name != ObjectName("b:1") {
+			t.Errorf("the status of %s is written", c.name)
+		}
+	}
+}
+
+func TestADaemonSetThatSomebodyChangedIsPutBack(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(1), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
+	s.carryOut(makePlan(s, testOptions, noon))
+	s.daemonSets[0].Spec.Template.Spec.InitContainers[1].Image = "other:1"
+	if p := makePlan(s, testOptions, noon); len(p.write) != 1 || listed(p.write[0])[0].Image != "a:1" {
+		t.Errorf("plan %+v", p.write)
+	}
+	s.daemonSets = nil
+	if p := makePlan(s, testOptions, noon); len(p.write) != 1 {
+		t.Errorf("plan %+v", p.write)
+	}
+}
+
+func TestANewNodeIsCountedAndNothingIsWrittenForIt(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
+	s.carryOut(makePlan(s, testOptions, noon))
+	s.runPods(noon, nothingFails)
+	s.carryOut(makePlan(s, testOptions, noon))
+	s.nodes = testNodes(3)
+	p := makePlan(s, testOptions, noon)
+	if len(p.write) != 0 {
+		t.Error("the DaemonSet is written for a new node")
+	}
+	s.carryOut(p)
+	if got := s.status(ObjectName("a:1")); got.Ready != "2/3" || got.State != "Pending" {
+		t.Errorf("%s %s", got.State, got.Ready)
+	}
+}
+
+func TestABadShareIsNoReasonToStop(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	o.MaxConcurrentNodes = intstr.FromString("all")
+	s := state{nodes: testNodes(1), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
+	if p := makePlan(s, o, noon); len(p.write) != 1 {
+		t.Errorf("plan %+v", p)
+	}
+}
+
+// FuzzPlan makes a cluster of the bytes, lets its nodes do odd things, and checks what must hold for any plan.
+func FuzzPlan(f *testing.F) {
+	for seed := range 40 {
+		f.Add([]byte(strings.Repeat(fmt.Sprintf("%d kube prepull %x", seed, seed*7919), seed%7+1)))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d := &dice{data: data}
+		o := testOptions
+		o.MaxImagesPerNode = 1 + d.roll(8)
+		s := d.cluster()
+		now := noon
+		for range 6 {
+			before := s.listsByClass()
+			p := makePlan(s, o, now)
+			checkPlan(t, s, p, o, now)
+			s.carryOut(p)
+			again := makePlan(s, o, now)
+			if len(again.write)+len(again.remove)+len(again.statuses)+again.quarantined > 0 {
+				t.Fatalf("the plan is not done when it is done: %+v", again)
+			}
+			checkOrder(t, before, s.listsByClass(), p)
+			s.runPods(now, func(string, string) string { return d.trouble() })
+			if d.roll(3) == 0 {
+				s.images = withoutDoubles(append(s.images, d.object()))
+			}
+			now = now.Add(time.Duration(d.roll(600)) * time.Second)
+		}
+	})
+}
+
+// checkPlan holds for every plan.
+func checkPlan(t *testing.T, s state, p plan, o Options, now time.Time) {
+	t.Helper()
+	shuffled := state{nodes: slices.Clone(s.nodes), images: slices.Clone(s.images), pods: slices.Clone(s.pods), daemonSets: slices.Clone(s.daemonSets)}
+	slices.Reverse(shuffled.nodes)
+	slices.Reverse(shuffled.images)
+	slices.Reverse(shuffled.daemonSets)
+	other := makePlan(shuffled, o, now)
+	if diff := cmp.Diff(p.write, other.write); diff != "" {
+		t.Fatalf("the plan depends on the order of its input:\n%s", diff)
+	}
+	if diff := cmp.Diff(p.statuses, other.statuses, cmp.AllowUnexported(statusChange{})); diff != "" {
+		t.Fatalf("the statuses depend on the order of the input:\n%s", diff)
+	}
+	for _, cp := range p.classes {
+		if len(cp.list) > o.MaxImagesPerNode {
+			t.Fatalf("%d images on a node, %d is the budget", len(cp.list), o.MaxImagesPerNode)
+		}
+		inList := map[string]bool{}
+		behindLast := false
+		for _, e := range cp.list {
+			if inList[e.name] || ValidImage(e.image) != nil || len(e.name) > 63 {
+				t.Fatalf("%q is in the list twice or must not be", e.image)
+			}
+			inList[e.name] = true
+			if behindLast && !e.last {
+				t.Fatalf("%s waits behind an image that fails", e.image)
+			}
+			behindLast = e.last
+		}
+		for c, v := range cp.verdicts {
+			_, over := cp.over[c]
+			if out := v.standing == standingOut; inList[c.name] == (out || over) {
+				t.Fatalf("%s: in the list %v, out %v, over the budget %v", c.image, inList[c.name], out, over)
+			}
+			if v.standing == standingOut && !v.retry.Time.After(now) {
+				t.Fatalf("%s is out although its time has come", c.image)
+			}
+		}
+	}
+}
+
+// checkOrder makes sure that images which do not fail keep their order unless the set changes.
+func checkOrder(t *testing.T, before, after map[string][]string, p plan) {
+	t.Helper()
+	failing := map[string]bool{}
+	for _, cp := range p.classes {
+		for _, e := range cp.list {
+			failing[e.image] = failing[e.image] || e.last
+		}
+	}
+	good := func(images []string) []string {
+		return slices.DeleteFunc(slices.Clone(images), func(image string) bool { return failing[image] })
+	}
+	for class, was := range before {
+		is := after[class]
+		same := slices.Equal(slices.Sorted(slices.Values(was)), slices.Sorted(slices.Values(is)))
+		if same && !slices.Equal(good(was), good(is)) {
+			t.Fatalf("%s was %v and is %v", class, was, is)
+		}
+	}
+}
+
+func (s *state) listsByClass() map[string][]string {
+	lists := map[string][]string{}
+	for _, class := range []string{"linux-amd64", "linux-arm64"} {
+		lists[class] = s.listOf(class)
+	}
+	return lists
+}
+
+// dice takes its numbers from data, and 0 when there is no more.
+type dice struct{ data []byte }
+
+func (d *dice) roll(sides int) int {
+	if len(d.data) == 0 {
+		return 0
+	}
+	n := int(d.data[0]) * 31 % 251
+	d.data = d.data[1:]
+	return n % sides
+}
+
+func (d *dice) cluster() state {
+	var s state
+	for i := range d.roll(6) {
+		n := testNode(fmt.Sprint("n", i), []string{"amd64", "amd64", "arm64", ""}[d.roll(4)])
+		n.Spec.Unschedulable = d.roll(5) == 0
+		n.Labels["pool"] = fmt.Sprint(d.roll(3))
+		s.nodes = append(s.nodes, n)
+	}
+	for range d.roll(14) {
+		s.images = append(s.images, d.object())
+	}
+	s.images = withoutDoubles(s.images)
+	return s
+}
+
+// withoutDoubles keeps the first object of each name.
+func withoutDoubles(objects []v1alpha1.PrepullImage) []v1alpha1.PrepullImage {
+	slices.SortStableFunc(objects, func(a, b v1alpha1.PrepullImage) int { return strings.Compare(a.Name, b.Name) })
+	return slices.CompactFunc(objects, func(a, b v1alpha1.PrepullImage) bool { return a.Name == b.Name })
+}
+
+func (d *dice) object() v1alpha1.PrepullImage {
+	image := fmt.Sprintf([]string{"app:%d", "r.test/app:%d", "Bad:%d", "shop/app:%d"}[d.roll(4)], d.roll(20))
+	o := learnedObject(image, d.roll(50))
+	o.Status.SizeBytes = int64(d.roll(200)) << 20
+	if d.roll(3) == 0 {
+		o.Labels = nil
+		o.Name = fmt.Sprint("declared-", len(d.data), "-", image)
+		o.Spec.NodeSelector = map[string]string{"pool": fmt.Sprint(d.roll(4))}
+	}
+	if d.roll(6) == 0 {
+		o.Status.Retries = []v1alpha1.Retry{{NodeClass: "linux-amd64", Failures: int32(1 + d.roll(4)), Time: metav1.NewTime(noon.Add(time.Duration(d.roll(900)-300) * time.Second))}}
+	}
+	return o
+}
+
+// trouble is what a node has with an image, mostly none.
+func (d *dice) trouble() string {
+	switch d.roll(12) {
+	case 10:
+		return "x: not found"
+	case 11:
+		return "dial tcp: i/o timeout"
+	default:
+		return ""
+	}
+}
+
+func BenchmarkPlan(b *testing.B) {
+	s := state{nodes: testNodes(500)}
+	for i := range 1000 {
+		s.images = append(s.images, learnedObject(fmt.Sprintf("registry.example.com/team/app-%d:v1", i), i))
+	}
+	s.carryOut(makePlan(s, testOptions, noon))
+	s.runPods(noon, nothingFails)
+	for i := range s.nodes {
+		for j := range 50 {
+			s.nodes[i].Status.Images = append(s.nodes[i].Status.Images, corev1.ContainerImage{
+				Names:     []string{fmt.Sprintf("registry.example.com/team/app-%d@sha256:%064d", j, j), fmt.Sprintf("registry.example.com/team/app-%d:v1", j)},
+				SizeBytes: 1 << 20,
+			})
+		}
+	}
+	s.carryOut(makePlan(s, testOptions, noon))
+	b.ReportAllocs()
+	for b.Loop() {
+		if p := makePlan(s, testOptions, noon); len(p.write)+len(p.statuses) > 0 {
+			b.Fatal("a steady state is written")
+		}
+	}
+}

@@ -1,0 +1,237 @@
+package prepull
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+const (
+	// reconcilerOwner of what the reconciler writes.
+	reconcilerOwner = client.FieldOwner("kube-prepull")
+
+	// pace is the least time between two passes. What happens in between is seen together.
+	pace = 250 * time.Millisecond
+
+	// progressInterval is how often the numbers in a status are written while nothing else in it changes.
+	progressInterval = 10 * time.Second
+
+	// statusBatch is how many statuses a pass writes at most, so that a large number does not hold up the DaemonSets.
+	statusBatch = 100
+)
+
+// reconciler keeps the prepull DaemonSets and the statuses of the PrepullImages right. It works on the cluster as a
+// whole, so there is one request for everything. What it remembers only saves writes: a new leader carries on without.
+type reconciler struct {
+	client  client.Client
+	options Options
+
+	debounce debounce
+
+	// progressed is when the numbers in the status of an object were written last.
+	progressed map[string]time.Time
+
+	// accepted are the hashes of the DaemonSet specs that the API server made of what was written last, by name.
+	accepted map[string]string
+
+	// previous are the classes of the pass before.
+	previous []*classPlan
+}
+
+// Reconcile observes, plans, writes the DaemonSets that differ and then the statuses. The order matters: while a
+// DaemonSet waits to be written, the statuses are about to change too.
+func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	s, err := r.observe(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	now := time.Now()
+	p := makePlan(s, r.options, now)
+	r.measure(s, p)
+	if wait := r.debounce.wait(p.fingerprint(), p.quarantined > 0, now); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
+	err = r.act(ctx, s, p)
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		// The cache is behind what is stored.
+		return reconcile.Result{RequeueAfter: pace}, nil
+	} else if err != nil {
+		return reconcile.Result{}, err
+	}
+	again, err := r.report(ctx, p.statuses, now)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: soonest(again, p.next, now)}, nil
+}
+
+// soonest is how long to wait for the earlier of two times, of which a zero one does not count; 0 if there is none.
+func soonest(a, b, now time.Time) time.Duration {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		a = b
+	}
+	if a.IsZero() {
+		return 0
+	}
+	return max(pace, a.Sub(now))
+}
+
+// observe reads the cluster from the manager's cache. Nothing of it may be changed.
+func (r *reconciler) observe(ctx context.Context) (state, error) {
+	var (
+		images     v1alpha1.PrepullImageList
+		nodes      corev1.NodeList
+		pods       corev1.PodList
+		daemonSets appsv1.DaemonSetList
+	)
+	ours := []client.ListOption{client.UnsafeDisableDeepCopy, client.InNamespace(r.options.Namespace), client.MatchingLabels(prepullLabels())}
+	if err := r.client.List(ctx, &images, client.UnsafeDisableDeepCopy); err != nil {
+		return state{}, fmt.Errorf("listing PrepullImages: %w", err)
+	}
+	if err := r.client.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
+		return state{}, fmt.Errorf("listing nodes: %w", err)
+	}
+	if err := r.client.List(ctx, &pods, ours...); err != nil {
+		return state{}, fmt.Errorf("listing prepull pods: %w", err)
+	}
+	if err := r.client.List(ctx, &daemonSets, ours...); err != nil {
+		return state{}, fmt.Errorf("listing prepull DaemonSets: %w", err)
+	}
+	s := state{images: images.Items, nodes: nodes.Items, accepted: r.accepted}
+	for i := range pods.Items {
+		s.pods = append(s.pods, &pods.Items[i])
+	}
+	for i := range daemonSets.Items {
+		s.daemonSets = append(s.daemonSets, &daemonSets.Items[i])
+	}
+	return s, nil
+}
+
+func (r *reconciler) measure(s state, p plan) {
+	measure(s.images, p)
+	for _, took := range newPulls(r.previous, p.classes) {
+		pullSecondsMetric.Observe(took.Seconds())
+	}
+	r.previous = p.classes
+}
+
+// act makes the DaemonSets as they should be.
+func (r *reconciler) act(ctx context.Context, s state, p plan) error {
+	for _, ds := range p.write {
+		if err := r.write(ctx, s.daemonSet(ds.Name), ds); err != nil {
+			return err
+		}
+		revisionsMetric.Inc()
+		log.FromContext(ctx).Info("wrote DaemonSet", "daemonSet", ds.Name, "images", len(listed(ds)))
+	}
+	for _, ds := range p.remove {
+		uid := ds.UID
+		err := r.client.Delete(ctx, ds, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &uid})
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("deleting DaemonSet %s: %w", ds.Name, err)
+		}
+		log.FromContext(ctx).Info("deleted DaemonSet", "daemonSet", ds.Name)
+	}
+	if len(p.write)+len(p.remove) > 0 {
+		r.debounce.done(time.Now())
+	}
+	quarantinesMetric.Add(float64(p.quarantined))
+	return nil
+}
+
+// write creates a DaemonSet, or replaces the spec of the stored one.
+func (r *reconciler) write(ctx context.Context, stored, desired *appsv1.DaemonSet) error {
+	if stored == nil {
+		next := desired.DeepCopy()
+		if err := r.client.Create(ctx, next, reconcilerOwner); err != nil {
+			return fmt.Errorf("creating DaemonSet %s: %w", desired.Name, err)
+		}
+		r.accepted[desired.Name] = specHash(&next.Spec)
+		return nil
+	}
+	next := stored.DeepCopy()
+	next.Spec = *desired.Spec.DeepCopy()
+	metav1.SetMetaDataAnnotation(&next.ObjectMeta, annotationSpecHash, desired.Annotations[annotationSpecHash])
+	for key, value := range desired.Labels {
+		metav1.SetMetaDataLabel(&next.ObjectMeta, key, value)
+	}
+	if err := r.client.Update(ctx, next, reconcilerOwner); err != nil {
+		return fmt.Errorf("updating DaemonSet %s: %w", desired.Name, err)
+	}
+	r.accepted[desired.Name] = specHash(&next.Spec)
+	return nil
+}
+
+// daemonSet is the stored one with a name, nil if there is none.
+func (s *state) daemonSet(name string) *appsv1.DaemonSet {
+	for _, ds := range s.daemonSets {
+		if ds.Name == name {
+			return ds
+		}
+	}
+	return nil
+}
+
+// report writes statuses, and returns when to write those that were left for later; zero if none was.
+func (r *reconciler) report(ctx context.Context, changes []statusChange, now time.Time) (time.Time, error) {
+	var again time.Time
+	written := 0
+	for _, c := range changes {
+		due := now
+		if c.progress {
+			due = r.progressed[c.name].Add(progressInterval)
+		}
+		if due.After(now) || written == statusBatch {
+			if again.IsZero() || due.Before(again) {
+				again = due
+			}
+			continue
+		}
+		if err := r.patchStatus(ctx, c); err != nil {
+			return again, err
+		}
+		r.progressed[c.name] = now
+		written++
+	}
+	r.forget(now)
+	return again, nil
+}
+
+// forget drops what has no effect any more.
+func (r *reconciler) forget(now time.Time) {
+	for name, t := range r.progressed {
+		if now.Sub(t) > progressInterval {
+			delete(r.progressed, name)
+		}
+	}
+}
+
+// patchStatus leaves the learner's fields as they are. An object that is gone needs no status.
+func (r *reconciler) patchStatus(ctx context.Context, c statusChange) error {
+	patch, err := json.Marshal(map[string]observed{"status": c.status})
+	if err != nil {
+		return fmt.Errorf("encoding the status of PrepullImage %s: %w", c.name, err)
+	}
+	object := &v1alpha1.PrepullImage{ObjectMeta: metav1.ObjectMeta{Name: c.name}}
+	err = r.client.Status().Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), reconcilerOwner)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("writing the status of PrepullImage %s: %w", c.name, err)
+	}
+	return nil
+}
+
+// key is the only request.
+var key = ctrl.Request{NamespacedName: types.NamespacedName{Name: v1alpha1.Name}}

@@ -1,0 +1,240 @@
+package prepull
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+var testRetention = retention{gone: 24 * time.Hour, rollback: 24 * time.Hour}
+
+// used is a learned object with a status.
+func used(image string, l learned) v1alpha1.PrepullImage {
+	o := learnedObject(image, 0)
+	setLearned(&o, l)
+	return o
+}
+
+func setLearned(o *v1alpha1.PrepullImage, l learned) {
+	s := &o.Status
+	s.FirstSeenTime, s.LastSeenTime, s.Starts, s.Users, s.UserCount = l.FirstSeenTime, l.LastSeenTime, l.Starts, l.Users, l.UserCount
+}
+
+func TestPlanResync(t *testing.T) {
+	t.Parallel()
+	one := func(name string) learned {
+		return learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments(name), UserCount: 1}
+	}
+	isNew := func(names ...string) learned { return learned{}.withUsers(deployments(names...), noon) }
+	declared := declaredObject("by-hand", "app:v1")
+
+	for name, test := range map[string]struct {
+		images  []v1alpha1.PrepullImage
+		stored  []metav1.Object
+		partial bool
+		want    []string
+	}{
+		"an image that no admission taught": {stored: []metav1.Object{shopDeployment("api", "app:v1")}, want: []string{"create app:v1 for 1"}},
+		"an image with the users it should have": {
+			images: []v1alpha1.PrepullImage{used("app:v1", one("api"))}, stored: []metav1.Object{shopDeployment("api", "app:v1")},
+		},
+		"one more user": {
+			images: []v1alpha1.PrepullImage{used("app:v1", one("api"))},
+			stored: []metav1.Object{shopDeployment("api", "app:v1"), shopDeployment("web", "app:v1")},
+			want:   []string{"update app:v1 for 2"},
+		},
+		"a rollout displaces an image": {
+			images: []v1alpha1.PrepullImage{used("app:v1", isNew("api"))}, stored: []metav1.Object{shopDeployment("api", "app:v2")},
+			want: []string{"update app:v1 for 0", "create app:v2 for 1"},
+		},
+		"a displaced image is not touched again": {
+			images: []v1alpha1.PrepullImage{used("app:v1", isNew("api").withoutUsers(noon)), used("app:v2", one("api"))},
+			stored: []metav1.Object{shopDeployment("api", "app:v2")},
+		},
+		"a displaced image goes in the end": {
+			images: []v1alpha1.PrepullImage{used("app:v1", one("api").withoutUsers(yesterday))}, stored: []metav1.Object{shopDeployment("api")},
+			want: []string{"retire app:v1"},
+		},
+		"a declared image gets its users": {
+			images: []v1alpha1.PrepullImage{declared}, stored: []metav1.Object{shopDeployment("api", "app:v1")},
+			want: []string{"update app:v1 for 1"},
+		},
+		"a declared image that nobody uses": {images: []v1alpha1.PrepullImage{declared}},
+		"an image is declared that was learned before": {
+			images: []v1alpha1.PrepullImage{used("app:v1", one("api")), declared}, stored: []metav1.Object{shopDeployment("api", "app:v1")},
+			want: []string{"retire app:v1", "update app:v1 for 1"},
+		},
+		"a partial census takes nothing away, but teaches": {
+			images: []v1alpha1.PrepullImage{
+				used("app:v1", one("api")), used("old:v1", one("old").withoutUsers(yesterday)),
+				used("web:v1", one("web")), declared,
+			},
+			stored: []metav1.Object{shopDeployment("x", "web:v1", "new:v1")}, partial: true,
+			want: []string{"update web:v1 for 2", "create new:v1 for 1"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCensus([]string{"shop"})
+			c.partial = test.partial
+			for _, o := range test.stored {
+				c.add(o)
+			}
+			var got []string
+			for _, ch := range planResync(test.images, c, testRetention, noon) {
+				switch {
+				case ch.retire:
+					got = append(got, "retire "+ch.image)
+				case ch.object == nil:
+					got = append(got, fmt.Sprintf("create %s for %d", ch.image, ch.want.UserCount))
+				default:
+					got = append(got, fmt.Sprintf("update %s for %d", ch.image, ch.want.UserCount))
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("changes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// FuzzPlanResync runs a few resyncs over random clusters that change between them. After each one everything that is
+// used is stored with its users, nothing used or declared was deleted, and planning again gives nothing to do.
+func FuzzPlanResync(f *testing.F) {
+	for seed := range uint64(50) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		images := []v1alpha1.PrepullImage{declaredObject("by-hand", "image-0"), declaredObject("another", "image-99")}
+		now := noon
+		for range 6 {
+			now = now.Add(time.Duration(random.IntN(20)) * time.Hour)
+			c := randomCensus(random)
+			before := slices.Clone(images)
+			images = carriedOut(images, planResync(images, c, testRetention, now))
+			checkResync(t, before, images, c)
+			if again := planResync(images, c, testRetention, now.Add(time.Second)); len(again) > 0 {
+				t.Errorf("planning again gives %d changes, the first for %s", len(again), again[0].image)
+			}
+		}
+	})
+}
+
+// randomCensus is of namespaces of which some opted in, with workloads and pods that share a few images.
+func randomCensus(random *rand.Rand) *census {
+	var namespaces []string
+	for i := range 4 {
+		if random.IntN(4) > 0 {
+			namespaces = append(namespaces, fmt.Sprintf("ns-%d", i))
+		}
+	}
+	c := newCensus(namespaces)
+	c.partial = random.IntN(4) == 0
+	for i := range random.IntN(25) {
+		if len(namespaces) == 0 {
+			break
+		}
+		image := fmt.Sprintf("image-%d", random.IntN(8))
+		meta := metav1.ObjectMeta{Namespace: namespaces[random.IntN(len(namespaces))], Name: fmt.Sprint("w", i), UID: types.UID(fmt.Sprint(i))}
+		deployment := shopDeployment("", image)
+		deployment.ObjectMeta = meta
+		pod := &corev1.Pod{ObjectMeta: meta, Spec: specOf(image)}
+		c.add([]metav1.Object{deployment, pod}[random.IntN(2)])
+	}
+	return c
+}
+
+// carriedOut is what the API server holds after a resync.
+func carriedOut(images []v1alpha1.PrepullImage, changes []change) []v1alpha1.PrepullImage {
+	stored := map[string]v1alpha1.PrepullImage{}
+	for _, o := range images {
+		stored[o.Name] = o
+	}
+	for _, c := range changes {
+		switch {
+		case c.retire:
+			delete(stored, c.object.Name)
+		case c.object == nil:
+			stored[ObjectName(c.image)] = used(c.image, c.merge(learned{}))
+		default:
+			o := stored[c.object.Name]
+			next, _ := c.replace(learnedOf(o.Status))
+			setLearned(&o, next)
+			stored[o.Name] = o
+		}
+	}
+	var left []v1alpha1.PrepullImage
+	for _, o := range stored {
+		left = append(left, o)
+	}
+	slices.SortFunc(left, func(a, b v1alpha1.PrepullImage) int {
+		return compareUsers(v1alpha1.User{Name: a.Name}, v1alpha1.User{Name: b.Name})
+	})
+	return left
+}
+
+func checkResync(t *testing.T, before, after []v1alpha1.PrepullImage, c *census) {
+	t.Helper()
+	byImage := map[string]v1alpha1.PrepullImage{}
+	for _, o := range after {
+		byImage[o.Spec.Image] = o
+	}
+	for image := range c.users {
+		o, ok := byImage[image]
+		users := c.usersOf(image)
+		if !ok || int(o.Status.UserCount) < len(users) && !c.partial {
+			t.Errorf("%s has %d users, its object (%t) counts %d", image, len(users), ok, o.Status.UserCount)
+		}
+		if !c.partial && !cmp.Equal(users[:min(len(users), maxUsers)], o.Status.Users, cmpopts.EquateEmpty()) {
+			t.Errorf("%s has the users %v, its object names %v", image, users, o.Status.Users)
+		}
+	}
+	for _, o := range before {
+		if _, ok := byImage[o.Spec.Image]; !ok && (c.partial || !managed(&o)) {
+			t.Errorf("%s was deleted; partial: %t, managed: %t", o.Spec.Image, c.partial, managed(&o))
+		}
+	}
+}
+
+func TestReplace(t *testing.T) {
+	t.Parallel()
+	planned := used("app:v1", two)
+	c := change{image: "app:v1", object: &planned, want: two.withoutUsers(noon)}
+
+	counted := two
+	counted.Starts = starts("9", noon)
+	got, ok := c.replace(counted)
+	want := two.withoutUsers(noon)
+	want.Starts = starts("9", noon)
+	if diff := cmp.Diff(want, got); diff != "" || !ok {
+		t.Errorf("starts that were flushed meanwhile are kept; ok %t (-want +got):\n%s", ok, diff)
+	}
+
+	taught := two.withUser(deployments("new")[0], noon)
+	if got, ok := c.replace(taught); ok || !got.equal(taught) {
+		t.Errorf("a user that was learned meanwhile is lost; ok %t:\n%s", ok, cmp.Diff(taught, got))
+	}
+}
+
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	c := change{image: "app:v1", want: learned{}.withUsers(deployments("a", "b"), noon)}
+	if diff := cmp.Diff(c.want, c.merge(learned{})); diff != "" {
+		t.Errorf("a new object (-want +got):\n%s", diff)
+	}
+	taught := learned{}.withUser(deployments("x")[0], noon)
+	if diff := cmp.Diff(deployments("a", "b", "x"), c.merge(taught).Users); diff != "" {
+		t.Errorf("the learner was faster (-want +got):\n%s", diff)
+	}
+}

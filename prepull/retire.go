@@ -1,0 +1,45 @@
+package prepull
+
+import (
+	"slices"
+	"time"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// retention is how long an image stays that no stored object references.
+type retention struct {
+	// gone is for an image whose users are all gone, such as finished pods.
+	gone time.Duration
+	// rollback is for an image that a rollout displaced: a user of it is still there and may be rolled back.
+	rollback time.Duration
+}
+
+// retire decides about an image that no stored object references: what its status becomes, and whether the object is
+// deleted instead. A declared image is never deleted. A learned one goes at once when none of its last users is in a
+// namespace that is still opted in, otherwise when its retention is over.
+func retire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
+	next := learnedOf(o.Status).withoutUsers(now)
+	if !managed(o) {
+		return next, false
+	}
+	inScope := func(u v1alpha1.User) bool { return c.namespaces[u.Namespace] }
+	if len(next.Users) > 0 && !slices.ContainsFunc(next.Users, inScope) {
+		return next, true
+	}
+	// An object whose maker died before it wrote the status has only its creation to go by.
+	since := o.CreationTimestamp.Time
+	if next.LastSeenTime != nil {
+		since = next.LastSeenTime.Time
+	}
+	period := keep.gone
+	if slices.ContainsFunc(next.Users, c.stored) {
+		period = keep.rollback
+	}
+	return next, now.Sub(since) >= period
+}
+
+// managed is true for an image that kube-prepull learned, false for one that a person declared.
+func managed(o *v1alpha1.PrepullImage) bool {
+	return o.Labels[v1alpha1.LabelManagedBy] == v1alpha1.Name
+}

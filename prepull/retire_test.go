@@ -1,0 +1,66 @@
+package prepull
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+func TestRetire(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	keep := retention{gone: day, rollback: 2 * day}
+	user := func(namespace, name string) v1alpha1.User {
+		return v1alpha1.User{Kind: "Deployment", Namespace: namespace, Name: name}
+	}
+	for name, test := range map[string]struct {
+		users    []v1alpha1.User
+		count    int32
+		unused   time.Duration // since it was last seen; -1: never seen
+		age      time.Duration
+		declared bool
+		gone     bool
+	}{
+		"the last user has just gone":                   {users: []v1alpha1.User{user("shop", "gone")}, count: 1, unused: 30 * day},
+		"unused for less than the retention":            {users: []v1alpha1.User{user("shop", "gone")}, unused: day - time.Second},
+		"unused for the retention":                      {users: []v1alpha1.User{user("shop", "gone")}, unused: day, gone: true},
+		"displaced by a rollout, longer than retention": {users: []v1alpha1.User{user("shop", "api")}, unused: day},
+		"displaced by a rollout long ago":               {users: []v1alpha1.User{user("shop", "api")}, unused: 2 * day, gone: true},
+		"one of two users is still there":               {users: []v1alpha1.User{user("shop", "gone"), user("shop", "api")}, unused: day},
+		"the namespace opted out":                       {users: []v1alpha1.User{user("left", "api")}, count: 1, gone: true},
+		"the namespace opted out, unused before":        {users: []v1alpha1.User{user("left", "api")}, unused: time.Second, gone: true},
+		"one of two namespaces opted out":               {users: []v1alpha1.User{user("left", "api"), user("shop", "gone")}, count: 2},
+		"never had a status, new":                       {unused: -1, age: time.Minute},
+		"never had a status, old":                       {unused: -1, age: day, gone: true},
+		"declared and never used":                       {unused: -1, age: 100 * day, declared: true},
+		"declared, in a namespace that opted out":       {users: []v1alpha1.User{user("left", "api")}, count: 1, declared: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCensus([]string{"shop"})
+			c.add(shopDeployment("api", "app:v2"))
+			o := learnedObject("app:v1", 0)
+			if test.declared {
+				o = declaredObject("app", "app:v1")
+			}
+			o.CreationTimestamp = metav1.NewTime(noon.Add(-test.age))
+			o.Status = v1alpha1.PrepullImageStatus{Users: test.users, UserCount: test.count}
+			if test.unused >= 0 {
+				o.Status.LastSeenTime = at(noon.Add(-test.unused))
+			}
+			next, gone := retire(&o, c, keep, noon)
+			if gone != test.gone {
+				t.Errorf("gone = %t, want %t", gone, test.gone)
+			}
+			if next.UserCount != 0 || len(next.Users) != len(test.users) {
+				t.Errorf("the status names %d of %d last users and counts %d", len(next.Users), len(test.users), next.UserCount)
+			}
+			if inUse := test.count > 0; inUse != next.LastSeenTime.Equal(at(noon)) {
+				t.Errorf("last seen at %v by an image that was in use: %t", next.LastSeenTime, inUse)
+			}
+		})
+	}
+}

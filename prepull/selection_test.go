@@ -1,0 +1,153 @@
+package prepull
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	failing := learnedObject("failing:1", 100)
+	failing.Status.Retries = []v1alpha1.Retry{{NodeClass: "linux-amd64", Failures: 1, Time: metav1.NewTime(noon)}}
+	elsewhere := learnedObject("elsewhere:1", 100)
+	elsewhere.Status.Retries = []v1alpha1.Retry{{NodeClass: "linux-arm64", Failures: 1, Time: metav1.NewTime(noon)}}
+	older := learnedObject("z-older:1", 5)
+	older.Status.FirstSeenTime = &metav1.Time{Time: noon.Add(-2 * time.Hour)}
+	faded := learnedObject("faded:1", 8)
+	faded.Status.Starts.Time = metav1.NewTime(noon.Add(-2 * startsHalfLife))
+	for name, tc := range map[string]struct {
+		objects []v1alpha1.PrepullImage
+		current []string
+		budget  int
+		want    []string
+	}{
+		"within the budget all have a place": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 2)}, nil, 2, []string{"b:1", "a:1"},
+		},
+		"more starts win": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 3), learnedObject("c:1", 2)}, nil, 2, []string{"b:1", "c:1"},
+		},
+		"starts count at their present value": {
+			[]v1alpha1.PrepullImage{faded, learnedObject("b:1", 3)}, nil, 1, []string{"b:1"},
+		},
+		"a declared image goes before any learned one": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 1000), declaredObject("mine", "b:1")}, nil, 1, []string{"b:1"},
+		},
+		"an image that is both learned and declared is declared": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 9), learnedObject("b:1", 1), declaredObject("mine", "b:1")}, nil, 1, []string{"b:1"},
+		},
+		"the older one wins a tie": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 5), older}, nil, 1, []string{"z-older:1"},
+		},
+		"an image that fails here goes after all others": {
+			[]v1alpha1.PrepullImage{failing, learnedObject("a:1", 0)}, nil, 1, []string{"a:1"},
+		},
+		"a failure on another class does not matter": {
+			[]v1alpha1.PrepullImage{elsewhere, learnedObject("a:1", 0)}, nil, 1, []string{"elsewhere:1"},
+		},
+		"an image on the nodes is not displaced by one that is a little better": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 10), learnedObject("b:1", 19)}, []string{"a:1"}, 1, []string{"a:1"},
+		},
+		"an image on the nodes is displaced by one that is twice as good": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 10), learnedObject("b:1", 21)}, []string{"a:1"}, 1, []string{"b:1"},
+		},
+		"nothing is chosen from nothing": {nil, nil, 5, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found, invalid := candidates(tc.objects, noon)
+			if len(invalid) > 0 {
+				t.Fatal(invalid)
+			}
+			var current []corev1.Container
+			for _, image := range tc.current {
+				current = append(current, corev1.Container{Name: ObjectName(image)})
+			}
+			failing := map[*candidate]bool{}
+			for _, c := range found {
+				failing[c] = c.retry("linux-amd64") != nil
+			}
+			chosen, over := choose(found, current, failing, tc.budget)
+			var images []string
+			for _, c := range chosen {
+				images = append(images, c.image)
+			}
+			if diff := cmp.Diff(tc.want, images); diff != "" {
+				t.Errorf("chosen (-want +got):\n%s", diff)
+			}
+			if len(chosen)+len(over) != len(found) {
+				t.Errorf("%d chosen and %d over the budget, of %d", len(chosen), len(over), len(found))
+			}
+			for c, rank := range over {
+				if rank <= tc.budget || rank > len(found) {
+					t.Errorf("%s has rank %d", c.image, rank)
+				}
+			}
+		})
+	}
+}
+
+func TestCandidatesLeaveOutWhatTheKubeletWouldRefuse(t *testing.T) {
+	t.Parallel()
+	found, invalid := candidates([]v1alpha1.PrepullImage{
+		declaredObject("bad", "Not An Image"),
+		declaredObject("good", "nginx"),
+		declaredObject("empty", ""),
+	}, noon)
+	if len(found) != 1 || found[0].image != "nginx" {
+		t.Errorf("candidates %v", found)
+	}
+	for _, name := range []string{"bad", "empty"} {
+		if invalid[name] == "" {
+			t.Errorf("%s is not refused in words", name)
+		}
+	}
+}
+
+func TestObjectsOfOneImageAreOneCandidate(t *testing.T) {
+	t.Parallel()
+	gpu := declaredObject("gpu", "a:1")
+	gpu.Spec.NodeSelector = map[string]string{"gpu": "yes"}
+	disk := declaredObject("disk", "a:1")
+	disk.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+	for name, tc := range map[string]struct {
+		objects   []v1alpha1.PrepullImage
+		selectors int
+	}{
+		"two selectors are both served":          {[]v1alpha1.PrepullImage{gpu, disk}, 2},
+		"a learned one wants it everywhere":      {[]v1alpha1.PrepullImage{gpu, learnedObject("a:1", 1)}, 0},
+		"everywhere stays everywhere afterwards": {[]v1alpha1.PrepullImage{declaredObject("all", "a:1"), gpu}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found, _ := candidates(tc.objects, noon)
+			if len(found) != 1 || len(found[0].objects) != len(tc.objects) || len(found[0].selectors) != tc.selectors {
+				t.Errorf("got %+v", found)
+			}
+		})
+	}
+}
+
+func TestTheOrderOfAListOfObjectsDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	a, b := learnedObject("a:1", 1), declaredObject("mine", "a:1")
+	ab, _ := candidates([]v1alpha1.PrepullImage{a, b}, noon)
+	ba, _ := candidates([]v1alpha1.PrepullImage{b, a}, noon)
+	names := func(cs []*candidate) string {
+		var names []string
+		for _, o := range cs[0].objects {
+			names = append(names, o.Name)
+		}
+		return strings.Join(names, " ")
+	}
+	if names(ab) != names(ba) || !strings.HasPrefix(names(ab), "mine") {
+		t.Errorf("%s, %s", names(ab), names(ba))
+	}
+}

@@ -1,0 +1,59 @@
+// Package prepull learns the images that workloads of opted-in namespaces use, and keeps them on the nodes.
+//
+// The learner reads what admissions point to, and the resync what they missed; both write PrepullImages. The reconciler
+// reads those, plans one DaemonSet for each class of nodes, and reports in the status what the nodes make of it.
+package prepull
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// Options of the learner, the resync and the reconciler. The configuration file documents and defaults them.
+type Options struct {
+	// Namespace is where the prepull DaemonSets live: the manager's own.
+	Namespace string
+
+	// NoopImage is the image of cmd/noop, the only one of ours that nodes pull.
+	NoopImage string
+
+	// MaxImagesPerNode is how many images a node gets at most.
+	MaxImagesPerNode int
+
+	// MaxConcurrentNodes is how many nodes of a class, or what share of them, take a new list at the same time.
+	MaxConcurrentNodes intstr.IntOrString
+
+	// ResyncInterval is how often the opted-in namespaces are listed to repair what admissions missed.
+	ResyncInterval time.Duration
+
+	// Retention is how long an image stays that was seen only on pods which are gone.
+	Retention time.Duration
+
+	// RollbackRetention is how long an image stays after a rollout displaced it.
+	RollbackRetention time.Duration
+
+	// PullDeadline is how long a node may be busy with one image before the images behind it go first.
+	PullDeadline time.Duration
+
+	// PriorityClassName is the priority class of the prepull pods; empty means the cluster's default.
+	PriorityClassName string
+}
+
+// SetupWithManager adds the learner, the resync and the reconciler to a manager whose cache has CacheOptions. Hints go
+// to the learner that it returns.
+func SetupWithManager(mgr ctrl.Manager, o Options) (*Learner, error) {
+	learner := newLearner(mgr, o)
+	if err := mgr.Add(learner); err != nil {
+		return nil, fmt.Errorf("adding the learner: %w", err)
+	}
+	if err := setupResync(mgr, o, learner); err != nil {
+		return nil, fmt.Errorf("setting up the resync: %w", err)
+	}
+	if err := setupReconciler(mgr, o); err != nil {
+		return nil, fmt.Errorf("setting up the reconciler: %w", err)
+	}
+	return learner, nil
+}

@@ -1,0 +1,191 @@
+package prepull
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// observed is the part of a PrepullImage's status that the reconciler writes; the learner and the resync write the
+// rest. As a JSON merge patch it sets every field, also to nothing.
+type observed struct {
+	Conditions      []metav1.Condition  `json:"conditions"`
+	State           string              `json:"state"`
+	SizeBytes       int64               `json:"sizeBytes"`
+	Size            string              `json:"size"`
+	Nodes           v1alpha1.NodeCounts `json:"nodes"`
+	Ready           string              `json:"ready"`
+	LastPullSeconds int64               `json:"lastPullSeconds"`
+	Retries         []v1alpha1.Retry    `json:"retries"`
+}
+
+func observedOf(s v1alpha1.PrepullImageStatus) observed {
+	return observed{s.Conditions, s.State, s.SizeBytes, s.Size, s.Nodes, s.Ready, s.LastPullSeconds, s.Retries}
+}
+
+// statusChange is a status that has to be written.
+type statusChange struct {
+	name   string
+	status observed
+
+	// progress is set if nothing but numbers changes: that may wait.
+	progress bool
+}
+
+// The words of a state, before the reason where there is one.
+const (
+	stateReady   = "Ready"
+	statePulling = "Pulling"
+	statePending = "Pending"
+	stateFailed  = "PullFailed"
+	stateSkipped = "Skipped"
+)
+
+// statusChanges are the statuses that differ from the stored ones, by the name of the object.
+func statusChanges(images []v1alpha1.PrepullImage, found []*candidate, invalid map[string]string, classes []*classPlan, budget int, now time.Time) []statusChange {
+	var changes []statusChange
+	report := func(o *v1alpha1.PrepullImage, sum summary) {
+		next := sum.status(o, now)
+		if old := observedOf(o.Status); !equality.Semantic.DeepEqual(old, next) {
+			changes = append(changes, statusChange{o.Name, next, onlyProgress(old, next)})
+		}
+	}
+	for i := range images {
+		if words, found := invalid[images[i].Name]; found {
+			report(&images[i], summary{skipped: "InvalidImage", why: words})
+		}
+	}
+	for _, c := range found {
+		sum := summarize(c, classes, budget)
+		for _, o := range c.objects {
+			report(o, sum)
+		}
+	}
+	slices.SortFunc(changes, func(a, b statusChange) int { return strings.Compare(a.name, b.name) })
+	return changes
+}
+
+// onlyProgress tells whether two statuses differ in numbers and texts alone.
+func onlyProgress(old, next observed) bool {
+	return old.State == next.State && equality.Semantic.DeepEqual(old.Retries, next.Retries) &&
+		slices.EqualFunc(old.Conditions, next.Conditions, func(a, b metav1.Condition) bool {
+			return a.Type == b.Type && a.Status == b.Status && a.Reason == b.Reason
+		})
+}
+
+// status is the status of an object for a summary of its image. What does not change keeps its words and times.
+func (s summary) status(o *v1alpha1.PrepullImage, now time.Time) observed {
+	old := &o.Status
+	next := observed{
+		Conditions:      slices.Clone(old.Conditions),
+		SizeBytes:       s.size,
+		Nodes:           v1alpha1.NodeCounts{Desired: s.desired, Ready: s.ready, Failed: s.failed},
+		LastPullSeconds: int64(s.slowest.Seconds()),
+		Retries:         s.retries,
+	}
+	if next.SizeBytes == 0 {
+		next.SizeBytes = old.SizeBytes
+	}
+	if next.LastPullSeconds <= 1 && old.LastPullSeconds > 1 {
+		// The image was there already, which says nothing about how long it takes to pull.
+		next.LastPullSeconds = old.LastPullSeconds
+	}
+	next.Size = humanSize(next.SizeBytes)
+	if s.skipped == "" {
+		next.Ready = fmt.Sprintf("%d/%d", s.ready, s.desired)
+	}
+	failed := s.pullFailed(meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionPullFailed))
+	state, ready := s.readiness(failed.Status == metav1.ConditionTrue)
+	next.State = state
+	if state == stateFailed {
+		next.State += ": " + s.failureWords(failed.Reason)
+	} else if state == stateSkipped {
+		next.State += ": " + s.skipped
+	}
+	for _, c := range []metav1.Condition{s.selected(meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionSelected)), ready, failed} {
+		c.ObservedGeneration = o.Generation
+		c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
+		meta.SetStatusCondition(&next.Conditions, c)
+	}
+	return next
+}
+
+func (s summary) selected(old *metav1.Condition) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionSelected, Status: metav1.ConditionTrue, Reason: "WithinBudget", Message: "The image has a place on the nodes."}
+	if s.skipped == "" {
+		return c
+	}
+	c.Status, c.Reason, c.Message = metav1.ConditionFalse, s.skipped, s.why
+	// The rank changes all the time. What is told is the rank that the image had when it lost its place.
+	if s.skipped == skippedOverBudget && old != nil && old.Reason == c.Reason && strings.HasPrefix(old.Message, s.budgetWords()) {
+		c.Message = old.Message
+	}
+	return c
+}
+
+// pullFailed keeps the words of the first failure of a kind: others differ in request numbers and ports.
+func (s summary) pullFailed(old *metav1.Condition) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionPullFailed, Status: metav1.ConditionFalse, Reason: "NoFailure", Message: "No node has trouble with the image."}
+	known := old != nil && old.Status == metav1.ConditionTrue
+	switch {
+	case s.failure != nil:
+		c.Status, c.Reason = metav1.ConditionTrue, s.failure.reason
+		c.Message = fmt.Sprintf("Node %s: %s", s.failureNode, s.failure.message)
+		if known && old.Reason == c.Reason {
+			c.Message = old.Message
+		}
+	case len(s.retries) > 0 && known:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, old.Reason, old.Message
+	case len(s.retries) > 0:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, causeOther.reason, "The image could not be pulled; it is tried again later."
+	}
+	return c
+}
+
+// readiness is the word for the state, and the condition Ready.
+func (s summary) readiness(failed bool) (string, metav1.Condition) {
+	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
+	switch {
+	case s.skipped != "":
+		c.Reason, c.Message = stateSkipped, "The image has no place on the nodes; see the condition Selected."
+	case failed:
+		c.Reason, c.Message = stateFailed, "The image cannot be pulled; see the condition PullFailed."
+	case s.desired > 0 && s.ready == s.desired:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "OnEveryNode", "Every node that wants the image has it."
+		return stateReady, c
+	case s.broken != nil:
+		c.Reason, c.Message = "PrepullPodFails", fmt.Sprintf("The prepull pod of node %s does not get to its images: %s", s.brokenNode, s.broken.message)
+		return statePending, c
+	case s.pulling:
+		c.Reason, c.Message = statePulling, "A node is pulling the image."
+	default:
+		c.Reason, c.Message = statePending, "The image waits for its turn."
+	}
+	return c.Reason, c
+}
+
+// humanSize is a number of bytes for people, in powers of 1000; empty for 0.
+func humanSize(bytes int64) string {
+	if bytes <= 0 {
+		return ""
+	}
+	value, unit := float64(bytes), "B"
+	for _, larger := range []string{"KB", "MB", "GB", "TB"} {
+		// From 999.5 on it would be printed as 1000.
+		if value < 999.5 {
+			break
+		}
+		value, unit = value/1000, larger
+	}
+	if value < 9.95 && unit != "B" {
+		return fmt.Sprintf("%.1f %s", value, unit)
+	}
+	return fmt.Sprintf("%.0f %s", value, unit)
+}

@@ -1,0 +1,166 @@
+package prepull
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// seen is what a warmth says about one image, for comparison.
+type seen struct {
+	Ran, Present, Pulling []string
+	Failed                map[string]string
+	Pulls                 map[string]time.Duration
+	Size                  int64
+}
+
+func seenOf(w *imageWarmth) seen {
+	s := seen{Ran: sortedKeys(w.ran), Present: sortedKeys(w.present), Pulling: sortedKeys(w.pulling), Size: w.size}
+	for node, f := range w.failed {
+		if s.Failed == nil {
+			s.Failed = map[string]string{}
+		}
+		s.Failed[node] = f.reason
+	}
+	if len(w.pulls) > 0 {
+		s.Pulls = w.pulls
+	}
+	return s
+}
+
+func sortedKeys(m map[string]bool) []string {
+	return slices.Sorted(maps.Keys(m))
+}
+
+func TestObserveClass(t *testing.T) {
+	t.Parallel()
+	a, b := ObjectName("a:1"), ObjectName("b:1")
+	const pulling = "PodInitializing"
+	leaving := testPod("node-000", noon, done("install", 0, 1), waits(a, "ErrImagePull", "not found"))
+	leaving.DeletionTimestamp = &metav1.Time{Time: noon}
+	now := noon.Add(10 * time.Minute)
+	for name, tc := range map[string]struct {
+		pods []*corev1.Pod
+		a, b seen
+	}{
+		"no pods tell nothing": {nil, seen{}, seen{}},
+		"an init container that ended well proves its image, and the gap before it is the pull": {
+			[]*corev1.Pod{testPod("node-000", noon, done("install", 0, 1), done(a, 31, 32), waits(b, pulling, ""))},
+			seen{Ran: []string{"node-000"}, Pulls: map[string]time.Duration{"node-000": 30 * time.Second}},
+			seen{Pulling: []string{"node-000"}},
+		},
+		"only the first that is not done is being pulled": {
+			[]*corev1.Pod{testPod("node-000", noon, done("install", 0, 1), waits(a, pulling, ""), waits(b, pulling, ""))},
+			seen{Pulling: []string{"node-000"}}, seen{},
+		},
+		"an image that fails holds up those behind it": {
+			[]*corev1.Pod{testPod("node-001", noon, done("install", 0, 1), waits(b, "ErrImagePull", "x: not found"), waits(a, pulling, ""))},
+			seen{}, seen{Failed: map[string]string{"node-001": "NotFound"}},
+		},
+		"the old pod of a node counts beside the new one": {
+			[]*corev1.Pod{
+				testPod("node-000", noon, done("install", 0, 1), done(a, 2, 3)),
+				testPod("node-000", noon, done("install", 4, 5), waits(b, pulling, "")),
+			},
+			seen{Ran: []string{"node-000"}, Pulls: map[string]time.Duration{"node-000": time.Second}},
+			seen{Pulling: []string{"node-000"}},
+		},
+		"a pod that is being deleted fails no more": {[]*corev1.Pod{leaving}, seen{}, seen{}},
+		"an image that nobody asks for any more is passed over": {
+			[]*corev1.Pod{testPod("node-000", noon, done("install", 0, 1), done("gone", 2, 3), done(b, 9, 10))},
+			seen{}, seen{Ran: []string{"node-000"}, Pulls: map[string]time.Duration{"node-000": 6 * time.Second}},
+		},
+		"a pod on a node that does not count is passed over": {
+			[]*corev1.Pod{testPod("elsewhere", noon, done("install", 0, 1), done(a, 2, 3))}, seen{}, seen{},
+		},
+		"a pull that took too long while others wait has failed": {
+			[]*corev1.Pod{testPod("node-000", noon, done("install", -600, -300), waits(a, pulling, ""), waits(b, pulling, ""))},
+			seen{Failed: map[string]string{"node-000": "DeadlineExceeded"}}, seen{},
+		},
+		"the last image may take as long as it likes": {
+			[]*corev1.Pod{testPod("node-000", noon, done("install", -600, -301), done(a, -301, -300), waits(b, pulling, ""))},
+			seen{Ran: []string{"node-000"}, Pulls: map[string]time.Duration{"node-000": 0}},
+			seen{Pulling: []string{"node-000"}},
+		},
+		"a clock that went back took no time": {
+			[]*corev1.Pod{testPod("node-000", noon, done("install", 0, 10), done(a, 5, 6))},
+			seen{Ran: []string{"node-000"}, Pulls: map[string]time.Duration{"node-000": 0}}, seen{},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}, noon)
+			class := classify(testNodes(2))[0]
+			w := observeClass(class, found, tc.pods, 15*time.Minute, now)
+			if diff := cmp.Diff(tc.a, seenOf(w.images[a])); diff != "" {
+				t.Errorf("image a (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.b, seenOf(w.images[b])); diff != "" {
+				t.Errorf("image b (-want +got):\n%s", diff)
+			}
+			if len(w.broken) > 0 {
+				t.Errorf("broken: %v", w.broken)
+			}
+		})
+	}
+}
+
+func TestSomebodyLooksAgainAtTheFirstDeadline(t *testing.T) {
+	t.Parallel()
+	a, b := ObjectName("a:1"), ObjectName("b:1")
+	found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}, noon)
+	pods := []*corev1.Pod{
+		testPod("node-000", noon, done("install", 0, 20), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", "")),
+		testPod("node-001", noon, done("install", 0, 10), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", "")),
+	}
+	w := observeClass(classify(testNodes(2))[0], found, pods, time.Minute, noon.Add(30*time.Second))
+	if want := noon.Add(70 * time.Second); !w.next.Equal(want) {
+		t.Errorf("next look at %v, want %v", w.next, want)
+	}
+}
+
+func TestANodeTellsWhatItHas(t *testing.T) {
+	t.Parallel()
+	digest := "sha256:" + strings.Repeat("a", 64)
+	found, _ := candidates([]v1alpha1.PrepullImage{
+		learnedObject("nginx", 1), learnedObject("docker.io/library/nginx:latest", 1), learnedObject("r.test/a@"+digest, 1),
+	}, noon)
+	nodes := testNodes(2)
+	nodes[0].Status.Images = []corev1.ContainerImage{
+		{Names: []string{"docker.io/library/nginx@sha256:" + strings.Repeat("b", 64), "docker.io/library/nginx:latest"}, SizeBytes: 70},
+		{Names: []string{"r.test/a@" + digest}, SizeBytes: 20},
+	}
+	nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/nginx:latest"}, SizeBytes: 80}}
+	w := observeClass(classify(nodes)[0], found, nil, time.Minute, noon)
+	for image, want := range map[string]seen{
+		"nginx":                          {Present: []string{"node-000", "node-001"}, Size: 80},
+		"docker.io/library/nginx:latest": {Present: []string{"node-000", "node-001"}, Size: 80},
+		"r.test/a@" + digest:             {Present: []string{"node-000"}, Size: 20},
+	} {
+		if diff := cmp.Diff(want, seenOf(w.images[ObjectName(image)])); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", image, diff)
+		}
+	}
+}
+
+func TestAPodThatDoesNotGetToItsImagesBlamesNone(t *testing.T) {
+	t.Parallel()
+	a := ObjectName("a:1")
+	found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1)}, noon)
+	pod := testPod("node-000", noon, waits("install", "ErrImagePull", "noop: not found"), waits(a, "PodInitializing", ""))
+	w := observeClass(classify(testNodes(1))[0], found, []*corev1.Pod{pod}, time.Minute, noon)
+	if f, broken := w.broken["node-000"]; !broken || f.message != "noop: not found" {
+		t.Errorf("broken: %v", w.broken)
+	}
+	if diff := cmp.Diff(seen{}, seenOf(w.images[a])); diff != "" {
+		t.Errorf("image (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,54 @@
+package prepull
+
+import (
+	"context"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// After an error the next pass comes after half a second, twice as long after each further one, 30 seconds at most.
+const (
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+// crdPatience is how long the controller waits for its caches. A CRD that is missing at the start may come: until then
+// the manager serves its webhook and logs what it waits for.
+const crdPatience = 1000 * time.Hour
+
+// setupReconciler makes the manager run the reconciler on the leader.
+func setupReconciler(mgr ctrl.Manager, o Options) error {
+	look := handler.Funcs{
+		CreateFunc: func(_ context.Context, _ event.CreateEvent, q queue) { q.AddAfter(key, pace) },
+		UpdateFunc: func(_ context.Context, _ event.UpdateEvent, q queue) { q.AddAfter(key, pace) },
+		DeleteFunc: func(_ context.Context, _ event.DeleteEvent, q queue) { q.AddAfter(key, pace) },
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("prepull").
+		WithOptions(controller.Options{
+			CacheSyncTimeout: crdPatience,
+			RateLimiter:      workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](firstRetry, lastRetry),
+		}).
+		Watches(&v1alpha1.PrepullImage{}, look, builder.WithPredicates(changed())).
+		Watches(&corev1.Node{}, look, builder.WithPredicates(changed())).
+		Watches(&appsv1.DaemonSet{}, look, builder.WithPredicates(changed())).
+		Watches(&corev1.Pod{}, look, builder.WithPredicates(changed())).
+		Complete(&reconciler{
+			client:     mgr.GetClient(),
+			options:    o,
+			progressed: map[string]time.Time{},
+			accepted:   map[string]string{},
+		})
+}
+
+type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]

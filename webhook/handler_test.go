@@ -1,0 +1,230 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	admissionv1 "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func testHandler(t testing.TB, learn func(Hint) bool) *handler {
+	t.Helper()
+	m, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newHandler(Options{Learn: learn}, m, logr.Discard())
+}
+
+func post(h http.Handler, body []byte) *httptest.ResponseRecorder {
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, Path, bytes.NewReader(body)))
+	return recorder
+}
+
+// allowed fails the test unless the answer is a review that allows the request with this uid.
+func allowed(t testing.TB, answer *httptest.ResponseRecorder, uid types.UID) {
+	t.Helper()
+	if answer.Code != http.StatusOK {
+		t.Fatalf("status %d, want 200: %s", answer.Code, answer.Body)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil {
+		t.Fatalf("answer %q: %v", answer.Body, err)
+	}
+	want := map[string]any{
+		"apiVersion": "admission.k8s.io/v1",
+		"kind":       "AdmissionReview",
+		"response":   map[string]any{"uid": string(uid), "allowed": true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("answer (-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryReviewIsAllowedAndItsOutcomeNamed(t *testing.T) {
+	t.Parallel()
+	accept := func(Hint) bool { return true }
+	full := func(Hint) bool { return false }
+	broken := func(Hint) bool { panic("a bug") }
+	request := func(group, kind, operation, more string) string {
+		return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"7","kind":{"group":"` + group +
+			`","version":"v1","kind":"` + kind + `"},"name":"a","namespace":"shop","operation":"` + operation + `"` + more + `}}`
+	}
+	tests := map[string]struct {
+		learn func(Hint) bool
+		body  string
+		want  outcome
+	}{
+		"a created pod is hinted":                  {accept, request("", "Pod", "CREATE", ""), hinted},
+		"a created Deployment is hinted":           {accept, request("apps", "Deployment", "CREATE", ""), hinted},
+		"an updated Deployment is hinted":          {accept, request("apps", "Deployment", "UPDATE", ""), hinted},
+		"a StatefulSet is hinted":                  {accept, request("apps", "StatefulSet", "UPDATE", ""), hinted},
+		"a DaemonSet is hinted":                    {accept, request("apps", "DaemonSet", "UPDATE", ""), hinted},
+		"a Job is hinted":                          {accept, request("batch", "Job", "CREATE", ""), hinted},
+		"a CronJob is hinted":                      {accept, request("batch", "CronJob", "UPDATE", ""), hinted},
+		"an explicit dryRun false is hinted":       {accept, request("", "Pod", "CREATE", `,"dryRun":false`), hinted},
+		"a nil object is hinted by its name":       {accept, request("", "Pod", "CREATE", `,"object":null`), hinted},
+		"a full queue drops the hint":              {full, request("", "Pod", "CREATE", ""), dropped},
+		"a dry run teaches nothing":                {broken, request("", "Pod", "CREATE", `,"dryRun":true`), dryRun},
+		"a dryRun after the object is seen":        {broken, request("", "Pod", "CREATE", `,"object":{"a":[{}]},"dryRun":true`), dryRun},
+		"an updated pod is ignored":                {broken, request("", "Pod", "UPDATE", ""), ignored},
+		"a deleted Deployment is ignored":          {broken, request("apps", "Deployment", "DELETE", ""), ignored},
+		"a ReplicaSet is ignored":                  {broken, request("apps", "ReplicaSet", "CREATE", ""), ignored},
+		"a Pod of another group is ignored":        {broken, request("metrics.k8s.io", "Pod", "CREATE", ""), ignored},
+		"a Deployment of another group is ignored": {broken, request("example.com", "Deployment", "CREATE", ""), ignored},
+		"a Job of another group is ignored":        {broken, request("batch.volcano.sh", "Job", "CREATE", ""), ignored},
+		"a subresource is ignored":                 {broken, request("", "Pod", "CREATE", `,"subResource":"binding"`), ignored},
+		"a review that is only a uid is ignored":   {broken, `{"request":{"uid":"7"}}`, ignored},
+		"a panic is survived":                      {broken, request("", "Pod", "CREATE", ""), failed},
+		"a review cut short is allowed":            {accept, `{"request":{"uid":"7","object":{"metadata":{"labels":{"a"`, failed},
+		"labels that are no labels are an error":   {accept, request("", "Pod", "CREATE", `,"object":{"metadata":{"labels":[1]}}`), failed},
+		"labels beyond any real object's are an error": {
+			accept, request("", "Pod", "CREATE", `,"object":{"metadata":{"labels":{"a":"`+strings.Repeat("x", maxValue)+`"}}}`), failed,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := testHandler(t, test.learn)
+			allowed(t, post(h, []byte(test.body)), "7")
+			counted(t, h, test.want)
+		})
+	}
+}
+
+// counted fails the test unless exactly one admission was counted, with this outcome.
+func counted(t *testing.T, h *handler, want outcome) {
+	t.Helper()
+	for _, o := range []outcome{hinted, dropped, ignored, dryRun, failed} {
+		expected := 0.0
+		if o == want {
+			expected = 1
+		}
+		var metric dto.Metric
+		if err := h.metrics.total.WithLabelValues(string(o)).Write(&metric); err != nil {
+			t.Fatal(err)
+		}
+		if got := metric.GetCounter().GetValue(); got != expected {
+			t.Errorf("outcome %s counted %v times, want %v", o, got, expected)
+		}
+	}
+}
+
+func TestWhatIsNoReviewIsAFailedCall(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		request *http.Request
+		status  int
+		outcome outcome
+	}{
+		"no body":                  {httptest.NewRequest(http.MethodPost, Path, nil), http.StatusBadRequest, failed},
+		"not JSON":                 {httptest.NewRequest(http.MethodPost, Path, strings.NewReader("hello")), http.StatusBadRequest, failed},
+		"no request":               {httptest.NewRequest(http.MethodPost, Path, strings.NewReader(`{"request":null}`)), http.StatusBadRequest, failed},
+		"a uid that is no string":  {httptest.NewRequest(http.MethodPost, Path, strings.NewReader(`{"request":{"uid":7}}`)), http.StatusBadRequest, failed},
+		"cut short before the uid": {httptest.NewRequest(http.MethodPost, Path, strings.NewReader(`{"request":{"ui`)), http.StatusBadRequest, failed},
+		"a body of unknown length": {httptest.NewRequest(http.MethodPost, Path, io.MultiReader(strings.NewReader("{}"))), http.StatusLengthRequired, failed},
+		"a body beyond the limit":  {httptest.NewRequest(http.MethodPost, Path, bytes.NewReader(make([]byte, maxBody+1))), http.StatusRequestEntityTooLarge, failed},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := testHandler(t, func(Hint) bool { panic("nothing to learn here") })
+			recorder := httptest.NewRecorder()
+			h.ServeHTTP(recorder, test.request)
+			if recorder.Code != test.status {
+				t.Errorf("status %d, want %d", recorder.Code, test.status)
+			}
+			counted(t, h, test.outcome)
+		})
+	}
+}
+
+func TestTooMuchInFlightFailsAtOnceAndRecovers(t *testing.T) {
+	t.Parallel()
+	h := testHandler(t, func(Hint) bool { return true })
+	if !h.room.TryAcquire(maxInFlight) {
+		t.Fatal("no room to begin with")
+	}
+	body := podReview(t)
+	if answer := post(h, body); answer.Code != http.StatusServiceUnavailable {
+		t.Errorf("status %d while full, want 503", answer.Code)
+	}
+	counted(t, h, dropped)
+	h.room.Release(maxInFlight)
+	allowed(t, post(h, body), "0b7c")
+	if !h.room.TryAcquire(maxInFlight) {
+		t.Error("a request did not give its room back")
+	}
+}
+
+func TestABodyThatNeverComesIsGivenUp(t *testing.T) {
+	t.Parallel()
+	h := testHandler(t, func(Hint) bool { return true })
+	h.readTimeout = 20 * time.Millisecond
+	server := httptest.NewServer(h)
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST "+Path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")) {
+		t.Errorf("answer %q, error %v, want status 400 and the connection closed", answer, err)
+	}
+}
+
+func TestMetricsCannotBeRegisteredTwice(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	if _, err := newMetrics(registry); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newMetrics(registry); err == nil {
+		t.Error("no error the second time")
+	}
+}
+
+// Whatever comes in, nothing that goes out denies.
+func FuzzNothingIsEverDenied(f *testing.F) {
+	f.Add(podReview(f))
+	f.Add(deploymentReview(f, 1<<10, admissionv1.Update))
+	for _, seed := range []string{``, `{`, `null`, `[]`, `{"request":{"uid":"7"}}`, `{"request":{"uid":"7","object":{"metadata":`, `{"request":{"uid":"\ud800"}}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		answer := post(testHandler(t, func(Hint) bool { return true }), body)
+		if answer.Code != http.StatusOK {
+			if answer.Code < 400 {
+				t.Fatalf("status %d is neither an answer nor a failed call", answer.Code)
+			}
+			return
+		}
+		var review admissionv1.AdmissionReview
+		if err := json.Unmarshal(answer.Body.Bytes(), &review); err != nil {
+			t.Fatal(err)
+		}
+		if review.Response == nil || !review.Response.Allowed || review.Response.UID == "" || review.Response.Patch != nil {
+			t.Fatalf("answer %s", answer.Body)
+		}
+	})
+}
