@@ -45,7 +45,7 @@ test: $(HELM) ## Run every test: unit, real API server, and (as root on Linux) r
 	@[ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] || echo "SKIPPED: tests on real nodes: they need root on Linux"
 	cd e2e && go test -v -count=1 -timeout 60m .
 
-bench: ## Measure: in-process benchmarks, and the manager on a real API server with 300 fake nodes.
+bench: ## Measure: in-process benchmarks, and the manager on a real API server with 500 fake nodes.
 	go test -run '^$$' -bench . -benchmem ./webhook ./prepull
 	cd e2e && go run ./cmd/bench -out $(BIN)/bench.json
 
@@ -65,6 +65,6 @@ $(BIN)/test-%: FORCE
 	@cd e2e && go build -o $@ ./cmd/$*
 
 $(HELM): e2e/cluster/go.mod
-	cd e2e/cluster && go build -o $@ helm.sh/helm/v4/cmd/helm
+	cd e2e/cluster && CGO_ENABLED=0 go build -trimpath -o $@ helm.sh/helm/v4/cmd/helm
 
 FORCE:

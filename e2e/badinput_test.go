@@ -71,6 +71,24 @@ func TestABrokenImageDelaysNobody(t *testing.T) {
 	}
 }
 
+// TestAHangingRegistryIsNamed has an image whose registry takes the request and never answers. The kubelet pulls one image
+// at a time, so the node is held up until its runtime gives up (30 s here); then the image is out of the way.
+func TestAHangingRegistryIsNamed(t *testing.T) {
+	p := sharedProduct(t)
+	p.namespace(t, "hang", true)
+	hanging := p.push(t, "hang/hanging:v1", images.Image{Seed: 66})
+	good := p.push(t, "hang/good:v1", images.Image{Seed: 67})
+	p.registry.SetFault("hang/hanging", registry.Hang())
+	t.Cleanup(func() { p.registry.LiftFault("hang/hanging") })
+	p.deploy(t, "hang", deployment("a-hanging", hanging, 0))
+	p.deploy(t, "hang", deployment("b-good", good, 0))
+	object := p.waitState(t, hanging, "PullFailed")
+	if _, _, message := condition(object, "PullFailed"); !strings.Contains(message, "timeout") && !strings.Contains(message, pullDeadline.String()) {
+		t.Errorf("the condition says %q, want that there was no answer in time", message)
+	}
+	p.waitState(t, good, "Ready")
+}
+
 // TestHugeAndOddWorkloads has a name of 1,000 characters, and 200 containers in one Deployment.
 func TestHugeAndOddWorkloads(t *testing.T) {
 	p := sharedProduct(t)

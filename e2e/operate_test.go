@@ -23,7 +23,7 @@ func TestUpgradePullsNothingAgain(t *testing.T) {
 	p.waitState(t, image, "Ready")
 	pods := podNames(p.prepullPods(t))
 	before := p.registry.Counts("upgrade/app")
-	if err := lab.Install(t.Context(), p.Cluster, p.registry.Addr(), "--set", "podAnnotations.upgraded=yes", "--set", "config.maxImagesPerNode=49"); err != nil {
+	if err := p.upgrade(t.Context(), "--set", "podAnnotations.upgraded=yes", "--set", "config.maxImagesPerNode=49"); err != nil {
 		t.Fatal(err)
 	}
 	// A new image proves that the new manager is at work.
@@ -134,7 +134,7 @@ func TestWhatIsDeletedUnderUsComesBack(t *testing.T) {
 	if _, err := p.Kubectl(t.Context(), "delete", "crd", "prepullimages.kube-prepull.io"); err != nil {
 		t.Fatal(err)
 	}
-	if err := lab.Install(t.Context(), p.Cluster, p.registry.Addr()); err != nil {
+	if err := p.upgrade(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	p.waitState(t, image, "Ready")

@@ -32,7 +32,12 @@ type product struct {
 	images   dynamic.ResourceInterface // PrepullImages
 }
 
-const system = "kube-prepull" // the release namespace
+const (
+	system = "kube-prepull" // the release namespace
+
+	// pullDeadline is shorter than the default, so that a test can wait for it.
+	pullDeadline = 20 * time.Second
+)
 
 var prepullImages = schema.GroupVersionResource{Group: "kube-prepull.io", Version: "v1alpha1", Resource: "prepullimages"}
 
@@ -110,7 +115,12 @@ func (p *product) install(ctx context.Context) error {
 		return err
 	}
 	p.images = client.Resource(prepullImages)
-	return lab.Install(ctx, p.Cluster, p.registry.Addr())
+	return p.upgrade(ctx)
+}
+
+// upgrade installs the chart, or upgrades to it, with the settings of these tests and more.
+func (p *product) upgrade(ctx context.Context, args ...string) error {
+	return lab.Install(ctx, p.Cluster, p.registry.Addr(), append([]string{"--set", "config.pullDeadline=" + pullDeadline.String()}, args...)...)
 }
 
 // namespace makes a namespace that ends with the test, opted in or not.

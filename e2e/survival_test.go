@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,6 +31,9 @@ func TestMain(m *testing.M) {
 
 func stay(dir string) {
 	options := cluster.Options{Dir: dir, Progress: os.Stdout, Nodes: []cluster.Node{{Name: "node-1"}}, Detached: os.Getenv("DETACHED") != ""}
+	if os.Getenv("NO_NODES") != "" {
+		options.Nodes, options.ControlPlaneOnly, options.FakeNodes = nil, true, 3
+	}
 	if _, err := cluster.Up(context.Background(), options); err != nil {
 		os.Stdout.WriteString("failed: " + err.Error() + "\n")
 		os.Exit(1)
@@ -112,26 +114,65 @@ func TestDownTwice(t *testing.T) {
 
 // TestNodesNeedRoot asks for nodes as a user who may not have them, and gets a sentence at once.
 func TestNodesNeedRoot(t *testing.T) {
-	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
-		dir := shortTempDir(t)
-		if err := os.Chmod(dir, 0o755); err != nil {
+	dir := shortTempDir(t)
+	start := time.Now()
+	output, err := asNobody(t, dir, nil).CombinedOutput()
+	if err == nil || !strings.Contains(string(output), "need root") || time.Since(start) > 5*time.Second {
+		t.Errorf("after %s it said %q (%v), want at once that nodes need root", time.Since(start), output, err)
+	}
+}
+
+// TestAControlPlaneNeedsNoRoot brings one up, with fake nodes, as a user without any privilege.
+func TestAControlPlaneNeedsNoRoot(t *testing.T) {
+	binaries, err := cluster.Binaries(t.Context(), progress{t})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := shortTempDir(t)
+	// The binaries may be in a folder that only root can enter.
+	cache := filepath.Join(dir, "cache", "binaries", filepath.Base(binaries))
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	programs, err := filepath.Glob(filepath.Join(binaries, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range programs {
+		if err := os.Link(program, filepath.Join(cache, filepath.Base(program))); err != nil {
+			copyFile(t, program, filepath.Join(cache, filepath.Base(program)))
+		}
+	}
+	cmd := asNobody(t, dir, []string{"NO_NODES=yes", cluster.CacheDirEnv + "=" + filepath.Join(dir, "cache")})
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(output).ReadString('\n')
+	if err != nil || line != "up\n" {
+		t.Errorf("it says %q (%v), want up", line, err)
+	}
+	kill(t, cmd.Process.Pid)
+	cmd.Wait() //nolint:errcheck // it was killed
+	requireGone(t, filepath.Join(dir, "cluster"))
+}
+
+// asNobody is the starter of a cluster in dir/cluster, run without privileges: as another user if this one is root.
+func asNobody(t *testing.T, dir string, env []string) *exec.Cmd {
+	t.Helper()
+	binary := filepath.Join(dir, "starter")
+	copyFile(t, os.Args[0], binary)
+	cmd := exec.Command(binary)
+	cmd.Dir = "/"
+	cmd.Env = append(env, starterEnv+"="+filepath.Join(dir, "cluster"), "PATH="+os.Getenv("PATH"), "HOME="+dir)
+	if os.Geteuid() == 0 {
+		if err := os.Chown(dir, 65534, 65534); err != nil {
 			t.Fatal(err)
 		}
-		binary := filepath.Join(dir, "starter")
-		copyFile(t, os.Args[0], binary)
-		cmd := exec.Command(binary)
-		cmd.Dir = "/"
-		cmd.Env = []string{starterEnv + "=" + filepath.Join(os.TempDir(), "kube-prepull-nobody")}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		start := time.Now()
-		output, err := cmd.CombinedOutput()
-		if err == nil || !strings.Contains(string(output), "need root") || time.Since(start) > 5*time.Second {
-			t.Errorf("after %s it said %q (%v), want at once that nodes need root", time.Since(start), output, err)
-		}
-		return
 	}
-	_, err := cluster.Up(t.Context(), cluster.Options{Dir: t.TempDir(), Nodes: []cluster.Node{{Name: "node-1"}}})
-	if err == nil || !strings.Contains(err.Error(), "need") {
-		t.Errorf("the error is %v, want one that says what nodes need", err)
-	}
+	return cmd
 }

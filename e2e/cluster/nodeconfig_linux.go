@@ -50,6 +50,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 address = "/run/containerd/containerd.sock"
 
 [plugins.'io.containerd.cri.v1.images']
+# A tenth of the default: tests wait for it.
+image_pull_progress_timeout = "30s"
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = %q
 [plugins.'io.containerd.cri.v1.images'.registry]

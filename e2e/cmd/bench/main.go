@@ -1,5 +1,5 @@
-// Command bench measures what the manager costs a cluster: on a real API server, with the manager on a real node and
-// KWOK's nodes around it. It prints a table and writes the same as JSON.
+// Command bench measures what the manager costs a cluster: on a real API server with the shipped chart, the manager a
+// process of this machine behind its Service, and nodes of KWOK. It prints a table and writes the same as JSON.
 package main
 
 import (
@@ -14,13 +14,7 @@ import (
 	"syscall"
 	"text/tabwriter"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
-	"github.com/kube-prepull/kube-prepull/e2e/lab"
-	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 func main() {
@@ -43,7 +37,6 @@ type result struct {
 // bench is the cluster that is measured.
 type bench struct {
 	*cluster.Cluster
-	registry    *registry.Registry
 	deployments int
 	results     []result
 }
@@ -55,7 +48,7 @@ func (b *bench) add(name string, value float64, unit, target string) {
 
 func run(ctx context.Context) (err error) {
 	out := flag.String("out", "bench.json", "file for the results")
-	nodes := flag.Int("fake-nodes", 300, "nodes that KWOK runs")
+	nodes := flag.Int("fake-nodes", 500, "nodes that KWOK runs")
 	deployments := flag.Int("deployments", 1000, "Deployments in the burst, each with an image of its own")
 	flag.Parse()
 
@@ -103,7 +96,7 @@ func up(ctx context.Context, dir string, fakes int) (*bench, error) {
 		return nil, err
 	}
 	c, err := cluster.Up(ctx, cluster.Options{
-		Dir: dir, Progress: os.Stderr, Nodes: []cluster.Node{{Name: "node-1"}},
+		Dir: dir, Progress: os.Stderr,
 		APIServerFlags: []string{"--audit-policy-file=" + policy, "--audit-log-path=" + dir + "/logs/audit.log"},
 	})
 	if err != nil {
@@ -114,26 +107,4 @@ func up(ctx context.Context, dir string, fakes int) (*bench, error) {
 		return nil, errors.Join(err, c.Down(context.WithoutCancel(ctx)))
 	}
 	return b, nil
-}
-
-func (b *bench) install(ctx context.Context, fakes int) error {
-	var err error
-	if b.registry, err = lab.Serve(b.Cluster, registry.Options{}); err != nil {
-		return err
-	}
-	if err := lab.PushProduct(ctx, b.registry.Addr()); err != nil {
-		return err
-	}
-	// The real node is there for the managers alone: under another operating system it is no business of the plan, so
-	// that the images need not exist. Only prepull pods tolerate the fake ones.
-	label := []byte(`{"metadata":{"labels":{"kubernetes.io/os":"bench"}}}`)
-	if _, err := b.Client().CoreV1().Nodes().Patch(ctx, "node-1", types.MergePatchType, label, metav1.PatchOptions{}); err != nil {
-		return err
-	}
-	taint := []corev1.Taint{{Key: "kwok.x-k8s.io/node", Value: "fake", Effect: corev1.TaintEffectNoSchedule}}
-	if err := b.AddFakeNodes(ctx, cluster.FakeNodes{Prefix: "fake-", Count: fakes, Taints: taint}); err != nil {
-		return err
-	}
-	return lab.Install(ctx, b.Cluster, b.registry.Addr(),
-		"--set", "config.resyncInterval=20s", "--set", "config.maxImagesPerNode=200", "--set", `nodeSelector.kubernetes\.io/os=bench`)
 }

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
+)
+
+// metricsAddress is the chart's port.
+const metricsAddress = "127.0.0.1:8080"
+
+// install applies the shipped chart, whose Deployment finds no node that it tolerates, and runs the manager here
+// instead, as its ServiceAccount and behind its Service: so no kubelet takes part in what is measured.
+func (b *bench) install(ctx context.Context, fakes int) error {
+	taint := []corev1.Taint{{Key: "kwok.x-k8s.io/node", Value: "fake", Effect: corev1.TaintEffectNoSchedule}}
+	if err := b.AddFakeNodes(ctx, cluster.FakeNodes{Prefix: "fake-", Count: fakes, Taints: taint}); err != nil {
+		return err
+	}
+	err := lab.Install(ctx, b.Cluster, "bench.invalid", "--wait=hookOnly",
+		"--set", "config.resyncInterval=20s")
+	if err != nil {
+		return err
+	}
+	if err := b.endpoint(ctx); err != nil {
+		return fmt.Errorf("putting the manager behind its Service: %w", err)
+	}
+	if err := b.runManager(ctx); err != nil {
+		return fmt.Errorf("running the manager: %w", err)
+	}
+	return nil
+}
+
+// endpoint adds this machine to those that serve the webhook.
+func (b *bench) endpoint(ctx context.Context) error {
+	service, err := b.Client().CoreV1().Services(system).Get(ctx, system, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	port := int32(9443)
+	_, err = b.Client().DiscoveryV1().EndpointSlices(system).Create(ctx, &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: "bench", Labels: map[string]string{discoveryv1.LabelServiceName: system, discoveryv1.LabelManagedBy: "bench"}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{b.HostIP()}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &service.Spec.Ports[0].Name, Port: &port}},
+	}, metav1.CreateOptions{})
+	return err
+}
+
+func (b *bench) runManager(ctx context.Context) error {
+	dir := filepath.Join(b.Dir(), "manager")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", dir+"/kube-prepull", "./cmd/kube-prepull")
+	build.Dir = lab.Source(".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, output)
+	}
+	configuration, err := b.Client().CoreV1().ConfigMaps(system).Get(ctx, system, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(dir+"/config.yaml", []byte(configuration.Data["config.yaml"]), 0o644); err != nil {
+		return err
+	}
+	if err := b.kubeconfig(ctx, dir+"/kubeconfig"); err != nil {
+		return err
+	}
+	err = b.Run(ctx, cluster.Process{
+		Name: "manager", Path: dir + "/kube-prepull", Env: []string{"GOMEMLIMIT=256MiB"},
+		Args: []string{"--config=" + dir + "/config.yaml", "--kubeconfig=" + dir + "/kubeconfig", "--namespace=" + system},
+	})
+	if err != nil {
+		return err
+	}
+	return b.waitPublished(ctx)
+}
+
+// kubeconfig acts as the manager's ServiceAccount.
+func (b *bench) kubeconfig(ctx context.Context, path string) error {
+	hours := int64(4 * 3600)
+	token, err := b.Client().CoreV1().ServiceAccounts(system).CreateToken(ctx, system,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &hours}}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	admin, err := clientcmd.LoadFromFile(b.Kubeconfig())
+	if err != nil {
+		return err
+	}
+	for name := range admin.AuthInfos {
+		admin.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: token.Status.Token}
+	}
+	return clientcmd.WriteToFile(*admin, path)
+}
+
+// waitPublished returns when the manager serves and the API server trusts it.
+func (b *bench) waitPublished(ctx context.Context) error {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		configuration, err := b.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, system, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		conn, err := net.Dial("tcp", net.JoinHostPort(b.HostIP(), strconv.Itoa(9443)))
+		if err == nil && len(configuration.Webhooks[0].ClientConfig.CABundle) > 0 {
+			return conn.Close()
+		}
+	}
+	return errors.New("it does not serve after a minute; the end of its log:\n" + b.Log("manager"))
+}
