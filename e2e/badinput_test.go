@@ -74,7 +74,8 @@ func TestABrokenImageDelaysNobody(t *testing.T) {
 // TestAHangingRegistryIsNamed has an image whose registry takes the request and never answers. The kubelet pulls one image
 // at a time, so the node is held up until its runtime gives up (30 s here); then the image is out of the way.
 func TestAHangingRegistryIsNamed(t *testing.T) {
-	p := sharedProduct(t)
+	t.Parallel()
+	p := ownProduct(t, "node-1") // it holds up its nodes
 	p.namespace(t, "hang", true)
 	hanging := p.push(t, "hang/hanging:v1", images.Image{Seed: 66})
 	good := p.push(t, "hang/good:v1", images.Image{Seed: 67})
@@ -91,6 +92,7 @@ func TestAHangingRegistryIsNamed(t *testing.T) {
 
 // TestHugeAndOddWorkloads has a name of 1,000 characters, and 200 containers in one Deployment.
 func TestHugeAndOddWorkloads(t *testing.T) {
+	t.Parallel()
 	p := sharedProduct(t)
 	p.namespace(t, "huge", true)
 	long := p.registry.Addr() + "/" + strings.Repeat("a", 960) + ":v1"

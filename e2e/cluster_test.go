@@ -80,6 +80,7 @@ func TestClusterPullsFromARegistry(t *testing.T) {
 
 // TestClusterNodesComeAndGo stops, starts and removes a node while pods run.
 func TestClusterNodesComeAndGo(t *testing.T) {
+	t.Parallel()
 	requireNodes(t)
 	c := upCluster(t, cluster.Options{Nodes: []cluster.Node{{Name: "node-1"}}, FakeNodes: 5})
 	r := newRegistry(t, c, registry.Options{})
@@ -125,6 +126,7 @@ func TestClusterNodesComeAndGo(t *testing.T) {
 // TestClusterServices reaches the API server from a pod, a pod from another node, directly and through a Service, and
 // a webhook in a pod from the API server.
 func TestClusterServices(t *testing.T) {
+	t.Parallel()
 	requireNodes(t)
 	c := upCluster(t, cluster.Options{Nodes: []cluster.Node{{Name: "node-1"}, {Name: "node-2"}}})
 	r := newRegistry(t, c, registry.Options{})
@@ -166,6 +168,7 @@ func TestClusterServices(t *testing.T) {
 
 // TestClusterOptions brings up two clusters at once: one with an admission plugin, one that cannot come up.
 func TestClusterOptions(t *testing.T) {
+	t.Parallel()
 	always := upCluster(t, cluster.Options{ControlPlaneOnly: true, AdmissionPlugins: []string{"AlwaysPullImages"}})
 	created, err := always.Client().CoreV1().Pods("default").Create(t.Context(), podOn("nowhere", "app", "app:v1"), metav1.CreateOptions{})
 	if err != nil {

@@ -52,6 +52,7 @@ func TestADeploymentsImageIsOnEveryNode(t *testing.T) {
 }
 
 func TestAnUnlabelledNamespaceIsNeverTouched(t *testing.T) {
+	t.Parallel()
 	p := sharedProduct(t)
 	p.namespace(t, "private", false)
 	p.namespace(t, "labelled", true)
@@ -76,6 +77,7 @@ func TestAnUnlabelledNamespaceIsNeverTouched(t *testing.T) {
 
 // TestANamespaceIsLearnedWhenItIsLabelled labels a namespace in which everything is there already, and unlabels it.
 func TestANamespaceIsLearnedWhenItIsLabelled(t *testing.T) {
+	t.Parallel()
 	p := sharedProduct(t)
 	p.namespace(t, "later", false)
 	image := p.push(t, "later/app:v1", images.Image{Seed: 21})
@@ -105,6 +107,7 @@ func TestANamespaceIsLearnedWhenItIsLabelled(t *testing.T) {
 
 // TestEveryKindIsLearned has an image of its own in each kind of workload, and in each place of a pod.
 func TestEveryKindIsLearned(t *testing.T) {
+	t.Parallel()
 	p := sharedProduct(t)
 	p.namespace(t, "kinds", true)
 	image := func(name string) string {
@@ -161,6 +164,7 @@ func TestEveryKindIsLearned(t *testing.T) {
 
 // TestADeclaredImageIsPulledToo declares one that no workload uses.
 func TestADeclaredImageIsPulledToo(t *testing.T) {
+	t.Parallel()
 	p := sharedProduct(t)
 	image := p.push(t, "declared/app:v1", images.Image{Seed: 31})
 	object := &unstructured.Unstructured{Object: map[string]any{
@@ -185,6 +189,7 @@ func TestADeclaredImageIsPulledToo(t *testing.T) {
 // TestWhatIsNotStoredTeachesNothing sends a dry run, a Deployment that a quota refuses, and a forged review straight to
 // the webhook; then a real Deployment, whose being learned says that the others would have been.
 func TestWhatIsNotStoredTeachesNothing(t *testing.T) {
+	t.Parallel()
 	p := sharedProduct(t)
 	p.namespace(t, "honest", true)
 	image := func(name string) string { return p.registry.Addr() + "/honest/" + name + ":v1" }

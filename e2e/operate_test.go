@@ -105,6 +105,7 @@ func TestTheLeaderKilledInTheMiddleOfARoll(t *testing.T) {
 
 // TestWhatIsDeletedUnderUsComesBack deletes the CA Secret, a DaemonSet and the CRD.
 func TestWhatIsDeletedUnderUsComesBack(t *testing.T) {
+	t.Parallel()
 	p := ownProduct(t, "node-1")
 	p.namespace(t, "shop", true)
 	image := p.push(t, "shop/app:v1", images.Image{Seed: 111})
@@ -150,6 +151,7 @@ func TestWhatIsDeletedUnderUsComesBack(t *testing.T) {
 
 // TestUninstallLeavesNothing uninstalls the release and looks for what it made; workloads go on.
 func TestUninstallLeavesNothing(t *testing.T) {
+	t.Parallel()
 	p := ownProduct(t, "node-1")
 	p.namespace(t, "shop", true)
 	image := p.push(t, "shop/app:v1", images.Image{Seed: 121})
