@@ -109,10 +109,10 @@ func matchingProcesses(file string, match func(string) bool) []int {
 	return pids
 }
 
-// host is what a cluster could leave on this machine outside its own folder.
+// host is what a cluster could leave on this machine outside its own folder. Other clusters may run meanwhile.
 type host struct {
-	Interfaces, Folders, Cgroups []string
-	Firewall                     string
+	Interfaces, Folders []string
+	Firewall            string
 }
 
 func hostState(t *testing.T) host {
@@ -122,17 +122,21 @@ func hostState(t *testing.T) host {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sockets, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, i := range interfaces {
-		h.Interfaces = append(h.Interfaces, i.Name)
+		// A running cluster holds the slot that its interface is named after.
+		slot, ours := strings.CutPrefix(i.Name, "prepull")
+		if !ours || !strings.Contains(string(sockets), "@kube-prepull-test-cluster-"+slot+"\n") {
+			h.Interfaces = append(h.Interfaces, i.Name)
+		}
 	}
 	for _, folder := range []string{"/opt/containerd", "/run/containerd", "/run/netns", "/var/lib/containerd", "/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/etc/cni"} {
 		if _, err := os.Stat(folder); err == nil {
 			h.Folders = append(h.Folders, folder)
 		}
-	}
-	for _, pattern := range []string{"/sys/fs/cgroup/kube*", "/sys/fs/cgroup/*/kube*"} {
-		cgroups, _ := filepath.Glob(pattern)
-		h.Cgroups = append(h.Cgroups, cgroups...)
 	}
 	rules, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
 	h.Firewall = fmt.Sprint(string(rules), err)
@@ -146,6 +150,11 @@ func requireNothingLeft(t *testing.T, dir string, before host) {
 	eventually(t, 10*time.Second, "the host to be as before", func() error {
 		if diff := cmp.Diff(before, hostState(t)); diff != "" {
 			return errors.New(diff)
+		}
+		for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+			if cgroups, _ := filepath.Glob(pattern + cluster.CgroupPrefix(dir) + "*"); len(cgroups) > 0 {
+				return fmt.Errorf("there are cgroups %v", cgroups)
+			}
 		}
 		return nil
 	})

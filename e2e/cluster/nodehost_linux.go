@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,12 +31,7 @@ type nodeSpec struct {
 
 func (s *supervisor) nodeDir(name string) string { return s.state.path("nodes", name) }
 
-func (s *supervisor) cgroup(node string) string { return cgroupPrefix(s.state.Options.Dir) + node }
-
-// cgroupPrefix belongs to one cluster, and is known even when nobody knows its nodes any more.
-func cgroupPrefix(clusterDir string) string {
-	return fmt.Sprintf("kube-prepull-test-%x-", sha256.Sum256([]byte(clusterDir)))[:26] + "-"
-}
+func (s *supervisor) cgroup(node string) string { return CgroupPrefix(s.state.Options.Dir) + node }
 
 // addNode prepares the disk of a new node and switches it on.
 func (s *supervisor) addNode(node Node) error {

@@ -21,7 +21,7 @@ func removeRemains(dir string) error {
 	for _, h := range hierarchyDirs {
 		entries, _ := os.ReadDir(h)
 		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), cgroupPrefix(dir)) {
+			if strings.HasPrefix(e.Name(), CgroupPrefix(dir)) {
 				names[filepath.Base(e.Name())] = true
 			}
 		}

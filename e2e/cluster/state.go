@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -50,4 +51,9 @@ func loadState(dir string) (*state, error) {
 		return nil, fmt.Errorf("reading the cluster's state: %w", err)
 	}
 	return &s, nil
+}
+
+// CgroupPrefix is how the names of the cgroups of the cluster in a folder begin, and of no other cluster's.
+func CgroupPrefix(dir string) string {
+	return fmt.Sprintf("kube-prepull-test-%x-", sha256.Sum256([]byte(dir)))[:26] + "-"
 }
