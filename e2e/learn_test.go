@@ -202,10 +202,14 @@ func TestWhatIsNotStoredTeachesNothing(t *testing.T) {
 	if _, err := p.Client().CoreV1().ResourceQuotas("honest").Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	// A Deployment that is stored before the quota is at work may be learned, so each try has a name of its own.
+	tries, refused := 0, ""
 	eventually(t, 30*time.Second, "the quota to refuse a Deployment", func() error {
-		_, err := p.Client().AppsV1().Deployments("honest").Create(t.Context(), deployment("refused", image("refused"), 1), metav1.CreateOptions{})
+		tries++
+		refused = fmt.Sprint("refused-", tries)
+		_, err := p.Client().AppsV1().Deployments("honest").Create(t.Context(), deployment(refused, image(refused), 1), metav1.CreateOptions{})
 		if err == nil || !strings.Contains(err.Error(), "exceeded quota") {
-			_ = p.Client().AppsV1().Deployments("honest").Delete(t.Context(), "refused", metav1.DeleteOptions{})
+			_ = p.Client().AppsV1().Deployments("honest").Delete(t.Context(), refused, metav1.DeleteOptions{})
 			return fmt.Errorf("it says: %v", err)
 		}
 		return nil
@@ -221,7 +225,7 @@ func TestWhatIsNotStoredTeachesNothing(t *testing.T) {
 		return err
 	})
 	p.waitState(t, real, "Ready")
-	for _, name := range []string{"dry", "forged"} {
+	for _, name := range []string{"dry", refused, "forged"} {
 		if p.prepullImage(t, image(name)) != nil {
 			t.Errorf("the image %s was learned", name)
 		}

@@ -177,6 +177,9 @@ func TestUninstallLeavesNothing(t *testing.T) {
 		}
 		return nil
 	})
+	if p.prepullImage(t, image) != nil {
+		t.Error("the learned image is left")
+	}
 	for _, kind := range []string{"clusterroles", "clusterrolebindings", "priorityclasses"} {
 		output, err := p.Kubectl(t.Context(), "get", kind, "-o", "name")
 		if err != nil || strings.Contains(output, "kube-prepull") && !strings.Contains(output, "kube-prepull-test") {

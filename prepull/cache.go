@@ -3,6 +3,7 @@ package prepull
 import (
 	"reflect"
 	"slices"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -14,15 +15,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 )
 
-// CacheOptions let the manager hold what the reconciler reads and no more: of pods and DaemonSets only our own, and of
-// pods and nodes only the fields that it uses. Read other ones with the manager's API reader.
+// CacheOptions let the manager hold what the reconciler reads and no more: of pods, DaemonSets and events about pods only
+// our own, and of most objects only the fields that it uses. Read other ones with the manager's API reader.
 func CacheOptions(namespace string) cache.Options {
 	ours := map[string]cache.Config{namespace: {LabelSelector: labels.SelectorFromSet(prepullLabels())}}
+	known := &stringPool{}
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}:       {Namespaces: ours, Transform: strip(stripPod)},
-			&corev1.Node{}:      {Transform: strip(stripNode)},
+			&corev1.Pod{}:       {Namespaces: ours, Transform: strip(known.stripPod)},
+			&corev1.Event{}:     {Namespaces: map[string]cache.Config{namespace: {FieldSelector: failedEvents}}, Transform: strip(known.stripEvent)},
+			&corev1.Node{}:      {Transform: strip(known.stripNode)},
 			&appsv1.DaemonSet{}: {Namespaces: ours, Transform: strip(stripDaemonSet)},
 		},
 	}
@@ -38,36 +41,73 @@ func strip[T client.Object](slim func(T)) func(any) (any, error) {
 	}
 }
 
-func stripPod(pod *corev1.Pod) {
+// maxPooled is how many strings a stringPool knows at most. It starts anew when it is full.
+const maxPooled = 20_000
+
+// stringPool makes equal strings of many objects one: what is on one node is on most, and was decoded for each anew.
+type stringPool struct {
+	mu    sync.Mutex
+	known map[string]string
+}
+
+func (p *stringPool) one(s string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, found := p.known[s]; found {
+		return known
+	}
+	if p.known == nil || len(p.known) == maxPooled {
+		p.known = map[string]string{}
+	}
+	p.known[s] = s
+	return s
+}
+
+func (p *stringPool) stripPod(pod *corev1.Pod) {
 	pod.ObjectMeta = essentials(pod.ObjectMeta)
 	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
 	statuses := slices.Clone(pod.Status.InitContainerStatuses)
 	for i, s := range statuses {
 		statuses[i] = corev1.ContainerStatus{
-			Name:                 s.Name,
-			State:                stripState(s.State),
-			LastTerminationState: stripState(s.LastTerminationState),
+			Name:                 p.one(s.Name),
+			State:                p.stripState(s.State),
+			LastTerminationState: p.stripState(s.LastTerminationState),
 		}
 	}
 	pod.Status = corev1.PodStatus{InitContainerStatuses: statuses}
 }
 
-func stripState(s corev1.ContainerState) corev1.ContainerState {
+func (p *stringPool) stripState(s corev1.ContainerState) corev1.ContainerState {
 	if t := s.Terminated; t != nil {
 		s.Terminated = &corev1.ContainerStateTerminated{
-			ExitCode: t.ExitCode, Reason: t.Reason, Message: t.Message, StartedAt: t.StartedAt, FinishedAt: t.FinishedAt,
+			ExitCode: t.ExitCode, Reason: p.one(t.Reason), Message: p.one(t.Message), StartedAt: t.StartedAt, FinishedAt: t.FinishedAt,
 		}
 	}
 	return s
 }
 
-func stripNode(n *corev1.Node) {
+func (p *stringPool) stripEvent(e *corev1.Event) {
+	*e = corev1.Event{
+		ObjectMeta:     essentials(e.ObjectMeta),
+		InvolvedObject: corev1.ObjectReference{UID: e.InvolvedObject.UID, FieldPath: p.one(e.InvolvedObject.FieldPath)},
+		Message:        p.one(e.Message),
+		Count:          e.Count,
+		LastTimestamp:  e.LastTimestamp,
+	}
+}
+
+func (p *stringPool) stripNode(n *corev1.Node) {
 	n.ObjectMeta = essentials(n.ObjectMeta)
 	n.Spec = corev1.NodeSpec{Unschedulable: n.Spec.Unschedulable}
 	var conditions []corev1.NodeCondition
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			conditions = append(conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+		}
+	}
+	for _, image := range n.Status.Images {
+		for i, name := range image.Names {
+			image.Names[i] = p.one(name)
 		}
 	}
 	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images}
@@ -87,11 +127,14 @@ func essentials(m metav1.ObjectMeta) metav1.ObjectMeta {
 
 // changed lets only those updates through that change a field which the cache keeps: kubelets and the DaemonSet
 // controller write status all the time.
-func changed() predicate.Predicate {
+func changed[T any, P interface {
+	*T
+	client.Object
+}]() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		was, is := e.ObjectOld.DeepCopyObject().(client.Object), e.ObjectNew.DeepCopyObject().(client.Object)
-		was.SetResourceVersion("")
-		is.SetResourceVersion("")
-		return !reflect.DeepEqual(was, is)
+		was, is := *e.ObjectOld.(P), *e.ObjectNew.(P)
+		P(&was).SetResourceVersion("")
+		P(&is).SetResourceVersion("")
+		return !reflect.DeepEqual(&was, &is)
 	}}
 }

@@ -1,7 +1,10 @@
 package prepull
 
 import (
+	"fmt"
+	"runtime"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -24,11 +27,12 @@ func TestTheCacheKeepsWhatAPlanNeeds(t *testing.T) {
 		return ""
 	})
 	want := makePlan(s, testOptions, noon)
+	var known stringPool
 	for i := range s.nodes {
-		stripNode(&s.nodes[i])
+		known.stripNode(&s.nodes[i])
 	}
 	for i := range s.pods {
-		stripPod(s.pods[i])
+		known.stripPod(s.pods[i])
 	}
 	for i := range s.daemonSets {
 		stripDaemonSet(s.daemonSets[i])
@@ -49,15 +53,46 @@ func TestTheCacheDropsTheRest(t *testing.T) {
 	pod.Spec.InitContainers = []corev1.Container{{Name: "x"}}
 	pod.Status.PodIP = "10.0.0.1"
 	pod.Status.InitContainerStatuses[0].ImageID = "sha256:a"
-	out, err := strip(stripPod)(pod)
+	out, err := strip(new(stringPool).stripPod)(pod)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(testPod("a", noon, done("x", 1, 2)), out); diff != "" {
 		t.Errorf("pod (-want +got):\n%s", diff)
 	}
-	if out, err := strip(stripPod)("a tombstone"); out != "a tombstone" || err != nil {
+	if out, err := strip(new(stringPool).stripPod)("a tombstone"); out != "a tombstone" || err != nil {
 		t.Errorf("%v, %v", out, err)
+	}
+}
+
+func TestTheCacheKeepsOfAnEventWhatAFailureNeeds(t *testing.T) {
+	t.Parallel()
+	want := failedEvent("uid", "a", saysNotFound, 1)
+	want.Name, want.Count = "e", 2
+	full := want.DeepCopy()
+	full.Annotations = map[string]string{"a": "b"}
+	full.InvolvedObject.Name, full.Reason, full.Source.Host = "pod", "Failed", "node-000"
+	new(stringPool).stripEvent(full)
+	if diff := cmp.Diff(&want, full); diff != "" {
+		t.Errorf("event (-want +got):\n%s", diff)
+	}
+}
+
+func TestEqualStringsAreKeptOnce(t *testing.T) {
+	t.Parallel()
+	var known stringPool
+	text := func(i int) string { return fmt.Sprint("image-", i) }
+	first := known.one(text(1))
+	if again := known.one(text(1)); again != first || unsafe.StringData(again) != unsafe.StringData(first) {
+		t.Error("a string is kept twice")
+	}
+	for i := range 2 * maxPooled {
+		if got := known.one(text(i)); got != text(i) {
+			t.Fatalf("%s became %s", text(i), got)
+		}
+	}
+	if len(known.known) > maxPooled {
+		t.Errorf("%d strings are known", len(known.known))
 	}
 }
 
@@ -67,7 +102,7 @@ func TestOnlyWhatTheCacheKeepsIsAChange(t *testing.T) {
 		n := testNode("a", "amd64")
 		n.ResourceVersion = "1"
 		edit(&n)
-		stripNode(&n)
+		new(stringPool).stripNode(&n)
 		return &n
 	}
 	for name, tc := range map[string]struct {
@@ -87,11 +122,61 @@ func TestOnlyWhatTheCacheKeepsIsAChange(t *testing.T) {
 		"an image is one": {func(n *corev1.Node) { n.Status.Images = []corev1.ContainerImage{{SizeBytes: 1}} }, true},
 	} {
 		was, is := node(func(*corev1.Node) {}), node(tc.edit)
-		if got := changed().Update(event.UpdateEvent{ObjectOld: was, ObjectNew: is}); got != tc.want {
+		if got := changed[corev1.Node]().Update(event.UpdateEvent{ObjectOld: was, ObjectNew: is}); got != tc.want {
 			t.Errorf("%s: %v", name, got)
 		}
 		if was.GetResourceVersion() != "1" {
 			t.Fatal("an object of the cache was changed")
 		}
+	}
+}
+
+// BenchmarkCache measures what the cache keeps of a node and its prepull pod, with 50 images each. Objects are decoded
+// one by one, as they come from the API server.
+func BenchmarkCache(b *testing.B) {
+	const nodes = 100
+	s := benchmarkState(nodes, 50)
+	list := listed(s.daemonSets[0])
+	for i, pod := range s.pods {
+		pod.Spec.InitContainers = list
+		for j := range pod.Status.InitContainerStatuses {
+			c := &pod.Status.InitContainerStatuses[j]
+			c.Image, c.ImageID, c.ContainerID = c.Name, fmt.Sprintf("sha256:%064d", j), fmt.Sprintf("containerd://%064d", i*nodes+j)
+		}
+	}
+	var before, after runtime.MemStats
+	for b.Loop() {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		var known stringPool
+		kept := make([]any, 0, 2*nodes)
+		for i := range nodes {
+			var n corev1.Node
+			decode(b, &s.nodes[i], &n)
+			known.stripNode(&n)
+			var pod corev1.Pod
+			decode(b, s.pods[i], &pod)
+			known.stripPod(&pod)
+			kept = append(kept, &n, &pod)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		runtime.KeepAlive(kept)
+	}
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/nodes, "kept-B/node")
+}
+
+// decode copies an object the way it comes over the wire.
+func decode(b *testing.B, from, into interface {
+	Marshal() ([]byte, error)
+	Unmarshal([]byte) error
+}) {
+	b.Helper()
+	content, err := from.Marshal()
+	if err == nil {
+		err = into.Unmarshal(content)
+	}
+	if err != nil {
+		b.Fatal(err)
 	}
 }

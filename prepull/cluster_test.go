@@ -57,16 +57,6 @@ func declaredObject(name, image string) v1alpha1.PrepullImage {
 	}
 }
 
-// testCandidates are the candidates of objects at noon.
-func testCandidates(objects ...v1alpha1.PrepullImage) map[string]*candidate {
-	found, _ := candidates(objects, noon)
-	byImage := map[string]*candidate{}
-	for _, c := range found {
-		byImage[c.image] = c
-	}
-	return byImage
-}
-
 // done is an init container that ran well, from one second of the test hour to another.
 func done(name string, from, to int) corev1.ContainerStatus {
 	return corev1.ContainerStatus{Name: name, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{

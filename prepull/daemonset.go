@@ -144,21 +144,31 @@ func specHash(spec *appsv1.DaemonSetSpec) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// upToDate tells whether a stored DaemonSet is what we would write. The hash finds what we would write differently, the
-// comparison what somebody else changed; fields that the API server defaulted are in neither. Accepted is the hash of
-// what was stored when we wrote last, empty if that is not known: where an admission webhook changes our DaemonSet,
-// writing it again would change nothing.
+// acceptedHash is the hash of a spec that the API server answered with. It leaves out the annotations of the template:
+// somebody may restart the pods, and taking that back would restart them once more.
+func acceptedHash(spec *appsv1.DaemonSetSpec) string {
+	accepted := *spec
+	accepted.Template.Annotations = nil
+	return specHash(&accepted)
+}
+
+// upToDate tells whether a stored DaemonSet is what we would write. The annotation finds what we would write differently.
+// What somebody else changed differs from accepted, the hash of what the API server made of it when we wrote last: with
+// its defaults, and with what an admission webhook changes each time. A new leader does not know it, so accepted is
+// empty: then the fields that we set are compared, and those that the API server defaulted are not.
 func upToDate(stored, desired *appsv1.DaemonSet, accepted string) bool {
 	if stored.Annotations[annotationSpecHash] != desired.Annotations[annotationSpecHash] {
 		return false
 	}
-	if accepted != "" && accepted == specHash(&stored.Spec) {
-		return true
+	if !equality.Semantic.DeepDerivative(desired.Labels, stored.Labels) {
+		return false
+	}
+	if accepted != "" {
+		return accepted == acceptedHash(&stored.Spec)
 	}
 	was, is := &stored.Spec.Template.Spec, &desired.Spec.Template.Spec
 	// DeepDerivative takes a longer list for an equal one.
-	return equality.Semantic.DeepDerivative(desired.Labels, stored.Labels) &&
-		equality.Semantic.DeepDerivative(desired.Spec, stored.Spec) &&
+	return equality.Semantic.DeepDerivative(desired.Spec, stored.Spec) &&
 		len(was.InitContainers) == len(is.InitContainers) &&
 		len(was.Containers) == len(is.Containers) &&
 		len(was.Volumes) == len(is.Volumes) &&

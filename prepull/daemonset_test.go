@@ -164,15 +164,22 @@ func TestUpToDate(t *testing.T) {
 		"a label that somebody removed does":  {func(ds *appsv1.DaemonSet) { delete(ds.Labels, v1alpha1.LabelNodeClass) }, false},
 		"a hash that somebody removed does":   {func(ds *appsv1.DaemonSet) { delete(ds.Annotations, annotationSpecHash) }, false},
 		"a tolerance that somebody took does": {func(ds *appsv1.DaemonSet) { spec(ds).Tolerations = nil }, false},
+		"a restart that somebody asked for does not": {func(ds *appsv1.DaemonSet) {
+			ds.Spec.Template.Annotations = map[string]string{"kubectl.kubernetes.io/restartedAt": "now"}
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			desired := testDaemonSet(testOptions, "a:1", "b:1")
 			stored := desired.DeepCopy()
 			defaulted(stored)
+			accepted := stored.DeepCopy()
 			tc.edit(stored)
 			if got := upToDate(stored, desired, ""); got != tc.want {
-				t.Errorf("upToDate = %v, want %v", got, tc.want)
+				t.Errorf("a new leader: upToDate = %v, want %v", got, tc.want)
+			}
+			if got := upToDate(stored, desired, acceptedHash(&accepted.Spec)); got != tc.want {
+				t.Errorf("who wrote it: upToDate = %v, want %v", got, tc.want)
 			}
 		})
 	}
@@ -195,8 +202,23 @@ func TestWhatAnAdmissionWebhookMakesOfItIsAccepted(t *testing.T) {
 	if upToDate(stored, desired, "") {
 		t.Error("somebody may have changed it by hand")
 	}
-	if !upToDate(stored, desired, specHash(&stored.Spec)) {
+	accepted := acceptedHash(&stored.Spec)
+	if !upToDate(stored, desired, accepted) {
 		t.Error("it would be written again for ever")
+	}
+}
+
+func TestAFieldThatWeDoNotSetIsPutBackByWhoWroteTheRest(t *testing.T) {
+	t.Parallel()
+	desired := testDaemonSet(testOptions, "a:1")
+	accepted := acceptedHash(&desired.Spec)
+	stored := desired.DeepCopy()
+	stored.Spec.Template.Spec.ServiceAccountName = "somebody"
+	if upToDate(stored, desired, accepted) {
+		t.Error("anybody may change it")
+	}
+	if !upToDate(stored, desired, "") {
+		t.Error("a new leader cannot know that no API server defaulted it")
 	}
 }
 

@@ -1,7 +1,6 @@
 package prepull
 
 import (
-	"fmt"
 	"testing"
 	"time"
 )
@@ -10,34 +9,33 @@ func TestDebounce(t *testing.T) {
 	t.Parallel()
 	type step struct {
 		at     time.Duration
-		plan   string
+		writes bool
 		urgent bool
 		wait   time.Duration
 	}
 	const s = time.Second
 	for name, steps := range map[string][]step{
-		"a plan goes after two quiet seconds":       {{0, "a", false, 2 * s}, {1 * s, "a", false, 1 * s}, {2 * s, "a", false, 0}},
-		"a change starts the quiet time anew":       {{0, "a", false, 2 * s}, {1 * s, "b", false, 2 * s}, {3 * s, "b", false, 0}},
-		"changes for ever do not hold it up":        {{0, "a", false, 2 * s}, {7 * s, "b", false, 1 * s}, {8 * s, "c", false, 0}},
-		"nothing to write never waits":              {{0, "", false, 0}, {1 * s, "", true, 0}},
-		"a plan that went away is forgotten":        {{0, "a", false, 2 * s}, {1 * s, "", false, 0}, {9 * s, "b", false, 2 * s}},
-		"a failing image goes at once":              {{0, "a", true, 0}},
-		"what waited goes with the failing image":   {{0, "a", false, 2 * s}, {s / 2, "b", true, 0}},
-		"two changes are at least 8 seconds apart":  {{0, "a", false, 2 * s}, {2 * s, "a", false, 0}, {3 * s, "b", false, 7 * s}, {10 * s, "b", false, 0}},
-		"two failures are at least a second apart":  {{0, "a", true, 0}, {s / 4, "b", true, 3 * s / 4}, {s, "b", true, 0}},
-		"a change after a failure waits its time":   {{0, "a", true, 0}, {1 * s, "b", false, 7 * s}},
-		"after a long rest two quiet seconds count": {{0, "a", true, 0}, {60 * s, "b", false, 2 * s}},
+		"a plan goes after two seconds":            {{0, true, false, 2 * s}, {1 * s, true, false, 1 * s}, {2 * s, true, false, 0}},
+		"nothing to write never waits":             {{0, false, false, 0}, {1 * s, false, true, 0}},
+		"a plan that went away is forgotten":       {{0, true, false, 2 * s}, {1 * s, false, false, 0}, {9 * s, true, false, 2 * s}},
+		"a failing image goes at once":             {{0, true, true, 0}},
+		"what waited goes with the failing image":  {{0, true, false, 2 * s}, {s / 2, true, true, 0}},
+		"two changes are at least 8 seconds apart": {{0, true, false, 2 * s}, {2 * s, true, false, 0}, {3 * s, true, false, 7 * s}, {10 * s, true, false, 0}},
+		"a change in between waits for both":       {{0, true, true, 0}, {7 * s, true, false, 2 * s}, {8 * s, true, false, 1 * s}, {9 * s, true, false, 0}},
+		"two failures are at least a second apart": {{0, true, true, 0}, {s / 4, true, true, 3 * s / 4}, {s, true, true, 0}},
+		"a change after a failure waits its time":  {{0, true, true, 0}, {1 * s, true, false, 7 * s}},
+		"after a long rest it is two seconds":      {{0, true, true, 0}, {60 * s, true, false, 2 * s}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var d debounce
 			for i, step := range steps {
 				now := noon.Add(step.at)
-				wait := d.wait(step.plan, step.urgent, now)
+				wait := d.wait(step.writes, step.urgent, now)
 				if wait != step.wait {
 					t.Fatalf("step %d: wait %v, want %v", i, wait, step.wait)
 				}
-				if wait == 0 && step.plan != "" {
+				if wait == 0 && step.writes {
 					d.done(now)
 				}
 			}
@@ -45,25 +43,27 @@ func TestDebounce(t *testing.T) {
 	}
 }
 
+// A thousand images come one after the other, and each makes the reconciler look.
 func TestABurstOfAThousandImagesIsFewRevisions(t *testing.T) {
 	t.Parallel()
+	const every = 60 * time.Millisecond
 	var d debounce
-	revisions := 0
-	var longest time.Duration
-	waitingSince := noon
+	var written []time.Time
 	for i := range 1000 {
-		now := noon.Add(time.Duration(i) * 60 * time.Millisecond)
-		if d.wait(fmt.Sprint("plan ", i), false, now) == 0 {
+		now := noon.Add(time.Duration(i) * every)
+		if d.wait(true, false, now) == 0 {
 			d.done(now)
-			revisions++
-			longest = max(longest, now.Sub(waitingSince))
-			waitingSince = now
+			written = append(written, now)
 		}
 	}
-	if revisions == 0 || revisions > 10 {
-		t.Errorf("%d revisions in a minute", revisions)
+	if len(written) == 0 || len(written) > 8 {
+		t.Fatalf("%d revisions in a minute", len(written))
 	}
-	if longest > 9*time.Second {
-		t.Errorf("an image waited %v", longest)
+	waitingSince, longest := noon, gatherTime
+	for _, at := range written {
+		if waited := at.Sub(waitingSince); waited > longest+every {
+			t.Errorf("an image waited %v", waited)
+		}
+		waitingSince, longest = at.Add(every), minGap
 	}
 }

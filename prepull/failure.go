@@ -71,7 +71,7 @@ type failure struct {
 	message string
 
 	// settled is set once the failure is worth acting on: a final one at once, another one after the kubelet has tried
-	// and backs off.
+	// and backs off, or tried twice.
 	settled bool
 
 	// since is when the pod was created that ran into it.
@@ -142,7 +142,7 @@ func startMessage(message, reason string, code int32) string {
 }
 
 // wrapping is what the kubelet puts before the words of a registry.
-var wrapping = regexp.MustCompile(`^(Back-off pulling image "[^"]*"(: |$)|ErrImagePull: |rpc error: code = \w+ desc = )+`)
+var wrapping = regexp.MustCompile(`^(Failed to pull image "[^"]*": |Back-off pulling image "[^"]*"(: |$)|ErrImagePull: |rpc error: code = \w+ desc = )+`)
 
 // plainMessage is a message without the kubelet's wrapping, of bounded length, or the reason if nothing is left.
 func plainMessage(message, reason string) string {

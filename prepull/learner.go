@@ -22,7 +22,7 @@ const (
 	maxHints = 4096
 
 	// learners is how many places are looked at at the same time.
-	learners = 8
+	learners = 16
 
 	// readRate and readBurst bound the reads of one replica a second, because anybody in the cluster can send a hint.
 	// The burst lets a thousand new workloads through at full speed.

@@ -100,21 +100,20 @@ func (cp *classPlan) failing(node string) bool {
 
 // newPulls are the pulls that ended between two plans, on nodes that did not have the image before. A class that is
 // new tells nothing: its pulls may have ended long ago.
-func newPulls(before, after []*classPlan) []time.Duration {
-	earlier := map[string]*warmth{}
-	for _, cp := range before {
-		earlier[cp.name] = cp.warmth
-	}
+func newPulls(before map[string]*warmth, after []*classPlan) []time.Duration {
 	var took []time.Duration
 	for _, cp := range after {
-		was := earlier[cp.name]
+		was := before[cp.name]
 		if was == nil {
 			continue
 		}
 		for name, w := range cp.warmth.images {
 			old := was.images[name]
-			for node, d := range w.pulls {
-				if old == nil || !old.ran[node] && !old.present[node] {
+			if old == nil {
+				old = &imageWarmth{}
+			}
+			for node, d := range w.ran {
+				if _, ran := old.ran[node]; !ran && !old.present[node] {
 					took = append(took, d)
 				}
 			}

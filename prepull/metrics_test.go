@@ -51,16 +51,16 @@ func TestNewPulls(t *testing.T) {
 	a := ObjectName("a:1")
 	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
 	s.nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}}}
-	before := makePlan(s, testOptions, noon).classes
+	before := makePlan(s, testOptions, noon).classes[0].warmth
 	s.pods = []*corev1.Pod{
 		testPod("node-000", noon, done("install", 0, 1), done(a, 31, 32)),
 		testPod("node-001", noon, done("install", 0, 1), done(a, 2, 3)),
 	}
 	after := makePlan(s, testOptions, noon).classes
-	if diff := cmp.Diff([]time.Duration{30 * time.Second}, newPulls(before, after)); diff != "" {
+	if diff := cmp.Diff([]time.Duration{30 * time.Second}, newPulls(map[string]*warmth{"linux-amd64": before}, after)); diff != "" {
 		t.Errorf("pulls (-want +got):\n%s", diff)
 	}
-	if got := newPulls(after, after); got != nil {
+	if got := newPulls(map[string]*warmth{"linux-amd64": after[0].warmth}, after); got != nil {
 		t.Errorf("a pull is counted twice: %v", got)
 	}
 	if got := newPulls(nil, after); got != nil {

@@ -31,8 +31,8 @@ type plan struct {
 	// remove are the DaemonSets that no class needs any more.
 	remove []*appsv1.DaemonSet
 
-	// quarantined counts the images that leave a list, or go to its end, because they were found to fail.
-	quarantined int
+	// quarantined are the images that leave a list, or go to its end, because they were found to fail.
+	quarantined []string
 
 	// statuses are those that differ, by the name of the object.
 	statuses []statusChange
@@ -152,7 +152,7 @@ func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Cont
 		}, now)
 		cp.verdicts[image] = v
 		if v.retry != nil && v.retry != retry {
-			p.quarantined++
+			p.quarantined = append(p.quarantined, image.image)
 		}
 		if v.standing == standingOut {
 			p.atLatest(v.retry.Time.Time)
@@ -180,16 +180,4 @@ func (cp *classPlan) ready(image *candidate) int {
 		}
 	}
 	return ready
-}
-
-// fingerprint is equal for plans that write the same DaemonSets, and empty for one that writes none.
-func (p *plan) fingerprint() string {
-	var b strings.Builder
-	for _, ds := range p.write {
-		b.WriteString(ds.Name + "=" + ds.Annotations[annotationSpecHash] + ";")
-	}
-	for _, ds := range p.remove {
-		b.WriteString(ds.Name + ";")
-	}
-	return b.String()
 }

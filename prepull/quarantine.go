@@ -52,7 +52,7 @@ type trial struct {
 // must leave; a node that is in trouble itself must not take an image from all the others. Therefore:
 //
 //   - A final answer, such as not found, counts at once and from any node.
-//   - Any other failure counts once the kubelet backs off, and only if at least half of the nodes that have come to the
+//   - Any other failure counts once it is settled, and only if at least half of the nodes that have come to the
 //     image fail on it. Fewer means that the nodes are to blame, and they stay blocked.
 //   - An image that counts as failing is left out until its next try: after 5 minutes, twice as long after each further
 //     failure, 6 hours at most. Then it is the last of the list.

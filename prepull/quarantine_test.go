@@ -85,9 +85,9 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := &imageWarmth{ran: map[string]bool{}, pulling: map[string]bool{}, failed: map[string]failure{}}
+			w := &imageWarmth{ran: map[string]time.Duration{}, pulling: map[string]bool{}, failed: map[string]failure{}}
 			for i := range tc.ran {
-				w.ran[fmt.Sprint("ran-", i)] = true
+				w.ran[fmt.Sprint("ran-", i)] = time.Second
 			}
 			for i := range tc.pulling {
 				w.pulling[fmt.Sprint("pulling-", i)] = true
@@ -112,7 +112,7 @@ func TestJudge(t *testing.T) {
 
 func TestANodeThatRanAnImageAndFailsOnItNowFails(t *testing.T) {
 	t.Parallel()
-	w := &imageWarmth{ran: map[string]bool{"a": true}, failed: map[string]failure{"a": {cause: causeDenied, settled: true}}}
+	w := &imageWarmth{ran: map[string]time.Duration{"a": time.Second}, failed: map[string]failure{"a": {cause: causeDenied, settled: true}}}
 	if got := judge("c", trial{image: w, waiting: 1, listed: true, surge: 10}, noon); got.standing != standingOut {
 		t.Errorf("standing %d", got.standing)
 	}

@@ -47,8 +47,8 @@ type reconciler struct {
 	// accepted are the hashes of the DaemonSet specs that the API server made of what was written last, by name.
 	accepted map[string]string
 
-	// previous are the classes of the pass before.
-	previous []*classPlan
+	// previous is how far the classes were in the pass before, by name.
+	previous map[string]*warmth
 }
 
 // Reconcile observes, plans, writes the DaemonSets that differ and then the statuses. The order matters: while a
@@ -61,7 +61,7 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	now := time.Now()
 	p := makePlan(s, r.options, now)
 	r.measure(s, p)
-	if wait := r.debounce.wait(p.fingerprint(), p.quarantined > 0, now); wait > 0 {
+	if wait := r.debounce.wait(len(p.write)+len(p.remove) > 0, len(p.quarantined) > 0, now); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	err = r.act(ctx, s, p)
@@ -95,6 +95,7 @@ func (r *reconciler) observe(ctx context.Context) (state, error) {
 		images     v1alpha1.PrepullImageList
 		nodes      corev1.NodeList
 		pods       corev1.PodList
+		events     corev1.EventList
 		daemonSets appsv1.DaemonSetList
 	)
 	ours := []client.ListOption{client.UnsafeDisableDeepCopy, client.InNamespace(r.options.Namespace), client.MatchingLabels(prepullLabels())}
@@ -107,12 +108,16 @@ func (r *reconciler) observe(ctx context.Context) (state, error) {
 	if err := r.client.List(ctx, &pods, ours...); err != nil {
 		return state{}, fmt.Errorf("listing prepull pods: %w", err)
 	}
+	if err := r.client.List(ctx, &events, client.UnsafeDisableDeepCopy, client.InNamespace(r.options.Namespace)); err != nil {
+		return state{}, fmt.Errorf("listing events: %w", err)
+	}
 	if err := r.client.List(ctx, &daemonSets, ours...); err != nil {
 		return state{}, fmt.Errorf("listing prepull DaemonSets: %w", err)
 	}
 	s := state{images: images.Items, nodes: nodes.Items, accepted: r.accepted}
+	failed := pullEvents(events.Items)
 	for i := range pods.Items {
-		s.pods = append(s.pods, &pods.Items[i])
+		s.pods = append(s.pods, withPullEvents(&pods.Items[i], failed))
 	}
 	for i := range daemonSets.Items {
 		s.daemonSets = append(s.daemonSets, &daemonSets.Items[i])
@@ -125,7 +130,10 @@ func (r *reconciler) measure(s state, p plan) {
 	for _, took := range newPulls(r.previous, p.classes) {
 		pullSecondsMetric.Observe(took.Seconds())
 	}
-	r.previous = p.classes
+	r.previous = map[string]*warmth{}
+	for _, cp := range p.classes {
+		r.previous[cp.name] = cp.warmth
+	}
 }
 
 // act makes the DaemonSets as they should be.
@@ -148,7 +156,10 @@ func (r *reconciler) act(ctx context.Context, s state, p plan) error {
 	if len(p.write)+len(p.remove) > 0 {
 		r.debounce.done(time.Now())
 	}
-	quarantinesMetric.Add(float64(p.quarantined))
+	if len(p.quarantined) > 0 {
+		quarantinesMetric.Add(float64(len(p.quarantined)))
+		log.FromContext(ctx).Info("images cannot be pulled; PrepullImage status says why", "images", p.quarantined)
+	}
 	return nil
 }
 
@@ -159,7 +170,7 @@ func (r *reconciler) write(ctx context.Context, stored, desired *appsv1.DaemonSe
 		if err := r.client.Create(ctx, next, reconcilerOwner); err != nil {
 			return fmt.Errorf("creating DaemonSet %s: %w", desired.Name, err)
 		}
-		r.accepted[desired.Name] = specHash(&next.Spec)
+		r.accepted[desired.Name] = acceptedHash(&next.Spec)
 		return nil
 	}
 	next := stored.DeepCopy()
@@ -171,7 +182,11 @@ func (r *reconciler) write(ctx context.Context, stored, desired *appsv1.DaemonSe
 	if err := r.client.Update(ctx, next, reconcilerOwner); err != nil {
 		return fmt.Errorf("updating DaemonSet %s: %w", desired.Name, err)
 	}
-	r.accepted[desired.Name] = specHash(&next.Spec)
+	if next.ResourceVersion == stored.ResourceVersion {
+		// It was right, and only read differently: API servers of two versions do not default the same fields.
+		next = stored
+	}
+	r.accepted[desired.Name] = acceptedHash(&next.Spec)
 	return nil
 }
 

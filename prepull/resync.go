@@ -71,7 +71,8 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("resync").
 		WithOptions(controller.Options{
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](resyncRetry, resyncRetryMax),
+			CacheSyncTimeout: crdPatience,
+			RateLimiter:      workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](resyncRetry, resyncRetryMax),
 		}).
 		WatchesRawSource(source.Func(func(_ context.Context, q queue) error { resyncLater(q); return nil })).
 		WatchesMetadata(&corev1.Namespace{}, r.onOptChange()).

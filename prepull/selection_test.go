@@ -111,6 +111,19 @@ func TestCandidatesLeaveOutWhatTheKubeletWouldRefuse(t *testing.T) {
 	}
 }
 
+func TestTwoImagesWithOneShortNameAreNotBothListed(t *testing.T) {
+	t.Parallel()
+	// The two have the same slug and, found by trying, the same hash: a DaemonSet with both would be refused.
+	a, b := declaredObject("first", "r1791.test/a"), declaredObject("second", "r44621.test/a")
+	if ObjectName(a.Spec.Image) != ObjectName(b.Spec.Image) {
+		t.Fatal("the two do not have the same name")
+	}
+	found, invalid := candidates([]v1alpha1.PrepullImage{b, a}, noon)
+	if len(found) != 1 || found[0].image != a.Spec.Image || len(invalid) != 1 || invalid["second"] == "" {
+		t.Errorf("candidates %v, invalid %v", found, invalid)
+	}
+}
+
 func TestObjectsOfOneImageAreOneCandidate(t *testing.T) {
 	t.Parallel()
 	gpu := declaredObject("gpu", "a:1")

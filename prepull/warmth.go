@@ -22,9 +22,9 @@ type warmth struct {
 
 // imageWarmth is how far one image is. All maps are by node, and nil while they are empty.
 type imageWarmth struct {
-	// ran are nodes that have run a container of the image in a prepull pod that still exists: the image is there, and
-	// the kubelet does not delete it.
-	ran map[string]bool
+	// ran are nodes that have run a container of the image in a prepull pod that still exists, and how long it took until
+	// it was there, in the whole seconds that the kubelet tells. The kubelet does not delete the image.
+	ran map[string]time.Duration
 
 	// present are nodes that list the image, for whatever reason it is there.
 	present map[string]bool
@@ -35,9 +35,6 @@ type imageWarmth struct {
 	// failed are nodes whose list is held up by it.
 	failed map[string]failure
 
-	// pulls is how long it took, where it is done. The kubelet tells whole seconds.
-	pulls map[string]time.Duration
-
 	// size in bytes, the largest that a node reports; 0 if none does.
 	size int64
 }
@@ -45,7 +42,8 @@ type imageWarmth struct {
 // has tells whether a node has the image and is not in trouble with it.
 func (w *imageWarmth) has(node string) bool {
 	_, failed := w.failed[node]
-	return !failed && (w.ran[node] || w.present[node])
+	_, ran := w.ran[node]
+	return !failed && (ran || w.present[node])
 }
 
 // observeClass reads how far every candidate is on the waiting nodes of a class. An init container that ended well
@@ -100,10 +98,9 @@ func (w *warmth) readPod(pod *corev1.Pod, nodes int, deadline time.Duration, now
 	for i := range statuses {
 		s := &statuses[i]
 		image := w.images[s.Name]
-		if t := s.State.Terminated; t != nil && t.ExitCode == 0 {
+		if t := s.State.Terminated; ranWell(s) {
 			if image != nil {
-				put(&image.ran, node, true, nodes)
-				put(&image.pulls, node, pullTime(previous, t), nodes)
+				put(&image.ran, node, pullTime(previous, t), nodes)
 			}
 			previous = t.FinishedAt.Time
 			continue

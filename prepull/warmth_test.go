@@ -16,22 +16,19 @@ import (
 
 // seen is what a warmth says about one image, for comparison.
 type seen struct {
-	Ran, Present, Pulling []string
-	Failed                map[string]string
-	Pulls                 map[string]time.Duration
-	Size                  int64
+	Ran              map[string]time.Duration
+	Present, Pulling []string
+	Failed           map[string]string
+	Size             int64
 }
 
 func seenOf(w *imageWarmth) seen {
-	s := seen{Ran: sortedKeys(w.ran), Present: sortedKeys(w.present), Pulling: sortedKeys(w.pulling), Size: w.size}
+	s := seen{Ran: w.ran, Present: sortedKeys(w.present), Pulling: sortedKeys(w.pulling), Size: w.size}
 	for node, f := range w.failed {
 		if s.Failed == nil {
 			s.Failed = map[string]string{}
 		}
 		s.Failed[node] = f.reason
-	}
-	if len(w.pulls) > 0 {
-		s.Pulls = w.pulls
 	}
 	return s
 }
@@ -54,7 +51,7 @@ func TestObserveClass(t *testing.T) {
 		"no pods tell nothing": {nil, seen{}, seen{}},
 		"an init container that ended well proves its image, and the gap before it is the pull": {
 			[]*corev1.Pod{testPod("node-000", noon, done("install", 0, 1), done(a, 31, 32), waits(b, pulling, ""))},
-			seen{Ran: []string{"node-000"}, Pulls: map[string]time.Duration{"node-000": 30 * time.Second}},
+			seen{Ran: map[string]time.Duration{"node-000": 30 * time.Second}},
 			seen{Pulling: []string{"node-000"}},
 		},
 		"only the first that is not done is being pulled": {
@@ -70,13 +67,13 @@ func TestObserveClass(t *testing.T) {
 				testPod("node-000", noon, done("install", 0, 1), done(a, 2, 3)),
 				testPod("node-000", noon, done("install", 4, 5), waits(b, pulling, "")),
 			},
-			seen{Ran: []string{"node-000"}, Pulls: map[string]time.Duration{"node-000": time.Second}},
+			seen{Ran: map[string]time.Duration{"node-000": time.Second}},
 			seen{Pulling: []string{"node-000"}},
 		},
 		"a pod that is being deleted fails no more": {[]*corev1.Pod{leaving}, seen{}, seen{}},
 		"an image that nobody asks for any more is passed over": {
 			[]*corev1.Pod{testPod("node-000", noon, done("install", 0, 1), done("gone", 2, 3), done(b, 9, 10))},
-			seen{}, seen{Ran: []string{"node-000"}, Pulls: map[string]time.Duration{"node-000": 6 * time.Second}},
+			seen{}, seen{Ran: map[string]time.Duration{"node-000": 6 * time.Second}},
 		},
 		"a pod on a node that does not count is passed over": {
 			[]*corev1.Pod{testPod("elsewhere", noon, done("install", 0, 1), done(a, 2, 3))}, seen{}, seen{},
@@ -87,12 +84,12 @@ func TestObserveClass(t *testing.T) {
 		},
 		"the last image may take as long as it likes": {
 			[]*corev1.Pod{testPod("node-000", noon, done("install", -600, -301), done(a, -301, -300), waits(b, pulling, ""))},
-			seen{Ran: []string{"node-000"}, Pulls: map[string]time.Duration{"node-000": 0}},
+			seen{Ran: map[string]time.Duration{"node-000": 0}},
 			seen{Pulling: []string{"node-000"}},
 		},
 		"a clock that went back took no time": {
 			[]*corev1.Pod{testPod("node-000", noon, done("install", 0, 10), done(a, 5, 6))},
-			seen{Ran: []string{"node-000"}, Pulls: map[string]time.Duration{"node-000": 0}}, seen{},
+			seen{Ran: map[string]time.Duration{"node-000": 0}}, seen{},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

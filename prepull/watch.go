@@ -39,10 +39,11 @@ func setupReconciler(mgr ctrl.Manager, o Options) error {
 			CacheSyncTimeout: crdPatience,
 			RateLimiter:      workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](firstRetry, lastRetry),
 		}).
-		Watches(&v1alpha1.PrepullImage{}, look, builder.WithPredicates(changed())).
-		Watches(&corev1.Node{}, look, builder.WithPredicates(changed())).
-		Watches(&appsv1.DaemonSet{}, look, builder.WithPredicates(changed())).
-		Watches(&corev1.Pod{}, look, builder.WithPredicates(changed())).
+		Watches(&v1alpha1.PrepullImage{}, look, builder.WithPredicates(changed[v1alpha1.PrepullImage]())).
+		Watches(&corev1.Node{}, look, builder.WithPredicates(changed[corev1.Node]())).
+		Watches(&appsv1.DaemonSet{}, look, builder.WithPredicates(changed[appsv1.DaemonSet]())).
+		Watches(&corev1.Pod{}, look, builder.WithPredicates(changed[corev1.Pod]())).
+		Watches(&corev1.Event{}, look, builder.WithPredicates(changed[corev1.Event]())).
 		Complete(&reconciler{
 			client:     mgr.GetClient(),
 			options:    o,

@@ -38,8 +38,9 @@ type Configuration struct {
 	// maxImagesPerNode is how many images a node gets at most, from 1 to 200. Default: 50.
 	MaxImagesPerNode int `json:"maxImagesPerNode"`
 
-	// maxConcurrentNodes is how many nodes take a new list of images at the same time: a number from 1, or a
-	// percentage from 1% to 100%. It bounds the load on the registry. Default: 50.
+	// maxConcurrentNodes is how many nodes that have their list of images take a new one at the same time: a number
+	// from 1, or a percentage from 1% to 100%. It bounds the load on the registry of a changed list; nodes without a
+	// list, all of them at first, take it at once. Default: 50.
 	MaxConcurrentNodes intstr.IntOrString `json:"maxConcurrentNodes"`
 
 	// pullDeadline is how long a node may be busy with one image before the images behind it go first; at least 1s.

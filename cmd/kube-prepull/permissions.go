@@ -47,7 +47,7 @@ func namespacePermissions() []permission {
 		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
 		{"coordination.k8s.io", "leases", "", []string{"create"}},
 		{"coordination.k8s.io", "leases", v1alpha1.Name, []string{"get", "update"}},
-		{"", "events", "", []string{"create", "patch"}},
+		{"", "events", "", []string{"list", "watch", "create", "patch"}},
 	}
 }
 

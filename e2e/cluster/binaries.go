@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -174,14 +175,17 @@ func goCommand(ctx context.Context, dir string, progress io.Writer, args ...stri
 		return fmt.Errorf("running the go command (Go must be installed to build the cluster): %w", err)
 	}
 	var compiled atomic.Int64
-	done := make(chan struct{})
-	go tellProgress(progress, &compiled, done)
+	start, done := time.Now(), make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() { tellProgress(progress, &compiled, start, done) })
 	said := readBuildOutput(output, func() { compiled.Add(1) })
 	err = cmd.Wait()
 	close(done)
+	telling.Wait()
 	if err != nil {
 		return errors.Join(err, ctx.Err(), errors.New(said))
 	}
+	fmt.Fprintf(progress, "  built in %s\n", time.Since(start).Round(time.Second))
 	return nil
 }
 
@@ -202,14 +206,12 @@ func readBuildOutput(r io.Reader, compiled func()) string {
 	return said.String()
 }
 
-func tellProgress(w io.Writer, compiled *atomic.Int64, done <-chan struct{}) {
-	start := time.Now()
+func tellProgress(w io.Writer, compiled *atomic.Int64, start time.Time, done <-chan struct{}) {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case <-done:
-			fmt.Fprintf(w, "  built in %s\n", time.Since(start).Round(time.Second))
 			return
 		case <-tick.C:
 			fmt.Fprintf(w, "  %d of about 3700 packages compiled, %s\n", compiled.Load(), time.Since(start).Round(time.Second))

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -76,19 +78,25 @@ func startSupervisor(ctx context.Context, o Options, binaries string) (*Cluster,
 	if err != nil {
 		return nil, err
 	}
-	// Namespaces see the folder by its real path.
-	if err := os.MkdirAll(filepath.Join(dir, "logs"), 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
+	// Namespaces see the folder by its real path.
 	if o.Dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(o.Dir, "registries"), 0o755); err != nil {
+	// Another Up may have taken the folder while the binaries were built.
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
 	s := &state{Options: o, Binaries: binaries}
-	if err := s.save(); err != nil {
+	if err := s.save(); err != nil { // first: it is what lets Down remove the rest
 		return nil, err
+	}
+	for _, d := range []string{"logs", "registries"} {
+		if err := os.Mkdir(s.path(d), 0o755); err != nil {
+			return nil, err
+		}
 	}
 	owner, failure, err := s.spawn(ctx)
 	if err != nil {
@@ -225,8 +233,8 @@ func (c *Cluster) TrustRegistry(address string) error {
 
 // Log returns the end of the log of a component: kube-apiserver, or <node>/kubelet, <node>/containerd.
 func (c *Cluster) Log(component string) string {
-	if node, program, ok := bytes.Cut([]byte(component), []byte("/")); ok {
-		return tailOf(c.state.path("nodes", string(node), "var/log", string(program)+".log"))
+	if node, program, ok := strings.Cut(component, "/"); ok {
+		return tailOf(c.state.path("nodes", node, "var/log", program+".log"))
 	}
 	return tailOf(c.state.path("logs", component+".log"))
 }
@@ -237,9 +245,10 @@ func (c *Cluster) control(ctx context.Context, path string, body any) error {
 	return err
 }
 
-// failure is the first of the cluster's processes that has ended by itself, in words, or nil.
-func (c *Cluster) failure(ctx context.Context) error {
-	said, err := c.state.ask(ctx, http.MethodGet, "/failure", nil)
+// failure is the first of the processes beside the nodes, or else the node of this name, that has ended by itself, in
+// words, or nil.
+func (c *Cluster) failure(ctx context.Context, node string) error {
+	said, err := c.state.ask(ctx, http.MethodGet, "/failure?node="+url.QueryEscape(node), nil)
 	if err == nil && said != "" {
 		err = errors.New(said)
 	}

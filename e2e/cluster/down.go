@@ -13,9 +13,12 @@ import (
 	"time"
 )
 
-// Down takes the cluster in a folder down and leaves nothing: it asks the supervisor, and where that is gone or does
-// not answer, it does its work. A folder that does not exist is a cluster that is down.
+// Down takes the cluster in a folder down and leaves nothing: it tells the supervisor to end, and where that is gone or
+// does not end, it does its work. A folder that does not exist or is empty is a cluster that is down.
 func Down(ctx context.Context, dir string) error {
+	if dir == "" {
+		return errors.New("which cluster to take down? Its folder is not given")
+	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -25,6 +28,9 @@ func Down(ctx context.Context, dir string) error {
 	}
 	s, err := loadState(dir)
 	if errors.Is(err, fs.ErrNotExist) {
+		if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+			return fmt.Errorf("the folder %s is not a cluster's: it has no cluster.json, and is left as it is", dir)
+		}
 		return nil
 	}
 	if err != nil {

@@ -58,7 +58,7 @@ func (c *Cluster) AddFakeNodes(ctx context.Context, fakes FakeNodes) error {
 				ready++
 			}
 		}
-		return ready >= fakes.Count, c.failure(ctx)
+		return ready >= fakes.Count, c.failure(ctx, "")
 	}
 	if err := poll(ctx, 3*time.Minute, 200*time.Millisecond, allReady); err != nil {
 		return fmt.Errorf("waiting for fake nodes to be Ready: %w; the end of KWOK's log:\n%s", err, c.Log("kwok"))

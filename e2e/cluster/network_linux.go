@@ -231,6 +231,10 @@ func setSysctls(settings ...string) error {
 }
 
 func (f *fabric) close() {
+	// It would go with the namespace, but a moment later.
+	if host, err := f.links.LinkByName("host"); err == nil {
+		_ = f.links.LinkDel(host)
+	}
 	f.links.Close()
 	f.namespace.Close()
 	f.claim.Close()

@@ -121,8 +121,11 @@ func collect(children map[int]string) error {
 			return fmt.Errorf("waiting for processes: %w", err)
 		}
 		if program, ok := children[pid]; ok {
-			return fmt.Errorf("%s ended (exit code %d, signal %d); the end of its log:\n%s",
-				program, status.ExitStatus(), status.Signal(), tailOf(filepath.Join("/var/log", program+".log")))
+			how := fmt.Sprintf("exit code %d", status.ExitStatus())
+			if status.Signaled() {
+				how = fmt.Sprintf("signal %q", status.Signal())
+			}
+			return fmt.Errorf("%s ended (%s); the end of its log:\n%s", program, how, tailOf(filepath.Join("/var/log", program+".log")))
 		}
 	}
 }

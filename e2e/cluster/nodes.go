@@ -88,7 +88,7 @@ func (c *Cluster) heartbeat(ctx context.Context, name string) (time.Time, error)
 
 func (c *Cluster) waitNodeReady(ctx context.Context, name string) error {
 	ready := func(ctx context.Context) (bool, error) {
-		if err := c.failure(ctx); err != nil {
+		if err := c.failure(ctx, name); err != nil {
 			return false, err
 		}
 		node, err := c.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
@@ -124,7 +124,7 @@ func (c *Cluster) waitDefaultServiceAccount(ctx context.Context) error {
 	exists := func(ctx context.Context) (bool, error) {
 		_, err := c.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			return false, c.failure(ctx)
+			return false, c.failure(ctx, "")
 		}
 		return err == nil, err
 	}

@@ -24,4 +24,4 @@ func (*supervisor) startNode(*nodeHost) error  { return errLinux }
 func (*supervisor) stopNode(*nodeHost) error   { return errLinux }
 func (*supervisor) removeNode(*nodeHost) error { return errLinux }
 func nodeMain(string) error                    { return errLinux }
-func removeRemains(dir string) error           { return os.RemoveAll(dir) }
+func removeRemains(dir string) error           { return removeFolder(dir) }

@@ -59,6 +59,9 @@ func (o *Options) validate() error {
 	if entries, err := os.ReadDir(o.Dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("the folder %s is not empty: is a cluster running there? Take it down first", o.Dir)
 	}
+	if o.FakeNodes < 0 {
+		return fmt.Errorf("the number of fake nodes is %d", o.FakeNodes)
+	}
 	if o.ControlPlaneOnly {
 		if len(o.Nodes) > 0 {
 			return errors.New("a control plane alone has no real nodes: leave out Nodes or ControlPlaneOnly")
@@ -70,6 +73,9 @@ func (o *Options) validate() error {
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("real nodes need root (namespaces, mounts, cgroups): run as root, or ask for a control plane only")
+	}
+	if len(o.Nodes) > maxNodes {
+		return fmt.Errorf("a cluster has addresses for %d nodes, not for %d", maxNodes, len(o.Nodes))
 	}
 	seen := map[string]bool{}
 	for _, n := range o.Nodes {

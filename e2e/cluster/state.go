@@ -3,7 +3,9 @@ package cluster
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -51,6 +53,23 @@ func loadState(dir string) (*state, error) {
 		return nil, fmt.Errorf("reading the cluster's state: %w", err)
 	}
 	return &s, nil
+}
+
+// removeFolder removes the cluster's folder, cluster.json last: after an interruption Down still finds its way.
+func removeFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == "cluster.json" {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(dir)
 }
 
 // CgroupPrefix is how the names of the cgroups of the cluster in a folder begin, and of no other cluster's.

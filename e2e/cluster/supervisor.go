@@ -154,7 +154,6 @@ func (s *supervisor) serve() error {
 	mux.HandleFunc("POST /nodes/{name}/{verb}", s.changeNode)
 	mux.HandleFunc("GET /failure", s.reportFailure)
 	mux.HandleFunc("POST /processes", answer(func(p *Process) error { _, err := s.run(*p); return err }, s))
-	mux.HandleFunc("POST /down", func(http.ResponseWriter, *http.Request) { s.endAll() })
 	authorised := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+s.state.Token {
 			http.Error(w, "the token is in the cluster's folder", http.StatusUnauthorized)
@@ -196,15 +195,14 @@ func (s *supervisor) changeNode(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reportFailure answers with the first process that ended though nobody asked it to, or with nothing.
-func (s *supervisor) reportFailure(w http.ResponseWriter, _ *http.Request) {
+// reportFailure answers with the first process that ended though nobody asked it to, or with nothing. Of the nodes only
+// the one asked about counts: one that failed keeps nobody from adding others.
+func (s *supervisor) reportFailure(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := append([]*running{}, s.processes...)
-	for _, host := range s.nodes {
-		if host.init != nil {
-			all = append(all, host.init)
-		}
+	if host := s.nodes[r.URL.Query().Get("node")]; host != nil && host.init != nil {
+		all = append(all, host.init)
 	}
 	for _, p := range all {
 		if err := p.failure(); err != nil {
@@ -216,8 +214,7 @@ func (s *supervisor) reportFailure(w http.ResponseWriter, _ *http.Request) {
 
 // tearDown ends everything and leaves nothing.
 func (s *supervisor) tearDown(dir string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.Lock() // for good: a change that waits for it now would leave something
 	for _, host := range s.nodes {
 		if host.init != nil {
 			host.init.kill()

@@ -25,7 +25,7 @@ type Lab struct {
 	Control string
 }
 
-// The registry's ports: the address is the cluster's own, so they never collide.
+// The registry's usual ports. The address is the cluster's own: only a server on all addresses can have taken them.
 const registryPort, controlPort = "5000", "5001"
 
 // RegistryCommand is the first argument with which an executable that uses Up must call registry.Run: the registry of
@@ -39,21 +39,35 @@ func Up(ctx context.Context, o cluster.Options, bandwidth int64) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := at(c)
+	l := &Lab{Cluster: c}
 	if err := l.startRegistry(ctx, bandwidth); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the registry: %w", err), c.Down(context.WithoutCancel(ctx)))
 	}
 	return l, nil
 }
 
-func at(c *cluster.Cluster) *Lab {
-	return &Lab{Cluster: c, Registry: net.JoinHostPort(c.HostIP(), registryPort), Control: net.JoinHostPort(c.HostIP(), controlPort)}
+// freeAddress has the usual port if that is free, or else any other.
+func freeAddress(ip, usual string) (string, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(ip, usual))
+	if err != nil {
+		l, err = net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	}
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 // startRegistry runs this same executable as the registry.
 func (l *Lab) startRegistry(ctx context.Context, bandwidth int64) error {
 	self, err := os.Executable()
 	if err != nil {
+		return err
+	}
+	if l.Registry, err = freeAddress(l.HostIP(), registryPort); err != nil {
+		return err
+	}
+	if l.Control, err = freeAddress(l.HostIP(), controlPort); err != nil {
 		return err
 	}
 	err = l.Run(ctx, cluster.Process{Name: "registry", Path: self, Args: []string{
@@ -63,12 +77,13 @@ func (l *Lab) startRegistry(ctx context.Context, bandwidth int64) error {
 		return err
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", l.Control) // the second of the two to listen
-		if err == nil {
-			return errors.Join(conn.Close(), l.TrustRegistry(l.Registry))
+		// Its own word, not a connection: that could be to somebody else's server.
+		log := l.Log("registry")
+		if strings.Contains(log, "CONTROL=") {
+			return l.TrustRegistry(l.Registry)
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("it does not listen: %w; its log: %s", err, l.Log("registry"))
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return errors.Join(fmt.Errorf("it does not listen; the end of its log:\n%s", log), ctx.Err())
 		}
 	}
 }
@@ -89,15 +104,15 @@ func Serve(c *cluster.Cluster, o registry.Options) (*registry.Registry, error) {
 // WriteEnv writes a file for shells to source: plain assignments first, for programs that only look for those.
 func (l *Lab) WriteEnv(path string) error {
 	content := fmt.Sprintf("KUBECONFIG=%s\nREGISTRY=%s\nREGISTRY_CONTROL=%s\nPATH=%s:$PATH\nexport KUBECONFIG REGISTRY REGISTRY_CONTROL PATH\n",
-		quote(l.Kubeconfig()), l.Registry, l.Control, quote(l.Programs()))
+		Quote(l.Kubeconfig()), l.Registry, l.Control, Quote(l.Programs()))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(path, []byte(content), 0o600)
 }
 
-// quote leaves plain paths as they are, and makes any other one a single word for a shell.
-func quote(path string) string {
+// Quote leaves plain paths as they are, and makes any other one a single word for a shell.
+func Quote(path string) string {
 	plain := func(r rune) bool {
 		return strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+", r)
 	}

@@ -63,7 +63,7 @@ func run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.Down(context.WithoutCancel(ctx))) }()
 	b.deployments = *deployments
-	for _, measure := range []func(context.Context) error{b.oneAfterTheOther, b.burst, b.steady, b.memory} {
+	for _, measure := range []func(context.Context) error{b.inProcess, b.oneAfterTheOther, b.burst, b.steady, b.memory} {
 		if err := measure(ctx); err != nil {
 			return err
 		}

@@ -1,7 +1,7 @@
 // Command cluster runs a Kubernetes cluster of real nodes, and a registry that they pull from, until it is taken down.
 //
 //	cluster up --dir DIR --env FILE [--nodes 2] [--fake-nodes 0] [--bandwidth 0]
-//	cluster down --dir DIR
+//	cluster down --dir DIR [--env FILE]
 //	cluster add-node|stop-node|start-node|remove-node NAME --dir DIR [--label k=v,...] [--taint k=v:Effect,...]
 package main
 
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -26,7 +27,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		os.Exit(1)
 	}
@@ -63,6 +64,14 @@ func up(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if *nodes < 0 || *bandwidth < 0 {
+		return errors.New("--nodes and --bandwidth cannot be negative")
+	}
+	// As an absolute path it can be sourced from everywhere; a shell looks for a bare name in PATH.
+	envFile, err := filepath.Abs(*env)
+	if err != nil {
+		return err
+	}
 	options := cluster.Options{Dir: *dir, FakeNodes: *fakes, Progress: os.Stderr}
 	for i := range *nodes {
 		options.Nodes = append(options.Nodes, cluster.Node{Name: fmt.Sprintf("node-%d", i+1)})
@@ -72,7 +81,7 @@ func up(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := l.WriteEnv(*env); err != nil {
+	if err := l.WriteEnv(envFile); err != nil {
 		return errors.Join(err, l.Down(context.WithoutCancel(ctx)))
 	}
 	fmt.Printf(`A Kubernetes cluster is up (%s): %d real nodes, %d fake ones, and a registry at %s.
@@ -80,7 +89,7 @@ func up(ctx context.Context, args []string) error {
   . %s           # sets KUBECONFIG, REGISTRY and PATH, so that kubectl and helm are found
   kubectl get nodes
   make cluster-down     # takes everything down again
-`, time.Since(start).Round(100*time.Millisecond), *nodes, *fakes, l.Registry, *env)
+`, time.Since(start).Round(100*time.Millisecond), *nodes, *fakes, l.Registry, lab.Quote(envFile))
 	return nil
 }
 
@@ -104,7 +113,7 @@ func down(ctx context.Context, args []string) error {
 }
 
 func changeNode(ctx context.Context, verb string, args []string) error {
-	if len(args) == 0 {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		return fmt.Errorf("usage: cluster %s NAME --dir DIR", verb)
 	}
 	node := cluster.Node{Name: args[0], Labels: map[string]string{}}

@@ -29,13 +29,18 @@ func main() {
 	}
 }
 
+const usage = "usage: demo up --dir DIR --env FILE"
+
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: demo up --dir DIR --env FILE")
+		return errors.New(usage)
 	}
 	verb, args := args[0], args[1:]
 	if verb == lab.RegistryCommand {
 		return registry.Run(ctx, args, os.Stdout)
+	}
+	if verb != "up" {
+		return errors.New(usage)
 	}
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	dir := flags.String("dir", "", "folder of the cluster's state")
@@ -50,7 +55,11 @@ func run(ctx context.Context, args []string) error {
 	}
 	s := &story{lab: l, start: start, out: os.Stdout}
 	s.say("A Kubernetes cluster with 2 nodes is up; its registry gives 100 Mbit/s to all of them together.")
-	if err := errors.Join(s.tell(ctx), l.WriteEnv(*env)); err != nil {
+	err = s.tell(ctx)
+	if err == nil {
+		err = l.WriteEnv(*env)
+	}
+	if err != nil {
 		return errors.Join(err, l.Down(context.WithoutCancel(ctx)))
 	}
 	fmt.Printf(`

@@ -1,0 +1,173 @@
+package prepull
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+const (
+	saysNotFound = `Failed to pull image "a:1": rpc error: code = NotFound desc = a:1: not found`
+	saysTimeout  = `Failed to pull image "a:1": rpc error: code = Unknown desc = dial tcp: i/o timeout`
+)
+
+// failedEvent is the event of a pull that failed, at a second of the test hour.
+func failedEvent(pod types.UID, container, message string, at int) corev1.Event {
+	return corev1.Event{
+		InvolvedObject: corev1.ObjectReference{UID: pod, FieldPath: "spec.initContainers{" + container + "}"},
+		Message:        message,
+		LastTimestamp:  metav1.NewTime(noon.Add(time.Duration(at) * time.Second)),
+	}
+}
+
+func TestAnEventComesBeforeTheStatus(t *testing.T) {
+	t.Parallel()
+	const pulling = "PodInitializing"
+	ranBefore := waits("a", pulling, "")
+	ranBefore.LastTerminationState = done("a", 5, 6).State
+	fresh := []corev1.Event{failedEvent("uid", "a", saysNotFound, 9)}
+	timeouts := func(count int32) []corev1.Event {
+		e := failedEvent("uid", "a", saysTimeout, 10)
+		e.Count = count
+		return []corev1.Event{e}
+	}
+	for name, tc := range map[string]struct {
+		statuses []corev1.ContainerStatus
+		events   []corev1.Event
+		want     string
+	}{
+		"a final failure counts while the status says nothing": {
+			[]corev1.ContainerStatus{done("install", 1, 9), waits("a", pulling, ""), waits("b", pulling, "")}, fresh, "NotFound",
+		},
+		"also for the first container": {[]corev1.ContainerStatus{waits("a", pulling, ""), waits("b", pulling, "")}, fresh, "NotFound"},
+		"without an event nothing fails": {
+			[]corev1.ContainerStatus{done("install", 1, 2), waits("a", pulling, "")}, nil, "",
+		},
+		"another failure is tried again": {
+			[]corev1.ContainerStatus{done("install", 1, 2), waits("a", pulling, "")}, timeouts(1), "",
+		},
+		"twice is enough": {
+			[]corev1.ContainerStatus{done("install", 1, 2), waits("a", pulling, "")}, timeouts(2), "RegistryUnreachable",
+		},
+		"also if the status has come to the first one": {
+			[]corev1.ContainerStatus{done("install", 1, 2), waits("a", "ErrImagePull", "dial tcp: i/o timeout")}, timeouts(2), "RegistryUnreachable",
+		},
+		"twice in different words, the last ones count": {
+			[]corev1.ContainerStatus{done("install", 1, 2), waits("a", pulling, "")}, append(timeouts(1), fresh...), "RegistryUnreachable",
+		},
+		"the status wins when it says something else": {
+			[]corev1.ContainerStatus{done("install", 1, 2), waits("a", "ImagePullBackOff", "dial tcp: i/o timeout")}, fresh, "RegistryUnreachable",
+		},
+		"a container that runs does not fail": {
+			[]corev1.ContainerStatus{done("install", 1, 2), {Name: "a", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}, fresh, "",
+		},
+		"a container that has run in the meantime does not fail": {
+			[]corev1.ContainerStatus{done("install", 1, 2), done("a", 12, 13), waits("b", pulling, "")}, fresh, "",
+		},
+		"a pod that is through does not fail": {[]corev1.ContainerStatus{done("install", 1, 2), done("a", 12, 13)}, fresh, ""},
+		"an event from before its turn is history": {
+			[]corev1.ContainerStatus{done("install", 9, 10), waits("a", pulling, "")}, fresh, "",
+		},
+		"an event from before it last ran is history": {
+			[]corev1.ContainerStatus{ranBefore}, []corev1.Event{failedEvent("uid", "a", saysNotFound, 5)}, "",
+		},
+		"an event from after it last ran counts": {[]corev1.ContainerStatus{ranBefore}, fresh, "NotFound"},
+		"another container's event does not count": {
+			[]corev1.ContainerStatus{done("install", 1, 2), waits("b", pulling, ""), waits("a", pulling, "")}, fresh, "",
+		},
+		"another pod's event does not count": {
+			[]corev1.ContainerStatus{done("install", 1, 2), waits("a", pulling, "")},
+			[]corev1.Event{failedEvent("other", "a", saysNotFound, 9)}, "",
+		},
+		"an event about something else does not count": {
+			[]corev1.ContainerStatus{done("install", 1, 2), waits("a", pulling, "")},
+			[]corev1.Event{failedEvent("uid", "a", "Error: not found", 9)}, "",
+		},
+		"nothing is known of a pod without statuses": {nil, fresh, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pod := testPod("node-000", noon, tc.statuses...)
+			pod.UID = "uid"
+			before := pod.DeepCopy()
+			got := withPullEvents(pod, pullEvents(tc.events))
+			if diff := cmp.Diff(before, pod); diff != "" {
+				t.Fatalf("an object of the cache was changed:\n%s", diff)
+			}
+			reason := ""
+			for i := range got.Status.InitContainerStatuses {
+				if f, failed := failureOf(&got.Status.InitContainerStatuses[i]); failed && f.settled {
+					reason = f.reason
+				}
+			}
+			if reason != tc.want {
+				t.Errorf("the pod fails with %q, want %q", reason, tc.want)
+			}
+		})
+	}
+}
+
+// What an event says is what the status says later, word for word: the condition of the image does not change again.
+func TestAnEventSpeaksLikeTheStatus(t *testing.T) {
+	t.Parallel()
+	pod := testPod("node-000", noon, done("install", 1, 2), waits("a", "PodInitializing", ""))
+	pod.UID = "uid"
+	early := withPullEvents(pod, pullEvents([]corev1.Event{failedEvent("uid", "a", saysNotFound, 3)}))
+	later := waits("a", "ErrImagePull", "rpc error: code = NotFound desc = a:1: not found")
+	want, _ := failureOf(&later)
+	got, failed := failureOf(&early.Status.InitContainerStatuses[1])
+	if !failed || got != want || !got.settled || got.message != "a:1: not found" {
+		t.Errorf("the event says %+v, the status %+v", got, want)
+	}
+}
+
+func TestLastFailure(t *testing.T) {
+	t.Parallel()
+	old, last := failedEvent("uid", "a", saysTimeout, 1), failedEvent("uid", "a", saysNotFound, 2)
+	twin := failedEvent("uid", "a", saysTimeout, 2)
+	old.Count = 3
+	for name, tc := range map[string]struct {
+		events   []*corev1.Event
+		since    int
+		message  string
+		failures int32
+	}{
+		"none":                                   {nil, 0, "", 0},
+		"the last one speaks":                    {[]*corev1.Event{&old, &last}, 0, saysNotFound, 4},
+		"in any order":                           {[]*corev1.Event{&last, &old}, 0, saysNotFound, 4},
+		"of two at a time always the same":       {[]*corev1.Event{&last, &twin}, 0, saysNotFound, 2},
+		"of two at a time, in any order":         {[]*corev1.Event{&twin, &last}, 0, saysNotFound, 2},
+		"what was before does not count":         {[]*corev1.Event{&old, &last}, 2, saysNotFound, 1},
+		"what was before does not speak":         {[]*corev1.Event{&last, &old}, 3, "", 0},
+		"an event stands for as many as it says": {[]*corev1.Event{&old}, 0, saysTimeout, 3},
+	} {
+		message, failures := lastFailure(tc.events, noon.Add(time.Duration(tc.since)*time.Second))
+		if message != tc.message || failures != tc.failures {
+			t.Errorf("%s: %d failures, the last %q", name, failures, message)
+		}
+	}
+}
+
+func TestAnEventIsEnoughToTakeAnImageOut(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(1), images: []v1alpha1.PrepullImage{learnedObject("a:1", 100), learnedObject("good:1", 1)}}
+	s.carryOut(makePlan(s, testOptions, noon))
+	bad, good := ObjectName("a:1"), ObjectName("good:1")
+	pod := testPod("node-000", noon, done("install", 1, 2), waits(bad, "PodInitializing", ""), waits(good, "PodInitializing", ""))
+	pod.UID = "uid"
+	s.pods = []*corev1.Pod{withPullEvents(pod, pullEvents([]corev1.Event{failedEvent("uid", bad, saysNotFound, 2)}))}
+	p := makePlan(s, testOptions, noon.Add(3*time.Second))
+	s.carryOut(p)
+	if diff := cmp.Diff([]string{"good:1"}, s.listOf("linux-amd64")); diff != "" || len(p.quarantined) != 1 {
+		t.Errorf("%v left the list (-want +got):\n%s", p.quarantined, diff)
+	}
+	if got := s.status(bad).State; got != "PullFailed: not found" {
+		t.Errorf("state %s", got)
+	}
+}
