@@ -36,7 +36,7 @@ func TestABrokenImageDelaysNobody(t *testing.T) {
 	hanging := p.push(t, "broken/hanging:v1", images.Image{Seed: 62})
 	p.registry.SetFault("broken/hanging", registry.Refuse(500))
 	t.Cleanup(func() { p.registry.LiftFault("broken/hanging") })
-	good := p.push(t, "broken/good:v1", images.Image{Seed: 63})
+	good := p.push(t, "broken/z-good:v1", images.Image{Seed: 63})
 
 	missing := p.registry.Addr() + "/broken/missing:v1"
 	unparsable := p.registry.Addr() + "/Broken Image:::v1"
@@ -48,8 +48,11 @@ func TestABrokenImageDelaysNobody(t *testing.T) {
 	p.deploy(t, "broken", deployment("z-good", good, 0))
 	start := time.Now()
 	p.waitOnNodes(t, good, "node-1", "node-2")
-	if took := time.Since(start); took > 45*time.Second {
-		t.Errorf("the good image took %s with the broken ones around", took)
+	// The one that fails with 500 is tried twice, 10 to 15 seconds apart; the others take a second or two each.
+	took := time.Since(start)
+	t.Logf("the good image, last in the list, is on both nodes after %s", took.Round(100*time.Millisecond))
+	if took > 45*time.Second {
+		t.Errorf("the good image took %s behind the broken ones", took)
 	}
 
 	for image, want := range map[string]struct{ state, words string }{

@@ -116,7 +116,7 @@ func TestALameduckEndsAWhileAfterItsParent(t *testing.T) {
 		if late.Err() != nil {
 			t.Fatal("it ended early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if late.Err() == nil {
 			t.Fatal("it did not end")
