@@ -1,4 +1,8 @@
 # Everything that the targets need beside Go and a few packages of the distribution is built from pinned Go modules.
+ifneq ($(words $(CURDIR)),1)
+$(error make cannot work in a folder with a space in its path: $(CURDIR))
+endif
+
 NODES      ?= 2
 FAKE_NODES ?= 0
 BANDWIDTH  ?= 0

@@ -101,6 +101,11 @@ func TestClusterNodesComeAndGo(t *testing.T) {
 	if err := c.RemoveNode(t.Context(), "node-1"); err != nil {
 		t.Fatal(err)
 	}
+	// A kubelet may not give itself such a label, and ends. That says so, and keeps no other node from joining.
+	err := c.AddNode(t.Context(), cluster.Node{Name: "broken", Labels: map[string]string{"kubernetes.io/reserved": "yes"}})
+	if err == nil || !strings.Contains(err.Error(), "kubelet ended (exit code 1)") {
+		t.Errorf("adding a node whose kubelet ends: %v", err)
+	}
 	if err := c.AddNode(t.Context(), cluster.Node{Name: "node-1"}); err != nil {
 		t.Fatalf("a node of the same name cannot join again: %v", err)
 	}

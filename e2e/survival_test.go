@@ -112,6 +112,20 @@ func TestDownTwice(t *testing.T) {
 	}
 }
 
+// TestDownLeavesOtherFolders is given a folder that is not a cluster's.
+func TestDownLeavesOtherFolders(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Down(t.Context(), filepath.Dir(file)); err == nil || !strings.Contains(err.Error(), "not a cluster's") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestNodesNeedRoot asks for nodes as a user who may not have them, and gets a sentence at once.
 func TestNodesNeedRoot(t *testing.T) {
 	dir := shortTempDir(t)
