@@ -63,10 +63,16 @@ func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return leaf, nil
 }
 
-// Ready is a health check: it passes once there is a certificate.
+// Ready is a health check: it passes while there is a certificate that has not expired.
 func (s *Source) Ready(*http.Request) error {
-	_, err := s.GetCertificate(nil)
-	return err
+	certificate, err := s.GetCertificate(nil)
+	if err != nil {
+		return err
+	}
+	if expiry := certificate.Leaf.NotAfter; !s.now().Before(expiry) {
+		return fmt.Errorf("the serving certificate expired at %s", expiry.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // SetupWithManager keeps the certificate on every replica, and the CA and the caBundle on the leader. The manager's
@@ -124,7 +130,13 @@ func (s *Source) reconcileLeaf(ctx context.Context, _ reconcile.Request) (reconc
 		s.leaf.Store(leaf)
 		log.Info("issued a serving certificate", "notAfter", leaf.Leaf.NotAfter)
 	}
-	return reconcile.Result{RequeueAfter: renewal(leaf.Leaf).Sub(now)}, nil
+	return reconcile.Result{RequeueAfter: untilRenewal(leaf, now)}, nil
+}
+
+// untilRenewal is how long a replica keeps its certificate, a minute at least: under a CA that is about to expire two
+// thirds of a certificate's life are over when it is issued, and zero would mean never.
+func untilRenewal(leaf *tls.Certificate, now time.Time) time.Duration {
+	return max(renewal(leaf.Leaf).Sub(now), time.Minute)
 }
 
 // leafDue says whether a replica needs a new certificate: it has none, two thirds of its life are over, or its CA is

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,9 +13,11 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 )
 
-func TestASourceIsReadyOnceItHasACertificate(t *testing.T) {
+func TestASourceIsReadyWhileItHasACertificate(t *testing.T) {
 	t.Parallel()
 	s := NewSource("infra")
+	now := epoch
+	s.now = func() time.Time { return now }
 	if err := s.Ready(nil); err == nil {
 		t.Error("ready without a certificate")
 	}
@@ -26,8 +29,41 @@ func TestASourceIsReadyOnceItHasACertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.leaf.Store(leaf)
-	if err := s.Ready(nil); err != nil {
-		t.Errorf("not ready with a certificate: %v", err)
+	for _, now = range []time.Time{epoch, leaf.Leaf.NotAfter.Add(-time.Second)} {
+		if err := s.Ready(nil); err != nil {
+			t.Errorf("not ready with a certificate, %s before its end: %v", leaf.Leaf.NotAfter.Sub(now), err)
+		}
+	}
+	now = leaf.Leaf.NotAfter
+	if err := s.Ready(nil); err == nil || !strings.Contains(err.Error(), "expired at 2026-01-31T00:00:00Z") {
+		t.Errorf("with an expired certificate it says %v", err)
+	}
+}
+
+func TestAReplicaLooksAgainWhenItsLeafIsDue(t *testing.T) {
+	t.Parallel()
+	a := mustAuthority(t, epoch)
+	tests := map[string]struct {
+		left time.Duration // of the CA's life
+		want time.Duration
+	}{
+		"a long-lived CA: two thirds of a leaf's 30 days and an hour": {caLifetime, 20*day - clockSkew/3},
+		"a CA that ends first":               {2 * time.Hour, time.Hour},
+		"a CA of which half an hour is left": {30 * time.Minute, time.Minute},
+		"a CA of which a second is left":     {time.Second, time.Minute},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			now := a.ca.NotAfter.Add(-test.left)
+			leaf, err := a.leaf([]string{"x"}, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := untilRenewal(leaf, now); got != test.want {
+				t.Errorf("in %s, want %s", got, test.want)
+			}
+		})
 	}
 }
 

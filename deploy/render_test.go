@@ -45,6 +45,15 @@ func TestValuesThatMakeNoSenseAreRefused(t *testing.T) {
 		"more nodes at a time than there are":   {"config.maxConcurrentNodes=200%", "/config/maxConcurrentNodes"},
 		"more images than a pod can list":       {"config.maxImagesPerNode=1000", "/config/maxImagesPerNode"},
 		"a pull policy that Kubernetes lacks":   {"image.pullPolicy=Sometimes", "/image/pullPolicy"},
+		"an interval of nothing":                {"config.resyncInterval=0s", "/config/resyncInterval"},
+		"an interval of many nothings":          {"config.resyncInterval=0h0m00.0s", "/config/resyncInterval"},
+		"an interval below a second":            {"config.resyncInterval=999ms", "/config/resyncInterval"},
+		"half a second":                         {"config.resyncInterval=0.5s", "/config/resyncInterval"},
+		"a deadline of nothing":                 {"config.pullDeadline=0m", "/config/pullDeadline"},
+		"a label of the chart":                  {`labels.app\.kubernetes\.io/name=mine`, "labels: app.kubernetes.io/name is set by the chart"},
+		"the label of the chart's version":      {`labels.helm\.sh/chart=mine`, "labels: helm.sh/chart is set by the chart"},
+		"a label that selects the pods":         {`podLabels.app\.kubernetes\.io/component=mine`, "podLabels: app.kubernetes.io/component is set by the chart"},
+		"the annotation that restarts the pods": {`podAnnotations.kube-prepull\.io/config-checksum=mine`, "podAnnotations: kube-prepull.io/config-checksum is set by the chart"},
 		"a new class with a name of Kubernetes": {"priorityClass.name=system-node-critical", "set priorityClass.create to false"},
 	}
 	for title, tc := range tests {
@@ -55,6 +64,14 @@ func TestValuesThatMakeNoSenseAreRefused(t *testing.T) {
 				t.Errorf("%s gave %v and does not say %q:\n%s", tc.values, err, tc.words, out)
 			}
 		})
+	}
+}
+
+// Durations that the manager takes and that look like nothing at the first glance.
+func TestOddDurationsThatMakeSenseAreTaken(t *testing.T) {
+	t.Parallel()
+	for _, set := range []string{"config.resyncInterval=1s", "config.resyncInterval=0h90s", "config.resyncInterval=010m", "config.resyncInterval=0.5m", "config.pullDeadline=1.5h", "config.retention=0s"} {
+		configuration(t, decode(t, render(t, "--set-string", set)))
 	}
 }
 
@@ -84,6 +101,7 @@ func TestValuesReachTheObjects(t *testing.T) {
 		"--set", "image.repository=registry.example.com:5000/kube-prepull", "--set", "image.tag=dev", "--set", "image.digest="+digest,
 		"--set", "imagePullSecrets={login}", "--set", "replicas=1", "--set", "crds.keep=false", "--set", "labels.team=platform",
 		"--set", "podLabels.scrape=no", "--set", "podAnnotations.note=hello", "--set", "tolerations[0].operator=Exists",
+		"--set", "affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=zone",
 		"--set", "env[0].name=HTTPS_PROXY", "--set", "env[0].value=http://proxy:3128",
 		"--set", "priorityClass.create=false", "--set", "priorityClass.name=system-node-critical",
 		"--set", "config.maxConcurrentNodes=25%", "--set", "config.maxImagesPerNode=80"))
@@ -106,6 +124,9 @@ func TestValuesReachTheObjects(t *testing.T) {
 	for _, job := range pods(objects) {
 		if !slices.ContainsFunc(job.Tolerations, func(t corev1.Toleration) bool { return t.Operator == corev1.TolerationOpExists }) {
 			t.Error("a pod of the release lacks the toleration")
+		}
+		if job.Affinity == nil || job.Affinity.PodAffinity == nil {
+			t.Error("a pod of the release lacks the affinity")
 		}
 	}
 	if crd := only[*apiextensionsv1.CustomResourceDefinition](t, objects); crd.Annotations["helm.sh/resource-policy"] != "" {

@@ -12,10 +12,13 @@ import (
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admission/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 	"github.com/kube-prepull/kube-prepull/e2e/images"
@@ -167,13 +170,7 @@ func TestADeclaredImageIsPulledToo(t *testing.T) {
 	t.Parallel()
 	p := sharedProduct(t)
 	image := p.push(t, "declared/app:v1", images.Image{Seed: 31})
-	object := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "kube-prepull.io/v1alpha1", "kind": "PrepullImage",
-		"metadata": map[string]any{"name": "declared"}, "spec": map[string]any{"image": image},
-	}}
-	if _, err := p.images.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	p.declare(t, "declared", image)
 	p.waitState(t, image, "Ready")
 	if err := p.images.Delete(t.Context(), "declared", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
@@ -186,7 +183,7 @@ func TestADeclaredImageIsPulledToo(t *testing.T) {
 	})
 }
 
-// TestWhatIsNotStoredTeachesNothing sends a dry run, a Deployment that a quota refuses, and a forged review straight to
+// TestWhatIsNotStoredTeachesNothing sends a dry run, a Deployment that a quota refuses, and forged reviews straight to
 // the webhook; then a real Deployment, whose being learned says that the others would have been.
 func TestWhatIsNotStoredTeachesNothing(t *testing.T) {
 	t.Parallel()
@@ -197,6 +194,8 @@ func TestWhatIsNotStoredTeachesNothing(t *testing.T) {
 	if _, err := p.Client().AppsV1().Deployments("honest").Create(t.Context(), deployment("dry", image("dry"), 1), metav1.CreateOptions{DryRun: []string{"All"}}); err != nil {
 		t.Fatal(err)
 	}
+	stored := p.push(t, "honest/stored:v1", images.Image{Seed: 42})
+	p.deploy(t, "honest", deployment("stored", stored, 0))
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "no-deployments"}}
 	quota.Spec.Hard = corev1.ResourceList{"count/deployments.apps": *zero()}
 	if _, err := p.Client().CoreV1().ResourceQuotas("honest").Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
@@ -214,7 +213,12 @@ func TestWhatIsNotStoredTeachesNothing(t *testing.T) {
 		}
 		return nil
 	})
-	forge(t, p, "honest", image("forged"))
+	p.namespace(t, "hidden", false)
+	p.deploy(t, "hidden", deployment("stored", image("hidden"), 0))
+	forge(t, p, deploymentReview(t, admissionv1.Create, "honest", deployment("forged", image("forged"), 1)))
+	forge(t, p, deploymentReview(t, admissionv1.Update, "honest", deployment("stored", image("replaced"), 1)))
+	forge(t, p, deploymentReview(t, admissionv1.Create, "hidden", deployment("stored", image("hidden"), 1)))
+	forge(t, p, podReview(t, "honest", image("owned")))
 	if err := p.Client().CoreV1().ResourceQuotas("honest").Delete(t.Context(), "no-deployments", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -225,27 +229,54 @@ func TestWhatIsNotStoredTeachesNothing(t *testing.T) {
 		return err
 	})
 	p.waitState(t, real, "Ready")
-	for _, name := range []string{"dry", refused, "forged"} {
+	p.waitState(t, stored, "Ready")
+	for _, name := range []string{"dry", refused, "forged", "replaced", "hidden", "owned"} {
 		if p.prepullImage(t, image(name)) != nil {
 			t.Errorf("the image %s was learned", name)
 		}
 	}
 }
 
-// forge posts reviews to every manager, as any pod of the cluster could, and checks that they are answered and allowed.
-func forge(t *testing.T, p *product, namespace, image string) {
+// deploymentReview is what the API server would send about a Deployment.
+func deploymentReview(t *testing.T, operation admissionv1.Operation, namespace string, d *appsv1.Deployment) *admissionv1.AdmissionRequest {
+	d.Namespace = namespace
+	return &admissionv1.AdmissionRequest{
+		UID: "forged", Operation: operation, Namespace: namespace, Name: d.Name, Object: rawJSON(t, d),
+		Kind:     metav1.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"},
+		Resource: metav1.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"},
+	}
+}
+
+// podReview is what the API server would send about a pod that has no name yet, of a ReplicaSet that does not exist.
+func podReview(t *testing.T, namespace, image string) *admissionv1.AdmissionRequest {
+	pod, controller := podOn("", "", image), true
+	pod.Namespace, pod.GenerateName = namespace, "stored-5d9c7b8f6-"
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "stored-5d9c7b8f6", UID: "made-up", Controller: &controller}}
+	return &admissionv1.AdmissionRequest{
+		UID: "forged", Operation: admissionv1.Create, Namespace: namespace, Object: rawJSON(t, pod),
+		Kind:     metav1.GroupVersionKind{Version: "v1", Kind: "Pod"},
+		Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"},
+	}
+}
+
+func rawJSON(t *testing.T, object any) runtime.RawExtension {
 	t.Helper()
-	object := deployment("forged", image, 1)
-	object.Namespace = namespace
 	raw, err := json.Marshal(object)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return runtime.RawExtension{Raw: raw}
+}
+
+// forge posts a review to every manager, as any pod of the cluster could, and checks that it is answered and allowed.
+func forge(t *testing.T, p *product, request *admissionv1.AdmissionRequest) {
+	t.Helper()
+	review := rawJSON(t, admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request,
+	})
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	for _, manager := range p.managers(t) {
-		review := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"forged","operation":"CREATE","namespace":%q,"name":"forged",
-			"kind":{"group":"apps","version":"v1","kind":"Deployment"},"resource":{"group":"apps","version":"v1","resource":"deployments"},"object":%s}}`, namespace, raw)
-		response, err := client.Post("https://"+manager.Status.PodIP+":9443/observe", "application/json", bytes.NewBufferString(review))
+		response, err := client.Post("https://"+manager.Status.PodIP+":9443/observe", "application/json", bytes.NewReader(review.Raw))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,6 +286,53 @@ func forge(t *testing.T, p *product, namespace, image string) {
 			t.Errorf("the webhook answers %s (%v), want allowed without a patch", body, err)
 		}
 	}
+}
+
+// TestOnlyWhatTeachesReachesTheWebhook counts the admissions of changes that no image can come with, and of one that can.
+func TestOnlyWhatTeachesReachesTheWebhook(t *testing.T) {
+	p := sharedProduct(t) // no test runs beside this one, and what the others did is over
+	p.namespace(t, "quiet", true)
+	image := p.push(t, "quiet/app:v1", images.Image{Seed: 45})
+	p.deploy(t, "quiet", deployment("app", image, 0))
+	p.waitState(t, image, "Ready")
+	pods := func(want int) {
+		t.Helper()
+		eventually(t, time.Minute, fmt.Sprintf("%d pods", want), func() error {
+			list, err := p.Client().CoreV1().Pods("quiet").List(t.Context(), metav1.ListOptions{})
+			if err == nil && len(list.Items) != want {
+				err = fmt.Errorf("there are %d", len(list.Items))
+			}
+			return err
+		})
+	}
+	change := func(patch string) {
+		t.Helper()
+		if _, err := p.Client().AppsV1().Deployments("quiet").Patch(t.Context(), "app", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := p.admissions(t)
+	if _, err := p.Kubectl(t.Context(), "scale", "--namespace=quiet", "--replicas=2", "deployment/app"); err != nil {
+		t.Fatal(err)
+	}
+	pods(2)
+	change(`{"spec":{"replicas":3}}`)
+	pods(3)
+	change(`{"metadata":{"labels":{"team":"a"}}}`)
+	change(`{"metadata":{"annotations":{"note":"a"}}}`)
+	change(`{"spec":{"minReadySeconds":1}}`)
+	change(`{"spec":{"replicas":0}}`)
+	pods(0)
+	if got := p.admissions(t) - before; got != 3 {
+		t.Errorf("%d admissions reached the webhook, want the three pods'", got)
+	}
+	change(`{"spec":{"template":{"metadata":{"annotations":{"note":"a"}}}}}`)
+	eventually(t, 10*time.Second, "the new template to reach the webhook", func() error {
+		if got := p.admissions(t) - before; got != 4 {
+			return fmt.Errorf("%d admissions did", got)
+		}
+		return nil
+	})
 }
 
 // TestANewNodeGetsTheWholeList adds a third node and looks before any workload runs there.

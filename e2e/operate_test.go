@@ -2,35 +2,58 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
-// TestUpgradePullsNothingAgain upgrades the manager to another tag and version of the chart.
+// TestUpgradePullsNothingAgain upgrades to another version of the chart, with another tag of the manager's image. The
+// nodes do not notice.
 func TestUpgradePullsNothingAgain(t *testing.T) {
-	p := sharedProduct(t)
+	t.Parallel()
+	p := ownProduct(t, "node-1") // no other test changes its list
 	p.namespace(t, "upgrade", true)
 	image := p.push(t, "upgrade/app:v1", images.Image{Seed: 81})
 	p.deploy(t, "upgrade", deployment("app", image, 1))
 	p.waitState(t, image, "Ready")
-	pods := podNames(p.prepullPods(t))
+	var pods []string
+	eventually(t, time.Minute, "the only prepull pod to be ready", func() error {
+		if pods = podIdentities(p.prepullPods(t)); len(pods) != 1 || !podRunning(&p.prepullPods(t)[0]) {
+			return fmt.Errorf("there are %v", pods)
+		}
+		return nil
+	})
+	generation := p.daemonSets(t)[0].Generation
 	before := p.registry.Counts("upgrade/app")
-	if err := p.upgrade(t.Context(), "--set", "podAnnotations.upgraded=yes", "--set", "config.maxImagesPerNode=49"); err != nil {
+
+	retag(t, p.registry, "kube-prepull:"+lab.Version, "next")
+	if err := lab.Helm(t.Context(), p.Cluster, "upgrade", "kube-prepull", nextChart(t), "--namespace", system,
+		"--reset-then-reuse-values", "--set", "image.tag=next", "--wait", "--timeout", "3m"); err != nil {
 		t.Fatal(err)
 	}
-	// A new image proves that the new manager is at work.
-	next := p.push(t, "upgrade/next:v1", images.Image{Seed: 82})
-	if after := podNames(p.prepullPods(t)); after != pods {
-		t.Errorf("the prepull pods are %s, want still %s", after, pods)
+	p.waitLeader(t, p.registry.Addr()+"/kube-prepull:next")
+	if diff := cmp.Diff(pods, podIdentities(p.prepullPods(t))); diff != "" {
+		t.Errorf("the upgrade changed the prepull pods (-before +after):\n%s", diff)
 	}
+	if after := p.daemonSets(t)[0].Generation; after != generation {
+		t.Errorf("the DaemonSet's generation went from %d to %d", generation, after)
+	}
+	next := p.push(t, "upgrade/next:v1", images.Image{Seed: 82})
 	p.deploy(t, "upgrade", deployment("next", next, 1))
 	p.waitState(t, next, "Ready")
 	if after := p.registry.Counts("upgrade/app"); after.BlobGets != before.BlobGets {
@@ -38,12 +61,77 @@ func TestUpgradePullsNothingAgain(t *testing.T) {
 	}
 }
 
-func podNames(pods []corev1.Pod) string {
-	var names []string
+// podIdentities are the names and UIDs of pods, with how often their containers were restarted.
+func podIdentities(pods []corev1.Pod) []string {
+	var identities []string
 	for _, pod := range pods {
-		names = append(names, pod.Name)
+		identity := pod.Name + " " + string(pod.UID)
+		for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+			identity += fmt.Sprintf(" %s:%d", s.Name, s.RestartCount)
+		}
+		identities = append(identities, identity)
 	}
-	return strings.Join(names, " ")
+	return identities
+}
+
+// nextChart is the chart of this checkout as another version.
+func nextChart(t *testing.T) string {
+	t.Helper()
+	chart := filepath.Join(t.TempDir(), "chart")
+	if err := os.CopyFS(chart, os.DirFS(lab.Source("deploy/chart"))); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(chart, "Chart.yaml")
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content = regexp.MustCompile(`(?m)^(version|appVersion): .*$`).ReplaceAll(content, []byte("$1: 99.0.0"))
+	if err := os.WriteFile(file, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return chart
+}
+
+// retag gives an image of a registry one more tag.
+func retag(t *testing.T, r *registry.Registry, image, tag string) {
+	t.Helper()
+	from, err := name.ParseReference(r.Addr()+"/"+image, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := remote.WithTransport(r.Transport())
+	descriptor, err := remote.Get(from, transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Tag(from.Context().Tag(tag), descriptor, transport); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// waitLeader waits until a manager of an image leads, has looked at what is there and has nothing left to write: a
+// reconciliation that only holds a change back ends with another result.
+func (p *product) waitLeader(t *testing.T, image string) {
+	t.Helper()
+	eventually(t, time.Minute, "a manager of "+image+" to lead", func() error {
+		lease, err := p.Client().CoordinationV1().Leases(system).Get(t.Context(), "kube-prepull", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, manager := range p.managers(t) {
+			if !strings.HasPrefix(*lease.Spec.HolderIdentity, manager.Name+"_") || manager.Spec.Containers[0].Image != image {
+				continue
+			}
+			for _, labels := range []string{`controller="prepull",result="success"`, `controller="resync",result="requeue_after"`} {
+				if metric(t, manager, "controller_runtime_reconcile_total{"+labels+"}") == 0 {
+					return fmt.Errorf("it has no reconciliation of %s", labels)
+				}
+			}
+			return nil
+		}
+		return fmt.Errorf("the leader is %s", *lease.Spec.HolderIdentity)
+	})
 }
 
 // TestTheWebhookGone creates workloads while no manager runs, as if kube-prepull were not there; they are learned later.
@@ -103,14 +191,21 @@ func TestTheLeaderKilledInTheMiddleOfARoll(t *testing.T) {
 	p.scaleManagers(t, 2)
 }
 
-// TestWhatIsDeletedUnderUsComesBack deletes the CA Secret, a DaemonSet and the CRD.
+// TestWhatIsDeletedUnderUsComesBack deletes a PrepullImage, a DaemonSet, the CA Secret and the CRD.
 func TestWhatIsDeletedUnderUsComesBack(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1")
 	p.namespace(t, "shop", true)
 	image := p.push(t, "shop/app:v1", images.Image{Seed: 111})
 	p.deploy(t, "shop", deployment("app", image, 1))
-	p.waitState(t, image, "Ready")
+	learned := p.waitState(t, image, "Ready")
+
+	if _, err := p.Kubectl(t.Context(), "delete", "ppi", learned.GetName()); err != nil {
+		t.Fatal(err)
+	}
+	if again := p.waitState(t, image, "Ready"); again.GetName() != learned.GetName() || again.GetUID() == learned.GetUID() {
+		t.Errorf("what came back is %s (%s), want another %s", again.GetName(), again.GetUID(), learned.GetName())
+	}
 
 	ds := p.daemonSets(t)[0]
 	if err := p.Client().AppsV1().DaemonSets(system).Delete(t.Context(), ds.Name, metav1.DeleteOptions{}); err != nil {
@@ -149,14 +244,17 @@ func TestWhatIsDeletedUnderUsComesBack(t *testing.T) {
 	}
 }
 
-// TestUninstallLeavesNothing uninstalls the release and looks for what it made; workloads go on.
-func TestUninstallLeavesNothing(t *testing.T) {
+// TestUninstallLeavesOnlyWhatPeopleDeclared uninstalls the release and looks for what it made; workloads go on.
+func TestUninstallLeavesOnlyWhatPeopleDeclared(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1")
 	p.namespace(t, "shop", true)
 	image := p.push(t, "shop/app:v1", images.Image{Seed: 121})
 	p.deploy(t, "shop", deployment("app", image, 1))
 	p.waitState(t, image, "Ready")
+	declared := p.push(t, "shop/declared:v1", images.Image{Seed: 122})
+	p.declare(t, "declared", declared)
+	p.waitState(t, declared, "Ready")
 	pods, err := p.Client().CoreV1().Pods("shop").List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -179,6 +277,12 @@ func TestUninstallLeavesNothing(t *testing.T) {
 	})
 	if p.prepullImage(t, image) != nil {
 		t.Error("the learned image is left")
+	}
+	if p.prepullImage(t, declared) == nil {
+		t.Error("the declared image is gone")
+	}
+	if leases, err := p.Client().CoordinationV1().Leases(system).List(t.Context(), metav1.ListOptions{}); err != nil || len(leases.Items) > 0 {
+		t.Errorf("%d Leases are left (%v)", len(leases.Items), err)
 	}
 	for _, kind := range []string{"clusterroles", "clusterrolebindings", "priorityclasses"} {
 		output, err := p.Kubectl(t.Context(), "get", kind, "-o", "name")

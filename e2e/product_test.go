@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -176,6 +180,18 @@ func (p *product) push(t *testing.T, name string, image images.Image) string {
 	return pushSleeper(t, p.registry, name, image)
 }
 
+// declare makes a PrepullImage, as a person would.
+func (p *product) declare(t *testing.T, name, image string) {
+	t.Helper()
+	object := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "kube-prepull.io/v1alpha1", "kind": "PrepullImage",
+		"metadata": map[string]any{"name": name}, "spec": map[string]any{"image": image},
+	}}
+	if _, err := p.images.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // prepullImage is the object of an image, nil if there is none.
 func (p *product) prepullImage(t *testing.T, image string) *unstructured.Unstructured {
 	t.Helper()
@@ -312,6 +328,43 @@ func (p *product) managers(t *testing.T) []corev1.Pod {
 		t.Fatal(err)
 	}
 	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil || !podRunning(&pod) })
+}
+
+// metric is the sum of the series whose text begins with some words, as a manager serves them.
+func metric(t *testing.T, manager corev1.Pod, series string) float64 {
+	t.Helper()
+	client := &http.Client{Timeout: 5 * time.Second}
+	response, err := client.Get("http://" + net.JoinHostPort(manager.Status.PodIP, "8080") + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	sum := 0.0
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		if !strings.HasPrefix(lines.Text(), series) {
+			continue
+		}
+		value, err := strconv.ParseFloat(lines.Text()[strings.LastIndex(lines.Text(), " ")+1:], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += value
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
+// admissions is how many requests have reached the webhook, whichever manager answered.
+func (p *product) admissions(t *testing.T) int {
+	t.Helper()
+	sum := 0.0
+	for _, manager := range p.managers(t) {
+		sum += metric(t, manager, "kube_prepull_admissions_total{")
+	}
+	return int(sum)
 }
 
 // scaleManagers waits until as many managers run.

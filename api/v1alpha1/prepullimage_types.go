@@ -49,19 +49,20 @@ type PrepullImageSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="image is immutable: create another PrepullImage"
 	Image string `json:"image"`
 
-	// nodeSelector limits a declared image to nodes with these labels. Empty means every Linux node. A learned image
-	// leaves it empty: where it goes follows from the workloads that use it.
+	// nodeSelector names the nodes that want a declared image, by their labels. Empty means every Linux node. Nodes of
+	// one operating system and architecture share a list: if one of them wants the image, all of them pull it. A
+	// learned image leaves it empty.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 
-	// tolerations lets a declared image go to nodes with matching NoSchedule or NoExecute taints.
+	// Reserved: tolerations is not used yet. A prepull pod tolerates every taint: a declared image goes to tainted nodes too.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
 
-	// imagePullSecrets name the Secrets that a declared image is pulled with.
+	// Reserved: imagePullSecrets is not used yet. A declared image is pulled with what the node itself has.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
@@ -105,13 +106,14 @@ type PrepullImageStatus struct {
 	// +optional
 	Starts *Starts `json:"starts,omitempty"`
 
-	// users are workloads that use the image, five at most.
+	// users are workloads that use the image, five at most. At a userCount of 0 they are the last ones that did: they
+	// say why and how long the image is kept.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=5
 	Users []User `json:"users,omitempty"`
 
-	// userCount is how many workloads use the image.
+	// userCount is how many workloads use the image now.
 	// +optional
 	UserCount int32 `json:"userCount,omitempty"`
 

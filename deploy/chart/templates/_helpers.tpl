@@ -1,13 +1,17 @@
 {{- define "kube-prepull.labels" -}}
+{{ include "kube-prepull.ownLabels" . }}
+{{- with .Values.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "kube-prepull.ownLabels" -}}
 app.kubernetes.io/name: kube-prepull
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/component: webhook
-{{- with .Values.labels }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
 {{- define "kube-prepull.selector" -}}
