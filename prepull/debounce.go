@@ -7,45 +7,104 @@ const (
 	gatherTime = 2 * time.Second
 
 	// minGap is the time between two changes. Together with what comes before it, a new image is in a DaemonSet within 10
-	// seconds.
+	// seconds. If images fail, the gap to the next one that fails doubles, up to maxGap.
 	minGap = 8 * time.Second
+	maxGap = 10 * time.Minute
 
-	// urgentGap is the time between two changes if an image is found to fail: every node with it stands still.
+	// urgentGap is the time between two changes if good images wait behind one that fails: every node with it stands still.
 	urgentGap = time.Second
+
+	// urgentBurst is how many changes may be urgent in a row, and one more every urgentRefill.
+	urgentBurst  = 5
+	urgentRefill = 2 * time.Minute
 )
+
+// reasons are why a plan writes. Several may come together; a plan that writes nothing has none.
+type reasons struct {
+	// ordinary is set if an image comes or goes that does not fail, or the rest of a DaemonSet differs.
+	ordinary bool
+
+	// failing is set if images leave, move or come back that fail.
+	failing bool
+
+	// urgent is set if good images are held up behind one that fails.
+	urgent bool
+}
+
+func (r *reasons) add(other reasons) {
+	r.ordinary = r.ordinary || other.ordinary
+	r.failing = r.failing || other.failing
+	r.urgent = r.urgent || other.urgent
+}
 
 // debounce turns a burst of changes into few: each one restarts a pod on every node of a class. The zero value is ready.
 type debounce struct {
-	// pending is set while there is something to write, and first is since when.
-	pending bool
+	// pending is why a change waits, and first is since when.
+	pending reasons
 	first   time.Time
 
 	// written is when something was written last.
 	written time.Time
+
+	// failed is when a change with images that fail was written last, and gap is from then to the next one.
+	failed time.Time
+	gap    time.Duration
+
+	// refilled is when all urgent changes that were made are free again.
+	refilled time.Time
 }
 
-// wait is how long a plan has to wait still: 0 if it may be carried out, or if it writes nothing. A plan goes 2 seconds
-// after the first change, with all that came in the meantime, and not sooner than 8 seconds after the last one: the first
-// images of a burst do not wait for its end, and the rest of it makes few revisions.
-func (d *debounce) wait(writes, urgent bool, now time.Time) time.Duration {
-	if writes && !d.pending {
+// wait is how long a change has to wait still: 0 if it may be carried out, or if there is none. A change goes 2 seconds
+// after it was first seen, with all that came in the meantime, and not sooner than 8 seconds after the last one: the first
+// images of a burst do not wait for its end, and the rest of it makes few revisions. It takes along what waits because
+// images fail; that alone waits longer, the more so the more images fail, unless it is urgent and the burst is not used up.
+func (d *debounce) wait(why reasons, now time.Time) time.Duration {
+	if why.ordinary != d.pending.ordinary || d.pending == (reasons{}) {
 		d.first = now
 	}
-	d.pending = writes
-	if !writes {
+	d.pending = why
+	if why == (reasons{}) {
 		return 0
 	}
-	due := d.written.Add(urgentGap)
-	if !urgent {
-		due = d.written.Add(minGap)
-		if gathered := d.first.Add(gatherTime); gathered.After(due) {
-			due = gathered
-		}
+	due := d.written.Add(minGap)
+	if !why.ordinary {
+		due = d.written.Add(d.failingGap(now))
+	}
+	due = latest(due, d.first.Add(gatherTime))
+	if urgent := latest(d.written.Add(urgentGap), d.urgentFrom()); why.urgent && urgent.Before(due) {
+		due = urgent
 	}
 	return max(0, due.Sub(now))
 }
 
-// done notes that the plan was carried out.
+// done notes that the pending change was carried out.
 func (d *debounce) done(now time.Time) {
-	d.pending, d.written = false, now
+	if d.pending.failing || d.pending.urgent {
+		d.gap = min(2*d.failingGap(now), maxGap)
+		d.failed = now
+	}
+	if d.pending.urgent && !now.Before(d.urgentFrom()) {
+		d.refilled = latest(d.refilled, now).Add(urgentRefill)
+	}
+	d.pending, d.written = reasons{}, now
+}
+
+// failingGap is the time between two changes because of images that fail: the shortest one again after a calm time.
+func (d *debounce) failingGap(now time.Time) time.Duration {
+	if now.Sub(d.failed) > 2*d.gap {
+		return minGap
+	}
+	return max(minGap, d.gap)
+}
+
+// urgentFrom is when the next change may be urgent.
+func (d *debounce) urgentFrom() time.Time {
+	return d.refilled.Add(-(urgentBurst - 1) * urgentRefill)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

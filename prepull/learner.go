@@ -18,16 +18,23 @@ import (
 )
 
 const (
-	// maxHints is how many places wait to be looked at; a hint beyond it is dropped, and the resync repairs that.
+	// maxHints is how many objects wait to be read, and how many searches for pods; a hint beyond it is dropped, and the
+	// resync repairs that.
 	maxHints = 4096
 
-	// learners is how many places are looked at at the same time.
-	learners = 16
+	// readers is how many named objects are read at the same time, searchers how many searches run.
+	readers   = 16
+	searchers = 4
 
-	// readRate and readBurst bound the reads of one replica a second, because anybody in the cluster can send a hint.
-	// The burst lets a thousand new workloads through at full speed.
+	// readRate and readBurst bound the objects that one replica reads a second, because anybody in the cluster can send
+	// a hint. The burst lets a thousand new workloads through at full speed.
 	readRate  = 200
 	readBurst = 1000
+
+	// listRate and listBurst bound its lists of pods in the same way: one costs the API server as much as a hundred
+	// objects.
+	listRate  = 20
+	listBurst = 200
 
 	// flushInterval is how often counted starts are written.
 	flushInterval = time.Minute
@@ -39,11 +46,13 @@ type Learner struct {
 	live      client.Reader
 	images    *imageStore
 	namespace string
-	queue     *lookQueue
-	limiter   *rate.Limiter
-	starts    startCounter
-	log       logr.Logger
-	complain  rate.Sometimes
+	// named and searches are the looks at objects and those for pods, apart so that the dear ones never hold up the
+	// cheap ones.
+	named, searches *lookQueue
+	reads, lists    *rate.Limiter
+	starts          startCounter
+	log             logr.Logger
+	complain        rate.Sometimes
 }
 
 func newLearner(mgr ctrl.Manager, o Options) *Learner {
@@ -53,8 +62,10 @@ func newLearner(mgr ctrl.Manager, o Options) *Learner {
 		live:      mgr.GetAPIReader(),
 		images:    newImageStore(mgr.GetClient(), mgr.GetAPIReader(), log),
 		namespace: o.Namespace,
-		queue:     newLookQueue(maxHints),
-		limiter:   rate.NewLimiter(readRate, readBurst),
+		named:     newLookQueue(maxHints),
+		searches:  newLookQueue(maxHints),
+		reads:     rate.NewLimiter(readRate, readBurst),
+		lists:     rate.NewLimiter(listRate, listBurst),
 		log:       log,
 		complain:  rate.Sometimes{First: 1, Interval: 10 * time.Second},
 	}
@@ -65,7 +76,7 @@ func newLearner(mgr ctrl.Manager, o Options) *Learner {
 func (l *Learner) Hint(h Hint) bool {
 	p, ok := placeOf(h)
 	if ok {
-		ok = l.queue.add(firstLookAt(p, time.Now()))
+		ok = l.queueOf(p).add(firstLookAt(p, time.Now()))
 	}
 	if !ok {
 		hintsMetric.WithLabelValues("dropped").Inc()
@@ -75,23 +86,33 @@ func (l *Learner) Hint(h Hint) bool {
 	return true
 }
 
+func (l *Learner) queueOf(p place) *lookQueue {
+	if p.name == "" {
+		return l.searches
+	}
+	return l.named
+}
+
 // NeedLeaderElection is false: an admission reaches one replica, and that one learns.
 func (l *Learner) NeedLeaderElection() bool { return false }
 
 // Start looks at what hints point to until ctx ends.
 func (l *Learner) Start(ctx context.Context) error {
 	var running sync.WaitGroup
-	for range learners {
-		running.Go(func() { l.work(ctx) })
+	for range readers {
+		running.Go(func() { l.work(ctx, l.named) })
+	}
+	for range searchers {
+		running.Go(func() { l.work(ctx, l.searches) })
 	}
 	running.Go(func() { l.flushStarts(ctx) })
 	running.Wait()
 	return nil
 }
 
-func (l *Learner) work(ctx context.Context) {
+func (l *Learner) work(ctx context.Context, queue *lookQueue) {
 	for {
-		next, ok := l.queue.take(ctx)
+		next, ok := queue.take(ctx)
 		if !ok {
 			return
 		}
@@ -105,8 +126,8 @@ func (l *Learner) work(ctx context.Context) {
 			l.complain.Do(func() { l.log.Error(err, "learning failed", "kind", next.kind, "namespace", next.namespace) })
 		}
 		result := resultOf(found, err)
-		if again, ok := next.again(found, time.Now()); ok {
-			if l.queue.add(again) {
+		if again, ok := next.again(found, err == nil && queue.crowded(), time.Now()); ok {
+			if queue.add(again) {
 				continue
 			}
 			result = "dropped"
@@ -131,7 +152,7 @@ func resultOf(found finding, err error) string {
 func (l *Learner) learn(ctx context.Context, at look) (finding, error) {
 	ns := namespaceMetadata()
 	if err := l.cached.Get(ctx, client.ObjectKey{Name: at.namespace}, ns); apierrors.IsNotFound(err) {
-		return absent, nil
+		return foreign, nil
 	} else if err != nil {
 		return absent, fmt.Errorf("getting the namespace: %w", err)
 	}

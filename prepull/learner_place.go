@@ -41,6 +41,10 @@ const (
 	// maxAttempts ends the search for an object after about 6 seconds: its request was rejected, or never was one.
 	maxAttempts = 4
 
+	// crowdedAttempts is the same while more than half of the queue is taken: hints of what never was must not keep
+	// out those of what is.
+	crowdedAttempts = 1
+
 	// maxField bounds each string of a place, because a hint may be forged. No name, UID or revision label is longer.
 	maxField = 253
 
@@ -64,8 +68,10 @@ type place struct {
 	// generateName and owner, of which one is set if name is not, tell which pods fit.
 	generateName string
 	owner        types.UID
-	// selector limits the pods that are read; empty means the whole namespace.
+	// selector limits the pods that are read; empty means the whole namespace. With revision set it selects the pods of
+	// one revision or job.
 	selector string
+	revision bool
 }
 
 // placeOf says where to look on account of a hint, false if nowhere. All pods of an owner's revision share a place.
@@ -84,34 +90,34 @@ func placeOf(h Hint) (place, bool) {
 	case "Pod":
 		switch {
 		case h.OwnerUID != "" && h.OwnerKind != "Node":
-			p.owner, p.selector = h.OwnerUID, selectorOf(h.Labels)
+			p.owner = h.OwnerUID
+			p.selector, p.revision = selectorOf(h.Labels)
 		case h.Name != "":
 			p.name = h.Name
 		default:
-			p.generateName, p.selector = h.GenerateName, selectorOf(h.Labels)
+			p.generateName = h.GenerateName
+			p.selector, p.revision = selectorOf(h.Labels)
 		}
 		return p, h.Namespace != "" && (p.owner != "" || p.name != "" || p.generateName != "")
 	}
 	return place{}, false
 }
 
-// selectorOf selects pods by their revision, or else by all the labels that the hint gives.
-func selectorOf(l map[string]string) string {
-	set := labels.Set(l)
+// selectorOf selects pods by their revision, and then it is true, or else by all the labels that the hint gives.
+func selectorOf(l map[string]string) (string, bool) {
 	for _, key := range revisionLabels {
-		if value := l[key]; value != "" {
-			set = labels.Set{key: value}
-			break
+		if value := l[key]; value != "" && len(value) <= maxField {
+			return labels.Set{key: value}.String(), true
 		}
 	}
-	size := 0
+	set, size := labels.Set(l), 0
 	for key, value := range set {
 		size += len(key) + len(value) + 2
 	}
 	if size > maxSelector {
-		return ""
+		return "", false
 	}
-	return set.String()
+	return set.String(), false
 }
 
 // finding is what a look found.
@@ -121,7 +127,7 @@ const (
 	absent  finding = iota // the object is not stored, or not yet
 	stale                  // nothing but what was known
 	fresh                  // something new
-	foreign                // the namespace is not opted in
+	foreign                // the namespace is not opted in, or there is none
 )
 
 // firstLookAt is the first look at a place on account of one admission at now.
@@ -133,13 +139,17 @@ func firstLookAt(p place, now time.Time) look {
 	return look{place: p, admissions: 1, due: now.Add(wait)}
 }
 
-// again is the look that follows a look that found f at now, false if there is none.
-func (l look) again(f finding, now time.Time) (look, bool) {
+// again is the look that follows a look that found f at now, false if there is none. In a crowded queue an object that
+// is not there is looked for less often.
+func (l look) again(f finding, crowded bool, now time.Time) (look, bool) {
 	if l.attempt >= maxAttempts {
 		return look{}, false
 	}
 	switch f {
 	case absent:
+		if crowded && l.attempt >= crowdedAttempts {
+			return look{}, false
+		}
 		l.due = now.Add(retryLook << l.attempt)
 		l.attempt++
 		return l, true

@@ -34,15 +34,15 @@ func TestPlaceOf(t *testing.T) {
 		},
 		"a pod of a ReplicaSet": {
 			Hint{Kind: "Pod", Namespace: "shop", GenerateName: "api-5d9c-", OwnerKind: "ReplicaSet", OwnerUID: "u", Labels: hash},
-			place{kind: "Pod", namespace: "shop", owner: "u", selector: "pod-template-hash=5d9c"},
+			place{kind: "Pod", namespace: "shop", owner: "u", selector: "pod-template-hash=5d9c", revision: true},
 		},
 		"a pod of a StatefulSet, which has a name": {
 			Hint{Kind: "Pod", Namespace: "shop", Name: "db-0", OwnerKind: "StatefulSet", OwnerUID: "u", Labels: map[string]string{"controller-revision-hash": "db-7"}},
-			place{kind: "Pod", namespace: "shop", owner: "u", selector: "controller-revision-hash=db-7"},
+			place{kind: "Pod", namespace: "shop", owner: "u", selector: "controller-revision-hash=db-7", revision: true},
 		},
 		"a pod of a job": {
 			Hint{Kind: "Pod", Namespace: "shop", OwnerKind: "Job", OwnerUID: "u", Labels: map[string]string{"job-name": "j", "batch.kubernetes.io/controller-uid": "u"}},
-			place{kind: "Pod", namespace: "shop", owner: "u", selector: "batch.kubernetes.io/controller-uid=u"},
+			place{kind: "Pod", namespace: "shop", owner: "u", selector: "batch.kubernetes.io/controller-uid=u", revision: true},
 		},
 		"a pod of a controller without labels": {
 			Hint{Kind: "Pod", Namespace: "shop", OwnerKind: "Workflow", OwnerUID: "u"}, place{kind: "Pod", namespace: "shop", owner: "u"},
@@ -50,6 +50,10 @@ func TestPlaceOf(t *testing.T) {
 		"more labels than a selector may have": {
 			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": strings.Repeat("x", maxSelector)}},
 			place{kind: "Pod", namespace: "shop", owner: "u"},
+		},
+		"a revision label that nobody can have, and a label beside it": {
+			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"pod-template-hash": long, "app": "api"}},
+			place{kind: "Pod", namespace: "shop", owner: "u", selector: "app=api,pod-template-hash=" + long},
 		},
 		"no namespace":            {Hint{Kind: "Deployment", Name: "api"}, place{}},
 		"a pod without anything":  {Hint{Kind: "Pod", Namespace: "shop"}, place{}},
@@ -120,17 +124,21 @@ func TestFits(t *testing.T) {
 func TestAgain(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		found []finding
-		want  []time.Duration // between the looks
+		crowded bool
+		found   []finding
+		want    []time.Duration // between the looks
 	}{
-		"found at once":               {[]finding{fresh}, nil},
-		"never found":                 {[]finding{absent, absent, absent, absent, absent}, []time.Duration{400e6, 800e6, 1600e6, 3200e6}},
-		"found at the third look":     {[]finding{absent, absent, fresh}, []time.Duration{400e6, 800e6}},
-		"nothing new, twice":          {[]finding{stale, stale}, []time.Duration{2e9}},
-		"an update that took a while": {[]finding{stale, fresh}, []time.Duration{2e9}},
-		"nothing new, and then gone":  {[]finding{stale, absent}, []time.Duration{2e9}},
-		"late and nothing new":        {[]finding{absent, stale, stale}, []time.Duration{400e6, 2e9}},
-		"not opted in":                {[]finding{foreign}, nil},
+		"found at once":               {false, []finding{fresh}, nil},
+		"never found":                 {false, []finding{absent, absent, absent, absent, absent}, []time.Duration{400e6, 800e6, 1600e6, 3200e6}},
+		"found at the third look":     {false, []finding{absent, absent, fresh}, []time.Duration{400e6, 800e6}},
+		"nothing new, twice":          {false, []finding{stale, stale}, []time.Duration{2e9}},
+		"an update that took a while": {false, []finding{stale, fresh}, []time.Duration{2e9}},
+		"nothing new, and then gone":  {false, []finding{stale, absent}, []time.Duration{2e9}},
+		"late and nothing new":        {false, []finding{absent, stale, stale}, []time.Duration{400e6, 2e9}},
+		"not opted in":                {false, []finding{foreign}, nil},
+		"never found, in a crowd":     {true, []finding{absent, absent}, []time.Duration{400e6}},
+		"nothing new, in a crowd":     {true, []finding{stale, stale}, []time.Duration{2e9}},
+		"late, in a crowd":            {true, []finding{absent, stale, stale}, []time.Duration{400e6, 2e9}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -142,7 +150,7 @@ func TestAgain(t *testing.T) {
 			var waits []time.Duration
 			for i, found := range test.found {
 				var ok bool
-				if next, ok = next.again(found, now); ok != (i < len(test.want)) {
+				if next, ok = next.again(found, test.crowded, now); ok != (i < len(test.want)) {
 					t.Fatalf("look %d: again = %t", i, ok)
 				} else if ok {
 					waits = append(waits, next.due.Sub(now))

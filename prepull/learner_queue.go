@@ -17,21 +17,24 @@ type look struct {
 	due     time.Time
 }
 
-// lookQueue holds the looks that are due now or later, one for each place, up to a bound.
+// lookQueue holds the looks that are due now or later, one for each place, up to a bound, of which one namespace may
+// take a quarter.
 type lookQueue struct {
 	limit int
 	mu    sync.Mutex
 	looks map[place]*look
-	order lookHeap
-	wake  chan struct{}
+	// waiting is how many of the looks are at places of a namespace.
+	waiting map[string]int
+	order   lookHeap
+	wake    chan struct{}
 }
 
 func newLookQueue(limit int) *lookQueue {
-	return &lookQueue{limit: limit, looks: map[place]*look{}, wake: make(chan struct{}, 1)}
+	return &lookQueue{limit: limit, looks: map[place]*look{}, waiting: map[string]int{}, wake: make(chan struct{}, 1)}
 }
 
 // add queues a look, or adds its admissions to the look that waits for the same place, which keeps its time. It never
-// blocks; it returns false if the queue is full.
+// blocks; it returns false if the queue, or the namespace's share of it, is full.
 func (q *lookQueue) add(l look) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -40,13 +43,21 @@ func (q *lookQueue) add(l look) bool {
 		waiting.attempt = min(waiting.attempt, l.attempt)
 		return true
 	}
-	if len(q.looks) >= q.limit {
+	if len(q.looks) >= q.limit || 4*q.waiting[l.namespace] >= q.limit {
 		return false
 	}
 	q.looks[l.place] = &l
+	q.waiting[l.namespace]++
 	heap.Push(&q.order, &l)
 	q.signal()
 	return true
+}
+
+// crowded is true while more than half of the queue is taken.
+func (q *lookQueue) crowded() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return 2*len(q.looks) > q.limit
 }
 
 // take waits for the next look that is due; it returns false when ctx ends. A hint that arrives after take is a new
@@ -80,6 +91,9 @@ func (q *lookQueue) pop(now time.Time) (*look, time.Duration) {
 	}
 	l := heap.Pop(&q.order).(*look)
 	delete(q.looks, l.place)
+	if q.waiting[l.namespace]--; q.waiting[l.namespace] == 0 {
+		delete(q.waiting, l.namespace)
+	}
 	// Another taker may be waiting for a time that this look kept it from learning.
 	q.signal()
 	return l, 0

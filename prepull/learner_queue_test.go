@@ -16,6 +16,11 @@ func inAWhile(name string, wait time.Duration) look {
 	return look{place: place{name: name}, admissions: 1, due: time.Now().Add(wait)}
 }
 
+// inNamespace is a look at a named place that is due.
+func inNamespace(namespace, name string) look {
+	return look{place: place{namespace: namespace, name: name}, admissions: 1}
+}
+
 func TestLooksComeWhenTheyAreDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -68,19 +73,80 @@ func TestHintsForOnePlaceAreOneLook(t *testing.T) {
 
 func TestAFullQueueRefusesNewPlacesOnly(t *testing.T) {
 	t.Parallel()
-	q := newLookQueue(2)
+	q := newLookQueue(4)
 	for _, step := range []struct {
-		name string
-		want bool
-	}{{"a", true}, {"b", true}, {"c", false}, {"a", true}} {
-		if got := q.add(inAWhile(step.name, 0)); got != step.want {
-			t.Errorf("add %s = %t, want %t", step.name, got, step.want)
+		namespace string
+		want      bool
+	}{{"a", true}, {"b", true}, {"c", true}, {"d", true}, {"e", false}, {"a", true}} {
+		if got := q.add(inNamespace(step.namespace, "api")); got != step.want {
+			t.Errorf("add %s/api = %t, want %t", step.namespace, got, step.want)
 		}
 	}
 	q.take(t.Context())
-	if !q.add(inAWhile("c", 0)) {
+	if !q.add(inNamespace("e", "api")) {
 		t.Error("there is no room after a look was taken")
 	}
+}
+
+func TestANamespaceTakesAQuarterOfTheQueue(t *testing.T) {
+	t.Parallel()
+	q := newLookQueue(40)
+	for i := range 40 {
+		if got, want := q.add(inNamespace("greedy", fmt.Sprint(i))), i < 10; got != want {
+			t.Errorf("add %d = %t, want %t", i, got, want)
+		}
+	}
+	if !q.add(inNamespace("greedy", "3")) {
+		t.Error("a full share refuses a place that it has")
+	}
+	if !q.add(inNamespace("modest", "api")) {
+		t.Error("one namespace keeps another out")
+	}
+	for range 11 {
+		q.take(t.Context())
+	}
+	if !q.add(inNamespace("greedy", "late")) {
+		t.Error("there is no room in a share after its looks were taken")
+	}
+	if diff := cmp.Diff(map[string]int{"greedy": 1}, q.waiting); diff != "" {
+		t.Errorf("looks of each namespace (-want +got):\n%s", diff)
+	}
+}
+
+func TestAQueueIsCrowdedWhenMoreThanHalfFull(t *testing.T) {
+	t.Parallel()
+	q := newLookQueue(8)
+	for i := range 8 {
+		if got, want := q.crowded(), i > 4; got != want {
+			t.Errorf("with %d of 8 looks crowded = %t, want %t", i, got, want)
+		}
+		q.add(inNamespace(fmt.Sprint(i), "api"))
+	}
+}
+
+// FuzzLookQueue adds and takes at random: the counts of the namespaces are those of the looks, and no share is exceeded.
+func FuzzLookQueue(f *testing.F) {
+	f.Add([]byte("aabbccddee"), uint8(8))
+	f.Fuzz(func(t *testing.T, steps []byte, limit uint8) {
+		q := newLookQueue(int(limit))
+		for _, s := range steps {
+			if s%5 == 0 {
+				q.pop(time.Now())
+			} else {
+				q.add(inNamespace(fmt.Sprint(s%7), fmt.Sprint(s)))
+			}
+			waiting := map[string]int{}
+			for p := range q.looks {
+				waiting[p.namespace]++
+				if n := waiting[p.namespace]; 4*(n-1) >= int(limit) {
+					t.Fatalf("%d of %d looks are of one namespace", n, limit)
+				}
+			}
+			if diff := cmp.Diff(waiting, q.waiting); diff != "" || len(q.order) != len(q.looks) || len(q.looks) > int(limit) {
+				t.Fatalf("%d looks in order, %d of %d in all, by namespace (-want +got):\n%s", len(q.order), len(q.looks), limit, diff)
+			}
+		}
+	})
 }
 
 func TestTakeEndsWithItsContext(t *testing.T) {
@@ -98,7 +164,7 @@ func TestManyTakersTakeEachLookOnceAndInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const looks = 1000
-		q := newLookQueue(looks)
+		q := newLookQueue(4 * looks)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		var mu sync.Mutex

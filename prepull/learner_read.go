@@ -20,7 +20,8 @@ const (
 	// listPage is how many pods one look holds in memory at a time.
 	listPage = 100
 
-	// listPages is after how many pages a look gives up: the resync sees the rest.
+	// listPages is after how many pages the search for the pods of a revision gives up: the resync sees the rest.
+	// A search by anything else, which may be the whole namespace, ends after one.
 	listPages = 10
 )
 
@@ -30,7 +31,7 @@ func (l *Learner) read(ctx context.Context, p place) ([]sighting, error) {
 		return l.search(ctx, p)
 	}
 	obj := newWorkload(p.kind)
-	if err := l.limiter.Wait(ctx); err != nil {
+	if err := l.reads.Wait(ctx); err != nil {
 		return nil, err
 	}
 	if err := l.live.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: p.name}, obj); err != nil {
@@ -49,9 +50,13 @@ func (l *Learner) search(ctx context.Context, p place) ([]sighting, error) {
 	options := &client.ListOptions{Namespace: p.namespace, LabelSelector: set.AsSelector(), Limit: listPage}
 	jobs := map[v1alpha1.User]v1alpha1.User{}
 	var found []sighting
-	for range listPages {
+	pages := 1
+	if p.revision {
+		pages = listPages
+	}
+	for range pages {
 		var page corev1.PodList
-		if err := l.limiter.Wait(ctx); err != nil {
+		if err := l.lists.Wait(ctx); err != nil {
 			return nil, err
 		}
 		if err := l.live.List(ctx, &page, options); err != nil {
@@ -96,7 +101,7 @@ func (l *Learner) sight(ctx context.Context, obj client.Object, jobs map[v1alpha
 	}
 	job := &metav1.PartialObjectMetadata{}
 	job.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
-	if err := l.limiter.Wait(ctx); err != nil {
+	if err := l.reads.Wait(ctx); err != nil {
 		return s, err
 	}
 	if err := l.live.Get(ctx, client.ObjectKey{Namespace: s.user.Namespace, Name: s.user.Name}, job); client.IgnoreNotFound(err) != nil {

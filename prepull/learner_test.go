@@ -22,7 +22,7 @@ func valueOf(t *testing.T, c prometheus.Counter) float64 {
 }
 
 func TestHint(t *testing.T) {
-	l := &Learner{queue: newLookQueue(2)}
+	l := &Learner{named: newLookQueue(8), searches: newLookQueue(4)}
 	queued, dropped := hintsMetric.WithLabelValues("queued"), hintsMetric.WithLabelValues("dropped")
 	beforeQueued, beforeDropped := valueOf(t, queued), valueOf(t, dropped)
 	for i, want := range []bool{true, true, false} {
@@ -36,8 +36,11 @@ func TestHint(t *testing.T) {
 	if l.Hint(Hint{Kind: "Secret", Namespace: "shop", Name: "0"}) {
 		t.Error("a hint that leads nowhere is taken")
 	}
-	if got := valueOf(t, queued) - beforeQueued; got != 3 {
-		t.Errorf("%v hints count as queued, want 3", got)
+	if !l.Hint(Hint{Kind: "Pod", Namespace: "shop", GenerateName: "run-"}) {
+		t.Error("a full queue of objects refuses a search")
+	}
+	if got := valueOf(t, queued) - beforeQueued; got != 4 {
+		t.Errorf("%v hints count as queued, want 4", got)
 	}
 	if got := valueOf(t, dropped) - beforeDropped; got != 2 {
 		t.Errorf("%v hints count as dropped, want 2", got)

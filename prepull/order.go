@@ -20,13 +20,17 @@ type entry struct {
 
 	// last is set if the image could not be pulled lately: nothing may wait behind it.
 	last bool
+
+	// troubled is set if a node of the class cannot pull the image while others can.
+	troubled bool
 }
 
 // order sorts the images of a class into the order in which its nodes pull them. The current order is kept while the
 // set of images stays the same, except that an image which fails goes behind all others: a new order would restart a
 // pod on every node and make nothing warmer.
 //
-// A new set is ordered anew: images that the nodes do not have go first, so that a new one is there after one pull and
+// A new set is ordered anew. What holds up a node goes behind the rest, now that it costs no revision. Images that the
+// nodes do not have go first, so that a new one is there after one pull and
 // not after fifty no-ops. Then come those with the most starts per byte: the kubelet pulls one image after the other, and
 // for such a queue Smith's rule gives the least weighted waiting.
 func order(entries []entry, current []corev1.Container) []entry {
@@ -44,6 +48,7 @@ func order(entries []entry, current []corev1.Container) []entry {
 	slices.SortFunc(sorted, func(a, b entry) int {
 		return cmp.Or(
 			trueFirst(!a.last, !b.last),
+			trueFirst(!a.troubled, !b.troubled),
 			trueFirst(a.missing, b.missing),
 			cmp.Compare(b.startsPerByte(), a.startsPerByte()),
 			strings.Compare(a.name, b.name),

@@ -15,6 +15,7 @@ func TestOrder(t *testing.T) {
 	}
 	missing := func(e entry) entry { e.missing = true; return e }
 	last := func(e entry) entry { e.last = true; return e }
+	troubled := func(e entry) entry { e.troubled = true; return e }
 	for name, tc := range map[string]struct {
 		entries []entry
 		current []string
@@ -34,6 +35,12 @@ func TestOrder(t *testing.T) {
 		},
 		"an image that fails is last, even if it is new": {
 			[]entry{last(missing(e("bad", 1000, 1))), e("a", 0, 0), missing(e("new", 0, 0))}, nil, []string{"new", "a", "bad"},
+		},
+		"what holds up a node goes behind the rest of a new set, and not behind what fails": {
+			[]entry{troubled(e("a", 9, 1)), last(e("bad", 9, 1)), e("b", 0, 0)}, nil, []string{"b", "a", "bad"},
+		},
+		"what holds up a node stays where it is in the same set": {
+			[]entry{troubled(e("a", 0, 0)), e("b", 0, 0)}, []string{"a", "b"}, []string{"a", "b"},
 		},
 		"the same set keeps its order": {
 			[]entry{e("a", 100, 1), missing(e("b", 0, 0)), e("c", 50, 1)}, []string{"c", "b", "a"}, []string{"c", "b", "a"},

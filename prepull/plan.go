@@ -34,6 +34,9 @@ type plan struct {
 	// quarantined are the images that leave a list, or go to its end, because they were found to fail.
 	quarantined []string
 
+	// reasons are why something is written or removed.
+	reasons reasons
+
 	// statuses are those that differ, by the name of the object.
 	statuses []statusChange
 
@@ -72,27 +75,35 @@ func makePlan(s state, o Options, now time.Time) plan {
 	}
 
 	var p plan
-	needed := map[string]bool{}
+	planned := map[string]*classPlan{}
 	for _, c := range classify(s.nodes) {
 		var pods []*corev1.Pod
 		for _, n := range c.waiting {
 			pods = append(pods, podsOf[n.Name]...)
 		}
-		was := stored[daemonSetName(c)]
+		name := daemonSetName(c)
+		was := stored[name]
 		cp := p.planClass(c, found, pods, listed(was), o, now)
 		p.classes = append(p.classes, cp)
+		planned[name] = cp
 		if len(cp.list) == 0 {
 			continue
 		}
-		ds := daemonSet(c, cp.list, o)
-		needed[ds.Name] = true
-		if was == nil || !upToDate(was, ds, s.accepted[ds.Name]) {
+		if ds := daemonSet(c, cp.list, o); was == nil || !upToDate(was, ds, s.accepted[name]) {
 			p.write = append(p.write, ds)
+			p.reasons.add(cp.reasons(listed(was), o.MaxImagesPerNode))
 		}
 	}
 	for _, ds := range s.daemonSets {
-		if !needed[ds.Name] && ds.DeletionTimestamp == nil {
-			p.remove = append(p.remove, ds)
+		cp := planned[ds.Name]
+		if ds.DeletionTimestamp != nil || cp != nil && len(cp.list) > 0 {
+			continue
+		}
+		p.remove = append(p.remove, ds)
+		if cp != nil {
+			p.reasons.add(cp.reasons(listed(ds), o.MaxImagesPerNode))
+		} else {
+			p.reasons.ordinary = true
 		}
 	}
 	slices.SortFunc(p.remove, func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) })
@@ -120,7 +131,7 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, c
 		// An image that fails and is displaced waits for its next try like one that left at once.
 		if v := cp.verdicts[image]; v.standing == standingLast && v.retry.Time.After(now) {
 			delete(cp.over, image)
-			cp.verdicts[image] = verdict{standingOut, v.retry}
+			cp.verdicts[image] = verdict{standing: standingOut, retry: v.retry, found: v.found}
 			p.atLatest(v.retry.Time.Time)
 		}
 	}
@@ -130,6 +141,7 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, c
 			candidate: image,
 			missing:   2*cp.ready(image) < len(c.waiting),
 			last:      cp.verdicts[image].standing == standingLast,
+			troubled:  len(cp.warmth.images[image.name].failed) > 0,
 		})
 	}
 	cp.list = order(entries, current)
@@ -138,30 +150,80 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, c
 
 // judgeAll judges the images with a use in the class, and returns those that may be in its list, and which of them fail.
 func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Container, surge int, now time.Time) ([]*candidate, map[*candidate]bool) {
+	var trials []trial
+	for _, image := range placeOn(found, cp.nodeClass) {
+		t := trial{
+			candidate: image,
+			image:     cp.warmth.images[image.name],
+			waiting:   len(cp.waiting),
+			listed:    slices.ContainsFunc(current, func(l corev1.Container) bool { return l.Name == image.name }),
+			surge:     surge,
+			retry:     image.retry(cp.name),
+		}
+		trials = append(trials, t)
+		cp.placed[image] = true
+		cp.verdicts[image] = judge(cp.name, t, now)
+	}
+	mend(cp.name, trials, cp.verdicts, now)
+	takeTurns(cp.verdicts)
 	var able []*candidate
 	failing := map[*candidate]bool{}
-	for _, image := range placeOn(found, cp.nodeClass) {
-		cp.placed[image] = true
-		retry := image.retry(cp.name)
-		v := judge(cp.name, trial{
-			image:   cp.warmth.images[image.name],
-			waiting: len(cp.waiting),
-			listed:  slices.ContainsFunc(current, func(l corev1.Container) bool { return l.Name == image.name }),
-			surge:   surge,
-			retry:   retry,
-		}, now)
-		cp.verdicts[image] = v
-		if v.retry != nil && v.retry != retry {
-			p.quarantined = append(p.quarantined, image.image)
+	for _, t := range trials {
+		v := cp.verdicts[t.candidate]
+		if v.found {
+			p.quarantined = append(p.quarantined, t.candidate.image)
 		}
-		if v.standing == standingOut {
+		if v.standing != standingOut {
+			able = append(able, t.candidate)
+			failing[t.candidate] = v.retry != nil
+		} else if v.retry.Time.After(now) {
 			p.atLatest(v.retry.Time.Time)
-			continue
 		}
-		able = append(able, image)
-		failing[image] = v.retry != nil
 	}
 	return able, failing
+}
+
+// reasons are why the class gets another list than its current one. Images that only take the places of failing ones in a
+// full list are no ordinary change: they may fail too, one after the other.
+func (cp *classPlan) reasons(current []corev1.Container, budget int) reasons {
+	failing := map[string]bool{}
+	for image, v := range cp.verdicts {
+		failing[image.name] = v.retry != nil
+	}
+	var was, is []string
+	for _, container := range current {
+		was = append(was, container.Name)
+	}
+	for _, e := range cp.list {
+		is = append(is, e.name)
+	}
+	var why reasons
+	freed, filled := 0, 0
+	for _, name := range was {
+		if !slices.Contains(is, name) && failing[name] {
+			freed++
+		} else if !slices.Contains(is, name) {
+			why.ordinary = true
+		}
+	}
+	for _, name := range is {
+		if !slices.Contains(was, name) && failing[name] {
+			why.failing = true
+		} else if !slices.Contains(was, name) {
+			filled++
+		}
+	}
+	why.failing = why.failing || freed > 0
+	why.ordinary = why.ordinary || filled > 0 && (filled > freed || len(was) < budget)
+	if !why.ordinary && !why.failing {
+		// Only an image that fails moves within the same set.
+		why.failing = !slices.Equal(was, is)
+		why.ordinary = !why.failing
+	}
+	if first := slices.IndexFunc(was, func(name string) bool { return failing[name] }); first >= 0 {
+		why.urgent = slices.ContainsFunc(was[first:], func(name string) bool { return !failing[name] })
+	}
+	return why
 }
 
 // atLatest makes sure that somebody looks again at a time, unless it is zero.

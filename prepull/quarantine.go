@@ -1,6 +1,9 @@
 package prepull
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +24,8 @@ const (
 	standingGood standing = iota
 	// standingLast images come behind all good ones.
 	standingLast
+	// standingDue images are to be tried again: takeTurns puts them last or leaves them out.
+	standingDue
 	// standingOut images are left out until their next try.
 	standingOut
 )
@@ -29,10 +34,14 @@ const (
 type verdict struct {
 	standing standing
 	retry    *v1alpha1.Retry
+
+	// found is set if the image is found to fail now, and was not known to.
+	found bool
 }
 
 // trial is what a verdict is made from.
 type trial struct {
+	*candidate
 	image *imageWarmth
 
 	// waiting is how many nodes of the class want the image.
@@ -51,19 +60,57 @@ type trial struct {
 // judge decides about an image that fails. A failing image holds up all images behind it in the list of that node, so it
 // must leave; a node that is in trouble itself must not take an image from all the others. Therefore:
 //
-//   - A final answer, such as not found, counts at once and from any node.
-//   - Any other failure counts once it is settled, and only if at least half of the nodes that have come to the
-//     image fail on it. Fewer means that the nodes are to blame, and they stay blocked.
+//   - While no node has the image, a final answer, such as not found, counts at once and from any node. Any other failure
+//     counts once it is settled, and only if at least half of the nodes that have come to the image fail on it.
+//   - While another node has it, two nodes at least must fail, and half of those that have come to it, whatever the
+//     answer. Fewer means that the nodes are to blame, and they stay blocked.
 //   - An image that counts as failing is left out until its next try: after 5 minutes, twice as long after each further
-//     failure, 6 hours at most. Then it is the last of the list.
+//     failure, 6 hours at most. Then it takes its turn as the last of the list.
 //   - Only if at least as many nodes have the image as fail on it, it stays, as the last of the list: nothing waits
 //     behind it, and the copies on the nodes that have it stay protected from deletion. The failing nodes must leave
 //     half of the surge free, or the next list would not get through.
-//   - It is forgiven when every node that wants it has run it.
+//   - It is forgiven when every node that wants it has run it, and from its next try on when half of them have and
+//     fewer fail: those that still wait must not keep other images from their turn.
 //
 // Pods that are older than half of the back-off are not asked: they ran into the failure that is already known.
 func judge(class string, t trial, now time.Time) verdict {
-	var blocked, holders int
+	due := t.retry == nil || !now.Before(t.retry.Time.Time)
+	if due && t.blamed() {
+		failures := int32(1)
+		if t.retry != nil {
+			failures += t.retry.Failures
+		}
+		v := verdict{standing: standingOut, found: true, retry: &v1alpha1.Retry{
+			NodeClass: class,
+			Failures:  failures,
+			Time:      metav1.NewTime(now.Add(backOff(failures)).Truncate(time.Second)),
+		}}
+		if t.listed && t.bearable() {
+			v.standing = standingLast
+		}
+		return v
+	}
+	holders, failing := t.image.holders(), len(t.image.failed)
+	switch {
+	case t.retry == nil:
+		return verdict{}
+	case t.waiting > 0 && (holders == t.waiting || due && holders > failing && 2*holders >= t.waiting):
+		return verdict{}
+	case due && failing > 0 && t.bearable():
+		return verdict{standing: standingLast, retry: t.retry}
+	case due:
+		return verdict{standing: standingDue, retry: t.retry}
+	case t.listed && t.bearable():
+		return verdict{standing: standingLast, retry: t.retry}
+	default:
+		// What has left the list does not come back before its time, whatever its last pods say.
+		return verdict{standing: standingOut, retry: t.retry}
+	}
+}
+
+// blamed tells whether the failures that are not known yet are the image's and not the nodes'.
+func (t trial) blamed() bool {
+	var blocked int
 	final := false
 	for _, f := range t.image.failed {
 		if f.settled && (t.retry == nil || f.since.After(t.retry.Time.Add(-backOff(t.retry.Failures)/2))) {
@@ -71,43 +118,74 @@ func judge(class string, t trial, now time.Time) verdict {
 			final = final || f.final
 		}
 	}
-	for node := range t.image.ran {
-		if _, failed := t.image.failed[node]; !failed {
-			holders++
+	half := blocked > 0 && blocked >= t.image.holders()+len(t.image.pulling)
+	if t.image.held() {
+		return half && blocked >= 2
+	}
+	return final || half
+}
+
+// bearable tells whether a failing image may be the last of the list.
+func (t trial) bearable() bool {
+	failing := len(t.image.failed)
+	return t.image.holders() >= failing && 2*failing <= t.surge
+}
+
+// mend makes failing images due when another one of their registry works again: what stood in their way, such as an
+// outage or credentials, may be gone for all of them. They take over its time and with it its turn, so that they come
+// back together and in one revision.
+func mend(class string, trials []trial, verdicts map[*candidate]verdict, now time.Time) {
+	mended := map[string]metav1.Time{}
+	for _, t := range trials {
+		if t.retry == nil || verdicts[t.candidate].retry != nil {
+			continue
+		}
+		if earlier, found := mended[t.registry()]; !found || t.retry.Time.Before(&earlier) {
+			mended[t.registry()] = t.retry.Time
 		}
 	}
-	due := t.retry == nil || !now.Before(t.retry.Time.Time)
-	if due && blocked > 0 && (final || blocked >= holders+len(t.image.pulling)) {
-		failures := int32(1)
-		if t.retry != nil {
-			failures += t.retry.Failures
+	for _, t := range trials {
+		turn, found := mended[t.registry()]
+		// A node that still fails on an image has not heard of the mending.
+		if !found || t.retry == nil || verdicts[t.candidate].retry == nil || len(t.image.failed) > 0 || now.Before(turn.Time) {
+			continue
 		}
-		return verdict{t.inOrOut(holders), &v1alpha1.Retry{
-			NodeClass: class,
-			Failures:  failures,
-			Time:      metav1.NewTime(now.Add(backOff(failures)).Truncate(time.Second)),
-		}}
-	}
-	switch {
-	case t.retry == nil:
-		return verdict{standingGood, nil}
-	case t.waiting > 0 && holders == t.waiting:
-		return verdict{standingGood, nil}
-	case due:
-		return verdict{standingLast, t.retry}
-	default:
-		return verdict{t.inOrOut(holders), t.retry}
+		t.retry = &v1alpha1.Retry{NodeClass: class, Failures: t.retry.Failures, Time: turn}
+		verdicts[t.candidate] = judge(class, t, now)
 	}
 }
 
-// inOrOut is the standing of an image that is known to fail. One that has left the list does not come back before its
-// time, whatever its last pods say.
-func (t trial) inOrOut(holders int) standing {
-	failing := len(t.image.failed)
-	if t.listed && holders >= failing && 2*failing <= t.surge {
-		return standingLast
+// takeTurns lets the image whose next try is longest past be the last of the list, and those that a mended registry made
+// due together with it; the others wait. One that fails again so costs no more than one revision. Declared images go
+// first, because only they may find a place where there is none for learned ones.
+func takeTurns(verdicts map[*candidate]verdict) {
+	before := func(a, b *candidate) int {
+		return cmp.Or(trueFirst(a.declared, b.declared), verdicts[a].retry.Time.Compare(verdicts[b].retry.Time.Time))
 	}
-	return standingOut
+	var due []*candidate
+	for image, v := range verdicts {
+		if v.standing == standingDue {
+			due = append(due, image)
+		}
+	}
+	if len(due) == 0 {
+		return
+	}
+	first := slices.MinFunc(due, before)
+	for _, image := range due {
+		v := verdicts[image]
+		v.standing = standingOut
+		if before(image, first) == 0 {
+			v.standing = standingLast
+		}
+		verdicts[image] = v
+	}
+}
+
+// registry is the host that an image is pulled from.
+func (c *candidate) registry() string {
+	host, _, _ := strings.Cut(c.canonical, "/")
+	return host
 }
 
 // backOff after a number of failures in a row, 1 at least.

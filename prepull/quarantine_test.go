@@ -2,6 +2,7 @@ package prepull
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ func TestJudge(t *testing.T) {
 	for name, tc := range map[string]struct {
 		failing      []failure
 		ran, pulling int
+		present      int
 		waiting      int
 		unlisted     bool
 		surge        int
@@ -43,27 +45,33 @@ func TestJudge(t *testing.T) {
 		"one node among many is to blame itself": {
 			failing: []failure{settled}, ran: 1, pulling: 1, waiting: 500, standing: standingGood,
 		},
-		"one node that has it and one that fails blame the image, which stays at the end": {
-			failing: []failure{settled}, ran: 1, waiting: 2, standing: standingLast, next: retry(1, 5*time.Minute),
+		"one node that fails is to blame while another one has it, whatever the answer": {
+			failing: []failure{final}, ran: 1, waiting: 2, standing: standingGood,
 		},
-		"an image that most nodes have stays at the end, protected": {
-			failing: []failure{final}, ran: 4, waiting: 5, standing: standingLast, next: retry(1, 5*time.Minute),
+		"a copy that something else brought there counts too": {
+			failing: []failure{final}, present: 1, waiting: 2, standing: standingGood,
+		},
+		"two nodes that fail are to blame while more have it": {
+			failing: []failure{final, final}, ran: 3, waiting: 5, standing: standingGood,
+		},
+		"two nodes that fail and two that have it blame the image, which stays at the end, protected": {
+			failing: []failure{final, settled}, ran: 2, waiting: 4, standing: standingLast, next: retry(1, 5*time.Minute),
 		},
 		"an image that most nodes do not have leaves": {
 			failing: []failure{final, final, final}, ran: 2, waiting: 5, standing: standingOut, next: retry(1, 5*time.Minute),
 		},
 		"an image whose failures take up the surge leaves": {
-			failing: []failure{final, final, final}, ran: 9, waiting: 12, surge: 5, standing: standingOut, next: retry(1, 5*time.Minute),
+			failing: []failure{final, final, final}, ran: 3, waiting: 6, surge: 5, standing: standingOut, next: retry(1, 5*time.Minute),
 		},
 		"out until its time": {waiting: 5, unlisted: true, retry: retry(1, time.Minute), standing: standingOut, next: retry(1, time.Minute)},
-		"last from its time on": {
-			waiting: 5, unlisted: true, retry: retry(1, 0), standing: standingLast, next: retry(1, 0),
+		"due from its time on": {
+			waiting: 5, unlisted: true, retry: retry(1, 0), standing: standingDue, next: retry(1, 0),
 		},
 		"its old pods do not bring it back before its time": {
 			ran: 5, waiting: 6, unlisted: true, retry: retry(1, time.Minute), standing: standingOut, next: retry(1, time.Minute),
 		},
 		"old failures are not counted twice": {
-			failing: []failure{old}, waiting: 1, retry: retry(1, -time.Minute), standing: standingLast, next: retry(1, -time.Minute),
+			failing: []failure{old}, waiting: 1, retry: retry(1, -time.Minute), standing: standingDue, next: retry(1, -time.Minute),
 		},
 		"a new failure after its time doubles the back-off": {
 			failing: []failure{final}, waiting: 1, retry: retry(1, -time.Minute), standing: standingOut, next: retry(2, 10*time.Minute),
@@ -72,10 +80,19 @@ func TestJudge(t *testing.T) {
 			failing: []failure{final}, waiting: 1, retry: retry(1, time.Minute), standing: standingOut, next: retry(1, time.Minute),
 		},
 		"it is forgiven when all have it": {ran: 5, waiting: 5, retry: retry(3, -time.Hour), standing: standingGood},
-		"it is not forgiven while one has not": {
-			ran: 4, waiting: 5, retry: retry(3, -time.Hour), standing: standingLast, next: retry(3, -time.Hour),
+		"it is forgiven after its time when half of the nodes have it": {
+			failing: []failure{old}, ran: 4, waiting: 8, retry: retry(3, -time.Hour), standing: standingGood,
 		},
-		"an empty class forgives nothing": {waiting: 0, retry: retry(3, -time.Hour), standing: standingLast, next: retry(3, -time.Hour)},
+		"it is not forgiven while less than half have it": {
+			ran: 3, waiting: 8, retry: retry(3, -time.Hour), standing: standingDue, next: retry(3, -time.Hour),
+		},
+		"before its time it is not forgiven while one has not": {
+			ran: 4, waiting: 5, retry: retry(3, time.Hour), standing: standingLast, next: retry(3, time.Hour),
+		},
+		"a known failure that half of the nodes bear needs no turn": {
+			failing: []failure{old}, ran: 1, waiting: 2, retry: retry(1, -time.Minute), standing: standingLast, next: retry(1, -time.Minute),
+		},
+		"an empty class forgives nothing": {waiting: 0, retry: retry(3, -time.Hour), standing: standingDue, next: retry(3, -time.Hour)},
 		"what stayed at the end stays there": {
 			failing: []failure{final}, ran: 4, waiting: 5, retry: retry(1, time.Minute), standing: standingLast, next: retry(1, time.Minute),
 		},
@@ -88,6 +105,9 @@ func TestJudge(t *testing.T) {
 			w := &imageWarmth{ran: map[string]time.Duration{}, pulling: map[string]bool{}, failed: map[string]failure{}}
 			for i := range tc.ran {
 				w.ran[fmt.Sprint("ran-", i)] = time.Second
+			}
+			for i := range tc.present {
+				put(&w.present, fmt.Sprint("present-", i), true, 1)
 			}
 			for i := range tc.pulling {
 				w.pulling[fmt.Sprint("pulling-", i)] = true
@@ -103,6 +123,9 @@ func TestJudge(t *testing.T) {
 			if got.standing != tc.standing {
 				t.Errorf("standing %d, want %d", got.standing, tc.standing)
 			}
+			if want := got.retry != nil && got.retry != tc.retry; got.found != want {
+				t.Errorf("found to fail %v, want %v", got.found, want)
+			}
 			if diff := cmp.Diff(tc.next, got.retry); diff != "" {
 				t.Errorf("retry (-want +got):\n%s", diff)
 			}
@@ -115,6 +138,62 @@ func TestANodeThatRanAnImageAndFailsOnItNowFails(t *testing.T) {
 	w := &imageWarmth{ran: map[string]time.Duration{"a": time.Second}, failed: map[string]failure{"a": {cause: causeDenied, settled: true}}}
 	if got := judge("c", trial{image: w, waiting: 1, listed: true, surge: 10}, noon); got.standing != standingOut {
 		t.Errorf("standing %d", got.standing)
+	}
+}
+
+func TestImagesThatAreDueTakeTurns(t *testing.T) {
+	t.Parallel()
+	at := func(minute int) *v1alpha1.Retry {
+		return &v1alpha1.Retry{Failures: 1, Time: metav1.NewTime(noon.Add(time.Duration(minute) * time.Minute))}
+	}
+	due := func(minute int) verdict { return verdict{standing: standingDue, retry: at(minute)} }
+	declared := &candidate{name: "declared", declared: true}
+	a, b, c := &candidate{name: "a"}, &candidate{name: "b"}, &candidate{name: "c"}
+	for name, tc := range map[string]struct {
+		verdicts map[*candidate]verdict
+		turn     []*candidate
+	}{
+		"nothing is due":                          {map[*candidate]verdict{a: {}, b: {standing: standingOut, retry: at(1)}}, nil},
+		"the one that waits longest":              {map[*candidate]verdict{a: due(3), b: due(1), c: due(2)}, []*candidate{b}},
+		"those that became due together":          {map[*candidate]verdict{a: due(1), b: due(2), c: due(1)}, []*candidate{a, c}},
+		"a declared one goes before all":          {map[*candidate]verdict{a: due(1), declared: due(2)}, []*candidate{declared}},
+		"one that stays last takes nobody's turn": {map[*candidate]verdict{a: {standing: standingLast, retry: at(0)}, b: due(1)}, []*candidate{a, b}},
+	} {
+		takeTurns(tc.verdicts)
+		for image, v := range tc.verdicts {
+			if want := slices.Contains(tc.turn, image); v.standing == standingDue || want != (v.standing == standingLast) {
+				t.Errorf("%s: %s has standing %d, its turn %v", name, image.name, v.standing, want)
+			}
+		}
+	}
+}
+
+func TestAMendedRegistryGivesAllItsImagesATurn(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(3)}
+	for i, image := range []string{"r.test/a:1", "r.test/b:1", "r.test/c:1", "other.test/d:1"} {
+		o := learnedObject(image, 1)
+		o.Status.Retries = []v1alpha1.Retry{{NodeClass: "linux-amd64", Failures: 3, Time: metav1.NewTime(noon.Add(time.Duration(i) * time.Hour))}}
+		s.images = append(s.images, o)
+	}
+	s.carryOut(makePlan(s, testOptions, noon))
+	if diff := cmp.Diff([]string{"r.test/a:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Fatalf("first try (-want +got):\n%s", diff)
+	}
+	s.runPods(noon.Add(time.Second), nothingFails)
+	p := makePlan(s, testOptions, noon.Add(time.Minute))
+	s.carryOut(p)
+	list := s.listOf("linux-amd64")
+	slices.Sort(list)
+	if diff := cmp.Diff([]string{"r.test/a:1", "r.test/b:1", "r.test/c:1"}, list); diff != "" {
+		t.Errorf("after it works (-want +got):\n%s", diff)
+	}
+	if len(p.quarantined) > 0 || len(s.status(ObjectName("r.test/a:1")).Retries) > 0 {
+		t.Errorf("quarantined %v, status %+v", p.quarantined, s.status(ObjectName("r.test/a:1")))
+	}
+	// The failures are kept: what fails again now waits longer than before.
+	if got := s.status(ObjectName("r.test/b:1")).Retries; len(got) != 1 || got[0].Failures != 3 || !got[0].Time.Time.Equal(noon) {
+		t.Errorf("retries %+v", got)
 	}
 }
 

@@ -3,7 +3,9 @@ package prepull
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -51,8 +53,8 @@ type reconciler struct {
 	previous map[string]*warmth
 }
 
-// Reconcile observes, plans, writes the DaemonSets that differ and then the statuses. The order matters: while a
-// DaemonSet waits to be written, the statuses are about to change too.
+// Reconcile observes, plans, writes the DaemonSets that differ and then the statuses. The order matters: while new
+// images wait to be written, the statuses are about to change too. What is refused holds up nothing else.
 func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	s, err := r.observe(ctx)
 	if err != nil {
@@ -61,32 +63,33 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	now := time.Now()
 	p := makePlan(s, r.options, now)
 	r.measure(s, p)
-	if wait := r.debounce.wait(len(p.write)+len(p.remove) > 0, len(p.quarantined) > 0, now); wait > 0 {
+	wait := r.debounce.wait(p.reasons, now)
+	if wait > 0 && p.reasons.ordinary {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
-	err = r.act(ctx, s, p)
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		// The cache is behind what is stored.
-		return reconcile.Result{RequeueAfter: pace}, nil
-	} else if err != nil {
+	var again time.Time
+	if wait > 0 {
+		again = now.Add(wait)
+	} else {
+		var behind bool
+		if behind, err = r.act(ctx, s, p); behind {
+			again = now.Add(pace)
+		}
+	}
+	left, reportErr := r.report(ctx, p, now)
+	if err := errors.Join(err, reportErr); err != nil {
 		return reconcile.Result{}, err
 	}
-	again, err := r.report(ctx, p.statuses, now)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	return reconcile.Result{RequeueAfter: soonest(again, p.next, now)}, nil
+	return reconcile.Result{RequeueAfter: soonest(now, again, left, p.next)}, nil
 }
 
-// soonest is how long to wait for the earlier of two times, of which a zero one does not count; 0 if there is none.
-func soonest(a, b, now time.Time) time.Duration {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		a = b
-	}
-	if a.IsZero() {
+// soonest is how long to wait for the earliest of some times, of which a zero one does not count; 0 if there is none.
+func soonest(now time.Time, times ...time.Time) time.Duration {
+	times = slices.DeleteFunc(times, time.Time.IsZero)
+	if len(times) == 0 {
 		return 0
 	}
-	return max(pace, a.Sub(now))
+	return max(pace, slices.MinFunc(times, time.Time.Compare).Sub(now))
 }
 
 // observe reads the cluster from the manager's cache. Nothing of it may be changed.
@@ -136,31 +139,37 @@ func (r *reconciler) measure(s state, p plan) {
 	}
 }
 
-// act makes the DaemonSets as they should be.
-func (r *reconciler) act(ctx context.Context, s state, p plan) error {
+// act makes the DaemonSets as they should be, all that it can. It returns true if the cache is behind what is stored.
+func (r *reconciler) act(ctx context.Context, s state, p plan) (behind bool, err error) {
+	var errs []error
 	for _, ds := range p.write {
-		if err := r.write(ctx, s.daemonSet(ds.Name), ds); err != nil {
-			return err
+		err := r.write(ctx, s.daemonSet(ds.Name), ds)
+		switch {
+		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
+			behind = true
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			revisionsMetric.Inc()
+			log.FromContext(ctx).Info("wrote DaemonSet", "daemonSet", ds.Name, "images", len(listed(ds)))
 		}
-		revisionsMetric.Inc()
-		log.FromContext(ctx).Info("wrote DaemonSet", "daemonSet", ds.Name, "images", len(listed(ds)))
 	}
 	for _, ds := range p.remove {
 		uid := ds.UID
 		err := r.client.Delete(ctx, ds, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &uid})
-		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("deleting DaemonSet %s: %w", ds.Name, err)
+		switch {
+		case apierrors.IsConflict(err):
+			behind = true
+		case client.IgnoreNotFound(err) != nil:
+			errs = append(errs, fmt.Errorf("deleting DaemonSet %s: %w", ds.Name, err))
+		default:
+			log.FromContext(ctx).Info("deleted DaemonSet", "daemonSet", ds.Name)
 		}
-		log.FromContext(ctx).Info("deleted DaemonSet", "daemonSet", ds.Name)
 	}
-	if len(p.write)+len(p.remove) > 0 {
+	if len(p.write)+len(p.remove) > 0 && !behind {
 		r.debounce.done(time.Now())
 	}
-	if len(p.quarantined) > 0 {
-		quarantinesMetric.Add(float64(len(p.quarantined)))
-		log.FromContext(ctx).Info("images cannot be pulled; PrepullImage status says why", "images", p.quarantined)
-	}
-	return nil
+	return behind, errors.Join(errs...)
 }
 
 // write creates a DaemonSet, or replaces the spec of the stored one.
@@ -200,29 +209,35 @@ func (s *state) daemonSet(name string) *appsv1.DaemonSet {
 	return nil
 }
 
-// report writes statuses, and returns when to write those that were left for later; zero if none was.
-func (r *reconciler) report(ctx context.Context, changes []statusChange, now time.Time) (time.Time, error) {
+// report writes statuses, all that it can, and returns when to write those that were left for later; zero if none was.
+func (r *reconciler) report(ctx context.Context, p plan, now time.Time) (time.Time, error) {
+	if len(p.quarantined) > 0 {
+		quarantinesMetric.Add(float64(len(p.quarantined)))
+		log.FromContext(ctx).Info("images cannot be pulled; PrepullImage status says why", "images", p.quarantined)
+	}
 	var again time.Time
-	written := 0
-	for _, c := range changes {
+	var errs []error
+	tried := 0
+	for _, c := range p.statuses {
 		due := now
 		if c.progress {
 			due = r.progressed[c.name].Add(progressInterval)
 		}
-		if due.After(now) || written == statusBatch {
+		if due.After(now) || tried == statusBatch {
 			if again.IsZero() || due.Before(again) {
 				again = due
 			}
 			continue
 		}
+		tried++
 		if err := r.patchStatus(ctx, c); err != nil {
-			return again, err
+			errs = append(errs, err)
+			continue
 		}
 		r.progressed[c.name] = now
-		written++
 	}
 	r.forget(now)
-	return again, nil
+	return again, errors.Join(errs...)
 }
 
 // forget drops what has no effect any more.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -36,26 +37,31 @@ const (
 	// resyncWriters is how many changes a resync carries out at the same time.
 	resyncWriters = 8
 
-	// resyncDelay lets a script that labels namespaces one by one cause few resyncs.
+	// resyncDelay lets a script that works on namespaces one by one cause few resyncs, and what it makes in a new
+	// namespace be there to be read.
 	resyncDelay = 500 * time.Millisecond
 
-	// resyncRetry is the wait after a resync that failed, doubling up to resyncRetryMax.
-	resyncRetry    = time.Second
-	resyncRetryMax = 30 * time.Second
+	// resyncRetry is the wait before a namespace that could not be read is tried again, doubling up to the interval.
+	resyncRetry = time.Second
 
-	// resyncSoon is when a resync comes back to what others wrote to while it read.
-	resyncSoon = 5 * time.Second
+	// resyncWorkers let a namespace that opts in be read while a resync of all goes on.
+	resyncWorkers = 2
 )
 
-// resync compares all opted-in namespaces with the PrepullImages and puts right what differs. It runs on the leader:
-// at start, when a namespace opts in or out, when an image in use is deleted, and at an interval.
+// everything asks for a resync of all opted-in namespaces; a request with a name is for that namespace alone.
+var everything = reconcile.Request{}
+
+// resync compares the opted-in namespaces with the PrepullImages and puts right what differs. It runs on the leader: of
+// all namespaces at start, when one opts out, when an image in use is deleted, and at an interval; of one namespace
+// when it opts in, and then it only adds.
 type resync struct {
 	cached    client.Reader
 	live      client.Reader
 	images    *imageStore
 	namespace string
-	interval  time.Duration
 	keep      retention
+	// pace is of the resyncs of all namespaces, of which there is one at a time.
+	pace resyncPace
 }
 
 // setupResync makes the manager run the resync on the leader. It writes through the learner's store.
@@ -65,42 +71,46 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner) error {
 		live:      mgr.GetAPIReader(),
 		images:    l.images,
 		namespace: o.Namespace,
-		interval:  o.ResyncInterval,
 		keep:      retention{gone: o.Retention, rollback: o.RollbackRetention},
+		pace:      resyncPace{interval: o.ResyncInterval},
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("resync").
 		WithOptions(controller.Options{
-			CacheSyncTimeout: crdPatience,
-			RateLimiter:      workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](resyncRetry, resyncRetryMax),
+			CacheSyncTimeout:        crdPatience,
+			MaxConcurrentReconciles: resyncWorkers,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](resyncRetry, o.ResyncInterval),
 		}).
-		WatchesRawSource(source.Func(func(_ context.Context, q queue) error { resyncLater(q); return nil })).
+		WatchesRawSource(source.Func(func(_ context.Context, q queue) error { q.AddAfter(everything, resyncDelay); return nil })).
 		WatchesMetadata(&corev1.Namespace{}, r.onOptChange()).
 		Watches(&v1alpha1.PrepullImage{}, onDeletionInUse()).
 		Complete(r)
 }
 
-func resyncLater(q queue) {
-	q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: "all"}}, resyncDelay)
-}
-
-// onOptChange resyncs when a namespace opts in or out.
+// onOptChange resyncs a namespace that opts in, and all when one opts out. Those of the initial list are in the resync
+// at start.
 func (r *resync) onOptChange() handler.Funcs {
 	in := func(o client.Object) bool { return optedIn(o, r.namespace) }
+	one := func(o client.Object) reconcile.Request {
+		return reconcile.Request{NamespacedName: types.NamespacedName{Name: o.GetName()}}
+	}
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
-			if in(e.Object) {
-				resyncLater(q)
+			if in(e.Object) && !e.IsInInitialList {
+				q.AddAfter(one(e.Object), resyncDelay)
 			}
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
-			if in(e.ObjectOld) != in(e.ObjectNew) {
-				resyncLater(q)
+			switch before, after := in(e.ObjectOld), in(e.ObjectNew); {
+			case !before && after:
+				q.AddAfter(one(e.ObjectNew), resyncDelay)
+			case before && !after:
+				q.AddAfter(everything, resyncDelay)
 			}
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
 			if in(e.Object) {
-				resyncLater(q)
+				q.AddAfter(everything, resyncDelay)
 			}
 		},
 	}
@@ -111,32 +121,55 @@ func (r *resync) onOptChange() handler.Funcs {
 func onDeletionInUse() handler.Funcs {
 	return handler.Funcs{DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
 		if o, ok := e.Object.(*v1alpha1.PrepullImage); ok && o.Status.UserCount > 0 {
-			resyncLater(q)
+			q.AddAfter(everything, resyncDelay)
 		}
 	}}
 }
 
-// Reconcile observes, plans and acts once. The PrepullImages are read first: whatever is learned from then on is not
-// known here, and so not retired.
-func (r *resync) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	now := time.Now()
-	var images v1alpha1.PrepullImageList
-	if err := r.cached.List(ctx, &images); err != nil {
-		return reconcile.Result{}, fmt.Errorf("listing PrepullImages: %w", err)
+// Reconcile resyncs one namespace, or all when they may be read again.
+func (r *resync) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	if request != everything {
+		missed, err := r.once(ctx, request.Name)
+		if err != nil || !missed {
+			return reconcile.Result{}, err
+		}
+		return reconcile.Result{RequeueAfter: resyncDelay}, nil
 	}
-	namespaces, err := r.optedIn(ctx)
+	if wait := r.pace.wait(time.Now()); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
+	missed, err := r.once(ctx, "")
+	r.pace = r.pace.after(err, time.Now())
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	counted, unread := r.count(ctx, namespaces)
-	missed, err := r.act(ctx, planResync(images.Items, counted, r.keep, now))
-	if err := errors.Join(unread, err); err != nil {
-		return reconcile.Result{}, err
-	}
 	if missed {
-		return reconcile.Result{RequeueAfter: resyncSoon}, nil
+		return reconcile.Result{RequeueAfter: r.pace.wait(time.Now())}, nil
 	}
-	return reconcile.Result{RequeueAfter: r.interval}, nil
+	return reconcile.Result{RequeueAfter: r.pace.interval}, nil
+}
+
+// once observes, plans and acts once, for one namespace or with an empty name for all. It returns whether anything was
+// left because somebody else wrote to it. The PrepullImages are read first: whatever is learned from then on is not
+// known here, and so not retired.
+func (r *resync) once(ctx context.Context, only string) (missed bool, err error) {
+	now := time.Now()
+	var images v1alpha1.PrepullImageList
+	if err := r.cached.List(ctx, &images); err != nil {
+		return false, fmt.Errorf("listing PrepullImages: %w", err)
+	}
+	namespaces, err := r.optedIn(ctx)
+	if err != nil {
+		return false, err
+	}
+	if only != "" {
+		// It may have opted out meanwhile.
+		namespaces = slices.DeleteFunc(namespaces, func(ns string) bool { return ns != only })
+	}
+	counted, unread := r.count(ctx, namespaces)
+	counted.partial = counted.partial || only != ""
+	missed, err = r.act(ctx, planResync(images.Items, counted, r.keep, now))
+	return missed, errors.Join(unread, err)
 }
 
 // optedIn returns the names of the namespaces whose images are learned.

@@ -16,7 +16,7 @@ import (
 type census struct {
 	// namespaces are the opted-in ones.
 	namespaces map[string]bool
-	// partial is set if a namespace could not be read to the end: what was not seen may be there all the same.
+	// partial is set if not all namespaces were read to the end: what was not seen may be there all the same.
 	partial bool
 	// users are the users of each image, without their UIDs.
 	users map[string]map[v1alpha1.User]bool

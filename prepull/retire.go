@@ -17,15 +17,21 @@ type retention struct {
 
 // retire decides about an image that no stored object references: what its status becomes, and whether the object is
 // deleted instead. A declared image is never deleted. A learned one goes at once when none of its last users is in a
-// namespace that is still opted in, otherwise when its retention is over.
+// namespace that is still opted in, otherwise when its retention is over; but not as long as its status says that it is
+// in use, since it may have come back into use while the census was taken.
 func retire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
-	next := learnedOf(o.Status).withoutUsers(now)
+	have := learnedOf(o.Status)
+	next := have.withoutUsers(now)
 	if !managed(o) {
 		return next, false
 	}
 	inScope := func(u v1alpha1.User) bool { return c.namespaces[u.Namespace] }
 	if len(next.Users) > 0 && !slices.ContainsFunc(next.Users, inScope) {
-		return next, true
+		if int(have.UserCount) <= len(have.Users) {
+			return next, true
+		}
+		// The users that the status does not name may be in scope: only time can tell.
+		next.Users = nil
 	}
 	// An object whose maker died before it wrote the status has only its creation to go by.
 	since := o.CreationTimestamp.Time
@@ -36,7 +42,7 @@ func retire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) 
 	if slices.ContainsFunc(next.Users, c.stored) {
 		period = keep.rollback
 	}
-	return next, now.Sub(since) >= period
+	return next, have.UserCount == 0 && now.Sub(since) >= period
 }
 
 // managed is true for an image that kube-prepull learned, false for one that a person declared.

@@ -17,12 +17,14 @@ func TestRetire(t *testing.T) {
 		return v1alpha1.User{Kind: "Deployment", Namespace: namespace, Name: name}
 	}
 	for name, test := range map[string]struct {
-		users    []v1alpha1.User
-		count    int32
-		unused   time.Duration // since it was last seen; -1: never seen
-		age      time.Duration
-		declared bool
-		gone     bool
+		users       []v1alpha1.User
+		count       int32
+		unused      time.Duration // since it was last seen; -1: never seen
+		age         time.Duration
+		declared    bool
+		noRetention bool // there is no retention
+		gone        bool
+		forgets     bool // its last users
 	}{
 		"the last user has just gone":                   {users: []v1alpha1.User{user("shop", "gone")}, count: 1, unused: 30 * day},
 		"unused for less than the retention":            {users: []v1alpha1.User{user("shop", "gone")}, unused: day - time.Second},
@@ -33,10 +35,16 @@ func TestRetire(t *testing.T) {
 		"the namespace opted out":                       {users: []v1alpha1.User{user("left", "api")}, count: 1, gone: true},
 		"the namespace opted out, unused before":        {users: []v1alpha1.User{user("left", "api")}, unused: time.Second, gone: true},
 		"one of two namespaces opted out":               {users: []v1alpha1.User{user("left", "api"), user("shop", "gone")}, count: 2},
-		"never had a status, new":                       {unused: -1, age: time.Minute},
-		"never had a status, old":                       {unused: -1, age: day, gone: true},
-		"declared and never used":                       {unused: -1, age: 100 * day, declared: true},
-		"declared, in a namespace that opted out":       {users: []v1alpha1.User{user("left", "api")}, count: 1, declared: true},
+		"one of many namespaces opted out":              {users: []v1alpha1.User{user("left", "a"), user("left", "b")}, count: 7, forgets: true},
+		"many namespaces opted out, of which some are named": {
+			users: []v1alpha1.User{user("left", "a"), user("shop", "gone")}, count: 7,
+		},
+		"in use when the census began, with no retention": {users: []v1alpha1.User{user("shop", "api")}, count: 1, noRetention: true},
+		"unused when the census began, with no retention": {users: []v1alpha1.User{user("shop", "api")}, unused: time.Second, noRetention: true, gone: true},
+		"never had a status, new":                         {unused: -1, age: time.Minute},
+		"never had a status, old":                         {unused: -1, age: day, gone: true},
+		"declared and never used":                         {unused: -1, age: 100 * day, declared: true},
+		"declared, in a namespace that opted out":         {users: []v1alpha1.User{user("left", "api")}, count: 1, declared: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -51,12 +59,20 @@ func TestRetire(t *testing.T) {
 			if test.unused >= 0 {
 				o.Status.LastSeenTime = at(noon.Add(-test.unused))
 			}
+			keep := keep
+			if test.noRetention {
+				keep = retention{}
+			}
 			next, gone := retire(&o, c, keep, noon)
 			if gone != test.gone {
 				t.Errorf("gone = %t, want %t", gone, test.gone)
 			}
-			if next.UserCount != 0 || len(next.Users) != len(test.users) {
-				t.Errorf("the status names %d of %d last users and counts %d", len(next.Users), len(test.users), next.UserCount)
+			named := len(test.users)
+			if test.forgets {
+				named = 0
+			}
+			if next.UserCount != 0 || len(next.Users) != named {
+				t.Errorf("the status names %d last users, want %d, and counts %d", len(next.Users), named, next.UserCount)
 			}
 			if inUse := test.count > 0; inUse != next.LastSeenTime.Equal(at(noon)) {
 				t.Errorf("last seen at %v by an image that was in use: %t", next.LastSeenTime, inUse)

@@ -46,6 +46,27 @@ func (w *imageWarmth) has(node string) bool {
 	return !failed && (ran || w.present[node])
 }
 
+// holders counts the nodes that have run the image and are not in trouble with it.
+func (w *imageWarmth) holders() int {
+	n := 0
+	for node := range w.ran {
+		if _, failed := w.failed[node]; !failed {
+			n++
+		}
+	}
+	return n
+}
+
+// held tells whether any node has the image, whatever brought it there.
+func (w *imageWarmth) held() bool {
+	for node := range w.present {
+		if w.has(node) {
+			return true
+		}
+	}
+	return w.holders() > 0
+}
+
 // observeClass reads how far every candidate is on the waiting nodes of a class. An init container that ended well
 // proves that its image is there, in pods of an old list too. A pull that takes longer than the deadline while other
 // images wait behind it counts as failed: a registry that hangs gives no other sign.
