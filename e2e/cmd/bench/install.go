@@ -118,8 +118,10 @@ func (b *bench) waitPublished(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		conn, err := net.Dial("tcp", net.JoinHostPort(b.HostIP(), strconv.Itoa(9443)))
-		if err == nil && len(configuration.Webhooks[0].ClientConfig.CABundle) > 0 {
+		if len(configuration.Webhooks) == 0 || len(configuration.Webhooks[0].ClientConfig.CABundle) == 0 {
+			continue
+		}
+		if conn, err := net.Dial("tcp", net.JoinHostPort(b.HostIP(), strconv.Itoa(9443))); err == nil {
 			return conn.Close()
 		}
 	}
