@@ -46,6 +46,7 @@ func testNodes(n int) []corev1.Node {
 func learnedObject(image string, starts int) v1alpha1.PrepullImage {
 	o := declaredObject(ObjectName(image), image)
 	o.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.Name}
+	o.Status.FirstSeenTime = &o.CreationTimestamp
 	o.Status.Starts = &v1alpha1.Starts{Count: *resource.NewQuantity(int64(starts), resource.DecimalSI), Time: metav1.NewTime(noon)}
 	return o
 }

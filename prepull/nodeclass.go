@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 // nodeClass is a set of nodes that one prepull DaemonSet serves.
@@ -90,7 +92,7 @@ func placeOn(candidates []*candidate, c *nodeClass) []*candidate {
 
 // wantedOn tells whether somebody wants the image on a node.
 func (c *candidate) wantedOn(n *corev1.Node) bool {
-	return len(c.selectors) == 0 || slices.ContainsFunc(c.selectors, func(s labels.Selector) bool {
-		return s.Matches(labels.Set(n.Labels))
+	return len(c.placements) == 0 || slices.ContainsFunc(c.placements, func(p v1alpha1.Placement) bool {
+		return labels.SelectorFromSet(p.NodeSelector).Matches(labels.Set(n.Labels))
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -27,11 +26,27 @@ type candidate struct {
 	objects  []*v1alpha1.PrepullImage
 	declared bool
 	starts   float64
-	size     int64
 	since    time.Time
 
-	// selectors choose the nodes that want the image; none means every node.
-	selectors []labels.Selector
+	// size in bytes: what a node reports, before that what the registry says; 0 if neither is known.
+	size int64
+
+	// priority is what the workloads ask for, and autoscaled is set if one of them is scaled by load.
+	priority   int32
+	autoscaled bool
+
+	// namespaces of the users, sorted; none of a declared image that nobody uses.
+	namespaces []string
+
+	// placements are where users may run.
+	placements []v1alpha1.Placement
+
+	// pullSecrets are what the image is pulled with, sorted.
+	pullSecrets []v1alpha1.SecretReference
+
+	// alwaysPull is set if the image is pulled at every start, and digest is what its tag then pointed to last.
+	alwaysPull bool
+	digest     string
 
 	// canonical is the name under which nodes report the image.
 	canonical string
@@ -42,6 +57,9 @@ func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*candida
 	byName := map[string]*candidate{}
 	invalid = map[string]string{}
 	for _, o := range declaredFirst(images) {
+		if managed(o) && o.Status.FirstSeenTime == nil {
+			continue // it was made a moment ago, and who uses it where is written next
+		}
 		canonical, err := canonicalImage(o.Spec.Image)
 		if err != nil {
 			invalid[o.Name] = err.Error()
@@ -83,19 +101,37 @@ func declaredFirst(images []v1alpha1.PrepullImage) []*v1alpha1.PrepullImage {
 
 // add takes one more object that asks for the image into account: the image is wanted wherever one of them wants it.
 func (c *candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
-	everywhere := len(c.objects) > 0 && len(c.selectors) == 0
-	if len(o.Spec.NodeSelector) == 0 || everywhere {
-		c.selectors = nil
-	} else {
-		c.selectors = append(c.selectors, labels.SelectorFromSet(o.Spec.NodeSelector))
-	}
 	c.objects = append(c.objects, o)
-	c.declared = c.declared || !managed(o)
 	c.starts += startsAt(o.Status.Starts, now)
-	c.size = max(c.size, o.Status.SizeBytes)
+	c.size = max(c.size, cmp.Or(o.Status.SizeBytes, o.Status.DownloadBytes))
+	c.priority = max(c.priority, o.Status.Priority)
+	c.autoscaled = c.autoscaled || o.Status.Autoscaled
+	c.alwaysPull = c.alwaysPull || o.Status.AlwaysPull
+	c.digest = cmp.Or(c.digest, o.Status.Digest)
+	for _, u := range o.Status.Users {
+		c.namespaces = append(c.namespaces, u.Namespace)
+	}
+	slices.Sort(c.namespaces)
+	c.namespaces = slices.Compact(c.namespaces)
+	c.placements = append(c.placements, o.Status.Placements...)
+	if managed(o) && len(o.Status.Placements) == 0 {
+		c.placements = append(c.placements, v1alpha1.Placement{})
+	}
+	c.pullSecrets = append(c.pullSecrets, o.Status.PullSecrets...)
+	if !managed(o) {
+		c.declared = true
+		c.placements = append(c.placements, v1alpha1.Placement{NodeSelector: o.Spec.NodeSelector, Tolerations: o.Spec.Tolerations})
+		c.pullSecrets = append(c.pullSecrets, o.Spec.ImagePullSecrets...)
+	}
+	slices.SortFunc(c.pullSecrets, compareSecrets)
+	c.pullSecrets = slices.Compact(c.pullSecrets)
 	if t := o.Status.FirstSeenTime; t != nil && t.Time.Before(c.since) {
 		c.since = t.Time
 	}
+}
+
+func compareSecrets(a, b v1alpha1.SecretReference) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }
 
 // retry of the image in a class, nil if it does not fail there.

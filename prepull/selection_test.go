@@ -131,17 +131,16 @@ func TestObjectsOfOneImageAreOneCandidate(t *testing.T) {
 	disk := declaredObject("disk", "a:1")
 	disk.Spec.NodeSelector = map[string]string{"disk": "ssd"}
 	for name, tc := range map[string]struct {
-		objects   []v1alpha1.PrepullImage
-		selectors int
+		objects    []v1alpha1.PrepullImage
+		placements int
 	}{
-		"two selectors are both served":          {[]v1alpha1.PrepullImage{gpu, disk}, 2},
-		"a learned one wants it everywhere":      {[]v1alpha1.PrepullImage{gpu, learnedObject("a:1", 1)}, 0},
-		"everywhere stays everywhere afterwards": {[]v1alpha1.PrepullImage{declaredObject("all", "a:1"), gpu}, 0},
+		"two selectors are both served":         {[]v1alpha1.PrepullImage{gpu, disk}, 2},
+		"a learned one adds those of its users": {[]v1alpha1.PrepullImage{gpu, learnedObject("a:1", 1)}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			found, _ := candidates(tc.objects, noon)
-			if len(found) != 1 || len(found[0].objects) != len(tc.objects) || len(found[0].selectors) != tc.selectors {
+			if len(found) != 1 || len(found[0].objects) != len(tc.objects) || len(found[0].placements) != tc.placements {
 				t.Errorf("got %+v", found)
 			}
 		})

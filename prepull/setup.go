@@ -23,6 +23,25 @@ type Options struct {
 	// MaxImagesPerNode is how many images a node gets at most.
 	MaxImagesPerNode int
 
+	// MaxBytesPerNode is how much disk the images of a node take at most: a quantity, or a percentage of the allocatable
+	// ephemeral storage of the smallest node of a class.
+	MaxBytesPerNode string
+
+	// MinBytes is the size from which a learned image is worth a place.
+	MinBytes int64
+
+	// Exclude are patterns of learned images that are not pulled; an asterisk stands for any text.
+	Exclude []string
+
+	// MaxNodeClasses is how many classes of nodes there are at most.
+	MaxNodeClasses int
+
+	// RefreshInterval is how often the registry is asked where the tag of an image points that pods always pull.
+	RefreshInterval time.Duration
+
+	// PullSecrets is set if the pull secrets of workloads are copied and used.
+	PullSecrets bool
+
 	// MaxConcurrentNodes is how many nodes of a class, or what share of them, take a new list at the same time.
 	MaxConcurrentNodes intstr.IntOrString
 

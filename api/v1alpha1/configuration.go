@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -37,6 +38,31 @@ type Configuration struct {
 
 	// maxImagesPerNode is how many images a node gets at most, from 1 to 200. Default: 50.
 	MaxImagesPerNode int `json:"maxImagesPerNode"`
+
+	// maxBytesPerNode is how much disk the images of a node take at most: a quantity such as 50Gi, or a percentage of the
+	// allocatable ephemeral storage of the class's smallest node. Sizes are what nodes report, before that what the
+	// registry says of the compressed layers. Default: 30%.
+	MaxBytesPerNode string `json:"maxBytesPerNode"`
+
+	// maxNodeClasses is how many classes of nodes, and so DaemonSets, there are at most, from 1 to 1000. Where there would
+	// be more, the node label with the most values is left out of account: more is pulled than needed. Default: 30.
+	MaxNodeClasses int `json:"maxNodeClasses"`
+
+	// minBytes is the size from which an image is worth a place, as a quantity such as 10Mi; declared images are exempt.
+	// Default: 0.
+	MinBytes string `json:"minBytes"`
+
+	// exclude is a list of images that are not pre-pulled, as patterns for the whole image string in which an asterisk
+	// stands for any text, such as registry.example.com/build/*. Declared images are exempt. Default: [].
+	Exclude []string `json:"exclude"`
+
+	// refreshInterval is how often the registry is asked where a tag points that pods pull at every start (imagePullPolicy
+	// Always); at least 1s. Default: 10m.
+	RefreshInterval metav1.Duration `json:"refreshInterval"`
+
+	// pullSecrets is true if the pull secrets of learned pods and of their service accounts are copied into the manager's
+	// namespace, so that private images can be pulled. Default: true.
+	PullSecrets bool `json:"pullSecrets"`
 
 	// maxConcurrentNodes is how many nodes that have their list of images take a new one at the same time: a number
 	// from 1, or a percentage from 1% to 100%. It bounds the load on the registry of a changed list; nodes without a
@@ -78,6 +104,12 @@ type Configuration struct {
 func defaultConfiguration() *Configuration {
 	return &Configuration{
 		MaxImagesPerNode:   50,
+		MaxBytesPerNode:    "30%",
+		MaxNodeClasses:     30,
+		MinBytes:           "0",
+		Exclude:            []string{},
+		RefreshInterval:    metav1.Duration{Duration: 10 * time.Minute},
+		PullSecrets:        true,
 		MaxConcurrentNodes: intstr.FromInt32(50),
 		PullDeadline:       metav1.Duration{Duration: 15 * time.Minute},
 		ResyncInterval:     metav1.Duration{Duration: 10 * time.Minute},
@@ -154,6 +186,12 @@ func (c *Configuration) validate() field.ErrorList {
 	_, err := reference.ParseNormalizedNamed(c.NoopImage)
 	check(err == nil, "noopImage", c.NoopImage, "must be an image")
 	check(c.MaxImagesPerNode >= 1 && c.MaxImagesPerNode <= 200, "maxImagesPerNode", c.MaxImagesPerNode, "must be from 1 to 200")
+	check(validBytes(strings.TrimSuffix(c.MaxBytesPerNode, "%")) && (!strings.HasSuffix(c.MaxBytesPerNode, "%") || validShare(intstr.FromString(c.MaxBytesPerNode))),
+		"maxBytesPerNode", c.MaxBytesPerNode, "must be a quantity such as 50Gi, or a percentage from 1% to 100%")
+	check(c.MaxNodeClasses >= 1 && c.MaxNodeClasses <= 1000, "maxNodeClasses", c.MaxNodeClasses, "must be from 1 to 1000")
+	check(validBytes(c.MinBytes), "minBytes", c.MinBytes, "must be a quantity such as 10Mi")
+	check(!slices.Contains(c.Exclude, ""), "exclude", c.Exclude, "must not contain an empty pattern")
+	check(c.RefreshInterval.Duration >= time.Second, "refreshInterval", c.RefreshInterval.Duration.String(), "must be at least 1s")
 	check(validShare(c.MaxConcurrentNodes), "maxConcurrentNodes", c.MaxConcurrentNodes.String(), "must be a number from 1, or a percentage from 1% to 100%")
 	check(c.PullDeadline.Duration >= time.Second, "pullDeadline", c.PullDeadline.Duration.String(), "must be at least 1s")
 	check(c.ResyncInterval.Duration >= time.Second, "resyncInterval", c.ResyncInterval.Duration.String(), "must be at least 1s")
@@ -176,6 +214,12 @@ func validShare(v intstr.IntOrString) bool {
 	number, percent := strings.CutSuffix(v.StrVal, "%")
 	share, err := strconv.ParseUint(number, 10, 8)
 	return percent && err == nil && share >= 1 && share <= 100
+}
+
+// validBytes says whether text is a quantity that is not negative.
+func validBytes(text string) bool {
+	q, err := resource.ParseQuantity(text)
+	return err == nil && q.Sign() >= 0
 }
 
 func validAddress(address string) bool {

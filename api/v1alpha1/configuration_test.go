@@ -26,6 +26,12 @@ func TestAConfigurationIsItsDefaultsAndWhatTheFileSays(t *testing.T) {
 		"every key": {
 			`
 maxImagesPerNode: 200
+maxBytesPerNode: 50Gi
+maxNodeClasses: 12
+minBytes: 10Mi
+exclude: ["*:debug"]
+refreshInterval: 1h
+pullSecrets: false
 maxConcurrentNodes: 10%
 pullDeadline: 1s
 resyncInterval: 90s
@@ -38,6 +44,12 @@ healthAddress: 127.0.0.1:9999
 logLevel: debug
 `, func(c *Configuration) {
 				c.MaxImagesPerNode = 200
+				c.MaxBytesPerNode = "50Gi"
+				c.MaxNodeClasses = 12
+				c.MinBytes = "10Mi"
+				c.Exclude = []string{"*:debug"}
+				c.RefreshInterval = metav1.Duration{Duration: time.Hour}
+				c.PullSecrets = false
 				c.MaxConcurrentNodes = intstr.FromString("10%")
 				c.PullDeadline = metav1.Duration{Duration: time.Second}
 				c.ResyncInterval = metav1.Duration{Duration: 90 * time.Second}
@@ -84,6 +96,12 @@ func TestEveryProblemIsNamedByItsKey(t *testing.T) {
 		"all at once": {
 			header + `
 maxImagesPerNode: 0
+maxBytesPerNode: 101%
+maxNodeClasses: 0
+minBytes: -1
+exclude: [""]
+refreshInterval: 1ms
+pullSecrets: sometimes
 maxConcurrentNodes: 0
 pullDeadline: 10x
 resyncInterval: 5
@@ -97,6 +115,12 @@ logLevel: trace
 unknown: {a: b}
 `, []string{
 				`maxImagesPerNode: Invalid value: 0: must be from 1 to 200`,
+				`maxBytesPerNode: Invalid value: "101%": must be a quantity such as 50Gi, or a percentage`,
+				`maxNodeClasses: Invalid value: 0: must be from 1 to 1000`,
+				`minBytes: Invalid value: `,
+				`exclude: Invalid value: `,
+				`refreshInterval: Invalid value: "1ms": must be at least 1s`,
+				`pullSecrets: Invalid value: "sometimes": `,
 				`maxConcurrentNodes: Invalid value: "0": must be a number from 1`,
 				`pullDeadline: Invalid value: "10x": time: unknown unit "x"`,
 				`resyncInterval: Invalid value: 5: `,

@@ -18,6 +18,10 @@ const (
 	// it is pulled too, goes before the learned ones, and never expires.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 
+	// AnnotationPriority on a pod template (or a bare pod) is a whole number: over budget, the images of workloads with a
+	// higher one go first. Without it the priority is 0.
+	AnnotationPriority = "kube-prepull.io/priority"
+
 	// Name is the value of LabelName, and the name of the namespace, the release, the Deployment and the Service.
 	Name = "kube-prepull"
 

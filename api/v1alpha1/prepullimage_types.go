@@ -49,20 +49,21 @@ type PrepullImageSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="image is immutable: create another PrepullImage"
 	Image string `json:"image"`
 
-	// nodeSelector names the nodes that want a declared image, by their labels. Empty means every Linux node. Nodes of
-	// one operating system and architecture share a list: if one of them wants the image, all of them pull it. A
-	// learned image leaves it empty.
+	// nodeSelector names the nodes that want a declared image, by their labels. Empty means every Linux node whose taints
+	// are tolerated. A learned image leaves it empty.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 
-	// Reserved: tolerations is not used yet. A prepull pod tolerates every taint: a declared image goes to tainted nodes too.
+	// tolerations are the taints that a declared image goes past, as those of a pod: a tainted node gets it only if one of
+	// them matches. A learned image leaves it empty.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
 
-	// Reserved: imagePullSecrets is not used yet. A declared image is pulled with what the node itself has.
+	// imagePullSecrets are the Secrets that a declared image is pulled with; their namespaces must be opted in. A learned
+	// image leaves it empty.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
@@ -117,6 +118,44 @@ type PrepullImageStatus struct {
 	// +optional
 	UserCount int32 `json:"userCount,omitempty"`
 
+	// placements are where the users may run: the distinct scheduling constraints of their pods. Users with more than
+	// eight different ones, or with one that is too large to keep, have a single one that allows every node.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Placements []Placement `json:"placements,omitempty"`
+
+	// pullSecrets are the Secrets that the users' pods pull the image with, those of their service accounts included;
+	// eight at most.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	PullSecrets []SecretReference `json:"pullSecrets,omitempty"`
+
+	// priority is the highest value of the annotation kube-prepull.io/priority on the users' pod templates. Over budget,
+	// a higher one goes first.
+	// +optional
+	Priority int32 `json:"priority,omitempty"`
+
+	// autoscaled is set if a HorizontalPodAutoscaler scales one of the users. Over budget, such an image goes first.
+	// +optional
+	Autoscaled bool `json:"autoscaled,omitempty"`
+
+	// alwaysPull is set if a user's container pulls the image at every start (imagePullPolicy Always). The prepull pods
+	// then do the same, and the digest is asked again at the refreshInterval.
+	// +optional
+	AlwaysPull bool `json:"alwaysPull,omitempty"`
+
+	// digest is what the image's tag pointed to when the registry was asked last, such as sha256:0f3a…; empty if it was
+	// never asked or the image is given by its digest.
+	// +optional
+	Digest string `json:"digest,omitempty"`
+
+	// downloadBytes is the size of the image's compressed layers as its manifest tells; 0 if the registry was not asked or
+	// did not answer. It stands in for sizeBytes as long as no node has the image.
+	// +optional
+	DownloadBytes int64 `json:"downloadBytes,omitempty"`
+
 	// sizeBytes is the size of the image as a node reports it; 0 if not known yet.
 	// +optional
 	SizeBytes int64 `json:"sizeBytes,omitempty"`
@@ -144,6 +183,22 @@ type PrepullImageStatus struct {
 	// +listType=map
 	// +listMapKey=nodeClass
 	Retries []Retry `json:"retries,omitempty"`
+}
+
+// Placement is what a pod asks of its node.
+type Placement struct {
+	// nodeSelector are the labels that a node must have.
+	// +optional
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+
+	// nodeAffinity is the required node affinity: one of its terms must match. Preferences are not kept.
+	// +optional
+	NodeAffinity *corev1.NodeSelector `json:"nodeAffinity,omitempty"`
+
+	// tolerations are those that matter to where the pod may start.
+	// +optional
+	// +listType=atomic
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
 }
 
 // Starts is a decaying count.

@@ -89,7 +89,7 @@ func TestTheNamespaceIsThePodsUnlessAFlagSaysOtherwise(t *testing.T) {
 // A key of the configuration that is forgotten on its way to package prepull would be a key that does nothing.
 func TestEveryOptionOfPrepullIsSet(t *testing.T) {
 	t.Parallel()
-	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\n"))
+	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nminBytes: 1Mi\nexclude: [a]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

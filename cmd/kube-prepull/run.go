@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/klog/v2"
@@ -155,10 +156,17 @@ func newScheme() (*runtime.Scheme, error) {
 }
 
 func prepullOptions(c *v1alpha1.Configuration, namespace string) prepull.Options {
+	minBytes := resource.MustParse(c.MinBytes) // a configuration is validated
 	return prepull.Options{
 		Namespace:          namespace,
 		NoopImage:          c.NoopImage,
 		MaxImagesPerNode:   c.MaxImagesPerNode,
+		MaxBytesPerNode:    c.MaxBytesPerNode,
+		MinBytes:           minBytes.Value(),
+		Exclude:            c.Exclude,
+		MaxNodeClasses:     c.MaxNodeClasses,
+		RefreshInterval:    c.RefreshInterval.Duration,
+		PullSecrets:        c.PullSecrets,
 		MaxConcurrentNodes: c.MaxConcurrentNodes,
 		ResyncInterval:     c.ResyncInterval.Duration,
 		Retention:          c.Retention.Duration,
