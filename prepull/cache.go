@@ -74,7 +74,13 @@ func (p *stringPool) stripPod(pod *corev1.Pod) {
 			LastTerminationState: p.stripState(s.LastTerminationState),
 		}
 	}
-	pod.Status = corev1.PodStatus{InitContainerStatuses: statuses}
+	var conditions []corev1.PodCondition
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			conditions = append(conditions, corev1.PodCondition{Type: c.Type, Status: c.Status})
+		}
+	}
+	pod.Status = corev1.PodStatus{InitContainerStatuses: statuses, Conditions: conditions}
 }
 
 func (p *stringPool) stripState(s corev1.ContainerState) corev1.ContainerState {
@@ -98,10 +104,13 @@ func (p *stringPool) stripEvent(e *corev1.Event) {
 
 func (p *stringPool) stripNode(n *corev1.Node) {
 	n.ObjectMeta = essentials(n.ObjectMeta)
-	n.Spec = corev1.NodeSpec{Unschedulable: n.Spec.Unschedulable}
+	n.Spec = corev1.NodeSpec{Unschedulable: n.Spec.Unschedulable, Taints: n.Spec.Taints}
+	for i := range n.Spec.Taints {
+		n.Spec.Taints[i].TimeAdded = nil
+	}
 	var conditions []corev1.NodeCondition
 	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
+		if c.Type == corev1.NodeReady || c.Type == corev1.NodeDiskPressure {
 			conditions = append(conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
 		}
 	}
@@ -110,7 +119,11 @@ func (p *stringPool) stripNode(n *corev1.Node) {
 			image.Names[i] = p.one(name)
 		}
 	}
-	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images}
+	var allocatable corev1.ResourceList
+	if disk, found := n.Status.Allocatable[corev1.ResourceEphemeralStorage]; found {
+		allocatable = corev1.ResourceList{corev1.ResourceEphemeralStorage: disk}
+	}
+	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images, Allocatable: allocatable}
 }
 
 func stripDaemonSet(ds *appsv1.DaemonSet) {

@@ -2,6 +2,8 @@ package prepull
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -84,11 +86,16 @@ func testPod(node string, created time.Time, statuses ...corev1.ContainerStatus)
 
 // carryOut writes a plan into a state, as the API server would, and returns what was written.
 func (s *state) carryOut(p plan) {
-	for _, ds := range p.write {
+	for _, ds := range slices.Concat(p.move, p.write) {
+		next := ds.DeepCopy()
+		next.CreationTimestamp = metav1.NewTime(noon)
+		if was := s.daemonSet(ds.Name); was != nil {
+			next.CreationTimestamp = was.CreationTimestamp
+		}
 		s.drop(ds.Name)
-		s.daemonSets = append(s.daemonSets, ds.DeepCopy())
+		s.daemonSets = append(s.daemonSets, next)
 	}
-	for _, ds := range p.remove {
+	for _, ds := range slices.Concat(p.remove, p.drop) {
 		s.drop(ds.Name)
 	}
 	for _, c := range p.statuses {
@@ -118,10 +125,11 @@ func (s *state) drop(name string) {
 func (s *state) runPods(created time.Time, fails func(node, image string) (words string)) {
 	s.pods = nil
 	for _, c := range classify(s.nodes) {
-		list := listed(s.daemonSet(daemonSetName(c)))
-		if list == nil {
+		ds := s.daemonSet(daemonSetName(c))
+		if ds == nil {
 			continue
 		}
+		list := listed(ds)
 		for _, n := range c.nodes {
 			statuses := []corev1.ContainerStatus{done(installContainer, 0, 1)}
 			for i, container := range list {
@@ -134,7 +142,12 @@ func (s *state) runPods(created time.Time, fails func(node, image string) (words
 				}
 				statuses = append(statuses, done(container.Name, 2*i+2, 2*i+3))
 			}
-			s.pods = append(s.pods, testPod(n.Name, created, statuses...))
+			pod := testPod(n.Name, created, statuses...)
+			pod.Labels = maps.Clone(ds.Spec.Template.Labels)
+			if len(statuses) == len(list)+1 && ranWell(&statuses[len(list)]) {
+				pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+			}
+			s.pods = append(s.pods, pod)
 		}
 	}
 }

@@ -69,8 +69,21 @@ func daemonSet(c *nodeClass, images []entry, o Options) *appsv1.DaemonSet {
 			RevisionHistoryLimit: ptr.To[int32](1),
 		},
 	}
+	list := podHash(&ds.Spec.Template)
+	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, list)
+	metav1.SetMetaDataLabel(&ds.Spec.Template.ObjectMeta, v1alpha1.LabelList, list)
 	ds.Annotations = map[string]string{annotationSpecHash: specHash(&ds.Spec)}
 	return ds
+}
+
+// podHash is a hash of what pods of a template do. Where they do it is left out: that is not a reason to restart one.
+func podHash(t *corev1.PodTemplateSpec) string {
+	pod := t.Spec
+	pod.Affinity = nil
+	// A PodSpec consists of types that always marshal.
+	text, _ := json.Marshal(pod)
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
 }
 
 func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
@@ -88,7 +101,7 @@ func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
 		Containers:                    []corev1.Container{wait},
 		Volumes:                       []corev1.Volume{{Name: noopVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 		Affinity:                      c.affinity(),
-		Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+		Tolerations:                   c.tolerations(),
 		PriorityClassName:             o.PriorityClassName,
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),
@@ -172,5 +185,8 @@ func upToDate(stored, desired *appsv1.DaemonSet, accepted string) bool {
 		len(was.InitContainers) == len(is.InitContainers) &&
 		len(was.Containers) == len(is.Containers) &&
 		len(was.Volumes) == len(is.Volumes) &&
+		len(was.Tolerations) == len(is.Tolerations) &&
+		stored.Spec.UpdateStrategy.Type == desired.Spec.UpdateStrategy.Type &&
+		equality.Semantic.DeepEqual(was.Affinity, is.Affinity) &&
 		len(was.NodeSelector) == 0
 }

@@ -89,6 +89,12 @@ func TestDaemonSet(t *testing.T) {
 		t.Errorf("annotations %v", got.Annotations)
 	}
 	got.Annotations = nil
+	list := got.Labels[v1alpha1.LabelList]
+	if len(list) != 16 || got.Spec.Template.Labels[v1alpha1.LabelList] != list {
+		t.Errorf("labels %v, of the pods %v", got.Labels, got.Spec.Template.Labels)
+	}
+	delete(got.Labels, v1alpha1.LabelList)
+	delete(got.Spec.Template.Labels, v1alpha1.LabelList)
 	var want appsv1.DaemonSet
 	if err := yaml.UnmarshalStrict([]byte(wantDaemonSet), &want); err != nil {
 		t.Fatal(err)

@@ -78,6 +78,11 @@ func (c *nodeClass) affinity() *corev1.Affinity {
 	}}
 }
 
+// tolerations let the pods of the class onto its nodes.
+func (c *nodeClass) tolerations() []corev1.Toleration {
+	return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+}
+
 // placeOn returns the candidates with a use in the class: those that everybody may use, and those whose node selector
 // matches a node of it. The whole class gets them, so more may be pulled than is needed, never less.
 func placeOn(candidates []*candidate, c *nodeClass) []*candidate {

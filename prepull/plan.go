@@ -21,15 +21,24 @@ type state struct {
 
 	// accepted are the hashes of the DaemonSet specs that the API server made of what was written last, by name.
 	accepted map[string]string
+
+	// refused are the words with which the API server refused to write a DaemonSet, by name.
+	refused map[string]string
 }
 
 // plan is what has to be written so that the cluster is as it should be. There is nothing in it for what is so already.
 type plan struct {
-	// write are the DaemonSets that are missing or differ, as they should be.
+	// write are the DaemonSets that are missing or get another list, as they should be.
 	write []*appsv1.DaemonSet
 
-	// remove are the DaemonSets that no class needs any more.
+	// remove are the DaemonSets of classes without images.
 	remove []*appsv1.DaemonSet
+
+	// move, drop and evict are changes of where prepull pods run; they restart none that stays where it is. move are
+	// DaemonSets as they should be, drop are those of classes that are gone, and evict are pods that have to leave a node.
+	move  []*appsv1.DaemonSet
+	drop  []*appsv1.DaemonSet
+	evict []*corev1.Pod
 
 	// quarantined are the images that leave a list, or go to its end, because they were found to fail.
 	quarantined []string
@@ -59,6 +68,12 @@ type classPlan struct {
 
 	// list are the images of the class's DaemonSet, in order.
 	list []entry
+
+	// opening is set while the class's pods start with an empty list.
+	opening bool
+
+	// refused is why the DaemonSet of the class cannot be written, empty if it can.
+	refused string
 }
 
 // makePlan decides, in this order: what fails (judge), where an image is of use (placeOn), which images are worth a place
@@ -69,50 +84,98 @@ func makePlan(s state, o Options, now time.Time) plan {
 	for _, ds := range s.daemonSets {
 		stored[ds.Name] = ds
 	}
-	podsOf := map[string][]*corev1.Pod{}
+	podsOn, podsOf := map[string][]*corev1.Pod{}, map[string][]*corev1.Pod{}
 	for _, pod := range s.pods {
-		podsOf[pod.Spec.NodeName] = append(podsOf[pod.Spec.NodeName], pod)
+		podsOn[pod.Spec.NodeName] = append(podsOn[pod.Spec.NodeName], pod)
+		name := v1alpha1.Name + "-" + pod.Labels[v1alpha1.LabelNodeClass]
+		podsOf[name] = append(podsOf[name], pod)
 	}
 
 	var p plan
 	planned := map[string]*classPlan{}
+	classOf := map[string]string{}
 	for _, c := range classify(s.nodes) {
 		var pods []*corev1.Pod
 		for _, n := range c.waiting {
-			pods = append(pods, podsOf[n.Name]...)
+			pods = append(pods, podsOn[n.Name]...)
+		}
+		for _, n := range c.nodes {
+			classOf[n.Name] = c.name
 		}
 		name := daemonSetName(c)
 		was := stored[name]
-		cp := p.planClass(c, found, pods, listed(was), o, now)
+		cp := p.planClass(c, found, pods, was, o, now)
+		cp.refused = s.refused[name]
 		p.classes = append(p.classes, cp)
 		planned[name] = cp
-		if len(cp.list) == 0 {
-			continue
-		}
-		if ds := daemonSet(c, cp.list, o); was == nil || !upToDate(was, ds, s.accepted[name]) {
-			p.write = append(p.write, ds)
-			p.reasons.add(cp.reasons(listed(was), o.MaxImagesPerNode))
+		if len(cp.list) > 0 || cp.opening {
+			p.planDaemonSet(cp, was, podsOf[name], len(stored) > 0, s.accepted[name], o)
 		}
 	}
-	for _, ds := range s.daemonSets {
-		cp := planned[ds.Name]
-		if ds.DeletionTimestamp != nil || cp != nil && len(cp.list) > 0 {
-			continue
-		}
-		p.remove = append(p.remove, ds)
-		if cp != nil {
-			p.reasons.add(cp.reasons(listed(ds), o.MaxImagesPerNode))
-		} else {
-			p.reasons.ordinary = true
-		}
+	p.planRemovals(s.daemonSets, planned, o)
+	changing := map[string]bool{}
+	for _, ds := range slices.Concat(p.write, p.move, p.remove, p.drop) {
+		changing[ds.Name] = true
 	}
-	slices.SortFunc(p.remove, func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) })
+	p.evict = strays(s.pods, classOf, stored, changing)
 	p.statuses = statusChanges(s.images, found, invalid, p.classes, o.MaxImagesPerNode, now)
 	return p
 }
 
+// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one.
+func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, o Options) {
+	ds := daemonSet(cp.nodeClass, cp.list, o)
+	if stored == nil {
+		if others || cp.opening {
+			// Nodes of a new shape do not wait, since no pod is restarted; the first image of all may have a second one.
+			p.move = append(p.move, ds)
+			return
+		}
+		p.write = append(p.write, ds)
+		p.reasons.add(cp.reasons(nil, o.MaxImagesPerNode))
+		return
+	}
+	calm := settled(stored, pods)
+	kept := stored.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
+	if sameList(stored, ds) && (kept || calm && !sameNodes(stored, ds)) {
+		keepPods(ds)
+		if !upToDate(stored, ds, accepted) {
+			p.move = append(p.move, ds)
+		}
+		return
+	}
+	if upToDate(stored, ds, accepted) {
+		return
+	}
+	p.write = append(p.write, ds)
+	p.reasons.add(cp.reasons(listed(stored), o.MaxImagesPerNode))
+	if calm && !sameNodes(stored, ds) {
+		// The new list may have to wait, but no node should have two lists meanwhile.
+		p.move = append(p.move, moved(stored, ds))
+	}
+}
+
+// planRemovals finds the DaemonSets that no class needs any more.
+func (p *plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*classPlan, o Options) {
+	for _, ds := range stored {
+		cp := planned[ds.Name]
+		switch {
+		case ds.DeletionTimestamp != nil || cp != nil && (len(cp.list) > 0 || cp.opening):
+		case cp == nil:
+			p.drop = append(p.drop, ds)
+		default:
+			p.remove = append(p.remove, ds)
+			p.reasons.add(cp.reasons(listed(ds), o.MaxImagesPerNode))
+		}
+	}
+	byName := func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) }
+	slices.SortFunc(p.remove, byName)
+	slices.SortFunc(p.drop, byName)
+}
+
 // planClass decides about one class, and adds to the plan when time alone changes the decision.
-func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, current []corev1.Container, o Options, now time.Time) *classPlan {
+func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, stored *appsv1.DaemonSet, o Options, now time.Time) *classPlan {
+	current := listed(stored)
 	cp := &classPlan{
 		nodeClass: c,
 		warmth:    observeClass(c, found, pods, o.PullDeadline, now),
@@ -145,6 +208,12 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, c
 		})
 	}
 	cp.list = order(entries, current)
+	if len(cp.list) > 0 && opening(c, stored, pods, surge, now) {
+		cp.opening, cp.list = true, nil
+		if stored != nil {
+			p.atLatest(stored.CreationTimestamp.Add(openingTime))
+		}
+	}
 	return cp
 }
 

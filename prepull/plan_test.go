@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -444,4 +445,17 @@ func benchmarkState(nodes, images int) state {
 	}
 	s.carryOut(makePlan(s, testOptions, noon))
 	return s
+}
+
+func TestARefusedDaemonSetIsInTheStatus(t *testing.T) {
+	t.Parallel()
+	s := state{
+		nodes: testNodes(1), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)},
+		refused: map[string]string{"kube-prepull-linux-amd64": "exceeded quota: tiny"},
+	}
+	s.carryOut(makePlan(s, testOptions, noon))
+	ready := meta.FindStatusCondition(s.status(ObjectName("a:1")).Conditions, v1alpha1.ConditionReady)
+	if ready.Status != metav1.ConditionFalse || ready.Reason != "DaemonSetRefused" || !strings.Contains(ready.Message, "exceeded quota: tiny") {
+		t.Errorf("%+v", ready)
+	}
 }

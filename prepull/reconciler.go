@@ -33,6 +33,9 @@ const (
 
 	// statusBatch is how many statuses a pass writes at most, so that a large number does not hold up the DaemonSets.
 	statusBatch = 100
+
+	// moveGather is how long changes of where pods run are gathered.
+	moveGather = time.Second
 )
 
 // reconciler keeps the prepull DaemonSets and the statuses of the PrepullImages right. It works on the cluster as a
@@ -43,11 +46,17 @@ type reconciler struct {
 
 	debounce debounce
 
+	// moving is since when pods have to run elsewhere; zero if they do not.
+	moving time.Time
+
 	// progressed is when the numbers in the status of an object were written last.
 	progressed map[string]time.Time
 
 	// accepted are the hashes of the DaemonSet specs that the API server made of what was written last, by name.
 	accepted map[string]string
+
+	// refused are the words with which the API server refused to write a DaemonSet, by name.
+	refused map[string]string
 
 	// previous is how far the classes were in the pass before, by name.
 	previous map[string]*warmth
@@ -64,23 +73,58 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	p := makePlan(s, r.options, now)
 	r.measure(s, p)
 	wait := r.debounce.wait(p.reasons, now)
+	again, err := r.moveIfDue(ctx, s, p, wait == 0, now)
 	if wait > 0 && p.reasons.ordinary {
-		return reconcile.Result{RequeueAfter: wait}, nil
+		return reconcile.Result{RequeueAfter: soonest(now, again, now.Add(wait))}, err
 	}
-	var again time.Time
+	var waited time.Time
 	if wait > 0 {
-		again = now.Add(wait)
+		waited = now.Add(wait)
 	} else {
-		var behind bool
-		if behind, err = r.act(ctx, s, p); behind {
-			again = now.Add(pace)
+		behind, actErr := r.act(ctx, s, p)
+		if err = errors.Join(err, actErr); behind {
+			waited = now.Add(pace)
 		}
 	}
 	left, reportErr := r.report(ctx, p, now)
 	if err := errors.Join(err, reportErr); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: soonest(now, again, left, p.next)}, nil
+	return reconcile.Result{RequeueAfter: soonest(now, again, waited, left, p.next)}, nil
+}
+
+// moveIfDue carries out the changes of where pods run, a moment after the first of them was seen: nodes of a new pool
+// come together. It returns when to look again, zero if there is nothing to wait for. With rolling set the DaemonSets that
+// get a new list are about to be written anyway.
+func (r *reconciler) moveIfDue(ctx context.Context, s state, p plan, rolling bool, now time.Time) (time.Time, error) {
+	if len(p.move)+len(p.drop)+len(p.evict) == 0 {
+		r.moving = time.Time{}
+		return time.Time{}, nil
+	}
+	if r.moving.IsZero() {
+		r.moving = now
+	}
+	if due := r.moving.Add(moveGather); now.Before(due) {
+		return due, nil
+	}
+	r.moving = time.Time{}
+	move := p.move
+	if rolling {
+		move = slices.DeleteFunc(slices.Clone(move), func(ds *appsv1.DaemonSet) bool {
+			return slices.ContainsFunc(p.write, func(w *appsv1.DaemonSet) bool { return w.Name == ds.Name })
+		})
+	}
+	_, behind, err := r.carryOut(ctx, s, move, p.drop)
+	for _, pod := range p.evict {
+		uid := pod.UID
+		if err := r.client.Delete(ctx, pod, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+			return time.Time{}, fmt.Errorf("deleting prepull pod %s of another class of nodes: %w", pod.Name, err)
+		}
+	}
+	if behind {
+		return now.Add(pace), err
+	}
+	return time.Time{}, err
 }
 
 // soonest is how long to wait for the earliest of some times, of which a zero one does not count; 0 if there is none.
@@ -117,7 +161,7 @@ func (r *reconciler) observe(ctx context.Context) (state, error) {
 	if err := r.client.List(ctx, &daemonSets, ours...); err != nil {
 		return state{}, fmt.Errorf("listing prepull DaemonSets: %w", err)
 	}
-	s := state{images: images.Items, nodes: nodes.Items, accepted: r.accepted}
+	s := state{images: images.Items, nodes: nodes.Items, accepted: r.accepted, refused: r.refused}
 	failed := pullEvents(events.Items)
 	for i := range pods.Items {
 		s.pods = append(s.pods, withPullEvents(&pods.Items[i], failed))
@@ -139,22 +183,34 @@ func (r *reconciler) measure(s state, p plan) {
 	}
 }
 
-// act makes the DaemonSets as they should be, all that it can. It returns true if the cache is behind what is stored.
-func (r *reconciler) act(ctx context.Context, s state, p plan) (behind bool, err error) {
+// act gives the DaemonSets their new lists. It returns true if the cache is behind what is stored.
+func (r *reconciler) act(ctx context.Context, s state, p plan) (bool, error) {
+	wrote, behind, err := r.carryOut(ctx, s, p.write, p.remove)
+	if wrote && !behind {
+		r.debounce.done(time.Now())
+	}
+	return behind, err
+}
+
+// carryOut writes and deletes DaemonSets, all that it can. It returns whether there was anything to do, and true if the
+// cache is behind what is stored.
+func (r *reconciler) carryOut(ctx context.Context, s state, write, remove []*appsv1.DaemonSet) (any, behind bool, err error) {
 	var errs []error
-	for _, ds := range p.write {
+	for _, ds := range write {
 		err := r.write(ctx, s.daemonSet(ds.Name), ds)
+		delete(r.refused, ds.Name)
 		switch {
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
 			behind = true
 		case err != nil:
+			r.refused[ds.Name] = refusal(err)
 			errs = append(errs, err)
 		default:
 			revisionsMetric.Inc()
 			log.FromContext(ctx).Info("wrote DaemonSet", "daemonSet", ds.Name, "images", len(listed(ds)))
 		}
 	}
-	for _, ds := range p.remove {
+	for _, ds := range remove {
 		uid := ds.UID
 		err := r.client.Delete(ctx, ds, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &uid})
 		switch {
@@ -166,10 +222,16 @@ func (r *reconciler) act(ctx context.Context, s state, p plan) (behind bool, err
 			log.FromContext(ctx).Info("deleted DaemonSet", "daemonSet", ds.Name)
 		}
 	}
-	if len(p.write)+len(p.remove) > 0 && !behind {
-		r.debounce.done(time.Now())
+	return len(write)+len(remove) > 0, behind, errors.Join(errs...)
+}
+
+// refusal is what the API server said of a write, without what it was about.
+func refusal(err error) string {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return plainMessage(status.Status().Message, string(status.Status().Reason))
 	}
-	return behind, errors.Join(errs...)
+	return plainMessage(err.Error(), "")
 }
 
 // write creates a DaemonSet, or replaces the spec of the stored one.

@@ -20,6 +20,12 @@ func (s *state) simulate(d *debounce, from, until time.Time, fails func(node, im
 	revisions := 0
 	for now := from; now.Before(until); {
 		p := makePlan(*s, testOptions, now)
+		if len(p.move)+len(p.drop) > 0 {
+			s.carryOut(plan{move: p.move, drop: p.drop})
+			s.runPods(now.Add(time.Second), fails)
+			now = now.Add(rollTime)
+			continue
+		}
 		if wait := d.wait(p.reasons, now); wait > 0 {
 			if !p.reasons.ordinary {
 				p.write, p.remove = nil, nil

@@ -1,6 +1,7 @@
 package prepull
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,6 +35,9 @@ type summary struct {
 	// broken is why a prepull pod does not even get to its images, and brokenNode where. Nil if all do.
 	broken     *failure
 	brokenNode string
+
+	// refused is what the API server says instead of writing a DaemonSet with the image, empty if it does not.
+	refused string
 }
 
 func summarize(c *candidate, classes []*classPlan, budget int) summary {
@@ -76,6 +80,7 @@ func (s *summary) count(c *candidate, cp *classPlan) {
 		}
 	}
 	s.pulling = s.pulling || len(w.pulling) > 0
+	s.refused = cmp.Or(s.refused, cp.refused)
 	if node, f := firstFailure(w.failed); f != nil && s.failure == nil {
 		s.failureNode, s.failure = node, f
 	}

@@ -49,6 +49,7 @@ func setupReconciler(mgr ctrl.Manager, o Options) error {
 			options:    o,
 			progressed: map[string]time.Time{},
 			accepted:   map[string]string{},
+			refused:    map[string]string{},
 		})
 }
 

@@ -8,6 +8,10 @@ const (
 	// LabelNodeClass names the class of nodes that a prepull DaemonSet, and each of its pods, serves.
 	LabelNodeClass = "kube-prepull.io/node-class"
 
+	// LabelList is on a prepull DaemonSet and its pods: a hash of what the pods are made to do. A pod that has the value of
+	// its DaemonSet has the current list of images.
+	LabelList = "kube-prepull.io/list"
+
 	// LabelName is on every object that kube-prepull owns, with the value Name.
 	LabelName = "app.kubernetes.io/name"
 

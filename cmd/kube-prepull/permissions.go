@@ -42,7 +42,7 @@ func clusterPermissions() []permission {
 func namespacePermissions() []permission {
 	return []permission{
 		{"apps", "daemonsets", "", []string{"list", "watch", "create", "update", "delete"}},
-		{"", "pods", "", []string{"list", "watch"}},
+		{"", "pods", "", []string{"list", "watch", "delete"}},
 		{"", "secrets", "", []string{"create"}},
 		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
 		{"coordination.k8s.io", "leases", "", []string{"create"}},

@@ -1,0 +1,101 @@
+package prepull
+
+import (
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// openingTime is how long a class waits at most for the pods of its empty list: a node that cannot start one must not
+// keep the images from all the others.
+const openingTime = time.Minute
+
+// opening tells whether a class begins with an empty list. The DaemonSet controller makes the first pods of all nodes at
+// once, and only replaces pods that are ready in waves: a class with more nodes than may pull at the same time gets its
+// images after its pods.
+func opening(c *nodeClass, stored *appsv1.DaemonSet, pods []*corev1.Pod, surge int, now time.Time) bool {
+	switch {
+	case len(c.nodes) <= surge:
+		return false
+	case stored == nil:
+		return true
+	case len(listed(stored)) > 0 || now.Sub(stored.CreationTimestamp.Time) >= openingTime:
+		return false
+	}
+	ready := map[string]bool{}
+	for _, pod := range pods {
+		if podReady(pod) {
+			ready[pod.Spec.NodeName] = true
+		}
+	}
+	return slices.ContainsFunc(c.waiting, func(n *corev1.Node) bool { return !ready[n.Name] })
+}
+
+func podReady(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// settled tells whether every pod of a DaemonSet has its list, and no node has two: no roll is under way.
+func settled(ds *appsv1.DaemonSet, pods []*corev1.Pod) bool {
+	nodes := map[string]bool{}
+	for _, pod := range pods {
+		if pod.DeletionTimestamp != nil {
+			continue
+		}
+		if pod.Labels[v1alpha1.LabelList] != ds.Labels[v1alpha1.LabelList] || nodes[pod.Spec.NodeName] {
+			return false
+		}
+		nodes[pod.Spec.NodeName] = true
+	}
+	return true
+}
+
+// sameList tells whether the pods of two DaemonSets do the same.
+func sameList(a, b *appsv1.DaemonSet) bool {
+	return a.Labels[v1alpha1.LabelList] == b.Labels[v1alpha1.LabelList]
+}
+
+// sameNodes tells whether two DaemonSets select the same nodes.
+func sameNodes(a, b *appsv1.DaemonSet) bool {
+	return equality.Semantic.DeepEqual(a.Spec.Template.Spec.Affinity, b.Spec.Template.Spec.Affinity)
+}
+
+// keepPods makes a DaemonSet leave the pods alone that run already. Which nodes it selects is in its template, and every
+// other change of a template restarts all pods. With the strategy OnDelete the controller only removes the pods of nodes
+// that are not selected any more, and starts those of new ones. It is not for a roll under way: that would stop there.
+func keepPods(ds *appsv1.DaemonSet) {
+	ds.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
+	ds.Annotations[annotationSpecHash] = specHash(&ds.Spec)
+}
+
+// moved is a stored DaemonSet with the nodes of another one.
+func moved(stored, desired *appsv1.DaemonSet) *appsv1.DaemonSet {
+	ds := stored.DeepCopy()
+	ds.Spec.Template.Spec.Affinity = desired.Spec.Template.Spec.Affinity.DeepCopy()
+	if ds.Annotations == nil {
+		ds.Annotations = map[string]string{}
+	}
+	keepPods(ds)
+	return ds
+}
+
+// strays are the pods on nodes of another class that their DaemonSet leaves there: it takes no pod from a node that got
+// a taint. changing are the DaemonSets that are about to be written; what they do with their pods is not known yet.
+func strays(pods []*corev1.Pod, classOf map[string]string, stored map[string]*appsv1.DaemonSet, changing map[string]bool) []*corev1.Pod {
+	var found []*corev1.Pod
+	for _, pod := range pods {
+		class, known := classOf[pod.Spec.NodeName]
+		name := v1alpha1.Name + "-" + pod.Labels[v1alpha1.LabelNodeClass]
+		if known && pod.DeletionTimestamp == nil && class != pod.Labels[v1alpha1.LabelNodeClass] && stored[name] != nil && !changing[name] {
+			found = append(found, pod)
+		}
+	}
+	return found
+}
