@@ -25,11 +25,13 @@ import (
 // metricsAddress is the chart's port.
 const metricsAddress = "127.0.0.1:8080"
 
+// fakeTaint keeps the shipped manager off the fake nodes.
+var fakeTaint = corev1.Taint{Key: "kwok.x-k8s.io/node", Value: "fake", Effect: corev1.TaintEffectNoSchedule}
+
 // install applies the shipped chart, whose Deployment finds no node that it tolerates, and runs the manager here
 // instead, as its ServiceAccount and behind its Service: so no kubelet takes part in what is measured.
 func (b *bench) install(ctx context.Context, fakes int) error {
-	taint := []corev1.Taint{{Key: "kwok.x-k8s.io/node", Value: "fake", Effect: corev1.TaintEffectNoSchedule}}
-	if err := b.AddFakeNodes(ctx, cluster.FakeNodes{Prefix: "fake-", Count: fakes, Taints: taint}); err != nil {
+	if err := b.AddFakeNodes(ctx, cluster.FakeNodes{Prefix: "fake-", Count: fakes, Taints: []corev1.Taint{fakeTaint}}); err != nil {
 		return err
 	}
 	err := lab.Install(ctx, b.Cluster, "bench.invalid", "--wait=hookOnly",

@@ -57,29 +57,43 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b, err := up(ctx, filepath.Join(dir, "cluster"), *nodes)
+	results, err := manyNodes(ctx, filepath.Join(dir, "cluster"), *nodes, *deployments)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.Down(context.WithoutCancel(ctx))) }()
-	b.deployments = *deployments
-	for _, measure := range []func(context.Context) error{b.inProcess, b.oneAfterTheOther, b.burst, b.steady, b.memory} {
-		if err := measure(ctx); err != nil {
-			return err
-		}
+	live, err := livePod(ctx, filepath.Join(dir, "live"))
+	if err != nil {
+		return fmt.Errorf("measuring a live pod: %w", err)
 	}
-	b.print()
-	content, err := json.MarshalIndent(b.results, "", "  ")
+	results = append(results, live...)
+	printTable(results)
+	content, err := json.MarshalIndent(results, "", "  ")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(*out, content, 0o644)
 }
 
-func (b *bench) print() {
+// manyNodes measures the manager in a cluster of fake nodes.
+func manyNodes(ctx context.Context, dir string, nodes, deployments int) (results []result, err error) {
+	b, err := up(ctx, dir, nodes)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.Down(context.WithoutCancel(ctx))) }()
+	b.deployments = deployments
+	for _, measure := range []func(context.Context) error{b.inProcess, b.oneAfterTheOther, b.burst, b.steady, b.memory, b.shapes} {
+		if err := measure(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return b.results, nil
+}
+
+func printTable(results []result) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "WHAT\tMEASURED\tUNIT\tTARGET")
-	for _, r := range b.results {
+	for _, r := range results {
 		fmt.Fprintf(w, "%s\t%.2f\t%s\t%s\n", r.Name, r.Value, r.Unit, r.Target)
 	}
 	w.Flush()

@@ -199,21 +199,8 @@ func (b *bench) namespace(ctx context.Context, name string) error {
 	return err
 }
 
-// deploy creates a Deployment without pods: what is measured is ours, not the scheduler's.
 func (b *bench) deploy(ctx context.Context, namespace, name, image string) error {
-	var none int32
-	labels := map[string]string{"app": name}
-	_, err := b.Client().AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: appsv1.DeploymentSpec{
-			Replicas: &none,
-			Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: image}}},
-			},
-		},
-	}, metav1.CreateOptions{})
+	_, err := b.Client().AppsV1().Deployments(namespace).Create(ctx, benchDeployment(name, image), metav1.CreateOptions{})
 	return err
 }
 
@@ -235,13 +222,14 @@ type lists struct {
 
 	mu          sync.Mutex
 	first       map[string]time.Time
+	in          map[string]map[string]bool // image and DaemonSet
 	generations map[string]int64
 	rewritten   int
 }
 
 func (b *bench) watchLists(ctx context.Context) (*lists, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	l := &lists{stop: cancel, first: map[string]time.Time{}, generations: map[string]int64{}}
+	l := &lists{stop: cancel, first: map[string]time.Time{}, in: map[string]map[string]bool{}, generations: map[string]int64{}}
 	w, err := b.Client().AppsV1().DaemonSets(system).Watch(ctx, metav1.ListOptions{})
 	if err != nil {
 		cancel()
@@ -267,7 +255,9 @@ func (l *lists) see(ds *appsv1.DaemonSet) {
 	for _, c := range ds.Spec.Template.Spec.InitContainers {
 		if _, ok := l.first[c.Image]; !ok {
 			l.first[c.Image] = time.Now()
+			l.in[c.Image] = map[string]bool{}
 		}
+		l.in[c.Image][ds.Name] = true
 	}
 }
 
@@ -291,6 +281,19 @@ func (l *lists) wait(ctx context.Context, image string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("after a minute no DaemonSet lists %s", image)
+}
+
+// waitAll returns when so many DaemonSets list an image.
+func (l *lists) waitAll(ctx context.Context, image string, count int) (time.Time, error) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+		l.mu.Lock()
+		have := len(l.in[image])
+		l.mu.Unlock()
+		if have >= count {
+			return time.Now(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("after a minute fewer than %d DaemonSets list %s", count, image)
 }
 
 func quantile(values []time.Duration, q float64) time.Duration {

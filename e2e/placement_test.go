@@ -1,0 +1,250 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/images"
+)
+
+// TestImagesGoWhereTheirPodsMayRun has a node of a pool of its own, tainted, and one for everything else.
+func TestImagesGoWhereTheirPodsMayRun(t *testing.T) {
+	t.Parallel()
+	p := ownProduct(t, "web-1")
+	p.addNode(t, gpuNode("gpu-1"))
+	p.namespace(t, "shop", true)
+	web := p.push(t, "shop/web:v1", images.Image{Seed: 301})
+	train := p.push(t, "shop/train:v1", images.Image{Seed: 302})
+	p.deploy(t, "shop", deployment("web", web, 0))
+	d := deployment("train", train, 0)
+	d.Spec.Template.Spec.NodeSelector = map[string]string{"pool": "gpu"}
+	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}}
+	p.deploy(t, "shop", d)
+
+	for image, nodes := range map[string][]string{web: {"web-1"}, train: {"gpu-1"}} {
+		object := p.waitState(t, image, "Ready")
+		if got := field(object, "status", "ready"); got != "1/1" {
+			t.Errorf("%s is ready on %s, want 1/1", image, got)
+		}
+		if got := p.nodesThatList(t, image); !slices.Equal(got, nodes) {
+			t.Errorf("%s is in the lists of %v, want %v", image, got, nodes)
+		}
+	}
+	before := p.oneForEachNode(t, "web-1", "gpu-1")
+
+	t.Run("a workload of which no node is fit restarts no pod", func(t *testing.T) {
+		disk := p.push(t, "shop/disk:v1", images.Image{Seed: 303})
+		d := deployment("disk", disk, 0)
+		d.Spec.Template.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+		p.deploy(t, "shop", d)
+		p.waitState(t, disk, "Skipped: NoNodes")
+		eventually(t, 30*time.Second, "the lists to leave nodes with a disk to another one", func() error {
+			for _, ds := range p.daemonSets(t) {
+				if terms := fmt.Sprint(ds.Spec.Template.Spec.Affinity); !strings.Contains(terms, "disk") {
+					return fmt.Errorf("%s has %s", ds.Name, terms)
+				}
+			}
+			return nil
+		})
+		if after := p.oneForEachNode(t, "web-1", "gpu-1"); !maps.Equal(before, after) {
+			t.Errorf("prepull pods were %v, are %v", before, after)
+		}
+	})
+	t.Run("a node of a known shape needs no manager", func(t *testing.T) {
+		p.scaleManagers(t, 0)
+		p.addNode(t, gpuNode("gpu-2"))
+		p.waitOnNodes(t, train, "gpu-2")
+		p.scaleManagers(t, 2)
+		p.oneForEachNode(t, "web-1", "gpu-1", "gpu-2")
+	})
+	t.Run("a label that comes and goes", func(t *testing.T) {
+		disk := p.registry.Addr() + "/shop/disk:v1"
+		p.patchNode(t, "web-1", `{"metadata":{"labels":{"disk":"ssd"}}}`)
+		p.waitOnNodes(t, disk, "web-1")
+		p.waitOnNodes(t, web, "web-1")
+		p.oneForEachNode(t, "web-1", "gpu-1", "gpu-2")
+		p.patchNode(t, "web-1", `{"metadata":{"labels":{"disk":null}}}`)
+		p.waitState(t, disk, "Skipped: NoNodes")
+		p.waitState(t, web, "Ready")
+		p.oneForEachNode(t, "web-1", "gpu-1", "gpu-2")
+	})
+	t.Run("a taint that comes and goes", func(t *testing.T) {
+		p.patchNode(t, "web-1", `{"spec":{"taints":[{"key":"closed","value":"today","effect":"NoSchedule"}]}}`)
+		p.waitState(t, web, "Skipped: NoNodes")
+		p.oneForEachNode(t, "gpu-1", "gpu-2")
+		p.patchNode(t, "web-1", `{"spec":{"taints":null}}`)
+		p.waitState(t, web, "Ready")
+		p.oneForEachNode(t, "web-1", "gpu-1", "gpu-2")
+	})
+}
+
+// TestNodesThatDifferInATaintAlone are told apart too, though no label says which is which.
+func TestNodesThatDifferInATaintAlone(t *testing.T) {
+	t.Parallel()
+	p := ownProduct(t, "web-1")
+	p.addNode(t, cluster.Node{Name: "own-1", Taints: []corev1.Taint{{Key: "owner", Value: "data", Effect: corev1.TaintEffectNoExecute}}})
+	p.namespace(t, "shop", true)
+	web := p.push(t, "shop/web:v1", images.Image{Seed: 311})
+	anywhere := p.push(t, "shop/anywhere:v1", images.Image{Seed: 312})
+	p.deploy(t, "shop", deployment("web", web, 0))
+	d := deployment("anywhere", anywhere, 0)
+	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	p.deploy(t, "shop", d)
+	p.waitState(t, web, "Ready")
+	p.waitState(t, anywhere, "Ready")
+	p.waitOnNodes(t, anywhere, "web-1", "own-1")
+	if got := p.nodesThatList(t, web); !slices.Equal(got, []string{"web-1"}) {
+		t.Errorf("the image without tolerations is in the lists of %v", got)
+	}
+	p.oneForEachNode(t, "web-1", "own-1")
+}
+
+// TestTwelveShapes brings a new image to nodes of twelve shapes with one write for each, and leaves one alone whose disk
+// is full.
+func TestTwelveShapes(t *testing.T) {
+	t.Parallel()
+	p := ownProduct(t, "web-1")
+	var nodes []string
+	for zone := range 3 {
+		for pool := range 2 {
+			for _, arch := range []string{"amd64", "arm64"} {
+				prefix := fmt.Sprintf("z%d-p%d-%s-", zone, pool, arch)
+				labels := map[string]string{"zone": fmt.Sprint("z", zone), "pool": fmt.Sprint("p", pool), corev1.LabelArchStable: arch}
+				if err := p.AddFakeNodes(t.Context(), cluster.FakeNodes{Prefix: prefix, Count: 2, Labels: labels}); err != nil {
+					t.Fatal(err)
+				}
+				nodes = append(nodes, prefix+"0", prefix+"1")
+			}
+		}
+	}
+	nodes = append(nodes, "web-1")
+	p.namespace(t, "shop", true)
+	for key, value := range map[string]string{"zone": "z1", "pool": "p0"} {
+		d := deployment(key, p.push(t, "shop/"+key+":v1", images.Image{Seed: 321}), 0)
+		d.Spec.Template.Spec.NodeSelector = map[string]string{key: value}
+		p.deploy(t, "shop", d)
+	}
+	first := p.push(t, "shop/first:v1", images.Image{Seed: 322})
+	p.deploy(t, "shop", deployment("first", first, 0))
+	p.waitState(t, first, "Ready")
+	p.oneForEachNode(t, nodes...)
+	eventually(t, 30*time.Second, "13 DaemonSets", func() error {
+		if got := len(p.daemonSets(t)); got != 13 {
+			return fmt.Errorf("there are %d", got)
+		}
+		return nil
+	})
+
+	before := p.generations(t)
+	second := p.push(t, "shop/second:v1", images.Image{Seed: 323})
+	p.deploy(t, "shop", deployment("second", second, 0))
+	object := p.waitState(t, second, "Ready")
+	if got := field(object, "status", "ready"); got != "25/25" {
+		t.Errorf("it is ready on %s nodes, want 25/25", got)
+	}
+	for name, generation := range p.generations(t) {
+		if generation != before[name]+1 {
+			t.Errorf("%s went from generation %d to %d for one image", name, before[name], generation)
+		}
+	}
+
+	full := "z0-p0-amd64-0"
+	p.pressDisk(t, full, corev1.ConditionTrue)
+	eventually(t, time.Minute, "the node with a full disk not to count", func() error {
+		if got := field(p.prepullImage(t, second), "status", "ready"); got != "24/24" {
+			return fmt.Errorf("ready is %s", got)
+		}
+		return nil
+	})
+	p.oneForEachNode(t, slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return n == full })...)
+	p.pressDisk(t, full, corev1.ConditionFalse)
+	p.oneForEachNode(t, nodes...)
+}
+
+func gpuNode(name string) cluster.Node {
+	return cluster.Node{
+		Name: name, Labels: map[string]string{"pool": "gpu"},
+		Taints: []corev1.Taint{{Key: "gpu", Value: "true", Effect: corev1.TaintEffectNoSchedule}},
+	}
+}
+
+func (p *product) addNode(t *testing.T, node cluster.Node) {
+	t.Helper()
+	if err := p.AddNode(t.Context(), node); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *product) patchNode(t *testing.T, name, patch string) {
+	t.Helper()
+	if _, err := p.Client().CoreV1().Nodes().Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pressDisk makes a fake node say that its disk is full, or is not any more.
+func (p *product) pressDisk(t *testing.T, name string, pressure corev1.ConditionStatus) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"status":{"conditions":[{"type":"DiskPressure","status":%q}]}}`, pressure)
+	if _, err := p.Client().CoreV1().Nodes().Patch(t.Context(), name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// nodesThatList are the nodes whose prepull pods pull an image, sorted.
+func (p *product) nodesThatList(t *testing.T, image string) []string {
+	t.Helper()
+	var nodes []string
+	for _, pod := range p.prepullPods(t) {
+		if slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Image == image }) {
+			nodes = append(nodes, pod.Spec.NodeName)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
+}
+
+// oneForEachNode waits until exactly these nodes have a prepull pod, one each and ready, and returns their UIDs by node.
+func (p *product) oneForEachNode(t *testing.T, nodes ...string) map[string]types.UID {
+	t.Helper()
+	nodes = slices.Sorted(slices.Values(nodes))
+	var uids map[string]types.UID
+	eventually(t, time.Minute, "one prepull pod for each node", func() error {
+		uids = map[string]types.UID{}
+		pods := p.prepullPods(t)
+		for _, pod := range pods {
+			if !podRunning(&pod) {
+				return fmt.Errorf("the pod of %s is not ready", pod.Spec.NodeName)
+			}
+			uids[pod.Spec.NodeName] = pod.UID
+		}
+		if got := slices.Sorted(maps.Keys(uids)); !slices.Equal(got, nodes) || len(pods) != len(nodes) {
+			return fmt.Errorf("%d pods on %v, want %v", len(pods), got, nodes)
+		}
+		return nil
+	})
+	return uids
+}
+
+func (p *product) generations(t *testing.T) map[string]int64 {
+	t.Helper()
+	list, err := p.Client().AppsV1().DaemonSets(system).List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	generations := map[string]int64{}
+	for _, ds := range list.Items {
+		generations[ds.Name] = ds.Generation
+	}
+	return generations
+}
