@@ -112,8 +112,12 @@ func newPulls(before map[string]*warmth, after []*classPlan) []time.Duration {
 			if old == nil {
 				old = &imageWarmth{}
 			}
-			for node, d := range w.ran {
-				if _, ran := old.ran[node]; !ran && !old.present[node] {
+			if len(w.ran) == 0 {
+				continue
+			}
+			for node := range w.at {
+				d, ran := w.pulled(node)
+				if _, before := old.pulled(node); ran && !before && !old.lists(node) {
 					took = append(took, d)
 				}
 			}

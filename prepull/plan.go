@@ -84,32 +84,26 @@ func makePlan(s state, o Options, now time.Time) plan {
 	for _, ds := range s.daemonSets {
 		stored[ds.Name] = ds
 	}
-	podsOn, podsOf := map[string][]*corev1.Pod{}, map[string][]*corev1.Pod{}
-	for _, pod := range s.pods {
-		podsOn[pod.Spec.NodeName] = append(podsOn[pod.Spec.NodeName], pod)
-		name := v1alpha1.Name + "-" + pod.Labels[v1alpha1.LabelNodeClass]
-		podsOf[name] = append(podsOf[name], pod)
-	}
-
-	var p plan
-	planned := map[string]*classPlan{}
-	classOf := map[string]string{}
-	for _, c := range classify(s.nodes) {
-		var pods []*corev1.Pod
-		for _, n := range c.waiting {
-			pods = append(pods, podsOn[n.Name]...)
-		}
+	classes := classify(s.nodes)
+	classOf := make(map[string]string, len(s.nodes))
+	for _, c := range classes {
 		for _, n := range c.nodes {
 			classOf[n.Name] = c.name
 		}
+	}
+	on, of := podsByClass(s.pods, classOf)
+
+	var p plan
+	planned := map[string]*classPlan{}
+	for _, c := range classes {
 		name := daemonSetName(c)
 		was := stored[name]
-		cp := p.planClass(c, found, pods, was, o, now)
+		cp := p.planClass(c, found, on[c.name], was, o, now)
 		cp.refused = s.refused[name]
 		p.classes = append(p.classes, cp)
 		planned[name] = cp
 		if len(cp.list) > 0 || cp.opening {
-			p.planDaemonSet(cp, was, podsOf[name], len(stored) > 0, s.accepted[name], o)
+			p.planDaemonSet(cp, was, of[c.name], len(stored) > 0, s.accepted[name], o)
 		}
 	}
 	p.planRemovals(s.daemonSets, planned, o)
@@ -120,6 +114,18 @@ func makePlan(s state, o Options, now time.Time) plan {
 	p.evict = strays(s.pods, classOf, stored, changing)
 	p.statuses = statusChanges(s.images, found, invalid, p.classes, o.MaxImagesPerNode, now)
 	return p
+}
+
+// podsByClass sorts pods by the class of the node that they are on, and by the class that they are of.
+func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on, of map[string][]*corev1.Pod) {
+	on, of = map[string][]*corev1.Pod{}, map[string][]*corev1.Pod{}
+	for _, pod := range pods {
+		class := classOf[pod.Spec.NodeName]
+		on[class] = append(on[class], pod)
+		class = pod.Labels[v1alpha1.LabelNodeClass]
+		of[class] = append(of[class], pod)
+	}
+	return on, of
 }
 
 // planDaemonSet compares the DaemonSet of a class with the stored one, if there is one.
@@ -202,7 +208,7 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, s
 	for _, image := range chosen {
 		entries = append(entries, entry{
 			candidate: image,
-			missing:   2*cp.ready(image) < len(c.waiting),
+			missing:   2*cp.warmth.images[image.name].ready() < len(c.waiting),
 			last:      cp.verdicts[image].standing == standingLast,
 			troubled:  len(cp.warmth.images[image.name].failed) > 0,
 		})
@@ -300,15 +306,4 @@ func (p *plan) atLatest(t time.Time) {
 	if !t.IsZero() && (p.next.IsZero() || t.Before(p.next)) {
 		p.next = t
 	}
-}
-
-// ready counts the waiting nodes that have an image.
-func (cp *classPlan) ready(image *candidate) int {
-	w, ready := cp.warmth.images[image.name], 0
-	for _, n := range cp.waiting {
-		if w.has(n.Name) {
-			ready++
-		}
-	}
-	return ready
 }

@@ -418,7 +418,7 @@ func (d *dice) trouble() string {
 }
 
 func BenchmarkPlan(b *testing.B) {
-	s := benchmarkState(500, 1000)
+	s := benchmarkState(5000, 1000)
 	b.ReportAllocs()
 	for b.Loop() {
 		if p := makePlan(s, testOptions, noon); len(p.write)+len(p.statuses) > 0 {

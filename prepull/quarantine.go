@@ -119,7 +119,7 @@ func (t trial) blamed() bool {
 		}
 	}
 	half := blocked > 0 && blocked >= t.image.holders()+len(t.image.pulling)
-	if t.image.held() {
+	if t.image.ready() > 0 {
 		return half && blocked >= 2
 	}
 	return final || half

@@ -102,12 +102,15 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := &imageWarmth{ran: map[string]time.Duration{}, pulling: map[string]bool{}, failed: map[string]failure{}}
+			w := &imageWarmth{at: map[string]int{}, pulling: map[string]bool{}, failed: map[string]failure{}}
+			for i := range tc.ran + tc.present {
+				w.at[fmt.Sprint("node-", i)] = i
+			}
 			for i := range tc.ran {
-				w.ran[fmt.Sprint("ran-", i)] = time.Second
+				w.setRan(fmt.Sprint("node-", i), time.Second)
 			}
 			for i := range tc.present {
-				put(&w.present, fmt.Sprint("present-", i), true, 1)
+				w.setPresent(tc.ran + i)
 			}
 			for i := range tc.pulling {
 				w.pulling[fmt.Sprint("pulling-", i)] = true
@@ -135,7 +138,8 @@ func TestJudge(t *testing.T) {
 
 func TestANodeThatRanAnImageAndFailsOnItNowFails(t *testing.T) {
 	t.Parallel()
-	w := &imageWarmth{ran: map[string]time.Duration{"a": time.Second}, failed: map[string]failure{"a": {cause: causeDenied, settled: true}}}
+	w := &imageWarmth{at: map[string]int{"a": 0}, failed: map[string]failure{"a": {cause: causeDenied, settled: true}}}
+	w.setRan("a", time.Second)
 	if got := judge("c", trial{image: w, waiting: 1, listed: true, surge: 10}, noon); got.standing != standingOut {
 		t.Errorf("standing %d", got.standing)
 	}

@@ -92,9 +92,7 @@ func (s *summary) count(c *candidate, cp *classPlan) {
 // observe adds what a class tells about the image itself.
 func (s *summary) observe(w *imageWarmth) {
 	s.size = max(s.size, w.size)
-	for _, took := range w.ran {
-		s.slowest = max(s.slowest, took)
-	}
+	s.slowest = max(s.slowest, w.slowest())
 }
 
 func (s *summary) budgetWords() string {

@@ -2,6 +2,7 @@ package prepull
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,14 +21,18 @@ type warmth struct {
 	next time.Time
 }
 
-// imageWarmth is how far one image is. All maps are by node, and nil while they are empty.
+// imageWarmth is how far one image is. What is true of most nodes is kept by their position, the rest by their name; all
+// of it is nil while there is nothing to tell.
 type imageWarmth struct {
-	// ran are nodes that have run a container of the image in a prepull pod that still exists, and how long it took until
-	// it was there, in the whole seconds that the kubelet tells. The kubelet does not delete the image.
-	ran map[string]time.Duration
+	// at are the positions of the nodes that count, the same for all images of a class.
+	at map[string]int
+
+	// ran is, one more than, the whole seconds that a node took until the image was there, if it has run a container of it
+	// in a prepull pod that still exists; the kubelet does not delete the image. 0 if it has not.
+	ran []int32
 
 	// present are nodes that list the image, for whatever reason it is there.
-	present map[string]bool
+	present []bool
 
 	// pulling are nodes that are at it now.
 	pulling map[string]bool
@@ -39,32 +44,86 @@ type imageWarmth struct {
 	size int64
 }
 
-// has tells whether a node has the image and is not in trouble with it.
-func (w *imageWarmth) has(node string) bool {
-	_, failed := w.failed[node]
-	_, ran := w.ran[node]
-	return !failed && (ran || w.present[node])
+// setRan notes that a node has run the image, which took a time to be there.
+func (w *imageWarmth) setRan(node string, took time.Duration) {
+	if i, counts := w.at[node]; counts {
+		if w.ran == nil {
+			w.ran = make([]int32, len(w.at))
+		}
+		w.ran[i] = int32(took.Seconds()) + 1
+	}
 }
 
-// holders counts the nodes that have run the image and are not in trouble with it.
-func (w *imageWarmth) holders() int {
+// setPresent notes that the node at a position lists the image.
+func (w *imageWarmth) setPresent(i int) {
+	if w.present == nil {
+		w.present = make([]bool, len(w.at))
+	}
+	w.present[i] = true
+}
+
+// pulled tells whether a node has run the image, and how long it took until it was there.
+func (w *imageWarmth) pulled(node string) (time.Duration, bool) {
+	i, counts := w.at[node]
+	if !counts || w.ran == nil || w.ran[i] == 0 {
+		return 0, false
+	}
+	return time.Duration(w.ran[i]-1) * time.Second, true
+}
+
+// lists tells whether a node lists the image.
+func (w *imageWarmth) lists(node string) bool {
+	i, counts := w.at[node]
+	return counts && w.present != nil && w.present[i]
+}
+
+// has tells whether a node has the image and is not in trouble with it.
+func (w *imageWarmth) has(node string) bool {
+	if _, failed := w.failed[node]; failed {
+		return false
+	}
+	_, ran := w.pulled(node)
+	return ran || w.lists(node)
+}
+
+// ready counts the nodes that have the image and are not in trouble with it.
+func (w *imageWarmth) ready() int {
 	n := 0
-	for node := range w.ran {
-		if _, failed := w.failed[node]; !failed {
+	for i := range max(len(w.ran), len(w.present)) {
+		if w.ran != nil && w.ran[i] > 0 || w.present != nil && w.present[i] {
 			n++
+		}
+	}
+	for node := range w.failed {
+		if _, ran := w.pulled(node); ran || w.lists(node) {
+			n--
 		}
 	}
 	return n
 }
 
-// held tells whether any node has the image, whatever brought it there.
-func (w *imageWarmth) held() bool {
-	for node := range w.present {
-		if w.has(node) {
-			return true
+// holders counts the nodes that have run the image and are not in trouble with it.
+func (w *imageWarmth) holders() int {
+	n := 0
+	for _, ran := range w.ran {
+		if ran > 0 {
+			n++
 		}
 	}
-	return w.holders() > 0
+	for node := range w.failed {
+		if _, ran := w.pulled(node); ran {
+			n--
+		}
+	}
+	return n
+}
+
+// slowest is the longest time that a node took for the image.
+func (w *imageWarmth) slowest() time.Duration {
+	if len(w.ran) == 0 {
+		return 0
+	}
+	return time.Duration(max(1, slices.Max(w.ran))-1) * time.Second
 }
 
 // observeClass reads how far every candidate is on the waiting nodes of a class. An init container that ended well
@@ -73,39 +132,41 @@ func (w *imageWarmth) held() bool {
 func observeClass(c *nodeClass, candidates []*candidate, pods []*corev1.Pod, deadline time.Duration, now time.Time) *warmth {
 	w := &warmth{images: make(map[string]*imageWarmth, len(candidates)), broken: map[string]failure{}}
 	byCanonical := make(map[string][]*imageWarmth, len(candidates))
+	at := make(map[string]int, len(c.waiting))
+	for i, n := range c.waiting {
+		at[n.Name] = i
+	}
 	for _, image := range candidates {
-		i := &imageWarmth{}
+		i := &imageWarmth{at: at}
 		w.images[image.name] = i
 		byCanonical[image.canonical] = append(byCanonical[image.canonical], i)
 	}
-	waiting := make(map[string]bool, len(c.waiting))
-	for _, n := range c.waiting {
-		waiting[n.Name] = true
-		readNode(n, byCanonical, len(c.waiting))
+	for i, n := range c.waiting {
+		readNode(n, i, byCanonical)
 	}
 	for _, pod := range pods {
-		if waiting[pod.Spec.NodeName] {
-			w.readPod(pod, len(waiting), deadline, now)
+		if _, counts := at[pod.Spec.NodeName]; counts {
+			w.readPod(pod, deadline, now)
 		}
 	}
 	return w
 }
 
-// put makes the map if there is none, for as many nodes as there are: most images are on no node or on all.
-func put[V any](m *map[string]V, node string, value V, nodes int) {
+// put makes the map if there is none.
+func put[V any](m *map[string]V, node string, value V) {
 	if *m == nil {
-		*m = make(map[string]V, nodes)
+		*m = map[string]V{}
 	}
 	(*m)[node] = value
 }
 
 // readNode takes what a node lists as present. It lists its 50 largest images, so one that is missing there may be
 // present all the same.
-func readNode(n *corev1.Node, byCanonical map[string][]*imageWarmth, nodes int) {
+func readNode(n *corev1.Node, position int, byCanonical map[string][]*imageWarmth) {
 	for _, image := range n.Status.Images {
 		for _, name := range image.Names {
 			for _, i := range byCanonical[name] {
-				put(&i.present, n.Name, true, nodes)
+				i.setPresent(position)
 				i.size = max(i.size, image.SizeBytes)
 			}
 		}
@@ -113,7 +174,7 @@ func readNode(n *corev1.Node, byCanonical map[string][]*imageWarmth, nodes int) 
 }
 
 // readPod goes through the init containers of a prepull pod, which run one after the other, up to the one that is not done.
-func (w *warmth) readPod(pod *corev1.Pod, nodes int, deadline time.Duration, now time.Time) {
+func (w *warmth) readPod(pod *corev1.Pod, deadline time.Duration, now time.Time) {
 	node, statuses := pod.Spec.NodeName, pod.Status.InitContainerStatuses
 	var previous time.Time
 	for i := range statuses {
@@ -121,7 +182,7 @@ func (w *warmth) readPod(pod *corev1.Pod, nodes int, deadline time.Duration, now
 		image := w.images[s.Name]
 		if t := s.State.Terminated; ranWell(s) {
 			if image != nil {
-				put(&image.ran, node, pullTime(previous, t), nodes)
+				image.setRan(node, pullTime(previous, t))
 			}
 			previous = t.FinishedAt.Time
 			continue
@@ -149,9 +210,9 @@ func (w *warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline 
 	image := w.images[statuses[i].Name]
 	switch {
 	case image != nil && failed:
-		put(&image.failed, node, f, 1)
+		put(&image.failed, node, f)
 	case image != nil:
-		put(&image.pulling, node, true, 1)
+		put(&image.pulling, node, true)
 	case failed && i == 0:
 		w.broken[node] = f
 	}

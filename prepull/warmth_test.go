@@ -23,7 +23,15 @@ type seen struct {
 }
 
 func seenOf(w *imageWarmth) seen {
-	s := seen{Ran: w.ran, Present: sortedKeys(w.present), Pulling: sortedKeys(w.pulling), Size: w.size}
+	s := seen{Pulling: sortedKeys(w.pulling), Size: w.size}
+	for _, node := range slices.Sorted(maps.Keys(w.at)) {
+		if took, ran := w.pulled(node); ran {
+			put(&s.Ran, node, took)
+		}
+		if w.lists(node) {
+			s.Present = append(s.Present, node)
+		}
+	}
 	for node, f := range w.failed {
 		if s.Failed == nil {
 			s.Failed = map[string]string{}
