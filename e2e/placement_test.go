@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -97,10 +98,37 @@ func TestNodesThatDifferInATaintAlone(t *testing.T) {
 	web := p.push(t, "shop/web:v1", images.Image{Seed: 311})
 	anywhere := p.push(t, "shop/anywhere:v1", images.Image{Seed: 312})
 	p.deploy(t, "shop", deployment("web", web, 0))
+	p.waitState(t, web, "Ready")
+
+	// A policy of the cluster that refuses a DaemonSet is named where people look.
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "one-daemonset"}}
+	quota.Spec.Hard = corev1.ResourceList{"count/daemonsets.apps": resource.MustParse("1")}
+	if _, err := p.Client().CoreV1().ResourceQuotas(system).Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the quota to count", func() error {
+		q, err := p.Client().CoreV1().ResourceQuotas(system).Get(t.Context(), quota.Name, metav1.GetOptions{})
+		if used := q.Status.Used["count/daemonsets.apps"]; err != nil || used.Value() != 1 {
+			return fmt.Errorf("%v used (%v)", used.Value(), err)
+		}
+		return nil
+	})
 	d := deployment("anywhere", anywhere, 0)
 	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	p.deploy(t, "shop", d)
-	p.waitState(t, web, "Ready")
+	eventually(t, time.Minute, "the refusal to be told", func() error {
+		object := p.prepullImage(t, anywhere)
+		if object == nil {
+			return fmt.Errorf("the image is not known")
+		}
+		if _, reason, message := condition(object, "Ready"); reason != "DaemonSetRefused" || !strings.Contains(message, "exceeded quota") {
+			return fmt.Errorf("it is %s: %s", reason, message)
+		}
+		return nil
+	})
+	if err := p.Client().CoreV1().ResourceQuotas(system).Delete(t.Context(), quota.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	p.waitState(t, anywhere, "Ready")
 	p.waitOnNodes(t, anywhere, "web-1", "own-1")
 	if got := p.nodesThatList(t, web); !slices.Equal(got, []string{"web-1"}) {
