@@ -88,7 +88,7 @@ func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
 		Containers:                    []corev1.Container{wait},
 		Volumes:                       []corev1.Volume{{Name: noopVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 		Affinity:                      c.affinity(),
-		Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+		Tolerations:                   c.tolerations(),
 		PriorityClassName:             o.PriorityClassName,
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),

@@ -76,7 +76,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 
 	var p plan
 	planned := map[string]*classPlan{}
-	for _, c := range classify(s.nodes) {
+	for _, c := range classify(s.nodes, found, o.MaxNodeClasses).classes {
 		var pods []*corev1.Pod
 		for _, n := range c.waiting {
 			pods = append(pods, podsOf[n.Name]...)
