@@ -154,6 +154,8 @@ func TestManyKeys(t *testing.T) {
 	for _, key := range keys {
 		everything.Labels[key] = "x"
 	}
+	windows := everything.DeepCopy()
+	windows.Name, windows.Labels[corev1.LabelOSStable] = "windows", "windows"
 	for name, tc := range map[string]struct {
 		keys            []string
 		nodes           []corev1.Node
@@ -162,6 +164,7 @@ func TestManyKeys(t *testing.T) {
 	}{
 		"fifty keys, each on one node": {keys[:50], []corev1.Node{nodeWith("a", "key-00=x"), nodeWith("b", "key-49=x")}, 1, 49, 2, 0},
 		"those that nodes carry first": {keys, []corev1.Node{nodeWith("a", "key-69=x"), nodeWith("b", "key-68=x")}, 1, 63, 2, 0},
+		"not what Windows nodes carry": {keys, []corev1.Node{nodeWith("a", "key-69=x"), *windows}, 1, 63, 1, 0},
 		"more than are looked at":      {keys, []corev1.Node{everything}, 64, 0, 1, 6},
 	} {
 		t.Run(name, func(t *testing.T) {
