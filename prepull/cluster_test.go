@@ -22,6 +22,7 @@ var testOptions = Options{
 	Namespace:          "kube-prepull",
 	NoopImage:          "registry.test/noop:v1",
 	MaxImagesPerNode:   50,
+	MaxNodeClasses:     30,
 	MaxConcurrentNodes: intstr.FromInt32(10),
 	PullDeadline:       15 * time.Minute,
 }
@@ -124,7 +125,8 @@ func (s *state) drop(name string) {
 // The words say why it does.
 func (s *state) runPods(created time.Time, fails func(node, image string) (words string)) {
 	s.pods = nil
-	for _, c := range classify(s.nodes) {
+	found, _ := candidates(s.images, noon)
+	for _, c := range classify(s.nodes, found, testOptions.MaxNodeClasses).classes {
 		ds := s.daemonSet(daemonSetName(c))
 		if ds == nil {
 			continue

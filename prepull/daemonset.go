@@ -79,7 +79,7 @@ func daemonSet(c *nodeClass, images []entry, o Options) *appsv1.DaemonSet {
 // podHash is a hash of what pods of a template do. Where they do it is left out: that is not a reason to restart one.
 func podHash(t *corev1.PodTemplateSpec) string {
 	pod := t.Spec
-	pod.Affinity = nil
+	pod.Affinity, pod.Tolerations = nil, nil
 	// A PodSpec consists of types that always marshal.
 	text, _ := json.Marshal(pod)
 	sum := sha256.Sum256(text)

@@ -54,7 +54,22 @@ spec:
         runAsUser: 65532
         seccompProfile: {type: RuntimeDefault}
       terminationGracePeriodSeconds: 0
-      tolerations: [{operator: Exists}]
+      tolerations:
+      - {key: DeletionCandidateOfClusterAutoscaler, operator: Exists}
+      - {key: ToBeDeletedByClusterAutoscaler, operator: Exists}
+      - {key: karpenter.sh/disrupted, operator: Exists}
+      - {key: karpenter.sh/unregistered, operator: Exists}
+      - {key: kube-prepull.io/warming, operator: Exists}
+      - {key: node.cloudprovider.kubernetes.io/shutdown, operator: Exists}
+      - {key: node.cloudprovider.kubernetes.io/uninitialized, operator: Exists}
+      - {key: node.kubernetes.io/disk-pressure, operator: Exists}
+      - {key: node.kubernetes.io/memory-pressure, operator: Exists}
+      - {key: node.kubernetes.io/network-unavailable, operator: Exists}
+      - {key: node.kubernetes.io/not-ready, operator: Exists}
+      - {key: node.kubernetes.io/out-of-service, operator: Exists}
+      - {key: node.kubernetes.io/pid-pressure, operator: Exists}
+      - {key: node.kubernetes.io/unreachable, operator: Exists}
+      - {key: node.kubernetes.io/unschedulable, operator: Exists}
       volumes: [{name: noop, emptyDir: {}}]
       initContainers:
       - name: install

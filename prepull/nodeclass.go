@@ -1,103 +1,162 @@
 package prepull
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// nodeClass is a set of nodes that one prepull DaemonSet serves.
+// classification is how the nodes are divided into classes.
+type classification struct {
+	// classes by name. Every Linux node with an architecture is in exactly one, and a class nobody has a use for is there too.
+	classes []*nodeClass
+
+	// ignoredKeys are the keys of labels that placements mention, that nodes carry and that tell no classes apart, because
+	// there would be too many; sorted. ignoredTaints is set if taints do not either. Then more is pulled than is needed,
+	// never less.
+	ignoredKeys   []string
+	ignoredTaints bool
+}
+
+// nodeClass is a set of nodes that one prepull DaemonSet serves: no placement tells them apart, except by their names.
 type nodeClass struct {
 	name     string
 	os, arch string
+
+	// labels are the other ones that make the class and that its nodes carry, absent the keys of those that they do not;
+	// both by key.
+	labels []label
+	absent []string
+
+	// taints are those that each node has, sorted. With anyTaints the nodes may have others each.
+	taints    []corev1.Taint
+	anyTaints bool
+
+	// separator is a label that only nodes with these taints carry, nil if the class needs none. With listed there is none,
+	// and the nodes are selected by their names.
+	separator *label
+	listed    bool
 
 	// nodes are all nodes of the class, by name.
 	nodes []*corev1.Node
 
 	// waiting are the nodes of the class that can be expected to pull now, by name. Only these count.
 	waiting []*corev1.Node
+
+	// images are the candidates with a use in the class.
+	images map[*candidate]bool
 }
 
-// classify sorts nodes into classes by operating system and architecture, in the order of their names. Nodes of another
-// system than Linux, and nodes without these labels, have no class: no pod of ours could start there.
-func classify(nodes []corev1.Node) []*nodeClass {
-	byName := map[string]*nodeClass{}
-	var classes []*nodeClass
-	for i := range nodes {
-		n := &nodes[i]
-		os, arch := n.Labels[corev1.LabelOSStable], n.Labels[corev1.LabelArchStable]
-		name := os + "-" + arch
-		if os != string(corev1.Linux) || arch == "" || len(validation.IsDNS1123Label(name)) > 0 {
-			continue
+// label of a node.
+type label struct{ key, value string }
+
+const (
+	// maxKeys is how many labels tell classes apart at most, besides operating system and architecture.
+	maxKeys = 64
+
+	// hashLength is how much of a class's name the hash takes, with its dash.
+	hashLength = 9
+
+	// maxBaseLength leaves room for the rest of a DaemonSet's name, which is a label of its pods.
+	maxBaseLength = validation.DNS1123LabelMaxLength - len(v1alpha1.Name) - len("-") - hashLength
+)
+
+// classify divides nodes into at most max classes by the labels that the placements of the wanted images mention and by
+// taints, and finds out which images have a use in which class. Nodes of another system than Linux, and nodes without
+// these labels, have no class: no pod of ours could start there. The architecture always tells classes apart, even if
+// that makes more than max.
+func classify(nodes []corev1.Node, wanted []*candidate, max int) classification {
+	asked := demandOf(wanted)
+	carried, others := asked.keysOn(nodes)
+	shapes := shapesOf(nodes, carried)
+	keys, tainted := coarsen(shapes, carried[:min(len(carried), maxKeys)], max)
+	result := classification{ignoredTaints: !tainted}
+	for _, key := range carried {
+		if !slices.Contains(keys, key) {
+			result.ignoredKeys = append(result.ignoredKeys, key)
 		}
-		c := byName[name]
-		if c == nil {
-			c = &nodeClass{name: name, os: os, arch: arch}
-			byName[name] = c
-			classes = append(classes, c)
+	}
+	// Nodes with one of the other keys would be of another shape, so no class is to select them.
+	others = others[:min(len(others), maxKeys-min(len(carried), maxKeys))]
+	for _, group := range groupBy(shapes, keys, tainted) {
+		c := newNodeClass(group, keys, others, tainted)
+		c.images = asked.usesOn(group)
+		result.classes = append(result.classes, c)
+	}
+	slices.SortFunc(result.classes, func(a, b *nodeClass) int { return strings.Compare(a.name, b.name) })
+	separate(result.classes)
+	return result
+}
+
+// newNodeClass makes a class of shapes that are the same as far as the keys, and taints if these count, tell.
+func newNodeClass(shapes []*shape, keys, others []string, tainted bool) *nodeClass {
+	one := shapes[0].nodes[0]
+	c := &nodeClass{os: one.Labels[corev1.LabelOSStable], arch: one.Labels[corev1.LabelArchStable], anyTaints: !tainted}
+	if tainted {
+		c.taints = shapes[0].taints
+	}
+	for _, key := range keys {
+		if value, found := one.Labels[key]; found {
+			c.labels = append(c.labels, label{key, value})
+		} else {
+			c.absent = append(c.absent, key)
 		}
-		c.nodes = append(c.nodes, n)
+	}
+	c.absent = append(c.absent, others...)
+	slices.Sort(c.absent)
+	c.name = c.newName()
+	for _, s := range shapes {
+		c.nodes = append(c.nodes, s.nodes...)
+	}
+	slices.SortFunc(c.nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
+	for _, n := range c.nodes {
 		if pullsNow(n) {
 			c.waiting = append(c.waiting, n)
 		}
 	}
-	byNodeName := func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) }
-	for _, c := range classes {
-		slices.SortFunc(c.nodes, byNodeName)
-		slices.SortFunc(c.waiting, byNodeName)
-	}
-	slices.SortFunc(classes, func(a, b *nodeClass) int { return strings.Compare(a.name, b.name) })
-	return classes
+	return c
 }
 
-// pullsNow tells whether a node is there to stay and its kubelet reports. Prepull pods may run on others too, such as
-// cordoned ones, but nobody waits for those.
+// newName tells a class from all others by what its nodes have. What they lack is not in it: a key that a new workload
+// brings up renames no class whose nodes do not carry it.
+func (c *nodeClass) newName() string {
+	base := c.os + "-" + c.arch
+	if len(c.labels) == 0 && len(c.taints) == 0 {
+		return base
+	}
+	h := sha256.New()
+	for _, l := range c.labels {
+		fmt.Fprintf(h, "label %q %q\n", l.key, l.value)
+	}
+	for _, t := range c.taints {
+		fmt.Fprintf(h, "taint %q %q %q\n", t.Key, t.Value, t.Effect)
+	}
+	return base + "-" + hex.EncodeToString(h.Sum(nil))[:hashLength-1]
+}
+
+// pullsNow tells whether a node is there to stay, its kubelet reports and it has room. Prepull pods may run on some others
+// too, such as cordoned ones, but nobody waits for those.
 func pullsNow(n *corev1.Node) bool {
-	if n.DeletionTimestamp != nil || n.Spec.Unschedulable {
+	if n.DeletionTimestamp != nil || n.Spec.Unschedulable || underPressure(n) {
 		return false
 	}
+	return hasCondition(n, corev1.NodeReady)
+}
+
+// underPressure tells whether the disk of a node is full: it deletes images, and to pull more would make it worse.
+func underPressure(n *corev1.Node) bool {
+	return hasCondition(n, corev1.NodeDiskPressure)
+}
+
+func hasCondition(n *corev1.Node, kind corev1.NodeConditionType) bool {
 	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
-}
-
-// affinity is what selects exactly the nodes of a class, a new one included.
-func (c *nodeClass) affinity() *corev1.Affinity {
-	in := func(key, value string) corev1.NodeSelectorRequirement {
-		return corev1.NodeSelectorRequirement{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{value}}
-	}
-	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-			MatchExpressions: []corev1.NodeSelectorRequirement{in(corev1.LabelOSStable, c.os), in(corev1.LabelArchStable, c.arch)},
-		}}},
-	}}
-}
-
-// tolerations let the pods of the class onto its nodes.
-func (c *nodeClass) tolerations() []corev1.Toleration {
-	return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
-}
-
-// placeOn returns the candidates with a use in the class: those that everybody may use, and those whose node selector
-// matches a node of it. The whole class gets them, so more may be pulled than is needed, never less.
-func placeOn(candidates []*candidate, c *nodeClass) []*candidate {
-	var placed []*candidate
-	for _, image := range candidates {
-		if slices.ContainsFunc(c.nodes, image.wantedOn) {
-			placed = append(placed, image)
-		}
-	}
-	return placed
-}
-
-// wantedOn tells whether somebody wants the image on a node.
-func (c *candidate) wantedOn(n *corev1.Node) bool {
-	return len(c.placements) == 0 || slices.ContainsFunc(c.placements, func(p v1alpha1.Placement) bool {
-		return labels.SelectorFromSet(p.NodeSelector).Matches(labels.Set(n.Labels))
+		return c.Type == kind && c.Status == corev1.ConditionTrue
 	})
 }

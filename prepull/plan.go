@@ -84,7 +84,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 	for _, ds := range s.daemonSets {
 		stored[ds.Name] = ds
 	}
-	classes := classify(s.nodes)
+	classes := classify(s.nodes, found, o.MaxNodeClasses).classes
 	classOf := make(map[string]string, len(s.nodes))
 	for _, c := range classes {
 		for _, n := range c.nodes {

@@ -202,7 +202,8 @@ func TestAnImageThatFailsAndIsDisplacedWaitsForItsNextTry(t *testing.T) {
 func TestOnlyNodesThatWantAnImageAreCounted(t *testing.T) {
 	t.Parallel()
 	s := state{nodes: testNodes(3), images: []v1alpha1.PrepullImage{declaredObject("mine", "a:1")}}
-	s.images[0].Spec.NodeSelector = map[string]string{corev1.LabelHostname: "node-001"}
+	s.nodes[1].Labels["pool"] = "big"
+	s.images[0].Spec.NodeSelector = map[string]string{"pool": "big"}
 	s.carryOut(makePlan(s, testOptions, noon))
 	s.runPods(noon, nothingFails)
 	s.carryOut(makePlan(s, testOptions, noon))

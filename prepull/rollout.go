@@ -64,7 +64,8 @@ func sameList(a, b *appsv1.DaemonSet) bool {
 
 // sameNodes tells whether two DaemonSets select the same nodes.
 func sameNodes(a, b *appsv1.DaemonSet) bool {
-	return equality.Semantic.DeepEqual(a.Spec.Template.Spec.Affinity, b.Spec.Template.Spec.Affinity)
+	was, is := &a.Spec.Template.Spec, &b.Spec.Template.Spec
+	return equality.Semantic.DeepEqual(was.Affinity, is.Affinity) && equality.Semantic.DeepEqual(was.Tolerations, is.Tolerations)
 }
 
 // keepPods makes a DaemonSet leave the pods alone that run already. Which nodes it selects is in its template, and every
@@ -79,6 +80,7 @@ func keepPods(ds *appsv1.DaemonSet) {
 func moved(stored, desired *appsv1.DaemonSet) *appsv1.DaemonSet {
 	ds := stored.DeepCopy()
 	ds.Spec.Template.Spec.Affinity = desired.Spec.Template.Spec.Affinity.DeepCopy()
+	ds.Spec.Template.Spec.Tolerations = slices.Clone(desired.Spec.Template.Spec.Tolerations)
 	if ds.Annotations == nil {
 		ds.Annotations = map[string]string{}
 	}

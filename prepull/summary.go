@@ -69,9 +69,6 @@ func summarize(c *candidate, classes []*classPlan, budget int) summary {
 func (s *summary) count(c *candidate, cp *classPlan) {
 	w := cp.warmth.images[c.name]
 	for _, n := range cp.waiting {
-		if !c.wantedOn(n) {
-			continue
-		}
 		s.desired++
 		if w.has(n.Name) {
 			s.ready++

@@ -103,7 +103,7 @@ func TestObserveClass(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}, noon)
-			class := classify(testNodes(2))[0]
+			class := classify(testNodes(2), found, 30).classes[0]
 			w := observeClass(class, found, tc.pods, 15*time.Minute, now)
 			if diff := cmp.Diff(tc.a, seenOf(w.images[a])); diff != "" {
 				t.Errorf("image a (-want +got):\n%s", diff)
@@ -126,7 +126,7 @@ func TestSomebodyLooksAgainAtTheFirstDeadline(t *testing.T) {
 		testPod("node-000", noon, done("install", 0, 20), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", "")),
 		testPod("node-001", noon, done("install", 0, 10), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", "")),
 	}
-	w := observeClass(classify(testNodes(2))[0], found, pods, time.Minute, noon.Add(30*time.Second))
+	w := observeClass(classify(testNodes(2), found, 30).classes[0], found, pods, time.Minute, noon.Add(30*time.Second))
 	if want := noon.Add(70 * time.Second); !w.next.Equal(want) {
 		t.Errorf("next look at %v, want %v", w.next, want)
 	}
@@ -144,7 +144,7 @@ func TestANodeTellsWhatItHas(t *testing.T) {
 		{Names: []string{"r.test/a@" + digest}, SizeBytes: 20},
 	}
 	nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/nginx:latest"}, SizeBytes: 80}}
-	w := observeClass(classify(nodes)[0], found, nil, time.Minute, noon)
+	w := observeClass(classify(nodes, found, 30).classes[0], found, nil, time.Minute, noon)
 	for image, want := range map[string]seen{
 		"nginx":                          {Present: []string{"node-000", "node-001"}, Size: 80},
 		"docker.io/library/nginx:latest": {Present: []string{"node-000", "node-001"}, Size: 80},
@@ -161,7 +161,7 @@ func TestAPodThatDoesNotGetToItsImagesBlamesNone(t *testing.T) {
 	a := ObjectName("a:1")
 	found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1)}, noon)
 	pod := testPod("node-000", noon, waits("install", "ErrImagePull", "noop: not found"), waits(a, "PodInitializing", ""))
-	w := observeClass(classify(testNodes(1))[0], found, []*corev1.Pod{pod}, time.Minute, noon)
+	w := observeClass(classify(testNodes(1), found, 30).classes[0], found, []*corev1.Pod{pod}, time.Minute, noon)
 	if f, broken := w.broken["node-000"]; !broken || f.message != "noop: not found" {
 		t.Errorf("broken: %v", w.broken)
 	}

@@ -1,0 +1,105 @@
+package prepull
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// warmingTaint keeps pods off a new node until its images are there.
+const warmingTaint = "kube-prepull.io/warming"
+
+// lifecycleTaints are the keys of taints that come and go with the state of a node: it starts, is full, has a problem or
+// leaves. They say nothing about who may use the node, and a prepull pod stays, or starts already, all the same.
+var lifecycleTaints = []string{
+	"DeletionCandidateOfClusterAutoscaler",
+	"ToBeDeletedByClusterAutoscaler",
+	"ebs.csi.aws.com/agent-not-ready",
+	"efs.csi.aws.com/agent-not-ready",
+	"karpenter.sh/disrupted",
+	"karpenter.sh/unregistered",
+	warmingTaint,
+	"node.cilium.io/agent-not-ready",
+	"node.cloudprovider.kubernetes.io/shutdown",
+	"node.cloudprovider.kubernetes.io/uninitialized",
+	corev1.TaintNodeDiskPressure,
+	corev1.TaintNodeMemoryPressure,
+	corev1.TaintNodeNetworkUnavailable,
+	corev1.TaintNodeNotReady,
+	corev1.TaintNodeOutOfService,
+	corev1.TaintNodePIDPressure,
+	corev1.TaintNodeUnreachable,
+	corev1.TaintNodeUnschedulable,
+}
+
+const (
+	// startupTaintPrefix is of taints that the cluster autoscaler expects to go once a new node has started.
+	startupTaintPrefix = "startup-taint.cluster-autoscaler.kubernetes.io/"
+
+	// agentTaintSuffix is of taints that network and storage drivers remove once their agent runs on the node.
+	agentTaintSuffix = "/agent-not-ready"
+)
+
+// lifecycleTolerations tolerate the lifecycle taints whose keys are known.
+func lifecycleTolerations() []corev1.Toleration {
+	tolerations := make([]corev1.Toleration, 0, len(lifecycleTaints))
+	for _, key := range lifecycleTaints {
+		tolerations = append(tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists})
+	}
+	return tolerations
+}
+
+func isStartupTaint(t *corev1.Taint) bool {
+	return strings.HasPrefix(t.Key, startupTaintPrefix) || strings.HasSuffix(t.Key, agentTaintSuffix)
+}
+
+// lasts tells whether a taint keeps pods off a node for longer than a state of the node.
+func lasts(t *corev1.Taint) bool {
+	return (t.Effect == corev1.TaintEffectNoSchedule || t.Effect == corev1.TaintEffectNoExecute) &&
+		!isStartupTaint(t) && !slices.Contains(lifecycleTaints, t.Key)
+}
+
+// lastingTaints of a node, sorted, and without the time when they were added.
+func lastingTaints(n *corev1.Node) []corev1.Taint {
+	var taints []corev1.Taint
+	for i := range n.Spec.Taints {
+		if t := &n.Spec.Taints[i]; lasts(t) {
+			taints = append(taints, corev1.Taint{Key: t.Key, Value: t.Value, Effect: t.Effect})
+		}
+	}
+	slices.SortFunc(taints, func(a, b corev1.Taint) int {
+		return cmp.Or(strings.Compare(a.Key, b.Key), strings.Compare(a.Value, b.Value), cmp.Compare(a.Effect, b.Effect))
+	})
+	return slices.Compact(taints)
+}
+
+// tolerations let prepull pods start on the nodes of a class, whatever state these are in, and on no others that have the
+// same labels and more taints.
+func (c *nodeClass) tolerations() []corev1.Toleration {
+	if c.anyTaints {
+		return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	}
+	var tolerations []corev1.Toleration
+	for _, t := range c.taints {
+		tolerations = append(tolerations, corev1.Toleration{
+			Key: t.Key, Operator: corev1.TolerationOpEqual, Value: t.Value, Effect: t.Effect,
+		})
+	}
+	tolerations = append(tolerations, lifecycleTolerations()...)
+	// A toleration matches whole keys only.
+	var starting []string
+	for _, n := range c.nodes {
+		for i := range n.Spec.Taints {
+			if t := &n.Spec.Taints[i]; isStartupTaint(t) && !slices.Contains(lifecycleTaints, t.Key) {
+				starting = append(starting, t.Key)
+			}
+		}
+	}
+	slices.Sort(starting)
+	for _, key := range slices.Compact(starting) {
+		tolerations = append(tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists})
+	}
+	return tolerations
+}
