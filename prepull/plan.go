@@ -1,6 +1,7 @@
 package prepull
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -43,6 +44,9 @@ type plan struct {
 	// next is when time alone changes the plan; zero if it does not.
 	next time.Time
 
+	// unwanted are the images that the configuration leaves out.
+	unwanted map[*candidate]skip
+
 	// classes is how far each class is.
 	classes []*classPlan
 }
@@ -53,9 +57,12 @@ type classPlan struct {
 	warmth   *warmth
 	verdicts map[*candidate]verdict
 
-	// placed are the images with a use in the class, and over those of them that the budget leaves out, with their rank.
+	// budget is what a node of the class has room for.
+	budget budget
+
+	// placed are the images with a use in the class, and over those of them that the budget leaves out.
 	placed map[*candidate]bool
-	over   map[*candidate]int
+	over   map[*candidate]skip
 
 	// list are the images of the class's DaemonSet, in order.
 	list []entry
@@ -74,7 +81,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 		podsOf[pod.Spec.NodeName] = append(podsOf[pod.Spec.NodeName], pod)
 	}
 
-	var p plan
+	p := plan{unwanted: unwanted(found, o)}
 	planned := map[string]*classPlan{}
 	for _, c := range classify(s.nodes) {
 		var pods []*corev1.Pod
@@ -91,7 +98,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 		}
 		if ds := daemonSet(c, cp.list, o); was == nil || !upToDate(was, ds, s.accepted[name]) {
 			p.write = append(p.write, ds)
-			p.reasons.add(cp.reasons(listed(was), o.MaxImagesPerNode))
+			p.reasons.add(cp.reasons(listed(was)))
 		}
 	}
 	for _, ds := range s.daemonSets {
@@ -101,13 +108,13 @@ func makePlan(s state, o Options, now time.Time) plan {
 		}
 		p.remove = append(p.remove, ds)
 		if cp != nil {
-			p.reasons.add(cp.reasons(listed(ds), o.MaxImagesPerNode))
+			p.reasons.add(cp.reasons(listed(ds)))
 		} else {
 			p.reasons.ordinary = true
 		}
 	}
 	slices.SortFunc(p.remove, func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) })
-	p.statuses = statusChanges(s.images, found, invalid, p.classes, o.MaxImagesPerNode, now)
+	p.statuses = statusChanges(s.images, found, invalid, &p, now)
 	return p
 }
 
@@ -117,6 +124,7 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, c
 		nodeClass: c,
 		warmth:    observeClass(c, found, pods, o.PullDeadline, now),
 		verdicts:  map[*candidate]verdict{},
+		budget:    budgetOf(c, o),
 		placed:    map[*candidate]bool{},
 	}
 	p.atLatest(cp.warmth.next)
@@ -125,16 +133,7 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, c
 		surge = 1
 	}
 	able, failing := p.judgeAll(cp, found, current, surge, now)
-	var chosen []*candidate
-	chosen, cp.over = choose(able, current, failing, o.MaxImagesPerNode)
-	for image := range cp.over {
-		// An image that fails and is displaced waits for its next try like one that left at once.
-		if v := cp.verdicts[image]; v.standing == standingLast && v.retry.Time.After(now) {
-			delete(cp.over, image)
-			cp.verdicts[image] = verdict{standing: standingOut, retry: v.retry, found: v.found}
-			p.atLatest(v.retry.Time.Time)
-		}
-	}
+	chosen := p.chooseFor(cp, able, current, failing, now)
 	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
 		entries = append(entries, entry{
@@ -148,10 +147,36 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, c
 	return cp
 }
 
+// chooseFor chooses among the images that may be in the list of a class. One that fails and is displaced waits for its
+// next try like one that left at once, and the choice is made anew without it, as it will be then.
+func (p *plan) chooseFor(cp *classPlan, able []*candidate, current []corev1.Container, failing map[*candidate]bool, now time.Time) []*candidate {
+	for {
+		chosen, over := choose(able, current, failing, cp.budget)
+		var rest []*candidate
+		for _, image := range able {
+			_, left := over[image]
+			if v := cp.verdicts[image]; left && v.standing == standingLast && v.retry.Time.After(now) {
+				cp.verdicts[image] = verdict{standing: standingOut, retry: v.retry, found: v.found}
+				p.atLatest(v.retry.Time.Time)
+				continue
+			}
+			rest = append(rest, image)
+		}
+		if len(rest) == len(able) {
+			cp.over = over
+			return chosen
+		}
+		able = rest
+	}
+}
+
 // judgeAll judges the images with a use in the class, and returns those that may be in its list, and which of them fail.
 func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Container, surge int, now time.Time) ([]*candidate, map[*candidate]bool) {
 	var trials []trial
 	for _, image := range placeOn(found, cp.nodeClass) {
+		if _, found := p.unwanted[image]; found {
+			continue
+		}
 		t := trial{
 			candidate: image,
 			image:     cp.warmth.images[image.name],
@@ -185,36 +210,33 @@ func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Cont
 
 // reasons are why the class gets another list than its current one. Images that only take the places of failing ones in a
 // full list are no ordinary change: they may fail too, one after the other.
-func (cp *classPlan) reasons(current []corev1.Container, budget int) reasons {
-	failing := map[string]bool{}
+func (cp *classPlan) reasons(current []corev1.Container) reasons {
+	known, failing := map[string]*candidate{}, map[string]bool{}
 	for image, v := range cp.verdicts {
-		failing[image.name] = v.retry != nil
+		known[image.name], failing[image.name] = image, v.retry != nil
 	}
 	var was, is []string
+	var used budget
 	for _, container := range current {
 		was = append(was, container.Name)
+		used = used.plus(cmp.Or(known[container.Name], &candidate{}))
 	}
 	for _, e := range cp.list {
 		is = append(is, e.name)
 	}
 	var why reasons
-	freed, filled := 0, 0
 	for _, name := range was {
-		if !slices.Contains(is, name) && failing[name] {
-			freed++
-		} else if !slices.Contains(is, name) {
-			why.ordinary = true
+		if !slices.Contains(is, name) {
+			why.failing = why.failing || failing[name]
+			why.ordinary = why.ordinary || !failing[name]
 		}
 	}
-	for _, name := range is {
-		if !slices.Contains(was, name) && failing[name] {
-			why.failing = true
-		} else if !slices.Contains(was, name) {
-			filled++
+	for _, e := range cp.list {
+		if !slices.Contains(was, e.name) {
+			why.failing = why.failing || failing[e.name]
+			why.ordinary = why.ordinary || !failing[e.name] && cp.budget.fits(used, e.candidate)
 		}
 	}
-	why.failing = why.failing || freed > 0
-	why.ordinary = why.ordinary || filled > 0 && (filled > freed || len(was) < budget)
 	if !why.ordinary && !why.failing {
 		// Only an image that fails moves within the same set.
 		why.failing = !slices.Equal(was, is)

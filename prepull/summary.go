@@ -1,7 +1,7 @@
 package prepull
 
 import (
-	"fmt"
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -9,17 +9,15 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-const (
-	skippedOverBudget = "OverBudget"
-	skippedNoNodes    = "NoNodes"
-)
-
 // summary is how an image stands on all classes of nodes together.
 type summary struct {
-	// skipped is why the image has no place on any node, in a word, and why the same in a sentence; empty if it has one.
-	skipped string
-	why     string
-	budget  int
+	// skipped is why the image has no place on any node; empty if it has one.
+	skipped skip
+
+	// over is why a class that could use the image leaves it out while it has a place in others; empty if none does. There
+	// are overClasses of them, of usingClasses that could use it.
+	over                      skip
+	overClasses, usingClasses int
 
 	desired, ready, failed int32
 	pulling                bool
@@ -36,27 +34,34 @@ type summary struct {
 	brokenNode string
 }
 
-func summarize(c *candidate, classes []*classPlan, budget int) summary {
-	s := summary{skipped: skippedNoNodes, why: "No Linux node matches.", budget: budget}
-	over := false
-	for _, cp := range classes {
+func summarize(c *candidate, p *plan) summary {
+	s := summary{skipped: skip{reason: skippedNoNodes, why: "No Linux node matches what its pods ask of a node."}}
+	unwanted, found := p.unwanted[c]
+	if found {
+		s.skipped = unwanted
+	}
+	for _, cp := range p.classes {
+		if found || cp.placed[c] {
+			s.observe(cp.warmth.images[c.name])
+		}
 		if !cp.placed[c] {
 			continue
 		}
-		if rank, found := cp.over[c]; found {
-			if s.skipped != "" && !over {
-				s.skipped = skippedOverBudget
-				s.why = fmt.Sprintf("%s, and %d go before this one.", s.budgetWords(), rank-1)
-			}
-			over = true
+		s.usingClasses++
+		if over, found := cp.over[c]; found {
+			s.overClasses++
+			s.over = cmp.Or(s.over, over)
 		} else {
-			s.skipped, s.why = "", ""
 			s.count(c, cp)
 		}
 		if v := cp.verdicts[c]; v.retry != nil {
 			s.retries = append(s.retries, *v.retry)
 		}
-		s.observe(cp.warmth.images[c.name])
+	}
+	if s.overClasses < s.usingClasses {
+		s.skipped = skip{}
+	} else if s.usingClasses > 0 {
+		s.skipped, s.over = s.over, skip{}
 	}
 	return s
 }
@@ -90,10 +95,6 @@ func (s *summary) observe(w *imageWarmth) {
 	for _, took := range w.ran {
 		s.slowest = max(s.slowest, took)
 	}
-}
-
-func (s *summary) budgetWords() string {
-	return fmt.Sprintf("A node gets %d images at most (maxImagesPerNode)", s.budget)
 }
 
 // failureWords are the words for the reason of the condition PullFailed.
