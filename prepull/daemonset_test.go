@@ -57,9 +57,12 @@ spec:
       tolerations:
       - {key: DeletionCandidateOfClusterAutoscaler, operator: Exists}
       - {key: ToBeDeletedByClusterAutoscaler, operator: Exists}
+      - {key: ebs.csi.aws.com/agent-not-ready, operator: Exists}
+      - {key: efs.csi.aws.com/agent-not-ready, operator: Exists}
       - {key: karpenter.sh/disrupted, operator: Exists}
       - {key: karpenter.sh/unregistered, operator: Exists}
       - {key: kube-prepull.io/warming, operator: Exists}
+      - {key: node.cilium.io/agent-not-ready, operator: Exists}
       - {key: node.cloudprovider.kubernetes.io/shutdown, operator: Exists}
       - {key: node.cloudprovider.kubernetes.io/uninitialized, operator: Exists}
       - {key: node.kubernetes.io/disk-pressure, operator: Exists}

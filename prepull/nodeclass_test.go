@@ -269,8 +269,8 @@ func TestTolerations(t *testing.T) {
 		{Key: "gpu", Operator: corev1.TolerationOpEqual, Value: "yes", Effect: corev1.TaintEffectNoSchedule},
 	}
 	for _, key := range []string{
-		"DeletionCandidateOfClusterAutoscaler", "ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/unregistered",
-		"kube-prepull.io/warming", "node.cloudprovider.kubernetes.io/shutdown", "node.cloudprovider.kubernetes.io/uninitialized",
+		"DeletionCandidateOfClusterAutoscaler", "ToBeDeletedByClusterAutoscaler", "ebs.csi.aws.com/agent-not-ready", "efs.csi.aws.com/agent-not-ready",
+		"karpenter.sh/disrupted", "karpenter.sh/unregistered", "kube-prepull.io/warming", "node.cilium.io/agent-not-ready", "node.cloudprovider.kubernetes.io/shutdown", "node.cloudprovider.kubernetes.io/uninitialized",
 		"node.kubernetes.io/disk-pressure", "node.kubernetes.io/memory-pressure", "node.kubernetes.io/network-unavailable",
 		"node.kubernetes.io/not-ready", "node.kubernetes.io/out-of-service", "node.kubernetes.io/pid-pressure",
 		"node.kubernetes.io/unreachable", "node.kubernetes.io/unschedulable",

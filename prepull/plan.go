@@ -1,6 +1,7 @@
 package prepull
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -49,8 +50,14 @@ type plan struct {
 	// statuses are those that differ, by the name of the object.
 	statuses []statusChange
 
+	// ignored tells why an image may be on more nodes than need it.
+	ignored ignoredWords
+
 	// next is when time alone changes the plan; zero if it does not.
 	next time.Time
+
+	// unwanted are the images that the configuration leaves out.
+	unwanted map[*candidate]skip
 
 	// classes is how far each class is.
 	classes []*classPlan
@@ -62,9 +69,12 @@ type classPlan struct {
 	warmth   *warmth
 	verdicts map[*candidate]verdict
 
-	// placed are the images with a use in the class, and over those of them that the budget leaves out, with their rank.
+	// budget is what a node of the class has room for.
+	budget budget
+
+	// placed are the images with a use in the class, and over those of them that the budget leaves out.
 	placed map[*candidate]bool
-	over   map[*candidate]int
+	over   map[*candidate]skip
 
 	// list are the images of the class's DaemonSet, in order.
 	list []entry
@@ -84,7 +94,8 @@ func makePlan(s state, o Options, now time.Time) plan {
 	for _, ds := range s.daemonSets {
 		stored[ds.Name] = ds
 	}
-	classes := classify(s.nodes, found, o.MaxNodeClasses).classes
+	division := classify(s.nodes, found, o.MaxNodeClasses)
+	classes := division.classes
 	classOf := make(map[string]string, len(s.nodes))
 	for _, c := range classes {
 		for _, n := range c.nodes {
@@ -93,7 +104,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 	}
 	on, of := podsByClass(s.pods, classOf)
 
-	var p plan
+	p := plan{unwanted: unwanted(found, o), ignored: division.ignoredWords(o.MaxNodeClasses)}
 	planned := map[string]*classPlan{}
 	for _, c := range classes {
 		name := daemonSetName(c)
@@ -106,13 +117,13 @@ func makePlan(s state, o Options, now time.Time) plan {
 			p.planDaemonSet(cp, was, of[c.name], len(stored) > 0, s.accepted[name], o)
 		}
 	}
-	p.planRemovals(s.daemonSets, planned, o)
+	p.planRemovals(s.daemonSets, planned)
 	changing := map[string]bool{}
 	for _, ds := range slices.Concat(p.write, p.move, p.remove, p.drop) {
 		changing[ds.Name] = true
 	}
 	p.evict = strays(s.pods, classOf, stored, changing)
-	p.statuses = statusChanges(s.images, found, invalid, p.classes, o.MaxImagesPerNode, now)
+	p.statuses = statusChanges(s.images, found, invalid, &p, now)
 	return p
 }
 
@@ -138,7 +149,7 @@ func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*co
 			return
 		}
 		p.write = append(p.write, ds)
-		p.reasons.add(cp.reasons(nil, o.MaxImagesPerNode))
+		p.reasons.add(cp.reasons(nil))
 		return
 	}
 	calm := settled(stored, pods)
@@ -154,7 +165,7 @@ func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*co
 		return
 	}
 	p.write = append(p.write, ds)
-	p.reasons.add(cp.reasons(listed(stored), o.MaxImagesPerNode))
+	p.reasons.add(cp.reasons(listed(stored)))
 	if calm && !sameNodes(stored, ds) {
 		// The new list may have to wait, but no node should have two lists meanwhile.
 		p.move = append(p.move, moved(stored, ds))
@@ -162,7 +173,7 @@ func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*co
 }
 
 // planRemovals finds the DaemonSets that no class needs any more.
-func (p *plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*classPlan, o Options) {
+func (p *plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*classPlan) {
 	for _, ds := range stored {
 		cp := planned[ds.Name]
 		switch {
@@ -171,7 +182,7 @@ func (p *plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*clas
 			p.drop = append(p.drop, ds)
 		default:
 			p.remove = append(p.remove, ds)
-			p.reasons.add(cp.reasons(listed(ds), o.MaxImagesPerNode))
+			p.reasons.add(cp.reasons(listed(ds)))
 		}
 	}
 	byName := func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) }
@@ -186,6 +197,7 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, s
 		nodeClass: c,
 		warmth:    observeClass(c, found, pods, o.PullDeadline, now),
 		verdicts:  map[*candidate]verdict{},
+		budget:    budgetOf(c, o),
 		placed:    map[*candidate]bool{},
 	}
 	p.atLatest(cp.warmth.next)
@@ -194,16 +206,7 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, s
 		surge = 1
 	}
 	able, failing := p.judgeAll(cp, found, current, surge, now)
-	var chosen []*candidate
-	chosen, cp.over = choose(able, current, failing, o.MaxImagesPerNode)
-	for image := range cp.over {
-		// An image that fails and is displaced waits for its next try like one that left at once.
-		if v := cp.verdicts[image]; v.standing == standingLast && v.retry.Time.After(now) {
-			delete(cp.over, image)
-			cp.verdicts[image] = verdict{standing: standingOut, retry: v.retry, found: v.found}
-			p.atLatest(v.retry.Time.Time)
-		}
-	}
+	chosen := p.chooseFor(cp, able, current, failing, now)
 	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
 		entries = append(entries, entry{
@@ -223,10 +226,36 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, s
 	return cp
 }
 
+// chooseFor chooses among the images that may be in the list of a class. One that fails and is displaced waits for its
+// next try like one that left at once, and the choice is made anew without it, as it will be then.
+func (p *plan) chooseFor(cp *classPlan, able []*candidate, current []corev1.Container, failing map[*candidate]bool, now time.Time) []*candidate {
+	for {
+		chosen, over := choose(able, current, failing, cp.budget)
+		var rest []*candidate
+		for _, image := range able {
+			_, left := over[image]
+			if v := cp.verdicts[image]; left && v.standing == standingLast && v.retry.Time.After(now) {
+				cp.verdicts[image] = verdict{standing: standingOut, retry: v.retry, found: v.found}
+				p.atLatest(v.retry.Time.Time)
+				continue
+			}
+			rest = append(rest, image)
+		}
+		if len(rest) == len(able) {
+			cp.over = over
+			return chosen
+		}
+		able = rest
+	}
+}
+
 // judgeAll judges the images with a use in the class, and returns those that may be in its list, and which of them fail.
 func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Container, surge int, now time.Time) ([]*candidate, map[*candidate]bool) {
 	var trials []trial
 	for _, image := range placeOn(found, cp.nodeClass) {
+		if _, found := p.unwanted[image]; found {
+			continue
+		}
 		t := trial{
 			candidate: image,
 			image:     cp.warmth.images[image.name],
@@ -260,36 +289,33 @@ func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Cont
 
 // reasons are why the class gets another list than its current one. Images that only take the places of failing ones in a
 // full list are no ordinary change: they may fail too, one after the other.
-func (cp *classPlan) reasons(current []corev1.Container, budget int) reasons {
-	failing := map[string]bool{}
+func (cp *classPlan) reasons(current []corev1.Container) reasons {
+	known, failing := map[string]*candidate{}, map[string]bool{}
 	for image, v := range cp.verdicts {
-		failing[image.name] = v.retry != nil
+		known[image.name], failing[image.name] = image, v.retry != nil
 	}
 	var was, is []string
+	var used budget
 	for _, container := range current {
 		was = append(was, container.Name)
+		used = used.plus(cmp.Or(known[container.Name], &candidate{}))
 	}
 	for _, e := range cp.list {
 		is = append(is, e.name)
 	}
 	var why reasons
-	freed, filled := 0, 0
 	for _, name := range was {
-		if !slices.Contains(is, name) && failing[name] {
-			freed++
-		} else if !slices.Contains(is, name) {
-			why.ordinary = true
+		if !slices.Contains(is, name) {
+			why.failing = why.failing || failing[name]
+			why.ordinary = why.ordinary || !failing[name]
 		}
 	}
-	for _, name := range is {
-		if !slices.Contains(was, name) && failing[name] {
-			why.failing = true
-		} else if !slices.Contains(was, name) {
-			filled++
+	for _, e := range cp.list {
+		if !slices.Contains(was, e.name) {
+			why.failing = why.failing || failing[e.name]
+			why.ordinary = why.ordinary || !failing[e.name] && cp.budget.fits(used, e.candidate)
 		}
 	}
-	why.failing = why.failing || freed > 0
-	why.ordinary = why.ordinary || filled > 0 && (filled > freed || len(was) < budget)
 	if !why.ordinary && !why.failing {
 		// Only an image that fails moves within the same set.
 		why.failing = !slices.Equal(was, is)

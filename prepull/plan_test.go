@@ -460,3 +460,22 @@ func TestARefusedDaemonSetIsInTheStatus(t *testing.T) {
 		t.Errorf("%+v", ready)
 	}
 }
+
+func TestAnImageThatGoesTooFarSaysSo(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(4), images: []v1alpha1.PrepullImage{declaredObject("far", "far:1"), declaredObject("near", "near:1")}}
+	for i := range s.nodes {
+		s.nodes[i].Labels["rack"] = fmt.Sprint(i)
+	}
+	s.images[0].Spec.NodeSelector = map[string]string{"rack": "2"}
+	o := testOptions
+	o.MaxNodeClasses = 3
+	s.carryOut(makePlan(s, o, noon))
+	far := meta.FindStatusCondition(s.status("far").Conditions, v1alpha1.ConditionSelected)
+	if far.Reason != "PlacedWidely" || !strings.Contains(far.Message, "the node label rack are not told apart, since there would be more than 3 classes") {
+		t.Errorf("%+v", far)
+	}
+	if near := meta.FindStatusCondition(s.status("near").Conditions, v1alpha1.ConditionSelected); near.Reason != "WithinBudget" {
+		t.Errorf("%+v", near)
+	}
+}

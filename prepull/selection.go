@@ -3,6 +3,7 @@ package prepull
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,9 @@ import (
 // about the same rank would take each other's place with every flush of their starts, and each time the whole class
 // would get a new list.
 const incumbentBonus = 2
+
+// maxChoices is how many times a choice is made in a row at most. Nearly always the first one stays as it is.
+const maxChoices = 10
 
 // candidate is an image string that may be pulled, with all the objects that ask for it.
 type candidate struct {
@@ -101,10 +105,12 @@ func declaredFirst(images []v1alpha1.PrepullImage) []*v1alpha1.PrepullImage {
 
 // add takes one more object that asks for the image into account: the image is wanted wherever one of them wants it.
 func (c *candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
+	if len(c.objects) == 0 || o.Status.Priority > c.priority {
+		c.priority = o.Status.Priority
+	}
 	c.objects = append(c.objects, o)
 	c.starts += startsAt(o.Status.Starts, now)
 	c.size = max(c.size, cmp.Or(o.Status.SizeBytes, o.Status.DownloadBytes))
-	c.priority = max(c.priority, o.Status.Priority)
 	c.autoscaled = c.autoscaled || o.Status.Autoscaled
 	c.alwaysPull = c.alwaysPull || o.Status.AlwaysPull
 	c.digest = cmp.Or(c.digest, o.Status.Digest)
@@ -146,35 +152,97 @@ func (c *candidate) retry(class string) *v1alpha1.Retry {
 	return nil
 }
 
-// choose returns the images that are worth one of the budget's places on the nodes of a class, and the rank, from 1,
-// of those that are not. Declared images go before learned ones, working before failing ones, then the one with more
-// starts, then the older one.
-func choose(placed []*candidate, current []corev1.Container, failing map[*candidate]bool, budget int) (chosen []*candidate, over map[*candidate]int) {
-	incumbent := map[string]bool{}
+// skip is why an image has no place on the nodes.
+type skip struct {
+	// reason in a word, empty if the image has a place.
+	reason string
+
+	// why is the same for people. It stays as it is while nothing happens to the image itself, other than detail, which
+	// comes behind it: how many others go before.
+	why, detail string
+}
+
+// The reasons for which images are skipped.
+const (
+	skippedOverBudget = "OverBudget"
+	skippedExcluded   = "Excluded"
+	skippedTooSmall   = "TooSmall"
+	skippedNoNodes    = "NoNodes"
+	skippedInvalid    = "InvalidImage"
+)
+
+// choose returns the images that are worth a part of the budget on the nodes of a class, best first, and for the others
+// why they are not. If all fit, all are chosen.
+//
+// What is on the nodes already ranks higher for it, so a choice may lead to another one once it is carried out. It is
+// followed until it stays as it is, so that choosing again changes nothing.
+func choose(able []*candidate, current []corev1.Container, failing map[*candidate]bool, b budget) (chosen []*candidate, over map[*candidate]skip) {
+	listed := make(map[string]bool, len(current))
 	for _, container := range current {
-		incumbent[container.Name] = true
+		listed[container.Name] = true
 	}
-	weight := func(c *candidate) float64 {
-		if incumbent[c.name] {
-			return c.starts * incumbentBonus
+	incumbent := map[*candidate]bool{}
+	for _, c := range able {
+		if listed[c.name] {
+			incumbent[c] = true
 		}
-		return c.starts
 	}
-	ranked := slices.Clone(placed)
-	slices.SortFunc(ranked, func(a, b *candidate) int {
+	ranked := rank(able, incumbent, failing)
+	if b.fitsAll(ranked) {
+		return ranked, nil
+	}
+	for range maxChoices {
+		taken := distribute(ranked, b)
+		if maps.Equal(taken, incumbent) {
+			break
+		}
+		incumbent = taken
+		ranked = rank(able, incumbent, failing)
+	}
+	var used budget
+	var rest []*candidate
+	for _, c := range ranked {
+		if incumbent[c] {
+			chosen, used = append(chosen, c), used.plus(c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	return chosen, b.leaveOut(rest, used)
+}
+
+// rank sorts images by what they are worth: declared ones before learned ones, working before failing ones, those of
+// workloads that are scaled by load, a higher priority, more starts, a smaller size, then the older one.
+func rank(able []*candidate, incumbent, failing map[*candidate]bool) []*candidate {
+	type worth struct {
+		*candidate
+		failing bool
+		weight  float64
+	}
+	sorted := make([]worth, len(able))
+	for i, c := range able {
+		sorted[i] = worth{candidate: c, failing: failing[c], weight: c.starts}
+		if incumbent[c] {
+			sorted[i].weight *= incumbentBonus
+		}
+	}
+	slices.SortFunc(sorted, func(a, b worth) int {
 		return cmp.Or(
 			trueFirst(a.declared, b.declared),
-			trueFirst(!failing[a], !failing[b]),
-			cmp.Compare(weight(b), weight(a)),
+			trueFirst(!a.failing, !b.failing),
+			trueFirst(a.autoscaled, b.autoscaled),
+			cmp.Compare(b.priority, a.priority),
+			cmp.Compare(b.weight, a.weight),
+			cmp.Compare(a.bytes(), b.bytes()),
 			a.since.Compare(b.since),
 			strings.Compare(a.name, b.name),
 		)
 	})
-	over = map[*candidate]int{}
-	for i, c := range ranked[min(budget, len(ranked)):] {
-		over[c] = budget + i + 1
+	ranked := make([]*candidate, len(sorted))
+	for i := range sorted {
+		ranked[i] = sorted[i].candidate
 	}
-	return ranked[:min(budget, len(ranked))], over
+	return ranked
 }
 
 func trueFirst(a, b bool) int {

@@ -22,43 +22,91 @@ func TestChoose(t *testing.T) {
 	older.Status.FirstSeenTime = &metav1.Time{Time: noon.Add(-2 * time.Hour)}
 	faded := learnedObject("faded:1", 8)
 	faded.Status.Starts.Time = metav1.NewTime(noon.Add(-2 * startsHalfLife))
+	urgent := learnedObject("urgent:1", 0)
+	urgent.Status.Priority = 10
+	negative := learnedObject("negative:1", 100)
+	negative.Status.Priority = -1
+	scaled := learnedObject("scaled:1", 0)
+	scaled.Status.Autoscaled = true
+	scaledFailing := learnedObject("scaled-failing:1", 100)
+	scaledFailing.Status.Autoscaled = true
+	scaledFailing.Status.Retries = failing.Status.Retries
+	small, large := learnedObject("z-small:1", 5), learnedObject("large:1", 5)
+	small.Status.SizeBytes, large.Status.SizeBytes = 10<<20, 900<<20
+	download := learnedObject("download:1", 6)
+	download.Status.DownloadBytes = 500 << 20
+	mine := declaredObject("mine", "mine:1")
+	mine.Status.SizeBytes = 800 << 20
 	for name, tc := range map[string]struct {
 		objects []v1alpha1.PrepullImage
 		current []string
-		budget  int
+		budget  budget
 		want    []string
 	}{
 		"within the budget all have a place": {
-			[]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 2)}, nil, 2, []string{"b:1", "a:1"},
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 2)}, nil, budget{2, unbounded}, []string{"b:1", "a:1"},
 		},
 		"more starts win": {
-			[]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 3), learnedObject("c:1", 2)}, nil, 2, []string{"b:1", "c:1"},
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 3), learnedObject("c:1", 2)}, nil, budget{2, unbounded}, []string{"b:1", "c:1"},
 		},
 		"starts count at their present value": {
-			[]v1alpha1.PrepullImage{faded, learnedObject("b:1", 3)}, nil, 1, []string{"b:1"},
+			[]v1alpha1.PrepullImage{faded, learnedObject("b:1", 3)}, nil, budget{1, unbounded}, []string{"b:1"},
 		},
 		"a declared image goes before any learned one": {
-			[]v1alpha1.PrepullImage{learnedObject("a:1", 1000), declaredObject("mine", "b:1")}, nil, 1, []string{"b:1"},
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 1000), declaredObject("mine", "b:1")}, nil, budget{1, unbounded}, []string{"b:1"},
 		},
 		"an image that is both learned and declared is declared": {
-			[]v1alpha1.PrepullImage{learnedObject("a:1", 9), learnedObject("b:1", 1), declaredObject("mine", "b:1")}, nil, 1, []string{"b:1"},
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 9), learnedObject("b:1", 1), declaredObject("mine", "b:1")}, nil, budget{1, unbounded}, []string{"b:1"},
 		},
 		"the older one wins a tie": {
-			[]v1alpha1.PrepullImage{learnedObject("a:1", 5), older}, nil, 1, []string{"z-older:1"},
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 5), older}, nil, budget{1, unbounded}, []string{"z-older:1"},
 		},
 		"an image that fails here goes after all others": {
-			[]v1alpha1.PrepullImage{failing, learnedObject("a:1", 0)}, nil, 1, []string{"a:1"},
+			[]v1alpha1.PrepullImage{failing, learnedObject("a:1", 0)}, nil, budget{1, unbounded}, []string{"a:1"},
 		},
 		"a failure on another class does not matter": {
-			[]v1alpha1.PrepullImage{elsewhere, learnedObject("a:1", 0)}, nil, 1, []string{"elsewhere:1"},
+			[]v1alpha1.PrepullImage{elsewhere, learnedObject("a:1", 0)}, nil, budget{1, unbounded}, []string{"elsewhere:1"},
 		},
 		"an image on the nodes is not displaced by one that is a little better": {
-			[]v1alpha1.PrepullImage{learnedObject("a:1", 10), learnedObject("b:1", 19)}, []string{"a:1"}, 1, []string{"a:1"},
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 10), learnedObject("b:1", 19)}, []string{"a:1"}, budget{1, unbounded}, []string{"a:1"},
 		},
 		"an image on the nodes is displaced by one that is twice as good": {
-			[]v1alpha1.PrepullImage{learnedObject("a:1", 10), learnedObject("b:1", 21)}, []string{"a:1"}, 1, []string{"b:1"},
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 10), learnedObject("b:1", 21)}, []string{"a:1"}, budget{1, unbounded}, []string{"b:1"},
 		},
-		"nothing is chosen from nothing": {nil, nil, 5, nil},
+		"an image of a workload that is scaled by load goes before a higher priority": {
+			[]v1alpha1.PrepullImage{urgent, scaled}, nil, budget{1, unbounded}, []string{"scaled:1"},
+		},
+		"one that fails does not": {
+			[]v1alpha1.PrepullImage{scaledFailing, learnedObject("a:1", 0)}, nil, budget{1, unbounded}, []string{"a:1"},
+		},
+		"a higher priority goes before more starts": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 100), urgent}, nil, budget{1, unbounded}, []string{"urgent:1"},
+		},
+		"a priority below none goes behind": {
+			[]v1alpha1.PrepullImage{negative, learnedObject("a:1", 0)}, nil, budget{1, unbounded}, []string{"a:1"},
+		},
+		"a smaller one wins a tie": {
+			[]v1alpha1.PrepullImage{large, small, older}, nil, budget{2, unbounded}, []string{"z-small:1", "z-older:1"},
+		},
+		"what does not fit is passed over": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 9), download, large, small}, nil, budget{9, 300 << 20}, []string{"a:1", "z-small:1"},
+		},
+		"an unknown size counts as a usual one": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 2), learnedObject("b:1", 1)}, nil, budget{9, 2*assumedSize - 1}, []string{"a:1"},
+		},
+		"an exact fit is one": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 2), learnedObject("b:1", 1)}, nil, budget{2, 2 * assumedSize}, []string{"a:1", "b:1"},
+		},
+		"what the registry says of the size counts": {
+			[]v1alpha1.PrepullImage{learnedObject("a:1", 0), download}, nil, budget{9, 499 << 20}, []string{"a:1"},
+		},
+		"a declared image that does not fit leaves its room to others": {
+			[]v1alpha1.PrepullImage{mine, small}, nil, budget{9, 799 << 20}, []string{"z-small:1"},
+		},
+		"there may be no room at all": {
+			[]v1alpha1.PrepullImage{mine, small}, nil, budget{9, 0}, nil,
+		},
+		"nothing is chosen from nothing": {nil, nil, budget{5, unbounded}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -85,9 +133,9 @@ func TestChoose(t *testing.T) {
 			if len(chosen)+len(over) != len(found) {
 				t.Errorf("%d chosen and %d over the budget, of %d", len(chosen), len(over), len(found))
 			}
-			for c, rank := range over {
-				if rank <= tc.budget || rank > len(found) {
-					t.Errorf("%s has rank %d", c.image, rank)
+			for c, skip := range over {
+				if skip.reason != "OverBudget" || skip.why == "" {
+					t.Errorf("%s is left out: %+v", c.image, skip)
 				}
 			}
 		})

@@ -49,7 +49,7 @@ const (
 )
 
 // statusChanges are the statuses that differ from the stored ones, by the name of the object.
-func statusChanges(images []v1alpha1.PrepullImage, found []*candidate, invalid map[string]string, classes []*classPlan, budget int, now time.Time) []statusChange {
+func statusChanges(images []v1alpha1.PrepullImage, found []*candidate, invalid map[string]string, p *plan, now time.Time) []statusChange {
 	var changes []statusChange
 	report := func(o *v1alpha1.PrepullImage, sum summary) {
 		next := sum.status(o, now)
@@ -59,11 +59,11 @@ func statusChanges(images []v1alpha1.PrepullImage, found []*candidate, invalid m
 	}
 	for i := range images {
 		if words, found := invalid[images[i].Name]; found {
-			report(&images[i], summary{skipped: "InvalidImage", why: words})
+			report(&images[i], summary{skipped: skip{reason: skippedInvalid, why: words}})
 		}
 	}
 	for _, c := range found {
-		sum := summarize(c, classes, budget)
+		sum := summarize(c, p)
 		for _, o := range c.objects {
 			report(o, sum)
 		}
@@ -98,7 +98,7 @@ func (s summary) status(o *v1alpha1.PrepullImage, now time.Time) observed {
 		next.LastPullSeconds = old.LastPullSeconds
 	}
 	next.Size = humanSize(next.SizeBytes)
-	if s.skipped == "" {
+	if s.skipped.reason == "" {
 		next.Ready = fmt.Sprintf("%d/%d", s.ready, s.desired)
 	}
 	failed := s.pullFailed(meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionPullFailed))
@@ -107,7 +107,7 @@ func (s summary) status(o *v1alpha1.PrepullImage, now time.Time) observed {
 	if state == stateFailed {
 		next.State += ": " + s.failureWords(failed.Reason)
 	} else if state == stateSkipped {
-		next.State += ": " + s.skipped
+		next.State += ": " + s.skipped.reason
 	}
 	for _, c := range []metav1.Condition{s.selected(meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionSelected)), ready, failed} {
 		c.ObservedGeneration = o.Generation
@@ -119,13 +119,18 @@ func (s summary) status(o *v1alpha1.PrepullImage, now time.Time) observed {
 
 func (s summary) selected(old *metav1.Condition) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionSelected, Status: metav1.ConditionTrue, Reason: "WithinBudget", Message: "The image has a place on the nodes."}
-	if s.skipped == "" {
-		return c
-	}
-	c.Status, c.Reason, c.Message = metav1.ConditionFalse, s.skipped, s.why
-	// The rank changes all the time. What is told is the rank that the image had when it lost its place.
-	if s.skipped == skippedOverBudget && old != nil && old.Reason == c.Reason && strings.HasPrefix(old.Message, s.budgetWords()) {
-		c.Message = old.Message
+	switch {
+	case s.skipped.reason != "":
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, s.skipped.reason, s.skipped.why+s.skipped.detail
+		// The detail changes all the time. What is told is how it was when the image lost its place.
+		if s.skipped.detail != "" && old != nil && old.Reason == c.Reason && strings.HasPrefix(old.Message, s.skipped.why) {
+			c.Message = old.Message
+		}
+	case s.over.reason != "":
+		c.Reason = "PartlyOverBudget"
+		c.Message = fmt.Sprintf("The image has a place on the nodes of some classes, and %d of %d leave it out: %s.", s.overClasses, s.usingClasses, strings.TrimSuffix(s.over.why, "."))
+	case s.widely != "":
+		c.Reason, c.Message = "PlacedWidely", s.widely
 	}
 	return c
 }
@@ -153,7 +158,7 @@ func (s summary) pullFailed(old *metav1.Condition) metav1.Condition {
 func (s summary) readiness(failed bool) (string, metav1.Condition) {
 	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
 	switch {
-	case s.skipped != "":
+	case s.skipped.reason != "":
 		c.Reason, c.Message = stateSkipped, "The image has no place on the nodes; see the condition Selected."
 	case failed:
 		c.Reason, c.Message = stateFailed, "The image cannot be pulled; see the condition PullFailed."

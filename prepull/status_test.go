@@ -68,7 +68,7 @@ func TestStatus(t *testing.T) {
 			summary{desired: 2, ready: 2}, failedBefore, "Ready", "2/2", [3]string{"WithinBudget", "OnEveryNode", "NoFailure"},
 		},
 		"it has no place": {
-			summary{skipped: "NoNodes", why: "No Linux node matches."}, nil, "Skipped: NoNodes", "",
+			summary{skipped: skip{reason: "NoNodes", why: "No Linux node matches."}}, nil, "Skipped: NoNodes", "",
 			[3]string{"NoNodes: No Linux node matches.", "Skipped: The image has no place on the nodes; see the condition Selected.", "NoFailure"},
 		},
 		"the prepull pods do not start": {

@@ -183,7 +183,7 @@ func TestReasons(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cp := &classPlan{nodeClass: &nodeClass{}, verdicts: map[*candidate]verdict{}}
+			cp := &classPlan{nodeClass: &nodeClass{}, budget: budget{3, unbounded}, verdicts: map[*candidate]verdict{}}
 			for _, image := range []string{"X", "Y"} {
 				cp.verdicts[&candidate{name: image}] = verdict{standing: standingOut, retry: retry}
 			}
@@ -194,7 +194,7 @@ func TestReasons(t *testing.T) {
 			for _, image := range strings.Fields(tc.is) {
 				cp.list = append(cp.list, entry{candidate: &candidate{name: image}})
 			}
-			if got := cp.reasons(current, 3); got != tc.want {
+			if got := cp.reasons(current); got != tc.want {
 				t.Errorf("got %+v, want %+v", got, tc.want)
 			}
 		})

@@ -2,7 +2,6 @@ package prepull
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -10,17 +9,18 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-const (
-	skippedOverBudget = "OverBudget"
-	skippedNoNodes    = "NoNodes"
-)
-
 // summary is how an image stands on all classes of nodes together.
 type summary struct {
-	// skipped is why the image has no place on any node, in a word, and why the same in a sentence; empty if it has one.
-	skipped string
-	why     string
-	budget  int
+	// skipped is why the image has no place on any node; empty if it has one.
+	skipped skip
+
+	// over is why a class that could use the image leaves it out while it has a place in others; empty if none does. There
+	// are overClasses of them, of usingClasses that could use it.
+	over                      skip
+	overClasses, usingClasses int
+
+	// widely is why the image goes to more nodes than need it, empty if it does not.
+	widely string
 
 	desired, ready, failed int32
 	pulling                bool
@@ -40,27 +40,35 @@ type summary struct {
 	refused string
 }
 
-func summarize(c *candidate, classes []*classPlan, budget int) summary {
-	s := summary{skipped: skippedNoNodes, why: "No Linux node matches.", budget: budget}
-	over := false
-	for _, cp := range classes {
+func summarize(c *candidate, p *plan) summary {
+	s := summary{skipped: skip{reason: skippedNoNodes, why: "No Linux node matches what its pods ask of a node."}}
+	s.widely = p.ignored.about(c)
+	unwanted, found := p.unwanted[c]
+	if found {
+		s.skipped = unwanted
+	}
+	for _, cp := range p.classes {
+		if found || cp.placed[c] {
+			s.observe(cp.warmth.images[c.name])
+		}
 		if !cp.placed[c] {
 			continue
 		}
-		if rank, found := cp.over[c]; found {
-			if s.skipped != "" && !over {
-				s.skipped = skippedOverBudget
-				s.why = fmt.Sprintf("%s, and %d go before this one.", s.budgetWords(), rank-1)
-			}
-			over = true
+		s.usingClasses++
+		if over, found := cp.over[c]; found {
+			s.overClasses++
+			s.over = cmp.Or(s.over, over)
 		} else {
-			s.skipped, s.why = "", ""
 			s.count(c, cp)
 		}
 		if v := cp.verdicts[c]; v.retry != nil {
 			s.retries = append(s.retries, *v.retry)
 		}
-		s.observe(cp.warmth.images[c.name])
+	}
+	if s.overClasses < s.usingClasses {
+		s.skipped = skip{}
+	} else if s.usingClasses > 0 {
+		s.skipped, s.over = s.over, skip{}
 	}
 	return s
 }
@@ -68,14 +76,9 @@ func summarize(c *candidate, classes []*classPlan, budget int) summary {
 // count adds the nodes of a class that should have the image.
 func (s *summary) count(c *candidate, cp *classPlan) {
 	w := cp.warmth.images[c.name]
-	for _, n := range cp.waiting {
-		s.desired++
-		if w.has(n.Name) {
-			s.ready++
-		} else if _, failed := w.failed[n.Name]; failed {
-			s.failed++
-		}
-	}
+	s.desired += int32(len(cp.waiting))
+	s.ready += int32(w.ready())
+	s.failed += int32(len(w.failed))
 	s.pulling = s.pulling || len(w.pulling) > 0
 	s.refused = cmp.Or(s.refused, cp.refused)
 	if node, f := firstFailure(w.failed); f != nil && s.failure == nil {
@@ -90,10 +93,6 @@ func (s *summary) count(c *candidate, cp *classPlan) {
 func (s *summary) observe(w *imageWarmth) {
 	s.size = max(s.size, w.size)
 	s.slowest = max(s.slowest, w.slowest())
-}
-
-func (s *summary) budgetWords() string {
-	return fmt.Sprintf("A node gets %d images at most (maxImagesPerNode)", s.budget)
 }
 
 // failureWords are the words for the reason of the condition PullFailed.

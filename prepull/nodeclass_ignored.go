@@ -1,0 +1,44 @@
+package prepull
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// ignoredWords are sentences for images that go to more nodes than need them, because there would be too many classes.
+type ignoredWords struct {
+	// keys are by the key of a label that is left out of account.
+	keys map[string]string
+
+	// taints is empty if taints count.
+	taints string
+}
+
+// ignoredWords tells what the classes leave out of account; max is how many there may be.
+func (c classification) ignoredWords(max int) ignoredWords {
+	const words = "The image also goes to nodes where none of its pods may run: %s not told apart, since there would be more than %d classes of nodes (maxNodeClasses)."
+	w := ignoredWords{keys: map[string]string{}}
+	for _, key := range c.ignoredKeys {
+		w.keys[key] = fmt.Sprintf(words, "values of the node label "+key+" are", max)
+	}
+	if c.ignoredTaints {
+		w.taints = fmt.Sprintf(words, "taints are", max)
+	}
+	return w
+}
+
+// about returns the sentence for an image, empty if nothing is left out of account that its pods ask for.
+func (w ignoredWords) about(c *candidate) string {
+	if len(w.keys) == 0 {
+		return w.taints
+	}
+	for i := range c.placements {
+		for _, key := range slices.Sorted(slices.Values(newPlacement(&c.placements[i]).keys)) {
+			if words, ignored := w.keys[key]; ignored {
+				return cmp.Or(w.taints, words)
+			}
+		}
+	}
+	return w.taints
+}
