@@ -246,12 +246,12 @@ func shuffle[T any](random *rand.Rand, all []T) {
 
 func TestMergingLeavesWhatItMergesAlone(t *testing.T) {
 	t.Parallel()
-	have := append(make([]v1alpha1.Placement, 0, 8), onGPUs.placements...) // with room that is somebody else's
-	twice := slices.Concat(free, free)
+	have := append(make([]v1alpha1.Placement, 0, 8), free...) // with room that is somebody else's
+	twice := slices.Concat(onGPUs.placements, onGPUs.placements)
 	if got := mergePlacements(have, twice); len(got) != 2 {
 		t.Errorf("%d placements, want each once", len(got))
 	}
-	if diff := cmp.Diff(onGPUs.placements, have); diff != "" {
+	if diff := cmp.Diff(free, have); diff != "" {
 		t.Errorf("what was there changed (-was +is):\n%s", diff)
 	}
 }
