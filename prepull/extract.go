@@ -15,17 +15,17 @@ import (
 
 // template is the part of a workload that decides which images its pods pull.
 type template struct {
-	labels map[string]string
-	spec   *corev1.PodSpec
+	labels, annotations map[string]string
+	spec                *corev1.PodSpec
 }
 
-// templateOf returns the pod template of a workload, or of a pod its own labels and spec. It has no spec if obj is
-// neither.
+// templateOf returns the pod template of a workload, or of a pod its own labels, annotations and spec. It has no spec if
+// obj is neither.
 func templateOf(obj metav1.Object) template {
-	of := func(t *corev1.PodTemplateSpec) template { return template{t.Labels, &t.Spec} }
+	of := func(t *corev1.PodTemplateSpec) template { return template{t.Labels, t.Annotations, &t.Spec} }
 	switch o := obj.(type) {
 	case *corev1.Pod:
-		return template{o.Labels, &o.Spec}
+		return template{o.Labels, o.Annotations, &o.Spec}
 	case *appsv1.Deployment:
 		return of(&o.Spec.Template)
 	case *appsv1.StatefulSet:

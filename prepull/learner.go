@@ -50,14 +50,16 @@ type Learner struct {
 	// cheap ones.
 	named, searches *lookQueue
 	reads, lists    *rate.Limiter
-	starts          startCounter
-	log             logr.Logger
-	complain        rate.Sometimes
+	// accounts is nil if no pull secrets are learned.
+	accounts *accountReader
+	starts   startCounter
+	log      logr.Logger
+	complain rate.Sometimes
 }
 
 func newLearner(mgr ctrl.Manager, o Options) *Learner {
 	log := mgr.GetLogger().WithName("learner")
-	return &Learner{
+	l := &Learner{
 		cached:    mgr.GetClient(),
 		live:      mgr.GetAPIReader(),
 		images:    newImageStore(mgr.GetClient(), mgr.GetAPIReader(), log),
@@ -69,6 +71,10 @@ func newLearner(mgr ctrl.Manager, o Options) *Learner {
 		log:       log,
 		complain:  rate.Sometimes{First: 1, Interval: 10 * time.Second},
 	}
+	if o.PullSecrets {
+		l.accounts = &accountReader{live: l.live}
+	}
+	return l
 }
 
 // Hint asks for a look at what an admission was about. It never blocks; it returns false if there is nothing to look
@@ -182,22 +188,30 @@ func (l *Learner) learn(ctx context.Context, at look) (finding, error) {
 	return found, nil
 }
 
-// use is an image with a workload that uses it.
+// use is an image with a workload that uses it, and what that asks for.
 type use struct {
-	image string
-	user  v1alpha1.User
+	image  string
+	user   v1alpha1.User
+	demand demand
 }
 
-// usesOf returns what a number of sightings teach, each thing once.
+// usesOf returns what a number of sightings teach, each user of an image once.
 func usesOf(seen []sighting) []use {
-	known := map[use]bool{}
+	type key struct {
+		image string
+		user  v1alpha1.User
+	}
+	known := map[key]int{}
 	var uses []use
 	for _, s := range seen {
 		for _, image := range s.images {
-			if u := (use{image, s.user}); !known[u] {
-				known[u] = true
-				uses = append(uses, u)
+			k := key{image, s.user}
+			at, ok := known[k]
+			if !ok {
+				at, known[k] = len(uses), len(uses)
+				uses = append(uses, use{image: image, user: s.user})
 			}
+			uses[at].demand = uses[at].demand.plus(s.demandFor(image))
 		}
 	}
 	return uses
@@ -209,7 +223,7 @@ func (l *Learner) record(ctx context.Context, u use) (bool, error) {
 	if o == nil || err != nil {
 		return false, err
 	}
-	return l.images.update(ctx, o, func(have learned) learned { return have.withUser(u.user, time.Now()) })
+	return l.images.update(ctx, o, func(have learned) learned { return have.withUse(u.user, u.demand, time.Now()) })
 }
 
 // flushStarts writes the counted starts until ctx ends.

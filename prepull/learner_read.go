@@ -37,7 +37,7 @@ func (l *Learner) read(ctx context.Context, p place) ([]sighting, error) {
 	if err := l.live.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: p.name}, obj); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
-	s, err := l.sight(ctx, obj, map[v1alpha1.User]v1alpha1.User{})
+	s, err := l.sight(ctx, obj, map[v1alpha1.User]podOwner{})
 	return []sighting{s}, err
 }
 
@@ -48,7 +48,7 @@ func (l *Learner) search(ctx context.Context, p place) ([]sighting, error) {
 		return nil, fmt.Errorf("reading the labels of a hint: %w", err)
 	}
 	options := &client.ListOptions{Namespace: p.namespace, LabelSelector: set.AsSelector(), Limit: listPage}
-	jobs := map[v1alpha1.User]v1alpha1.User{}
+	known := map[v1alpha1.User]podOwner{}
 	var found []sighting
 	pages := 1
 	if p.revision {
@@ -66,7 +66,7 @@ func (l *Learner) search(ctx context.Context, p place) ([]sighting, error) {
 			if !p.fits(&page.Items[i]) {
 				continue
 			}
-			s, err := l.sight(ctx, &page.Items[i], jobs)
+			s, err := l.sight(ctx, &page.Items[i], known)
 			if err != nil {
 				return nil, err
 			}
@@ -88,32 +88,73 @@ func (p place) fits(pod *corev1.Pod) bool {
 	return owner == nil && pod.GenerateName == p.generateName && strings.HasPrefix(pod.Name, p.generateName)
 }
 
-// sight reduces a stored object to what it teaches. A pod of a job is the job's CronJob's, which only the job knows;
-// jobs remembers those that were read.
-func (l *Learner) sight(ctx context.Context, obj client.Object, jobs map[v1alpha1.User]v1alpha1.User) (sighting, error) {
-	s := sighting{uid: obj.GetUID(), created: obj.GetCreationTimestamp().Time, images: imagesOf(obj), user: userOf(obj)}
-	if kindOf(obj) != "Pod" || s.user.Kind != "Job" {
+// podOwner is what only the stored controller of a pod can tell.
+type podOwner struct {
+	// user is the workload that it stands for.
+	user v1alpha1.User
+	// placement is where its pods may run, nil if they say so themselves.
+	placement *v1alpha1.Placement
+}
+
+// sight reduces a stored object to what it teaches; known remembers the owners that were read.
+func (l *Learner) sight(ctx context.Context, obj client.Object, known map[v1alpha1.User]podOwner) (sighting, error) {
+	s := sighting{
+		uid: obj.GetUID(), created: obj.GetCreationTimestamp().Time,
+		images: imagesOf(obj), user: userOf(obj), footprint: footprintOf(obj),
+	}
+	if l.accounts == nil {
+		s.secrets = nil
+	} else if s.account != "" && len(s.images) > 0 {
+		var err error
+		if s.secrets, err = l.accounts.secretsOf(ctx, client.ObjectKey{Namespace: obj.GetNamespace(), Name: s.account}); err != nil {
+			return s, err
+		}
+	}
+	if kindOf(obj) != "Pod" || s.user.Kind != "Job" && s.user.Kind != "DaemonSet" {
 		return s, nil
 	}
-	if user, ok := jobs[s.user]; ok {
-		s.user = user
-		return s, nil
+	owner, ok := known[s.user]
+	if !ok {
+		var err error
+		if owner, err = l.readOwner(ctx, s.user); err != nil {
+			return s, err
+		}
+		known[s.user] = owner
+	}
+	s.user = owner.user
+	if owner.placement != nil {
+		s.placement = *owner.placement
+	}
+	return s, nil
+}
+
+// readOwner reads the job or the DaemonSet of a pod: a pod of a job is the job's CronJob's, which only the job
+// knows, and where a pod of a DaemonSet may run only the DaemonSet does.
+func (l *Learner) readOwner(ctx context.Context, user v1alpha1.User) (podOwner, error) {
+	if err := l.reads.Wait(ctx); err != nil {
+		return podOwner{}, err
+	}
+	key := client.ObjectKey{Namespace: user.Namespace, Name: user.Name}
+	if user.Kind == "DaemonSet" {
+		var ds appsv1.DaemonSet
+		if err := l.live.Get(ctx, key, &ds); client.IgnoreNotFound(err) != nil {
+			return podOwner{}, fmt.Errorf("getting the DaemonSet of a pod: %w", err)
+		}
+		if ds.UID != user.UID {
+			return podOwner{user: user}, nil
+		}
+		placement := placementOf(&ds.Spec.Template.Spec, false)
+		return podOwner{user, &placement}, nil
 	}
 	job := &metav1.PartialObjectMetadata{}
 	job.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
-	if err := l.reads.Wait(ctx); err != nil {
-		return s, err
+	if err := l.live.Get(ctx, key, job); client.IgnoreNotFound(err) != nil {
+		return podOwner{}, fmt.Errorf("getting the job of a pod: %w", err)
 	}
-	if err := l.live.Get(ctx, client.ObjectKey{Namespace: s.user.Namespace, Name: s.user.Name}, job); client.IgnoreNotFound(err) != nil {
-		return s, fmt.Errorf("getting the job of a pod: %w", err)
+	if owner := metav1.GetControllerOfNoCopy(job); owner != nil && job.UID == user.UID {
+		user = v1alpha1.User{Kind: owner.Kind, Namespace: user.Namespace, Name: owner.Name, UID: owner.UID}
 	}
-	user := s.user
-	if owner := metav1.GetControllerOfNoCopy(job); owner != nil && job.UID == s.user.UID {
-		user = v1alpha1.User{Kind: owner.Kind, Namespace: s.user.Namespace, Name: owner.Name, UID: owner.UID}
-	}
-	jobs[s.user] = user
-	s.user = user
-	return s, nil
+	return podOwner{user: user}, nil
 }
 
 // newWorkload returns an empty object of a kind that placeOf lets through.

@@ -21,10 +21,30 @@ type learned struct {
 	Starts        *v1alpha1.Starts `json:"starts,omitempty"`
 	Users         []v1alpha1.User  `json:"users,omitempty"`
 	UserCount     int32            `json:"userCount,omitempty"`
+
+	Placements  []v1alpha1.Placement       `json:"placements,omitempty"`
+	PullSecrets []v1alpha1.SecretReference `json:"pullSecrets,omitempty"`
+	Priority    int32                      `json:"priority,omitempty"`
+	Autoscaled  bool                       `json:"autoscaled,omitempty"`
+	AlwaysPull  bool                       `json:"alwaysPull,omitempty"`
 }
 
 func learnedOf(s v1alpha1.PrepullImageStatus) learned {
-	return learned{s.FirstSeenTime, s.LastSeenTime, s.Starts, s.Users, s.UserCount}
+	return learned{
+		s.FirstSeenTime, s.LastSeenTime, s.Starts, s.Users, s.UserCount,
+		s.Placements, s.PullSecrets, s.Priority, s.Autoscaled, s.AlwaysPull,
+	}
+}
+
+// demand is what the users that l knows ask for; with a userCount of 0 it is what the last ones did.
+func (l learned) demand() demand {
+	return demand{l.Placements, l.PullSecrets, l.Priority, l.Autoscaled, l.AlwaysPull}
+}
+
+func (l learned) withDemand(d demand) learned {
+	l.Placements, l.PullSecrets, l.Priority = d.placements, d.pullSecrets, d.priority
+	l.Autoscaled, l.AlwaysPull = d.autoscaled, d.alwaysPull
+	return l
 }
 
 func (l learned) equal(other learned) bool {
@@ -41,25 +61,31 @@ func (l learned) seen(now time.Time) learned {
 	return l
 }
 
-// withUser is l after one user was seen. Nothing changes if it is known or if the status names as many users as it
-// may: who the others are, and how many, the resync alone can tell.
-func (l learned) withUser(u v1alpha1.User, now time.Time) learned {
+// withUse is l after one user was seen, with what it asks for. Nothing changes if that is known. When the status names as
+// many users as it may, only what they ask for is added: who they are, and how many, the resync alone can tell.
+func (l learned) withUse(u v1alpha1.User, d demand, now time.Time) learned {
+	next := l
 	if l.UserCount == 0 {
-		l.Users = nil
+		next.Users = nil
+		next = next.withDemand(demand{})
 	}
-	known := slices.ContainsFunc(l.Users, func(k v1alpha1.User) bool { return withoutUID(k) == withoutUID(u) })
-	if known || len(l.Users) >= maxUsers {
+	next = next.withDemand(next.demand().plus(d))
+	known := slices.ContainsFunc(next.Users, func(k v1alpha1.User) bool { return withoutUID(k) == withoutUID(u) })
+	if !known && len(next.Users) < maxUsers {
+		next.Users = append(slices.Clone(next.Users), u)
+		slices.SortFunc(next.Users, compareUsers)
+		next.UserCount = max(next.UserCount, int32(len(next.Users)))
+	}
+	if next.equal(l) {
 		return l
 	}
-	l.Users = append(slices.Clone(l.Users), u)
-	slices.SortFunc(l.Users, compareUsers)
-	l.UserCount = max(l.UserCount, int32(len(l.Users)))
-	return l.seen(now)
+	return next.seen(now)
 }
 
-// withUsers is l with exactly these users, which are sorted and not empty. Equal users change nothing.
-func (l learned) withUsers(users []v1alpha1.User, now time.Time) learned {
-	next := l
+// withUsers is l with exactly these users, which are sorted and not empty, and what they ask for. Equal ones change
+// nothing.
+func (l learned) withUsers(users []v1alpha1.User, d demand, now time.Time) learned {
+	next := l.withDemand(d)
 	next.Users = users[:min(len(users), maxUsers)]
 	next.UserCount = int32(len(users))
 	if next.equal(l) {
@@ -68,7 +94,7 @@ func (l learned) withUsers(users []v1alpha1.User, now time.Time) learned {
 	return next.seen(now)
 }
 
-// withoutUsers is l of an image that nothing uses any more. An image that was not in use before does not change.
+// withoutUsers is l of an image that nothing uses any more; what its last users asked for is kept. An image that was not in use before does not change.
 func (l learned) withoutUsers(now time.Time) learned {
 	if l.UserCount == 0 {
 		return l

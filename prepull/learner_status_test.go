@@ -2,6 +2,7 @@ package prepull
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,55 +24,94 @@ func deployments(names ...string) []v1alpha1.User {
 // at is a time in a status.
 func at(t time.Time) *metav1.Time { return &metav1.Time{Time: t} }
 
+// onGPUs is what a workload asks for that runs on nodes with a GPU.
+var onGPUs = demand{
+	placements:  []v1alpha1.Placement{{NodeSelector: map[string]string{"gpu": "true"}}},
+	pullSecrets: []v1alpha1.SecretReference{{Namespace: "shop", Name: "registry"}},
+	priority:    7,
+	alwaysPull:  true,
+}
+
 var (
 	yesterday = noon.Add(-24 * time.Hour)
-	five      = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("a", "b", "c", "d", "e"), UserCount: 7}
-	two       = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Starts: starts("3", yesterday), Users: deployments("a", "c"), UserCount: 2}
-	unused    = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("a", "c")}
+
+	// free is where a workload may run that says nothing about it, and freely all that it asks for.
+	free   = []v1alpha1.Placement{{}}
+	freely = demand{placements: free}
+
+	five   = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("a", "b", "c", "d", "e"), UserCount: 7, Placements: free}
+	two    = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Starts: starts("3", yesterday), Users: deployments("a", "c"), UserCount: 2, Placements: free}
+	unused = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("a", "c")}.withDemand(onGPUs)
 )
 
-func TestWithUser(t *testing.T) {
+func TestWithUse(t *testing.T) {
 	t.Parallel()
+	// also is l after a demand that was not known came to it.
+	also := func(l learned, d demand) learned {
+		l.LastSeenTime = at(noon)
+		return l.withDemand(d)
+	}
+	both := onGPUs
+	both.placements = append(slices.Clone(onGPUs.placements), free...)
+	scaled := two
+	scaled.Autoscaled = true
 	for name, test := range map[string]struct {
 		before learned
 		user   v1alpha1.User
+		demand demand
 		want   learned
 	}{
 		"the first user": {
-			learned{}, deployments("a")[0],
-			learned{FirstSeenTime: at(noon), LastSeenTime: at(noon), Users: deployments("a"), UserCount: 1},
+			learned{}, deployments("a")[0], freely,
+			learned{FirstSeenTime: at(noon), LastSeenTime: at(noon), Users: deployments("a"), UserCount: 1, Placements: free},
 		},
 		"one more user keeps the order and the starts": {
-			two, deployments("b")[0],
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: starts("3", yesterday), Users: deployments("a", "b", "c"), UserCount: 3},
+			two, deployments("b")[0], freely,
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: starts("3", yesterday), Users: deployments("a", "b", "c"), UserCount: 3, Placements: free},
 		},
-		"a user that is known changes nothing":         {two, deployments("c")[0], two},
-		"nor does one whose UID only the status knows": {two, v1alpha1.User{Kind: "Deployment", Namespace: "shop", Name: "c"}, two},
-		"a sixth user is left to the resync":           {five, deployments("x")[0], five},
-		"a user that comes back is a user again": {
-			unused, deployments("a")[0],
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("a"), UserCount: 1},
+		"a user that is known changes nothing":         {two, deployments("c")[0], freely, two},
+		"nor does one whose UID only the status knows": {two, v1alpha1.User{Kind: "Deployment", Namespace: "shop", Name: "c"}, freely, two},
+		"a sixth user is left to the resync":           {five, deployments("x")[0], freely, five},
+		"a user that comes back is a user again, and what others asked for is forgotten": {
+			unused, deployments("a")[0], freely,
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("a"), UserCount: 1, Placements: free},
+		},
+		"a known user that asks for something else": {two, deployments("c")[0], onGPUs, also(two, both)},
+		"a sixth user that does":                    {five, deployments("x")[0], onGPUs, also(five, both)},
+		"a scaler is the resync's business":         {scaled, deployments("c")[0], freely, scaled},
+		"an image that was learned without demands": {
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("c"), UserCount: 1}, deployments("c")[0], onGPUs,
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("c"), UserCount: 1}.withDemand(onGPUs),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := test.before.withUser(test.user, noon.Add(time.Millisecond))
+			got := test.before.withUse(test.user, test.demand, noon.Add(time.Millisecond))
 			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("withUser (-want +got):\n%s", diff)
+				t.Errorf("withUse (-want +got):\n%s", diff)
 			}
-			if again := got.withUser(test.user, noon.Add(time.Hour)); !again.equal(got) {
-				t.Errorf("the same user again changes (-was +is):\n%s", cmp.Diff(got, again))
+			if again := got.withUse(test.user, test.demand, noon.Add(time.Hour)); !again.equal(got) {
+				t.Errorf("the same use again changes (-was +is):\n%s", cmp.Diff(got, again))
 			}
 		})
 	}
 }
 
-func TestWithUserLeavesTheOriginalAlone(t *testing.T) {
+func TestWithUseLeavesTheOriginalAlone(t *testing.T) {
 	t.Parallel()
-	users := append(make([]v1alpha1.User, 0, 8), deployments("b", "c")...)
-	before := learned{Users: users, UserCount: 2}
-	before.withUser(deployments("a")[0], noon)
-	if diff := cmp.Diff(deployments("b", "c"), before.Users); diff != "" {
+	spare := func(p ...v1alpha1.Placement) []v1alpha1.Placement {
+		return append(make([]v1alpha1.Placement, 0, 8), p...)
+	}
+	before := learned{
+		Users: append(make([]v1alpha1.User, 0, 8), deployments("b", "c")...), UserCount: 2, Placements: spare(v1alpha1.Placement{}),
+		PullSecrets: append(make([]v1alpha1.SecretReference, 0, 8), v1alpha1.SecretReference{Namespace: "shop", Name: "z"}),
+	}
+	before.withUse(deployments("a")[0], onGPUs, noon)
+	want := learned{
+		Users: deployments("b", "c"), UserCount: 2, Placements: free,
+		PullSecrets: []v1alpha1.SecretReference{{Namespace: "shop", Name: "z"}},
+	}
+	if diff := cmp.Diff(want, before); diff != "" {
 		t.Errorf("the object in the cache changed (-want +got):\n%s", diff)
 	}
 }
@@ -85,25 +125,30 @@ func TestWithUsers(t *testing.T) {
 	for name, test := range map[string]struct {
 		before learned
 		users  []v1alpha1.User
+		demand demand
 		want   learned
 	}{
-		"equal users change nothing": {two, deployments("a", "c"), two},
+		"equal users change nothing": {two, deployments("a", "c"), freely, two},
 		"twelve users, five of them by name": {
-			two, deployments(many...),
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments(many[:5]...), UserCount: 12},
+			two, deployments(many...), freely,
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments(many[:5]...), UserCount: 12, Placements: free},
 		},
 		"a user that is gone": {
-			two, deployments("c"),
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("c"), UserCount: 1},
+			two, deployments("c"), freely,
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("c"), UserCount: 1, Placements: free},
+		},
+		"a user that asks for something else than before": {
+			two, deployments("a", "c"), onGPUs,
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("a", "c"), UserCount: 2}.withDemand(onGPUs),
 		},
 		"in use again": {
-			unused, deployments("a", "c"),
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("a", "c"), UserCount: 2},
+			unused, deployments("a", "c"), freely,
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("a", "c"), UserCount: 2, Placements: free},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(test.want, test.before.withUsers(test.users, noon)); diff != "" {
+			if diff := cmp.Diff(test.want, test.before.withUsers(test.users, test.demand, noon)); diff != "" {
 				t.Errorf("withUsers (-want +got):\n%s", diff)
 			}
 		})
@@ -112,7 +157,7 @@ func TestWithUsers(t *testing.T) {
 
 func TestWithoutUsers(t *testing.T) {
 	t.Parallel()
-	gone := learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("a", "c")}
+	gone := learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("a", "c"), Placements: free}
 	if diff := cmp.Diff(gone, two.withoutUsers(noon)); diff != "" {
 		t.Errorf("the last users go (-want +got):\n%s", diff)
 	}

@@ -3,6 +3,7 @@ package prepull
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,9 +51,16 @@ func TestHint(t *testing.T) {
 func TestUsesOf(t *testing.T) {
 	t.Parallel()
 	a, b := deployments("a")[0], deployments("b")[0]
-	seen := []sighting{{images: []string{"app", "proxy"}, user: a}, {images: []string{"app"}, user: b}, {images: []string{"app", "proxy"}, user: a}}
-	want := []use{{"app", a}, {"proxy", a}, {"app", b}}
-	if diff := cmp.Diff(want, usesOf(seen), cmp.AllowUnexported(use{})); diff != "" {
+	gpu := footprint{placement: onGPUs.placements[0], always: map[string]bool{"app": true}}
+	seen := []sighting{
+		{images: []string{"app", "proxy"}, user: a}, {images: []string{"app"}, user: b},
+		{images: []string{"app", "proxy"}, user: a, footprint: gpu},
+	}
+	both := demand{placements: append(slices.Clone(onGPUs.placements), free...)}
+	always := both
+	always.alwaysPull = true
+	want := []use{{"app", a, always}, {"proxy", a, both}, {"app", b, freely}}
+	if diff := cmp.Diff(want, usesOf(seen), cmp.AllowUnexported(use{}, demand{})); diff != "" {
 		t.Errorf("usesOf (-want +got):\n%s", diff)
 	}
 }
@@ -85,6 +93,9 @@ func TestStatusPatchHasTheLearnersFieldsAlone(t *testing.T) {
 	o.ResourceVersion = "42"
 	o.Status.State, o.Status.SizeBytes = "Ready", 7
 	want := learned{FirstSeenTime: at(noon), LastSeenTime: at(noon), Starts: starts("1500m", noon), Users: deployments("api"), UserCount: 1}
+	want = want.withDemand(onGPUs)
+	want.Placements = append(slices.Clone(free), want.Placements...)
+	want.Autoscaled = true
 	u, err := statusPatch(&o, want)
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +106,8 @@ func TestStatusPatchHasTheLearnersFieldsAlone(t *testing.T) {
 	}
 	const patch = `{"apiVersion":"kube-prepull.io/v1alpha1","kind":"PrepullImage",` +
 		`"metadata":{"name":"app-v1-HASH","resourceVersion":"42"},` +
-		`"status":{"firstSeenTime":"2026-11-23T12:00:00Z","lastSeenTime":"2026-11-23T12:00:00Z",` +
+		`"status":{"alwaysPull":true,"autoscaled":true,"firstSeenTime":"2026-11-23T12:00:00Z","lastSeenTime":"2026-11-23T12:00:00Z",` +
+		`"placements":[{},{"nodeSelector":{"gpu":"true"}}],"priority":7,"pullSecrets":[{"name":"registry","namespace":"shop"}],` +
 		`"starts":{"count":"1500m","time":"2026-11-23T12:00:00Z"},"userCount":1,` +
 		`"users":[{"kind":"Deployment","name":"api","namespace":"shop","uid":"uid-of-api"}]}}`
 	got := strings.ReplaceAll(strings.TrimSpace(string(raw)), o.Name, "app-v1-HASH")

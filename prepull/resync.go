@@ -9,14 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -31,9 +25,6 @@ import (
 )
 
 const (
-	// resyncPage is how many objects a resync reads at a time.
-	resyncPage = 500
-
 	// resyncWriters is how many changes a resync carries out at the same time.
 	resyncWriters = 8
 
@@ -60,6 +51,8 @@ type resync struct {
 	images    *imageStore
 	namespace string
 	keep      retention
+	// pullSecrets is set if the pull secrets of workloads are learned.
+	pullSecrets bool
 	// pace is of the resyncs of all namespaces, of which there is one at a time.
 	pace resyncPace
 }
@@ -67,12 +60,13 @@ type resync struct {
 // setupResync makes the manager run the resync on the leader. It writes through the learner's store.
 func setupResync(mgr ctrl.Manager, o Options, l *Learner) error {
 	r := &resync{
-		cached:    mgr.GetClient(),
-		live:      mgr.GetAPIReader(),
-		images:    l.images,
-		namespace: o.Namespace,
-		keep:      retention{gone: o.Retention, rollback: o.RollbackRetention},
-		pace:      resyncPace{interval: o.ResyncInterval},
+		cached:      mgr.GetClient(),
+		live:        mgr.GetAPIReader(),
+		images:      l.images,
+		namespace:   o.Namespace,
+		keep:        retention{gone: o.Retention, rollback: o.RollbackRetention},
+		pullSecrets: o.PullSecrets,
+		pace:        resyncPace{interval: o.ResyncInterval},
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("resync").
@@ -170,67 +164,6 @@ func (r *resync) once(ctx context.Context, only string) (missed bool, err error)
 	counted.partial = counted.partial || only != ""
 	missed, err = r.act(ctx, planResync(images.Items, counted, r.keep, now))
 	return missed, errors.Join(unread, err)
-}
-
-// optedIn returns the names of the namespaces whose images are learned.
-func (r *resync) optedIn(ctx context.Context) ([]string, error) {
-	var list metav1.PartialObjectMetadataList
-	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
-	if err := r.cached.List(ctx, &list, client.MatchingLabels{v1alpha1.LabelEnabled: v1alpha1.Enabled}); err != nil {
-		return nil, fmt.Errorf("listing namespaces: %w", err)
-	}
-	var names []string
-	for i := range list.Items {
-		if optedIn(&list.Items[i], r.namespace) {
-			names = append(names, list.Items[i].Name)
-		}
-	}
-	return names, nil
-}
-
-// count takes the census. A namespace that cannot be read does not keep the others from being counted; the error
-// names it.
-func (r *resync) count(ctx context.Context, namespaces []string) (*census, error) {
-	c := newCensus(namespaces)
-	var errs []error
-	for _, ns := range namespaces {
-		if err := r.countNamespace(ctx, ns, c); err != nil {
-			errs = append(errs, fmt.Errorf("reading namespace %s: %w", ns, err))
-			c.partial = true
-		}
-	}
-	return c, errors.Join(errs...)
-}
-
-// countNamespace adds all workloads and the pods that are not finished. Pods come last: they are counted as their
-// jobs' users.
-func (r *resync) countNamespace(ctx context.Context, ns string, c *census) error {
-	running := fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed")
-	for _, kind := range []struct {
-		list     func() client.ObjectList
-		selector fields.Selector
-	}{
-		{list: func() client.ObjectList { return &appsv1.DeploymentList{} }},
-		{list: func() client.ObjectList { return &appsv1.StatefulSetList{} }},
-		{list: func() client.ObjectList { return &appsv1.DaemonSetList{} }},
-		{list: func() client.ObjectList { return &batchv1.CronJobList{} }},
-		{list: func() client.ObjectList { return &batchv1.JobList{} }},
-		{list: func() client.ObjectList { return &corev1.PodList{} }, selector: running},
-	} {
-		options := &client.ListOptions{Namespace: ns, FieldSelector: kind.selector, Limit: resyncPage}
-		for more := true; more; more = options.Continue != "" {
-			page := kind.list()
-			if err := r.live.List(ctx, page, options); err != nil {
-				return fmt.Errorf("listing: %w", err)
-			}
-			err := meta.EachListItem(page, func(o runtime.Object) error { c.add(o.(client.Object)); return nil })
-			if err != nil {
-				return fmt.Errorf("reading a list: %w", err)
-			}
-			options.Continue = page.GetContinue()
-		}
-	}
-	return nil
 }
 
 // act carries the changes out. It returns whether any was left because somebody else wrote to its object.

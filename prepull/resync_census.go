@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +26,19 @@ type census struct {
 	uids map[v1alpha1.User]types.UID
 	// jobs are the users that stored jobs stand for: their CronJobs or themselves.
 	jobs map[types.UID]v1alpha1.User
+
+	// pullSecrets is set if the pull secrets of workloads are learned.
+	pullSecrets bool
+	// demands are what the users of each image ask for, except for what scalers and service accounts tell.
+	demands map[string]demand
+	// scaled are the workloads that a HorizontalPodAutoscaler scales, without their UIDs.
+	scaled map[v1alpha1.User]bool
+	// accounts are the images that are pulled with the secrets of a service account, by its namespace and name.
+	accounts map[string]map[string]map[string]bool
+	// daemonSets are where the pods of stored DaemonSets may run.
+	daemonSets map[types.UID]v1alpha1.Placement
+	// placements are those that were met, by their keys: thousands of workloads share a few.
+	placements map[string][]v1alpha1.Placement
 }
 
 func newCensus(namespaces []string) *census {
@@ -32,6 +47,11 @@ func newCensus(namespaces []string) *census {
 		users:      map[string]map[v1alpha1.User]bool{},
 		uids:       map[v1alpha1.User]types.UID{},
 		jobs:       map[types.UID]v1alpha1.User{},
+		demands:    map[string]demand{},
+		scaled:     map[v1alpha1.User]bool{},
+		accounts:   map[string]map[string]map[string]bool{},
+		daemonSets: map[types.UID]v1alpha1.Placement{},
+		placements: map[string][]v1alpha1.Placement{},
 	}
 	for _, ns := range namespaces {
 		c.namespaces[ns] = true
@@ -39,15 +59,20 @@ func newCensus(namespaces []string) *census {
 	return c
 }
 
-// add counts one stored object. Jobs must come before pods.
+// add counts one stored object. Jobs and DaemonSets must come before pods.
 func (c *census) add(obj metav1.Object) {
-	user := userOf(obj)
+	user, f := userOf(obj), footprintOf(obj)
 	switch obj.(type) {
 	case *batchv1.Job:
 		c.jobs[obj.GetUID()] = user
+	case *appsv1.DaemonSet:
+		c.daemonSets[obj.GetUID()] = f.placement
 	case *corev1.Pod:
 		if cron, ok := c.jobs[user.UID]; ok && user.UID != "" {
 			user = cron
+		}
+		if placement, ok := c.daemonSets[user.UID]; ok {
+			f.placement = placement
 		}
 	}
 	if obj.GetDeletionTimestamp() != nil || finished(obj) {
@@ -57,12 +82,54 @@ func (c *census) add(obj metav1.Object) {
 	if user.UID != "" || c.uids[key] == "" {
 		c.uids[key] = user.UID
 	}
+	if !c.pullSecrets {
+		f.secrets, f.account = nil, ""
+	}
 	for _, image := range imagesOf(obj) {
 		if c.users[image] == nil {
 			c.users[image] = map[v1alpha1.User]bool{}
 		}
 		c.users[image][key] = true
+		asked := f.demandFor(image)
+		asked.placements = c.shared(f.placement)
+		c.demands[image] = c.demands[image].plus(asked)
+		if f.account != "" {
+			c.addAccount(obj.GetNamespace(), f.account, image)
+		}
 	}
+}
+
+// shared is a placement alone, in memory once however often it is met.
+func (c *census) shared(p v1alpha1.Placement) []v1alpha1.Placement {
+	key := placementKey(p)
+	if c.placements[key] == nil {
+		c.placements[key] = []v1alpha1.Placement{p}
+	}
+	return c.placements[key]
+}
+
+// addAccount notes that an image is pulled with what a service account has.
+func (c *census) addAccount(namespace, account, image string) {
+	if c.accounts[namespace] == nil {
+		c.accounts[namespace] = map[string]map[string]bool{}
+	}
+	if c.accounts[namespace][account] == nil {
+		c.accounts[namespace][account] = map[string]bool{}
+	}
+	c.accounts[namespace][account][image] = true
+}
+
+// addSecrets counts the pull secrets of a service account. Its workloads must come first.
+func (c *census) addSecrets(namespace, account string, secrets []v1alpha1.SecretReference) {
+	for image := range c.accounts[namespace][account] {
+		c.demands[image] = c.demands[image].plus(demand{pullSecrets: secrets})
+	}
+}
+
+// addScaler counts one HorizontalPodAutoscaler.
+func (c *census) addScaler(hpa *autoscalingv2.HorizontalPodAutoscaler) {
+	target := hpa.Spec.ScaleTargetRef
+	c.scaled[v1alpha1.User{Kind: target.Kind, Namespace: hpa.Namespace, Name: target.Name}] = true
 }
 
 // stored is true if a stored object is u or has u as its controller.
@@ -78,4 +145,13 @@ func (c *census) usersOf(image string) []v1alpha1.User {
 		users[i].UID = c.uids[u]
 	}
 	return users
+}
+
+// demandOf returns what the users of an image ask for.
+func (c *census) demandOf(image string) demand {
+	d := c.demands[image]
+	for u := range c.users[image] {
+		d.autoscaled = d.autoscaled || c.scaled[u]
+	}
+	return d
 }

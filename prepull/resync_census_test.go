@@ -1,10 +1,12 @@
 package prepull
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -86,6 +88,115 @@ func TestStored(t *testing.T) {
 	for name, want := range map[string]bool{"quiet": true, "api": true, "gone": false} {
 		if got := c.stored(deployments(name)[0]); got != want {
 			t.Errorf("Deployment %s stored = %t, want %t", name, got, want)
+		}
+	}
+}
+
+func TestDemandOf(t *testing.T) {
+	t.Parallel()
+	gpu := func(d *appsv1.Deployment) *appsv1.Deployment {
+		d.Spec.Template.Spec.NodeSelector = map[string]string{"gpu": "true"}
+		return d
+	}
+	scaler := func(kind, namespace, name string) *autoscalingv2.HorizontalPodAutoscaler {
+		hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "any"}}
+		hpa.Spec.ScaleTargetRef = autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: kind, Name: name}
+		return hpa
+	}
+	secrets := func(names ...string) demand { return demand{placements: free, pullSecrets: secretsIn("shop", names)} }
+	scaled := demand{placements: free, autoscaled: true}
+	onGPU := demand{placements: onGPUs.placements}
+	agent := &appsv1.DaemonSet{ObjectMeta: inShop("agent")}
+	agent.Spec.Template.Spec = specOf("agent:v1")
+	agent.Spec.Template.Spec.Affinity = requireZones([]string{"a"})
+	ofAgent := controlled(shopPod("agent-x", "agent:v1", "proxy:v1"), "DaemonSet", "agent")
+	ofAgent.Spec.Affinity = require(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")}})
+	inZone := demand{placements: []v1alpha1.Placement{footprintOf(agent).placement}}
+	db := &appsv1.StatefulSet{ObjectMeta: inShop("db")}
+	db.Spec.Template.Spec = specOf("db:v1")
+	robot := shopDeployment("robot", "app:v1")
+	robot.Spec.Template.Spec.ServiceAccountName = "robot"
+	own := shopDeployment("own", "app:v1")
+	own.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "own"}}
+	job := controlled(shopPod("sum-x", "app:v1"), "Job", "sum")
+	job.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "own"}}
+
+	for name, test := range map[string]struct {
+		objects   []client.Object
+		noSecrets bool
+		accounts  map[string]string
+		image     string
+		want      demand
+	}{
+		"a Deployment that asks for nothing":               {objects: []client.Object{shopDeployment("api", "app:v1")}, image: "app:v1", want: freely},
+		"an image nobody named":                            {objects: []client.Object{shopDeployment("api", "app:v1")}, image: "app:v2"},
+		"two users, one of them on GPUs":                   {objects: []client.Object{shopDeployment("a", "x"), gpu(shopDeployment("b", "x"))}, image: "x", want: freely.plus(onGPU)},
+		"a template, and a pod of the one before":          {objects: []client.Object{gpu(shopDeployment("api", "app:v1")), rolledOut("api", "app:v1")}, image: "app:v1", want: freely.plus(onGPU)},
+		"a Deployment that is scaled by load":              {objects: []client.Object{shopDeployment("api", "app:v1"), scaler("Deployment", "shop", "api")}, image: "app:v1", want: scaled},
+		"the scaler is read first":                         {objects: []client.Object{scaler("Deployment", "shop", "api"), shopDeployment("api", "app:v1")}, image: "app:v1", want: scaled},
+		"a StatefulSet that is scaled by load":             {objects: []client.Object{db, scaler("StatefulSet", "shop", "db")}, image: "db:v1", want: scaled},
+		"a sidecar of one that is":                         {objects: []client.Object{shopDeployment("api", "app:v1"), rolledOut("api", "proxy:v1"), scaler("Deployment", "shop", "api")}, image: "proxy:v1", want: scaled},
+		"another kind is scaled":                           {objects: []client.Object{shopDeployment("api", "app:v1"), scaler("StatefulSet", "shop", "api")}, image: "app:v1", want: freely},
+		"one of another namespace is scaled":               {objects: []client.Object{shopDeployment("api", "app:v1"), scaler("Deployment", "office", "api")}, image: "app:v1", want: freely},
+		"a DaemonSet's pod runs where the DaemonSet's may": {objects: []client.Object{agent, ofAgent}, image: "agent:v1", want: inZone},
+		"so does the sidecar that was injected":            {objects: []client.Object{agent, ofAgent}, image: "proxy:v1", want: inZone},
+		"a pod of a DaemonSet that is not there":           {objects: []client.Object{ofAgent}, image: "agent:v1", want: freely},
+		"the secrets of the default account": {
+			objects: []client.Object{shopDeployment("api", "app:v1")}, accounts: map[string]string{"default": "d"}, image: "app:v1", want: secrets("d"),
+		},
+		"of two accounts, and of a workload's own": {
+			objects:  []client.Object{shopDeployment("api", "app:v1"), robot, own},
+			accounts: map[string]string{"default": "d", "robot": "r"}, image: "app:v1", want: secrets("d", "own", "r"),
+		},
+		"a workload with its own has none of its account": {
+			objects: []client.Object{own}, accounts: map[string]string{"default": "d"}, image: "app:v1", want: secrets("own"),
+		},
+		"a pod says it itself": {objects: []client.Object{job}, accounts: map[string]string{"default": "d"}, image: "app:v1", want: secrets("own")},
+		"no secrets are learned": {
+			objects: []client.Object{own, robot, job}, noSecrets: true, accounts: map[string]string{"robot": "r"}, image: "app:v1", want: freely,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCensus([]string{"shop"})
+			c.pullSecrets = !test.noSecrets
+			for _, o := range test.objects {
+				if hpa, ok := o.(*autoscalingv2.HorizontalPodAutoscaler); ok {
+					c.addScaler(hpa)
+					continue
+				}
+				c.add(o)
+			}
+			if test.noSecrets && len(c.accounts) > 0 {
+				t.Errorf("service accounts would be read: %v", c.accounts)
+			}
+			for account, secret := range test.accounts {
+				c.addSecrets("shop", account, secretsIn("shop", []string{secret}))
+			}
+			if diff := cmp.Diff(test.want, c.demandOf(test.image), cmp.AllowUnexported(demand{})); diff != "" {
+				t.Errorf("demandOf (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Ten thousand workloads with equal constraints hold them in memory once.
+func TestACensusSharesEqualPlacements(t *testing.T) {
+	t.Parallel()
+	c := newCensus([]string{"shop"})
+	const workloads = 10_000
+	for i := range workloads {
+		d := shopDeployment(fmt.Sprint("app-", i), fmt.Sprint("app:", i))
+		d.Spec.Template.Spec.NodeSelector = map[string]string{"pool": "a"}
+		c.add(d)
+	}
+	if len(c.placements) != 1 || len(c.demands) != workloads {
+		t.Fatalf("%d placements of %d images", len(c.placements), len(c.demands))
+	}
+	one := &c.demandOf("app:0").placements[0]
+	for i := range workloads {
+		if other := c.demandOf(fmt.Sprint("app:", i)).placements; len(other) != 1 || &other[0] != one {
+			t.Fatalf("app:%d has a placement of its own", i)
 		}
 	}
 }

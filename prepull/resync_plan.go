@@ -25,12 +25,12 @@ func (c change) merge(have learned) learned {
 		return c.want
 	}
 	for _, u := range c.want.Users {
-		have = have.withUser(u, c.want.LastSeenTime.Time)
+		have = have.withUse(u, c.want.demand(), c.want.LastSeenTime.Time)
 	}
 	return have
 }
 
-// replace is the status of a known image, false if its users are not those that the plan knew. Starts are counted
+// replace is the status of a known image, false if its users, or what they ask for, are not what the plan knew. Starts are counted
 // without the resync.
 func (c change) replace(have learned) (learned, bool) {
 	planned := learnedOf(c.object.Status)
@@ -66,7 +66,7 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 	}
 	for _, image := range slices.Sorted(maps.Keys(c.users)) {
 		if !known[image] {
-			changes = append(changes, change{image: image, want: learned{}.withUsers(c.usersOf(image), now)})
+			changes = append(changes, change{image: image, want: learned{}.withUsers(c.usersOf(image), c.demandOf(image), now)})
 		}
 	}
 	return changes
@@ -74,15 +74,15 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 
 // settle decides about one stored PrepullImage: its status after the census, and whether it goes.
 func settle(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
-	have, users := learnedOf(o.Status), c.usersOf(o.Spec.Image)
+	have, users, asked := learnedOf(o.Status), c.usersOf(o.Spec.Image), c.demandOf(o.Spec.Image)
 	switch {
 	case c.partial:
 		for _, u := range users {
-			have = have.withUser(u, now)
+			have = have.withUse(u, asked, now)
 		}
 		return have, false
 	case len(users) == 0:
 		return retire(o, c, keep, now)
 	}
-	return have.withUsers(users, now), false
+	return have.withUsers(users, asked, now), false
 }

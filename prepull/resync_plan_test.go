@@ -1,6 +1,7 @@
 package prepull
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,17 +28,24 @@ func used(image string, l learned) v1alpha1.PrepullImage {
 	return o
 }
 
+// setLearned stores l as the API server would: as JSON.
 func setLearned(o *v1alpha1.PrepullImage, l learned) {
-	s := &o.Status
-	s.FirstSeenTime, s.LastSeenTime, s.Starts, s.Users, s.UserCount = l.FirstSeenTime, l.LastSeenTime, l.Starts, l.Users, l.UserCount
+	raw, err := json.Marshal(l)
+	if err != nil {
+		panic(err)
+	}
+	o.Status = v1alpha1.PrepullImageStatus{}
+	if err := json.Unmarshal(raw, &o.Status); err != nil {
+		panic(err)
+	}
 }
 
 func TestPlanResync(t *testing.T) {
 	t.Parallel()
 	one := func(name string) learned {
-		return learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments(name), UserCount: 1}
+		return learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments(name), UserCount: 1, Placements: free}
 	}
-	isNew := func(names ...string) learned { return learned{}.withUsers(deployments(names...), noon) }
+	isNew := func(names ...string) learned { return learned{}.withUsers(deployments(names...), freely, noon) }
 	declared := declaredObject("by-hand", "app:v1")
 
 	for name, test := range map[string]struct {
@@ -109,7 +119,7 @@ func TestPlanResync(t *testing.T) {
 }
 
 // FuzzPlanResync runs a few resyncs over random clusters that change between them. After each one everything that is
-// used is stored with its users, nothing used or declared was deleted, and planning again gives nothing to do.
+// used is stored with its users and what they ask for, nothing used or declared was deleted, and planning again gives nothing to do.
 func FuzzPlanResync(f *testing.F) {
 	for seed := range uint64(50) {
 		f.Add(seed)
@@ -140,19 +150,56 @@ func randomCensus(random *rand.Rand) *census {
 		}
 	}
 	c := newCensus(namespaces)
-	c.partial = random.IntN(4) == 0
-	for i := range random.IntN(25) {
+	c.partial, c.pullSecrets = random.IntN(4) == 0, random.IntN(4) > 0
+	for i := range random.IntN(60) {
 		if len(namespaces) == 0 {
 			break
 		}
 		image := fmt.Sprintf("image-%d", random.IntN(8))
 		meta := metav1.ObjectMeta{Namespace: namespaces[random.IntN(len(namespaces))], Name: fmt.Sprint("w", i), UID: types.UID(fmt.Sprint(i))}
-		deployment := shopDeployment("", image)
-		deployment.ObjectMeta = meta
-		pod := &corev1.Pod{ObjectMeta: meta, Spec: specOf(image)}
+		spec := randomSpec(random, image)
+		deployment := &appsv1.Deployment{ObjectMeta: meta}
+		deployment.Spec.Template.Spec = spec
+		deployment.Spec.Template.Annotations = map[string]string{v1alpha1.AnnotationPriority: fmt.Sprint(random.IntN(5) - 2)}
+		pod := &corev1.Pod{ObjectMeta: meta, Spec: spec}
 		c.add([]metav1.Object{deployment, pod}[random.IntN(2)])
+		if random.IntN(8) == 0 {
+			hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace}}
+			hpa.Spec.ScaleTargetRef = autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: meta.Name}
+			c.addScaler(hpa)
+		}
+	}
+	for _, ns := range namespaces {
+		for account := range c.accounts[ns] {
+			c.addSecrets(ns, account, secretsIn(ns, []string{"of-" + account, "shared"}))
+		}
 	}
 	return c
+}
+
+// randomSpec is of pods that run in a few places, with a few credentials.
+func randomSpec(random *rand.Rand, image string) corev1.PodSpec {
+	spec := specOf(image)
+	spec.ServiceAccountName = []string{"", "robot"}[random.IntN(2)]
+	if random.IntN(3) == 0 {
+		spec.NodeSelector = map[string]string{"pool": fmt.Sprint(random.IntN(6))}
+	}
+	if random.IntN(3) == 0 {
+		spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}, {Key: corev1.TaintNodeNotReady}}
+	}
+	if random.IntN(8) == 0 {
+		spec.Affinity = requireZones([]string{"b", "a"}, []string{"c"})
+	}
+	if random.IntN(10) == 0 {
+		spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	}
+	if random.IntN(4) == 0 {
+		spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: fmt.Sprint("s", random.IntN(12))}, {Name: "a"}}
+	}
+	if random.IntN(6) == 0 {
+		spec.Containers[0].ImagePullPolicy = corev1.PullAlways
+	}
+	return spec
 }
 
 // carriedOut is what the API server holds after a resync.
@@ -199,6 +246,17 @@ func checkResync(t *testing.T, before, after []v1alpha1.PrepullImage, c *census)
 		if !c.partial && !cmp.Equal(users[:min(len(users), maxUsers)], o.Status.Users, cmpopts.EquateEmpty()) {
 			t.Errorf("%s has the users %v, its object names %v", image, users, o.Status.Users)
 		}
+		asked, stored := c.demandOf(image), learnedOf(o.Status).demand()
+		if diff := cmp.Diff(asked, stored, cmp.AllowUnexported(demand{}), cmpopts.EquateEmpty()); diff != "" && !c.partial {
+			t.Errorf("%s: what its users ask for is not what its object says (-want +got):\n%s", image, diff)
+		}
+		more := learnedOf(o.Status).withDemand(stored.plus(asked))
+		if c.partial && !more.equal(learnedOf(o.Status)) {
+			t.Errorf("%s: its object says %+v after a partial census that found %+v", image, stored, asked)
+		}
+		if len(stored.placements) == 0 || len(stored.placements) > maxPlacements || len(stored.pullSecrets) > maxPullSecrets {
+			t.Errorf("%s has %d placements and %d pull secrets", image, len(stored.placements), len(stored.pullSecrets))
+		}
 	}
 	for _, o := range before {
 		if _, ok := byImage[o.Spec.Image]; !ok && (c.partial || !managed(&o)) {
@@ -221,7 +279,7 @@ func TestReplace(t *testing.T) {
 		t.Errorf("starts that were flushed meanwhile are kept; ok %t (-want +got):\n%s", ok, diff)
 	}
 
-	taught := two.withUser(deployments("new")[0], noon)
+	taught := two.withUse(deployments("new")[0], freely, noon)
 	if got, ok := c.replace(taught); ok || !got.equal(taught) {
 		t.Errorf("a user that was learned meanwhile is lost; ok %t:\n%s", ok, cmp.Diff(taught, got))
 	}
@@ -229,12 +287,54 @@ func TestReplace(t *testing.T) {
 
 func TestMerge(t *testing.T) {
 	t.Parallel()
-	c := change{image: "app:v1", want: learned{}.withUsers(deployments("a", "b"), noon)}
+	c := change{image: "app:v1", want: learned{}.withUsers(deployments("a", "b"), freely, noon)}
 	if diff := cmp.Diff(c.want, c.merge(learned{})); diff != "" {
 		t.Errorf("a new object (-want +got):\n%s", diff)
 	}
-	taught := learned{}.withUser(deployments("x")[0], noon)
-	if diff := cmp.Diff(deployments("a", "b", "x"), c.merge(taught).Users); diff != "" {
+	taught := learned{}.withUse(deployments("x")[0], onGPUs, noon)
+	merged := c.merge(taught)
+	if diff := cmp.Diff(deployments("a", "b", "x"), merged.Users); diff != "" {
 		t.Errorf("the learner was faster (-want +got):\n%s", diff)
+	}
+	if len(merged.Placements) != 2 || !merged.AlwaysPull {
+		t.Errorf("what both ask for is %+v", merged.demand())
+	}
+}
+
+// A rollout moves a Deployment to other nodes: the learner adds them as soon as it sees the template, and the resync
+// takes the old ones away when no pod is there any more.
+func TestAChangedNodeSelectorIsAddedAtOnceAndReplacedLater(t *testing.T) {
+	t.Parallel()
+	before, after := shopDeployment("api", "app:v1"), shopDeployment("api", "app:v1")
+	before.Spec.Template.Spec.NodeSelector = map[string]string{"pool": "old"}
+	after.Spec.Template.Spec.NodeSelector = map[string]string{"pool": "new"}
+	o := used("app:v1", learned{}.withUse(userOf(before), footprintOf(before).demandFor("app:v1"), yesterday))
+	setLearned(&o, learnedOf(o.Status).withUse(userOf(after), footprintOf(after).demandFor("app:v1"), noon))
+	pools := func() (names []string) {
+		for _, p := range o.Status.Placements {
+			names = append(names, p.NodeSelector["pool"])
+		}
+		return names
+	}
+	if diff := cmp.Diff([]string{"new", "old"}, pools()); diff != "" {
+		t.Errorf("after the learner (-want +got):\n%s", diff)
+	}
+	pod := rolledOut("api", "app:v1")
+	pod.Spec.NodeSelector = before.Spec.Template.Spec.NodeSelector
+	for _, step := range []struct {
+		stored []metav1.Object
+		want   []string
+	}{
+		{[]metav1.Object{after, pod}, []string{"new", "old"}},
+		{[]metav1.Object{after}, []string{"new"}},
+	} {
+		c := newCensus([]string{"shop"})
+		for _, s := range step.stored {
+			c.add(s)
+		}
+		o = carriedOut([]v1alpha1.PrepullImage{o}, planResync([]v1alpha1.PrepullImage{o}, c, testRetention, noon))[0]
+		if diff := cmp.Diff(step.want, pools()); diff != "" {
+			t.Errorf("after a resync of %d objects (-want +got):\n%s", len(step.stored), diff)
+		}
 	}
 }

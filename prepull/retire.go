@@ -16,15 +16,21 @@ type retention struct {
 }
 
 // retire decides about an image that no stored object references: what its status becomes, and whether the object is
-// deleted instead. A declared image is never deleted. A learned one goes at once when none of its last users is in a
-// namespace that is still opted in, otherwise when its retention is over; but not as long as its status says that it is
-// in use, since it may have come back into use while the census was taken.
+// deleted instead. A declared image is never deleted: it only forgets what its last users asked for.
 func retire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
+	next, over := expire(o, c, keep, now)
+	if over && !managed(o) {
+		return next.withDemand(demand{}), false
+	}
+	return next, over
+}
+
+// expire is the status of an image that no stored object references, and whether its time is over. That is at once when
+// none of its last users is in a namespace that is still opted in, otherwise when its retention is over; but not as long
+// as its status says that it is in use, since it may have come back into use while the census was taken.
+func expire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
 	have := learnedOf(o.Status)
 	next := have.withoutUsers(now)
-	if !managed(o) {
-		return next, false
-	}
 	inScope := func(u v1alpha1.User) bool { return c.namespaces[u.Namespace] }
 	if len(next.Users) > 0 && !slices.ContainsFunc(next.Users, inScope) {
 		if int(have.UserCount) <= len(have.Users) {

@@ -1,9 +1,11 @@
 package prepull
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -25,6 +27,7 @@ func TestRetire(t *testing.T) {
 		noRetention bool // there is no retention
 		gone        bool
 		forgets     bool // its last users
+		over        bool // and with it what the last users of a declared image asked for
 	}{
 		"the last user has just gone":                   {users: []v1alpha1.User{user("shop", "gone")}, count: 1, unused: 30 * day},
 		"unused for less than the retention":            {users: []v1alpha1.User{user("shop", "gone")}, unused: day - time.Second},
@@ -43,8 +46,10 @@ func TestRetire(t *testing.T) {
 		"unused when the census began, with no retention": {users: []v1alpha1.User{user("shop", "api")}, unused: time.Second, noRetention: true, gone: true},
 		"never had a status, new":                         {unused: -1, age: time.Minute},
 		"never had a status, old":                         {unused: -1, age: day, gone: true},
-		"declared and never used":                         {unused: -1, age: 100 * day, declared: true},
-		"declared, in a namespace that opted out":         {users: []v1alpha1.User{user("left", "api")}, count: 1, declared: true},
+		"declared and never used":                         {unused: -1, age: 100 * day, declared: true, over: true},
+		"declared, in a namespace that opted out":         {users: []v1alpha1.User{user("left", "api")}, count: 1, declared: true, over: true},
+		"declared, the last user has just gone":           {users: []v1alpha1.User{user("shop", "gone")}, count: 1, declared: true},
+		"declared, unused for the retention":              {users: []v1alpha1.User{user("shop", "gone")}, unused: day, declared: true, over: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -55,7 +60,7 @@ func TestRetire(t *testing.T) {
 				o = declaredObject("app", "app:v1")
 			}
 			o.CreationTimestamp = metav1.NewTime(noon.Add(-test.age))
-			o.Status = v1alpha1.PrepullImageStatus{Users: test.users, UserCount: test.count}
+			o.Status = v1alpha1.PrepullImageStatus{Users: test.users, UserCount: test.count, Placements: free}
 			if test.unused >= 0 {
 				o.Status.LastSeenTime = at(noon.Add(-test.unused))
 			}
@@ -74,9 +79,33 @@ func TestRetire(t *testing.T) {
 			if next.UserCount != 0 || len(next.Users) != named {
 				t.Errorf("the status names %d last users, want %d, and counts %d", len(next.Users), named, next.UserCount)
 			}
+			if kept := len(next.Placements) > 0; kept != (!test.declared || !test.over) {
+				t.Errorf("what the last users asked for is kept: %t", kept)
+			}
 			if inUse := test.count > 0; inUse != next.LastSeenTime.Equal(at(noon)) {
 				t.Errorf("last seen at %v by an image that was in use: %t", next.LastSeenTime, inUse)
 			}
 		})
+	}
+}
+
+// What expires from one resync to the next leaves with it, at once: every change of a list restarts pods.
+func TestExpiredImagesLeaveInBatches(t *testing.T) {
+	t.Parallel()
+	const images, interval = 60, 10 * time.Minute
+	c := newCensus([]string{"shop"})
+	var stored []v1alpha1.PrepullImage
+	for i := range images {
+		gone := learned{}.withUsers(deployments("gone"), freely, yesterday).withoutUsers(yesterday.Add(time.Duration(i) * time.Minute))
+		stored = append(stored, used(fmt.Sprint("app:", i), gone))
+	}
+	var batches []int
+	for now := noon; len(stored) > 0 && len(batches) < images; now = now.Add(interval) {
+		changes := planResync(stored, c, testRetention, now)
+		batches = append(batches, len(changes))
+		stored = carriedOut(stored, changes)
+	}
+	if diff := cmp.Diff([]int{1, 10, 10, 10, 10, 10, 9}, batches); diff != "" {
+		t.Errorf("images that leave with each resync (-want +got):\n%s", diff)
 	}
 }

@@ -47,6 +47,7 @@ type sighting struct {
 	created time.Time
 	images  []string
 	user    v1alpha1.User
+	footprint
 }
 
 // startCounter counts in memory the pods that started with each image since the last flush. The zero value is ready.

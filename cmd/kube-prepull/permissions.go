@@ -34,6 +34,8 @@ func clusterPermissions() []permission {
 		{"apps", "daemonsets", "", []string{"get", "list"}},
 		{"batch", "jobs", "", []string{"get", "list"}},
 		{"batch", "cronjobs", "", []string{"get", "list"}},
+		{"autoscaling", "horizontalpodautoscalers", "", []string{"list"}},
+		{"", "serviceaccounts", "", []string{"get"}},
 		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", certs.WebhookConfigurationName, []string{"list", "watch", "patch"}},
 	}
 }

@@ -1,0 +1,115 @@
+package prepull
+
+import (
+	"cmp"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// defaultAccount is the service account of pods that name none.
+const defaultAccount = "default"
+
+// footprint is what a stored object says about its pods besides their images and their user: where they may run, what
+// they pull with, and how much they matter.
+type footprint struct {
+	placement v1alpha1.Placement
+
+	// secrets are the pull secrets, in the namespace of the object. If account is set there are none, and pods get
+	// those of that service account when they are created.
+	secrets []v1alpha1.SecretReference
+	account string
+
+	priority int32
+
+	// always are the images that a container pulls at every start.
+	always map[string]bool
+}
+
+// footprintOf returns the footprint of a workload or a pod.
+func footprintOf(obj metav1.Object) footprint {
+	t := templateOf(obj)
+	if t.spec == nil {
+		return footprint{}
+	}
+	f := footprint{
+		placement: placementOf(t.spec, ofDaemonSet(obj)),
+		priority:  priorityOf(t.annotations),
+		always:    alwaysPulled(t.spec),
+	}
+	var names []string
+	for _, s := range t.spec.ImagePullSecrets {
+		names = append(names, s.Name)
+	}
+	f.secrets = secretsIn(obj.GetNamespace(), names)
+	if kindOf(obj) != "Pod" && len(t.spec.ImagePullSecrets) == 0 {
+		f.account = cmp.Or(t.spec.ServiceAccountName, defaultAccount)
+	}
+	return f
+}
+
+// ofDaemonSet is true for a pod of a DaemonSet. Its controller puts the node's name in the place of the affinity that the
+// template requires, so where such pods may run is in the template alone.
+func ofDaemonSet(obj metav1.Object) bool {
+	owner := metav1.GetControllerOfNoCopy(obj)
+	return kindOf(obj) == "Pod" && owner != nil && owner.Kind == "DaemonSet"
+}
+
+// priorityOf reads the annotation of a pod or its template; what is not a whole number of 32 bits counts as 0.
+func priorityOf(annotations map[string]string) int32 {
+	n, err := strconv.ParseInt(annotations[v1alpha1.AnnotationPriority], 10, 32)
+	if err != nil {
+		return 0
+	}
+	return int32(n)
+}
+
+// alwaysPulled returns the images of a pod that are pulled at every start, nil if there are none.
+func alwaysPulled(spec *corev1.PodSpec) map[string]bool {
+	var always map[string]bool
+	add := func(image string, policy corev1.PullPolicy) {
+		if policy != corev1.PullAlways {
+			return
+		}
+		if always == nil {
+			always = map[string]bool{}
+		}
+		always[image] = true
+	}
+	for _, c := range spec.InitContainers {
+		add(c.Image, c.ImagePullPolicy)
+	}
+	for _, c := range spec.Containers {
+		add(c.Image, c.ImagePullPolicy)
+	}
+	for _, v := range spec.Volumes {
+		if v.Image != nil {
+			add(v.Image.Reference, v.Image.PullPolicy)
+		}
+	}
+	return always
+}
+
+// secretsIn are the Secrets of a namespace with these names, of which some may be empty.
+func secretsIn(namespace string, names []string) []v1alpha1.SecretReference {
+	var secrets []v1alpha1.SecretReference
+	for _, name := range names {
+		if name != "" {
+			secrets = append(secrets, v1alpha1.SecretReference{Namespace: namespace, Name: name})
+		}
+	}
+	return mergeSecrets(nil, secrets)
+}
+
+// demandFor is what the workload asks for one of its images.
+func (f footprint) demandFor(image string) demand {
+	return demand{
+		placements:  []v1alpha1.Placement{f.placement},
+		pullSecrets: f.secrets,
+		priority:    f.priority,
+		alwaysPull:  f.always[image],
+	}
+}
