@@ -17,7 +17,7 @@ import (
 )
 
 // require is an affinity that requires one of some terms.
-func require(terms ...corev1.NodeSelectorTerm) *corev1.Affinity {
+func requiring(terms ...corev1.NodeSelectorTerm) *corev1.Affinity {
 	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: terms},
 	}}
@@ -33,7 +33,7 @@ func requireZones(lists ...[]string) *corev1.Affinity {
 	for _, zones := range lists {
 		terms = append(terms, corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{inZones(zones...)}})
 	}
-	return require(terms...)
+	return requiring(terms...)
 }
 
 // onNode is what the DaemonSet controller puts in its pods.
@@ -63,13 +63,13 @@ func TestPlacementOf(t *testing.T) {
 		"everything is empty":        {spec: corev1.PodSpec{NodeSelector: map[string]string{}, Tolerations: []corev1.Toleration{}, Affinity: &corev1.Affinity{}}},
 		"a node selector":            {spec: corev1.PodSpec{NodeSelector: map[string]string{"a": "b"}}, want: v1alpha1.Placement{NodeSelector: map[string]string{"a": "b"}}},
 		"preferences are ignored":    {spec: corev1.PodSpec{Affinity: preferred}},
-		"an affinity without a term": {spec: corev1.PodSpec{Affinity: require()}},
+		"an affinity without a term": {spec: corev1.PodSpec{Affinity: requiring()}},
 		"an affinity that allows none": {
-			spec: corev1.PodSpec{Affinity: require(corev1.NodeSelectorTerm{})},
+			spec: corev1.PodSpec{Affinity: requiring(corev1.NodeSelectorTerm{})},
 			want: v1alpha1.Placement{NodeAffinity: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{}}}},
 		},
 		"terms, expressions and values are sorted, each once": {
-			spec: corev1.PodSpec{Affinity: require(term(exists, inZones("b", "a", "b"), exists), term(exists), term(inZones("a", "b"), exists))},
+			spec: corev1.PodSpec{Affinity: requiring(term(exists, inZones("b", "a", "b"), exists), term(exists), term(inZones("a", "b"), exists))},
 			want: v1alpha1.Placement{NodeAffinity: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{term(exists), term(exists, inZones("a", "b"))}}},
 		},
 		"tolerations are sorted, each once, without what does not matter": {
@@ -89,16 +89,16 @@ func TestPlacementOf(t *testing.T) {
 				{Key: "team", Operator: corev1.TolerationOpEqual, Value: "b", Effect: corev1.TaintEffectNoSchedule},
 			}},
 		},
-		"the node of a DaemonSet's pod": {spec: corev1.PodSpec{Affinity: require(fields(onNode("n1")))}, daemonSet: true},
+		"the node of a DaemonSet's pod": {spec: corev1.PodSpec{Affinity: requiring(fields(onNode("n1")))}, daemonSet: true},
 		"the node of a DaemonSet's pod, and more of a term": {
-			spec: corev1.PodSpec{Affinity: require(corev1.NodeSelectorTerm{
+			spec: corev1.PodSpec{Affinity: requiring(corev1.NodeSelectorTerm{
 				MatchExpressions: []corev1.NodeSelectorRequirement{exists}, MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")},
 			})},
 			daemonSet: true,
 			want:      v1alpha1.Placement{NodeAffinity: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{term(exists)}}},
 		},
 		"the node of another pod": {
-			spec: corev1.PodSpec{Affinity: require(fields(onNode("n1")))},
+			spec: corev1.PodSpec{Affinity: requiring(fields(onNode("n1")))},
 			want: v1alpha1.Placement{NodeAffinity: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{fields(onNode("n1"))}}},
 		},
 		"a node name says nothing": {spec: corev1.PodSpec{NodeName: "n1"}},
@@ -142,7 +142,7 @@ func TestAPodHasThePlacementOfItsTemplate(t *testing.T) {
 	ds := &appsv1.DaemonSet{ObjectMeta: inShop("agent")}
 	ds.Spec.Template.Spec = specOf("agent:v1")
 	ofDS := controlled(shopPod("agent-x", "agent:v1"), "DaemonSet", "agent")
-	ofDS.Spec.Affinity = require(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")}})
+	ofDS.Spec.Affinity = requiring(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")}})
 	ofDS.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeUnschedulable, Operator: corev1.TolerationOpExists}}
 	if diff := cmp.Diff(footprintOf(ds).placement, footprintOf(ofDS).placement); diff != "" {
 		t.Errorf("placement (-DaemonSet +pod):\n%s", diff)
@@ -236,7 +236,7 @@ func randomConstraints(random *rand.Rand) corev1.PodSpec {
 		}
 		terms = append(terms, term)
 	}
-	spec.Affinity = require(terms...)
+	spec.Affinity = requiring(terms...)
 	return spec
 }
 

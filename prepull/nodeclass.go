@@ -73,7 +73,7 @@ const (
 // these labels, have no class: no pod of ours could start there. The architecture always tells classes apart, even if
 // that makes more than max.
 func classify(nodes []corev1.Node, wanted []*candidate, max int) classification {
-	asked := demandOf(wanted)
+	asked := wishListOf(wanted)
 	carried, others := asked.keysOn(nodes)
 	shapes := shapesOf(nodes, carried)
 	keys, tainted := coarsen(shapes, carried[:min(len(carried), maxKeys)], max)

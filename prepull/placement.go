@@ -27,9 +27,6 @@ type placement struct {
 	byName bool
 }
 
-// anywhere is the placement of who asks for nothing and tolerates everything.
-var anywhere = v1alpha1.Placement{Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}}}
-
 func newPlacement(p *v1alpha1.Placement) *placement {
 	required := &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: p.NodeAffinity}}
 	result := &placement{
@@ -60,27 +57,27 @@ func fits(n *corev1.Node, p *placement) bool {
 	return !repelled
 }
 
-// demand is what images ask of nodes, each distinct placement once: most workloads ask for the same few things.
-type demand struct {
+// wishList is what images ask of nodes, each distinct placement once: most workloads ask for the same few things.
+type wishList struct {
 	placements []*placement
 	wishes     []wish
 }
 
-// wish is an image with its placements, by their indexes in demand.
+// wish is an image with its placements, by their indexes in wishList.
 type wish struct {
 	image      *candidate
 	placements []int
 }
 
-func demandOf(wanted []*candidate) demand {
-	d := demand{wishes: make([]wish, 0, len(wanted))}
+func wishListOf(wanted []*candidate) wishList {
+	d := wishList{wishes: make([]wish, 0, len(wanted))}
 	known := map[string]int{}
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	for _, image := range wanted {
 		asked := image.placements
 		if len(asked) == 0 {
-			asked = []v1alpha1.Placement{anywhere}
+			asked = []v1alpha1.Placement{placementAnywhere()}
 		}
 		w := wish{image: image}
 		for i := range asked {
@@ -102,7 +99,7 @@ func demandOf(wanted []*candidate) demand {
 
 // keysOn returns the labels that placements mention: those that some of the nodes carry, and the others; both sorted. The
 // name of a node is not among them, nor are operating system and architecture.
-func (d demand) keysOn(nodes []corev1.Node) (carried, others []string) {
+func (d wishList) keysOn(nodes []corev1.Node) (carried, others []string) {
 	found := map[string]bool{}
 	for _, p := range d.placements {
 		for _, key := range p.keys {
@@ -134,7 +131,7 @@ func (d demand) keysOn(nodes []corev1.Node) (carried, others []string) {
 }
 
 // usesOn returns the images with a placement that fits on a node of the shapes.
-func (d demand) usesOn(shapes []*shape) map[*candidate]bool {
+func (d wishList) usesOn(shapes []*shape) map[*candidate]bool {
 	fitting := make([]bool, len(d.placements))
 	for i, p := range d.placements {
 		fitting[i] = slices.ContainsFunc(shapes, func(s *shape) bool {

@@ -81,7 +81,7 @@ func TestWhereAPlacementFits(t *testing.T) {
 		"a taint that is tolerated":                      {gpu, tolerant(corev1.Toleration{Key: "gpu", Value: "yes"}), true},
 		"a taint of another value":                       {gpu, tolerant(corev1.Toleration{Key: "gpu", Operator: corev1.TolerationOpEqual, Value: "no"}), false},
 		"a taint of any value":                           {gpu, tolerant(corev1.Toleration{Key: "gpu", Operator: corev1.TolerationOpExists}), true},
-		"every taint":                                    {both, anywhere, true},
+		"every taint":                                    {both, placementAnywhere(), true},
 		"one of two effects":                             {both, tolerant(corev1.Toleration{Key: "gpu", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}), false},
 		"taints that come and go":                        {busy, v1alpha1.Placement{}, true},
 		"a taint that only makes other nodes preferable": {nodeWith("soft", "x:PreferNoSchedule"), v1alpha1.Placement{}, true},
