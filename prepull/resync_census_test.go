@@ -110,7 +110,7 @@ func TestDemandOf(t *testing.T) {
 	agent.Spec.Template.Spec = specOf("agent:v1")
 	agent.Spec.Template.Spec.Affinity = requireZones([]string{"a"})
 	ofAgent := controlled(shopPod("agent-x", "agent:v1", "proxy:v1"), "DaemonSet", "agent")
-	ofAgent.Spec.Affinity = require(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")}})
+	ofAgent.Spec.Affinity = requiring(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")}})
 	inZone := demand{placements: []v1alpha1.Placement{footprintOf(agent).placement}}
 	db := &appsv1.StatefulSet{ObjectMeta: inShop("db")}
 	db.Spec.Template.Spec = specOf("db:v1")

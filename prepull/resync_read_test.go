@@ -182,7 +182,7 @@ func TestAPodOfADaemonSetRunsWhereTheDaemonSetSays(t *testing.T) {
 	agent.Spec.Template.Spec = specOf("agent:v1")
 	agent.Spec.Template.Spec.Affinity = requireZones([]string{"a"})
 	pod := controlled(shopPod("agent-x", "proxy:v1"), "DaemonSet", "agent")
-	pod.Spec.Affinity = require(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")}})
+	pod.Spec.Affinity = requiring(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")}})
 	live := &shopReader{daemonSet: agent}
 	l := &Learner{live: live, reads: rate.NewLimiter(rate.Inf, 0)}
 	known := map[v1alpha1.User]podOwner{}
