@@ -34,7 +34,8 @@ func maxBytes(limit string, nodes []*corev1.Node) int64 {
 		if err != nil || smallest == unbounded {
 			return unbounded
 		}
-		return coarse(smallest) / 100 * share
+		whole := coarse(smallest)
+		return whole/100*share + whole%100*share/100
 	}
 	q, err := resource.ParseQuantity(limit)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -172,6 +173,107 @@ func TestOverTheBudget(t *testing.T) {
 	}
 }
 
+func TestTheSmallestNodeOfAClassBoundsTheBytes(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	o.MaxBytesPerNode = "50%"
+	s := state{nodes: []corev1.Node{testNode("large", "amd64"), testNode("small", "amd64"), testNode("arm", "arm64")}}
+	for i, storage := range []string{"100Gi", "10Gi", "100Gi"} {
+		s.nodes[i].Status.Allocatable = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse(storage)}
+	}
+	for i, gigabytes := range []int64{3, 4, 2, 200} {
+		object := learnedObject(fmt.Sprintf("a:%d", i), 9-i)
+		object.Status.SizeBytes = gigabytes << 30
+		s.images = append(s.images, object)
+	}
+	s.carryOut(makePlan(s, o, noon))
+	if got := s.listOf("linux-amd64"); !slices.Equal(got, []string{"a:2", "a:0"}) {
+		t.Errorf("the small class has %v", got)
+	}
+	if got := s.listOf("linux-arm64"); !slices.Equal(got, []string{"a:2", "a:0", "a:1"}) {
+		t.Errorf("the large class has %v", got)
+	}
+	part, none := s.status(ObjectName("a:1")), s.status(ObjectName("a:3"))
+	const partWords = "The image has a place on the nodes of some classes, and 1 of 2 leave it out: The images of a node take 5.4 GB at most (maxBytesPerNode)."
+	if c := part.Conditions[0]; part.State != "Pending" || part.Ready != "0/1" || c.Status != "True" || c.Reason != "PartlyOverBudget" || c.Message != partWords {
+		t.Errorf("in one class: %+v", part)
+	}
+	const noneWords = "The images of a node take 5.4 GB at most (maxBytesPerNode), and this one alone takes 215 GB."
+	if c := none.Conditions[0]; none.State != "Skipped: OverBudget" || none.Ready != "" || c.Status != "False" || c.Message != noneWords {
+		t.Errorf("in none: %+v", none)
+	}
+}
+
+func TestAnImageThatTheConfigurationLeavesOutIsInNoList(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("a:debug", 1), learnedObject("tiny:1", 1)}}
+	s.images[2].Status.SizeBytes = 100
+	s.carryOut(makePlan(s, o, noon))
+	s.runPods(noon, func(_, image string) string {
+		if image == "a:debug" {
+			return "not found"
+		}
+		return ""
+	})
+	s.carryOut(makePlan(s, o, noon))
+	o.Exclude, o.MinBytes = []string{"*:debug"}, 200
+	s.carryOut(makePlan(s, o, noon))
+	if diff := cmp.Diff([]string{"a:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
+	}
+	for image, want := range map[string]string{"a:1": "Ready", "a:debug": "Skipped: Excluded", "tiny:1": "Skipped: TooSmall"} {
+		if got := s.status(ObjectName(image)); got.State != want || len(got.Retries) > 0 {
+			t.Errorf("%s is %s %v, want %s", image, got.State, got.Retries, want)
+		}
+	}
+
+	// A node that has pulled it for a workload knows its size better than the registry.
+	s.nodes[0].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/tiny:1"}, SizeBytes: 300}}
+	s.carryOut(makePlan(s, o, noon))
+	s.carryOut(makePlan(s, o, noon))
+	if diff := cmp.Diff([]string{"tiny:1", "a:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnImageThatNoNodeMatchesSaysSo(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{declaredObject("mine", "a:1")}}
+	s.images[0].Spec.NodeSelector = map[string]string{"gpu": "yes"}
+	s.carryOut(makePlan(s, testOptions, noon))
+	if got := s.status("mine"); got.State != "Skipped: NoNodes" || got.Conditions[0].Message != "No Linux node matches what its pods ask of a node." {
+		t.Errorf("status %+v", got)
+	}
+}
+
+func TestAnImageThatFailsAndIsDisplacedTakesNoShare(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	o.MaxImagesPerNode = 2
+	in := func(namespace string, o v1alpha1.PrepullImage) v1alpha1.PrepullImage {
+		o.Status.Users = []v1alpha1.User{{Kind: "Deployment", Namespace: namespace, Name: "a"}}
+		return o
+	}
+	bad := in("b", learnedObject("bad:1", 1))
+	bad.Status.Priority = -1
+	s := state{nodes: testNodes(4), images: []v1alpha1.PrepullImage{bad}}
+	s.carryOut(makePlan(s, o, noon))
+	s.runPods(noon, func(node, _ string) string {
+		if node >= "node-002" {
+			return "not found"
+		}
+		return ""
+	})
+	for i := range 3 {
+		s.images = append(s.images, in("a", learnedObject(fmt.Sprintf("a:%d", i), 9-i)), in("b", learnedObject(fmt.Sprintf("b:%d", i), 9-i)))
+	}
+	s.carryOut(makePlan(s, o, noon))
+	if p := makePlan(s, o, noon); len(p.write)+len(p.statuses) > 0 {
+		t.Errorf("the plan is not done when it is done: %+v", p)
+	}
+}
+
 func TestAnImageThatFailsAndIsDisplacedWaitsForItsNextTry(t *testing.T) {
 	t.Parallel()
 	o := testOptions
@@ -262,6 +364,9 @@ func FuzzPlan(f *testing.F) {
 		d := &dice{data: data}
 		o := testOptions
 		o.MaxImagesPerNode = 1 + d.roll(8)
+		o.MaxBytesPerNode = []string{"", "50%", "100%", "800Mi"}[d.roll(4)]
+		o.MinBytes = int64(d.roll(3)) << 24
+		o.Exclude = []string{"*:3", "r.test/*:1*", "shop/*5"}[:d.roll(4)]
 		s := d.cluster()
 		now := noon
 		for range 6 {
@@ -301,6 +406,7 @@ func checkPlan(t *testing.T, s state, p plan, o Options, now time.Time) {
 		if len(cp.list) > o.MaxImagesPerNode {
 			t.Fatalf("%d images on a node, %d is the budget", len(cp.list), o.MaxImagesPerNode)
 		}
+		var used budget
 		inList := map[string]bool{}
 		behindLast := false
 		for _, e := range cp.list {
@@ -308,6 +414,10 @@ func checkPlan(t *testing.T, s state, p plan, o Options, now time.Time) {
 				t.Fatalf("%q is in the list twice or must not be", e.image)
 			}
 			inList[e.name] = true
+			if _, found := p.unwanted[e.candidate]; found || !budgetOf(cp.nodeClass, o).fits(used, e.candidate) {
+				t.Fatalf("%s is in the list: %+v", e.image, p.unwanted[e.candidate])
+			}
+			used = used.plus(e.candidate)
 			if behindLast && !e.last {
 				t.Fatalf("%s waits behind an image that fails", e.image)
 			}
@@ -376,6 +486,9 @@ func (d *dice) cluster() state {
 		n := testNode(fmt.Sprint("n", i), []string{"amd64", "amd64", "arm64", ""}[d.roll(4)])
 		n.Spec.Unschedulable = d.roll(5) == 0
 		n.Labels["pool"] = fmt.Sprint(d.roll(3))
+		if d.roll(3) > 0 {
+			n.Status.Allocatable = corev1.ResourceList{corev1.ResourceEphemeralStorage: *resource.NewQuantity(int64(1+d.roll(8))<<28, resource.BinarySI)}
+		}
 		s.nodes = append(s.nodes, n)
 	}
 	for range d.roll(14) {
@@ -395,6 +508,11 @@ func (d *dice) object() v1alpha1.PrepullImage {
 	image := fmt.Sprintf([]string{"app:%d", "r.test/app:%d", "Bad:%d", "shop/app:%d"}[d.roll(4)], d.roll(20))
 	o := learnedObject(image, d.roll(50))
 	o.Status.SizeBytes = int64(d.roll(200)) << 20
+	o.Status.Priority = int32(d.roll(3) - 1)
+	o.Status.Autoscaled = d.roll(5) == 0
+	for _, n := range []string{"a", "b", "c"}[:d.roll(4)] {
+		o.Status.Users = append(o.Status.Users, v1alpha1.User{Namespace: n})
+	}
 	if d.roll(3) == 0 {
 		o.Labels = nil
 		o.Name = fmt.Sprint("declared-", len(d.data), "-", image)

@@ -22,6 +22,14 @@ func TestStatus(t *testing.T) {
 			Type: v1alpha1.ConditionPullFailed, Status: metav1.ConditionTrue, Reason: "NotFound", Message: "Node a: gone",
 		}}
 	}
+	skippedBefore := func(message string) func(*v1alpha1.PrepullImage) {
+		return func(o *v1alpha1.PrepullImage) {
+			o.Status.Conditions = []metav1.Condition{{
+				Type: v1alpha1.ConditionSelected, Status: metav1.ConditionFalse, Reason: "OverBudget", Message: message,
+			}}
+		}
+	}
+	places := skip{"OverBudget", "A node gets 2 images at most (maxImagesPerNode)", ", and 3 go before this one."}
 	for name, tc := range map[string]struct {
 		summary summary
 		before  func(*v1alpha1.PrepullImage)
@@ -68,8 +76,28 @@ func TestStatus(t *testing.T) {
 			summary{desired: 2, ready: 2}, failedBefore, "Ready", "2/2", [3]string{"WithinBudget", "OnEveryNode", "NoFailure"},
 		},
 		"it has no place": {
-			summary{skipped: skip{reason: "NoNodes", why: "No Linux node matches."}}, nil, "Skipped: NoNodes", "",
-			[3]string{"NoNodes: No Linux node matches.", "Skipped: The image has no place on the nodes; see the condition Selected.", "NoFailure"},
+			summary{skipped: skip{reason: "NoNodes", why: "No Linux node matches what its pods ask of a node."}}, nil, "Skipped: NoNodes", "",
+			[3]string{"NoNodes: No Linux node matches what its pods ask of a node.", "Skipped: The image has no place on the nodes; see the condition Selected.", "NoFailure"},
+		},
+		"it is over the budget": {
+			summary{skipped: places}, nil, "Skipped: OverBudget", "",
+			[3]string{"OverBudget: A node gets 2 images at most (maxImagesPerNode), and 3 go before this one.", "Skipped", "NoFailure"},
+		},
+		"the number that it was told first stays": {
+			summary{skipped: places}, skippedBefore(places.why + ", and 9 go before this one."), "Skipped: OverBudget", "",
+			[3]string{"OverBudget: A node gets 2 images at most (maxImagesPerNode), and 9 go before this one.", "Skipped", "NoFailure"},
+		},
+		"another budget has its own words": {
+			summary{skipped: places}, skippedBefore("A node gets 1 images at most (maxImagesPerNode), and 9 go before this one."), "Skipped: OverBudget", "",
+			[3]string{"OverBudget: A node gets 2 images at most (maxImagesPerNode), and 3 go before this one.", "Skipped", "NoFailure"},
+		},
+		"it is too large now, and was over the budget": {
+			summary{skipped: skip{"OverBudget", "The images take 30 GB at most, and this one alone takes 40 GB.", ""}}, skippedBefore("The images take 30 GB at most, and 3 go before this one."),
+			"Skipped: OverBudget", "", [3]string{"OverBudget: The images take 30 GB at most, and this one alone takes 40 GB.", "Skipped", "NoFailure"},
+		},
+		"some classes leave it out": {
+			summary{desired: 2, ready: 2, over: places, overClasses: 1, usingClasses: 3}, nil, "Ready", "2/2",
+			[3]string{"PartlyOverBudget: The image has a place on the nodes of some classes, and 1 of 3 leave it out: A node gets 2 images at most (maxImagesPerNode).", "OnEveryNode", "NoFailure"},
 		},
 		"the prepull pods do not start": {
 			summary{desired: 2, broken: &failure{message: "noop: not found"}, brokenNode: "a"}, nil, "Pending", "0/2",

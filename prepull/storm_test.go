@@ -17,9 +17,13 @@ const rollTime = 3 * time.Second
 
 // simulate reconciles a cluster until a time, with the debounce in between, and returns the number of revisions.
 func (s *state) simulate(d *debounce, from, until time.Time, fails func(node, image string) string) int {
+	return s.simulateWith(testOptions, d, from, until, fails)
+}
+
+func (s *state) simulateWith(o Options, d *debounce, from, until time.Time, fails func(node, image string) string) int {
 	revisions := 0
 	for now := from; now.Before(until); {
-		p := makePlan(*s, testOptions, now)
+		p := makePlan(*s, o, now)
 		if len(p.move)+len(p.drop) > 0 {
 			s.carryOut(plan{move: p.move, drop: p.drop})
 			s.runPods(now.Add(time.Second), fails)
@@ -155,6 +159,23 @@ func TestARegistryThatComesBackNeedsFewRevisions(t *testing.T) {
 	for i := range s.images {
 		if o := &s.images[i]; o.Status.State != stateReady || o.Status.Retries != nil {
 			t.Errorf("%s is %s", o.Spec.Image, o.Status.State)
+		}
+	}
+}
+
+func TestBrokenImagesInAFullListAreFewRevisions(t *testing.T) {
+	t.Parallel()
+	places, bytes := testOptions, testOptions
+	places.MaxImagesPerNode = 10
+	bytes.MaxBytesPerNode = "10Gi"
+	for full, o := range map[string]Options{"places": places, "bytes": bytes} {
+		s := clusterOf(3, 60, 30)
+		for i := range s.images {
+			s.images[i].Status.SizeBytes = 1 << 30
+		}
+		var d debounce
+		if n := s.simulateWith(o, &d, noon, noon.Add(15*time.Minute), isBad); n > 20 {
+			t.Errorf("full of %s: %d revisions in 15 minutes", full, n)
 		}
 	}
 }
