@@ -121,21 +121,12 @@ func (a *authority) leaf(names []string, now time.Time) (*tls.Certificate, error
 
 // accepts says whether a client that trusts this authority accepts the leaf now.
 func (a *authority) accepts(leaf *tls.Certificate, now time.Time) bool {
-	roots := x509.NewCertPool()
-	for _, ca := range a.trusted {
-		roots.AddCert(ca)
-	}
-	_, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now})
-	return err == nil
+	return verifies(leaf, a.trusted, now)
 }
 
 // bundle is the trusted CAs as PEM, the form of a caBundle.
 func (a *authority) bundle() []byte {
-	var bundle []byte
-	for _, ca := range a.trusted {
-		bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})...)
-	}
-	return bundle
+	return encodeBundle(a.trusted)
 }
 
 // data is the authority as the Secret holds it.
@@ -161,23 +152,14 @@ func parseAuthority(data map[string][]byte) (*authority, error) {
 	if !ok || !pair.Leaf.IsCA {
 		return nil, errors.New("reading the CA: not a CA with an ECDSA key")
 	}
-	a := &authority{key: key}
-	for rest := data[keyTrusted]; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		ca, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("reading the trusted CAs: %w", err)
-		}
-		a.trusted = append(a.trusted, ca)
+	trusted, err := parseBundle(data[keyTrusted])
+	if err != nil {
+		return nil, err
 	}
-	if len(a.trusted) == 0 || !a.trusted[0].Equal(pair.Leaf) {
+	if len(trusted) == 0 || !trusted[0].Equal(pair.Leaf) {
 		return nil, errors.New("reading the trusted CAs: the CA is not the first of them")
 	}
-	a.ca = a.trusted[0]
-	return a, nil
+	return &authority{ca: trusted[0], key: key, trusted: trusted}, nil
 }
 
 // renewal is when two thirds of a certificate's life are over.

@@ -42,6 +42,7 @@ type publisher struct {
 	client    client.Client
 	secretKey types.NamespacedName
 	now       func() time.Time
+	leaving   farewell
 }
 
 func setupPublisher(mgr ctrl.Manager, s *Source) error {
@@ -49,15 +50,19 @@ func setupPublisher(mgr ctrl.Manager, s *Source) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("cabundle").
 		For(&corev1.Secret{}).
-		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{},
-			handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-				return []reconcile.Request{{NamespacedName: p.secretKey}}
-			})).
+		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(p.secretKey)).
 		Complete(reconcile.Func(p.reconcile))
 	if err != nil {
 		return fmt.Errorf("setting up the caBundle controller: %w", err)
 	}
 	return nil
+}
+
+// enqueue asks for one object, whatever the event is about.
+func enqueue(key types.NamespacedName) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: key}}
+	})
 }
 
 // reconcile publishes what should be trusted, then stores it. A conflict with another write is no error: that write
@@ -75,13 +80,18 @@ func (p *publisher) reconcile(ctx context.Context, _ reconcile.Request) (reconci
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if published, err := p.publish(ctx, next.bundle()); err != nil || !published {
+	published, until, err := p.publish(ctx, next, now)
+	if err != nil || !published {
 		return reconcile.Result{}, err
 	}
 	if !stored {
 		return reconcile.Result{}, p.store(ctx, &secret, next)
 	}
-	return reconcile.Result{RequeueAfter: max(next.maintenance().Sub(now), time.Second)}, nil
+	again := next.maintenance()
+	if !until.IsZero() && until.Before(again) {
+		again = until
+	}
+	return reconcile.Result{RequeueAfter: max(again.Sub(now), time.Second)}, nil
 }
 
 // planAuthority returns what the Secret should hold, and whether it does.
@@ -95,30 +105,32 @@ func planAuthority(data map[string][]byte, now time.Time) (next *authority, stor
 	return next, next == current, err
 }
 
-// publish puts the bundle in every webhook of the configuration, unless it is there; without a configuration there is
-// nobody to tell, and its creation is the event that tells. It returns false if somebody else is changing it.
-func (p *publisher) publish(ctx context.Context, bundle []byte) (bool, error) {
+// publish puts what the authority trusts in every webhook of the configuration, unless it is there, and until when there
+// is something in it that leaves; without a configuration there is nobody to tell, and its creation is the event that
+// tells. It returns false if somebody else is changing it.
+func (p *publisher) publish(ctx context.Context, a *authority, now time.Time) (published bool, until time.Time, err error) {
 	var config admissionregistrationv1.MutatingWebhookConfiguration
 	if err := p.client.Get(ctx, types.NamespacedName{Name: WebhookConfigurationName}, &config); err != nil {
 		if apierrors.IsNotFound(err) {
-			return true, nil
+			return true, time.Time{}, nil
 		}
-		return false, fmt.Errorf("getting the webhook configuration: %w", err)
+		return false, time.Time{}, fmt.Errorf("getting the webhook configuration: %w", err)
 	}
 	// Merged by the webhooks' names and bound to what was read: nobody else's change is lost or brought back.
 	patch := client.StrategicMergeFrom(config.DeepCopy(), client.MergeFromWithOptimisticLock{})
-	if !setBundle(&config, bundle) {
-		return true, nil
+	stay, until := p.leaving.staying(trustOf(&config), a, now)
+	if !setBundle(&config, append(a.bundle(), encodeBundle(stay)...)) {
+		return true, until, nil
 	}
-	err := p.client.Patch(ctx, &config, patch)
+	err = p.client.Patch(ctx, &config, patch)
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return false, nil
+		return false, time.Time{}, nil
 	case err != nil:
-		return false, fmt.Errorf("publishing the CA: %w", err)
+		return false, time.Time{}, fmt.Errorf("publishing the CA: %w", err)
 	}
 	logr.FromContextOrDiscard(ctx).Info("published the CA")
-	return true, nil
+	return true, until, nil
 }
 
 // setBundle puts the bundle in every webhook and says whether that changed anything.

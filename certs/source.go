@@ -3,7 +3,8 @@
 //
 // In a rotation trust comes first: the leader publishes the next CA in the caBundle, then stores it in the Secret, and
 // only what is stored signs. Every replica keeps the certificate that it has for as long as it is good; its CA is
-// trusted until it expires.
+// trusted until it expires. A CA that is replaced without notice is trusted a little longer, until every replica serves
+// what its successor signed.
 package certs
 
 import (
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,7 +33,7 @@ import (
 )
 
 // SecretName is the Secret that holds the CA, in the manager's namespace. Deleting it revokes the CA: a new one is
-// made, and nothing that the old one signed is trusted any more.
+// made, and half a minute later nothing that the old one signed is trusted any more.
 const SecretName = v1alpha1.Name + "-ca"
 
 // Source issues this replica's serving certificate.
@@ -41,6 +43,7 @@ type Source struct {
 	now       func() time.Time
 	client    client.Client
 	leaf      atomic.Pointer[tls.Certificate]
+	handover  handover // of the only worker
 }
 
 // NewSource returns a Source for the Service kube-prepull in this namespace. It has no certificate before the manager
@@ -83,6 +86,7 @@ func (s *Source) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("certificate").
 		For(&corev1.Secret{}).
+		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(s.secretKey())).
 		// The Secret may not be there, and then no event would ever say so.
 		WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 			queue.Add(reconcile.Request{NamespacedName: s.secretKey()})
@@ -124,6 +128,13 @@ func (s *Source) reconcileLeaf(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	leaf := s.leaf.Load()
 	if leafDue(leaf, a, now) {
+		published, err := s.published(ctx)
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		if wait := s.handover.wait(leaf, a, published, now); wait > 0 {
+			return reconcile.Result{RequeueAfter: wait}, nil
+		}
 		if leaf, err = a.leaf(s.names, now); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -131,6 +142,16 @@ func (s *Source) reconcileLeaf(ctx context.Context, _ reconcile.Request) (reconc
 		log.Info("issued a serving certificate", "notAfter", leaf.Leaf.NotAfter)
 	}
 	return reconcile.Result{RequeueAfter: untilRenewal(leaf, now)}, nil
+}
+
+// published is what the API server is told to trust; nothing if there is no webhook configuration.
+func (s *Source) published(ctx context.Context) (trust, error) {
+	var config admissionregistrationv1.MutatingWebhookConfiguration
+	err := s.client.Get(ctx, types.NamespacedName{Name: WebhookConfigurationName}, &config)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("getting the webhook configuration: %w", err)
+	}
+	return trustOf(&config), nil
 }
 
 // untilRenewal is how long a replica keeps its certificate, a minute at least: under a CA that is about to expire two

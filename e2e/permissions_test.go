@@ -78,7 +78,13 @@ func (p *product) account(t *testing.T, namespace, name string) string {
 	if _, err := accounts.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	token, err := accounts.CreateToken(t.Context(), name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	return p.actAs(t, namespace, name)
+}
+
+// actAs returns a kubeconfig that acts as a ServiceAccount.
+func (p *product) actAs(t *testing.T, namespace, name string) string {
+	t.Helper()
+	token, err := p.Client().CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

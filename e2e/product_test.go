@@ -127,7 +127,7 @@ func (p *product) upgrade(ctx context.Context, args ...string) error {
 	return lab.Install(ctx, p.Cluster, p.registry.Addr(), append([]string{"--set", "config.pullDeadline=" + pullDeadline.String()}, args...)...)
 }
 
-// namespace makes a namespace that ends with the test, opted in or not.
+// namespace makes a namespace, opted in or not. On the shared cluster it ends with the test; any other ends with its cluster.
 func (p *product) namespace(t *testing.T, name string, optedIn bool) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}}}
@@ -137,7 +137,9 @@ func (p *product) namespace(t *testing.T, name string, optedIn bool) {
 	if _, err := p.Client().CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.deleteNamespace(t, name) })
+	if p == shared.product {
+		t.Cleanup(func() { p.deleteNamespace(t, name) })
+	}
 }
 
 // deleteNamespace waits: the next test counts what is in the DaemonSets.

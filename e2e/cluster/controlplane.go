@@ -65,6 +65,7 @@ func controlPlane(s *state, authority *pki) ([]Process, error) {
 		{Name: "kube-apiserver", Path: s.program("kube-apiserver"), Args: apiServerArgs(s, authority, etcdClient, public[0])},
 		{Name: "kube-controller-manager", Path: s.program("kube-controller-manager"), Args: []string{
 			"--kubeconfig=" + s.path("kube-controller-manager.kubeconfig"), "--leader-elect=false", "--use-service-account-credentials",
+			"--kube-api-qps=500", "--kube-api-burst=1000", // its own limit of 20 would be what a burst of workloads measures
 			"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", local[2]), "--cert-dir=" + s.path("pki"),
 			"--service-account-private-key-file=" + authority.keyFile("service-accounts"), "--root-ca-file=" + authority.crt("ca"),
 			"--cluster-signing-cert-file=" + authority.crt("ca"), "--cluster-signing-key-file=" + authority.keyFile("ca"),
