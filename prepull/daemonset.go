@@ -87,14 +87,16 @@ func podHash(t *corev1.PodTemplateSpec) string {
 }
 
 func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
-	install := container(installContainer, o.NoopImage)
+	like := bareContainer()
+	install := container(like, installContainer, o.NoopImage)
 	install.Args = []string{"install", noopFolder}
 	install.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder}}
-	first := []corev1.Container{install}
+	first := make([]corev1.Container, 0, 1+len(images))
+	first = append(first, install)
 	for _, image := range images {
-		first = append(first, imageContainer(image.candidate))
+		first = append(first, imageContainer(like, image.candidate))
 	}
-	wait := container("wait", o.NoopImage)
+	wait := container(like, "wait", o.NoopImage)
 	wait.Args = []string{"wait"}
 	return corev1.PodSpec{
 		InitContainers:                first,
@@ -116,19 +118,17 @@ func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
 }
 
 // imageContainer pulls an image by running our noop in it: an image need not contain a program that ends.
-func imageContainer(c *candidate) corev1.Container {
-	pull := container(c.name, c.image)
+func imageContainer(like corev1.Container, c *candidate) corev1.Container {
+	pull := container(like, c.name, c.image)
 	pull.Command = []string{noopFolder + "/noop"}
 	pull.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder, ReadOnly: true}}
 	return pull
 }
 
-// container has what all containers of a prepull pod share. The requests are there for namespaces that demand some. There
-// are no limits: noop needs none, and a limit that is too small for some runtime would hold up the whole list.
-func container(name, image string) corev1.Container {
+// bareContainer has what all containers of a prepull pod share. The requests are there for namespaces that demand some.
+// There are no limits: noop needs none, and a limit that is too small for some runtime would hold up the whole list.
+func bareContainer() corev1.Container {
 	return corev1.Container{
-		Name:            name,
-		Image:           image,
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU:    resource.MustParse("1m"),
@@ -140,6 +140,11 @@ func container(name, image string) corev1.Container {
 			ReadOnlyRootFilesystem:   ptr.To(true),
 		},
 	}
+}
+
+func container(like corev1.Container, name, image string) corev1.Container {
+	like.Name, like.Image = name, image
+	return like
 }
 
 // listed are the init containers of a prepull DaemonSet that pull an image, in order. None if there is no DaemonSet.

@@ -66,15 +66,16 @@ type plan struct {
 // classPlan is the plan for one class of nodes.
 type classPlan struct {
 	*nodeClass
-	warmth   *warmth
+	warmth *warmth
+
+	// verdicts are of the images with a use in the class.
 	verdicts map[*candidate]verdict
 
 	// budget is what a node of the class has room for.
 	budget budget
 
-	// placed are the images with a use in the class, and over those of them that the budget leaves out.
-	placed map[*candidate]bool
-	over   map[*candidate]skip
+	// over are those of the images with a verdict that the budget leaves out.
+	over map[*candidate]skip
 
 	// list are the images of the class's DaemonSet, in order.
 	list []entry
@@ -94,7 +95,16 @@ func makePlan(s state, o Options, now time.Time) plan {
 	for _, ds := range s.daemonSets {
 		stored[ds.Name] = ds
 	}
-	division := classify(s.nodes, found, o.MaxNodeClasses)
+	left := unwanted(found, o)
+	var wanted, leftOut []*candidate
+	for _, c := range found {
+		if _, out := left[c]; out {
+			leftOut = append(leftOut, c)
+		} else {
+			wanted = append(wanted, c)
+		}
+	}
+	division := classify(s.nodes, wanted, o.MaxNodeClasses)
 	classes := division.classes
 	classOf := make(map[string]string, len(s.nodes))
 	for _, c := range classes {
@@ -104,12 +114,15 @@ func makePlan(s state, o Options, now time.Time) plan {
 	}
 	on, of := podsByClass(s.pods, classOf)
 
-	p := plan{unwanted: unwanted(found, o), ignored: division.ignoredWords(o.MaxNodeClasses)}
+	p := plan{unwanted: left, ignored: division.ignoredWords(o.MaxNodeClasses)}
 	planned := map[string]*classPlan{}
 	for _, c := range classes {
 		name := daemonSetName(c)
 		was := stored[name]
-		cp := p.planClass(c, found, on[c.name], was, o, now)
+		placed := placeOn(wanted, c)
+		// What nodes tell of the size of an image that is left out may bring it back.
+		w := observeClass(c, slices.Concat(placed, leftOut), on[c.name], o.PullDeadline, now)
+		cp := p.planClass(c, placed, w, on[c.name], was, o, now)
 		cp.refused = s.refused[name]
 		p.classes = append(p.classes, cp)
 		planned[name] = cp
@@ -190,22 +203,21 @@ func (p *plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*clas
 	slices.SortFunc(p.drop, byName)
 }
 
-// planClass decides about one class, and adds to the plan when time alone changes the decision.
-func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, stored *appsv1.DaemonSet, o Options, now time.Time) *classPlan {
+// planClass decides about one class and the images with a use in it, and adds to the plan when time alone changes the decision.
+func (p *plan) planClass(c *nodeClass, placed []*candidate, w *warmth, pods []*corev1.Pod, stored *appsv1.DaemonSet, o Options, now time.Time) *classPlan {
 	current := listed(stored)
 	cp := &classPlan{
 		nodeClass: c,
-		warmth:    observeClass(c, found, pods, o.PullDeadline, now),
-		verdicts:  map[*candidate]verdict{},
+		warmth:    w,
+		verdicts:  make(map[*candidate]verdict, len(placed)),
 		budget:    budgetOf(c, o),
-		placed:    map[*candidate]bool{},
 	}
 	p.atLatest(cp.warmth.next)
 	surge, err := intstr.GetScaledValueFromIntOrPercent(&o.MaxConcurrentNodes, len(c.nodes), true)
 	if err != nil {
 		surge = 1
 	}
-	able, failing := p.judgeAll(cp, found, current, surge, now)
+	able, failing := p.judgeAll(cp, placed, current, surge, now)
 	chosen := p.chooseFor(cp, able, current, failing, now)
 	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
@@ -250,12 +262,9 @@ func (p *plan) chooseFor(cp *classPlan, able []*candidate, current []corev1.Cont
 }
 
 // judgeAll judges the images with a use in the class, and returns those that may be in its list, and which of them fail.
-func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Container, surge int, now time.Time) ([]*candidate, map[*candidate]bool) {
-	var trials []trial
-	for _, image := range placeOn(found, cp.nodeClass) {
-		if _, found := p.unwanted[image]; found {
-			continue
-		}
+func (p *plan) judgeAll(cp *classPlan, placed []*candidate, current []corev1.Container, surge int, now time.Time) ([]*candidate, map[*candidate]bool) {
+	trials := make([]trial, 0, len(placed))
+	for _, image := range placed {
 		t := trial{
 			candidate: image,
 			image:     cp.warmth.images[image.name],
@@ -265,12 +274,11 @@ func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Cont
 			retry:     image.retry(cp.name),
 		}
 		trials = append(trials, t)
-		cp.placed[image] = true
 		cp.verdicts[image] = judge(cp.name, t, now)
 	}
 	mend(cp.name, trials, cp.verdicts, now)
 	takeTurns(cp.verdicts)
-	var able []*candidate
+	able := make([]*candidate, 0, len(placed))
 	failing := map[*candidate]bool{}
 	for _, t := range trials {
 		v := cp.verdicts[t.candidate]
@@ -279,7 +287,9 @@ func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Cont
 		}
 		if v.standing != standingOut {
 			able = append(able, t.candidate)
-			failing[t.candidate] = v.retry != nil
+			if v.retry != nil {
+				failing[t.candidate] = true
+			}
 		} else if v.retry.Time.After(now) {
 			p.atLatest(v.retry.Time.Time)
 		}

@@ -537,20 +537,50 @@ func (d *dice) trouble() string {
 }
 
 func BenchmarkPlan(b *testing.B) {
-	s := benchmarkState(5000, 1000)
-	b.ReportAllocs()
-	for b.Loop() {
-		if p := makePlan(s, testOptions, noon); len(p.write)+len(p.statuses) > 0 {
-			b.Fatal("a steady state is written")
-		}
+	for name, size := range map[string]struct{ nodes, images int }{
+		"500 nodes, 1000 images":               {500, 1000},
+		"5000 nodes of 12 shapes, 1000 images": {5000, 1000},
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := benchmarkState(size.nodes, size.images)
+			s.accepted = map[string]string{}
+			for _, ds := range s.daemonSets {
+				s.accepted[ds.Name] = acceptedHash(&ds.Spec)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if p := makePlan(s, testOptions, noon); len(p.write)+len(p.move)+len(p.statuses) > 0 {
+					b.Fatal("a steady state is written")
+				}
+			}
+		})
 	}
 }
 
-// benchmarkState is a cluster at rest: every node has run the images that are worth a place, and lists them.
+// benchmarkState is a cluster at rest: every node has run the images that are worth a place, and lists them. Nodes are of
+// twelve shapes, and most images are for some of them.
 func benchmarkState(nodes, images int) state {
 	s := state{nodes: testNodes(nodes)}
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		n.Labels["zone"], n.Labels["pool"] = fmt.Sprint(i%3), fmt.Sprint(i/3%2)
+		n.Labels[corev1.LabelArchStable] = []string{"amd64", "arm64"}[i/6%2]
+		if i/3%2 == 1 {
+			n.Spec.Taints = []corev1.Taint{{Key: "pool", Value: "1", Effect: corev1.TaintEffectNoSchedule}}
+		}
+	}
 	for i := range images {
-		s.images = append(s.images, learnedObject(fmt.Sprintf("registry.example.com/team/app-%d:v1", i), i))
+		o := learnedObject(fmt.Sprintf("registry.example.com/team/app-%d:v1", i), i)
+		placement := v1alpha1.Placement{NodeSelector: map[string]string{}}
+		if i%3 > 0 {
+			placement.NodeSelector["zone"] = fmt.Sprint(i % 3)
+		}
+		if i%5 > 1 {
+			placement.NodeSelector["pool"] = fmt.Sprint(i % 2)
+			placement.Tolerations = []corev1.Toleration{{Key: "pool", Operator: corev1.TolerationOpExists}}
+		}
+		o.Status.Placements = []v1alpha1.Placement{placement}
+		s.images = append(s.images, o)
 	}
 	s.carryOut(makePlan(s, testOptions, noon))
 	s.runPods(noon, nothingFails)

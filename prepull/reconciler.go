@@ -71,6 +71,7 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	now := time.Now()
 	p := makePlan(s, r.options, now)
+	r.accept(s, p)
 	r.measure(s, p)
 	wait := r.debounce.wait(p.reasons, now)
 	again, err := r.moveIfDue(ctx, s, p, wait == 0, now)
@@ -170,6 +171,19 @@ func (r *reconciler) observe(ctx context.Context) (state, error) {
 		s.daemonSets = append(s.daemonSets, &daemonSets.Items[i])
 	}
 	return s, nil
+}
+
+// accept remembers the DaemonSets that were found as they should be: what a new leader compares once at length.
+func (r *reconciler) accept(s state, p plan) {
+	differ := map[string]bool{}
+	for _, ds := range slices.Concat(p.write, p.move, p.remove, p.drop) {
+		differ[ds.Name] = true
+	}
+	for _, ds := range s.daemonSets {
+		if _, known := r.accepted[ds.Name]; !known && !differ[ds.Name] && ds.DeletionTimestamp == nil {
+			r.accepted[ds.Name] = acceptedHash(&ds.Spec)
+		}
+	}
 }
 
 func (r *reconciler) measure(s state, p plan) {

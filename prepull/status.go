@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -53,7 +52,7 @@ func statusChanges(images []v1alpha1.PrepullImage, found []*candidate, invalid m
 	var changes []statusChange
 	report := func(o *v1alpha1.PrepullImage, sum summary) {
 		next := sum.status(o, now)
-		if old := observedOf(o.Status); !equality.Semantic.DeepEqual(old, next) {
+		if old := observedOf(o.Status); !old.equal(next) {
 			changes = append(changes, statusChange{o.Name, next, onlyProgress(old, next)})
 		}
 	}
@@ -72,9 +71,26 @@ func statusChanges(images []v1alpha1.PrepullImage, found []*candidate, invalid m
 	return changes
 }
 
+func (s observed) equal(other observed) bool {
+	return s.State == other.State && s.SizeBytes == other.SizeBytes && s.Size == other.Size && s.Nodes == other.Nodes &&
+		s.Ready == other.Ready && s.LastPullSeconds == other.LastPullSeconds &&
+		slices.EqualFunc(s.Conditions, other.Conditions, func(a, b metav1.Condition) bool {
+			same := a.LastTransitionTime.Equal(&b.LastTransitionTime)
+			a.LastTransitionTime, b.LastTransitionTime = metav1.Time{}, metav1.Time{}
+			return same && a == b
+		}) &&
+		equalRetries(s.Retries, other.Retries)
+}
+
+func equalRetries(a, b []v1alpha1.Retry) bool {
+	return slices.EqualFunc(a, b, func(a, b v1alpha1.Retry) bool {
+		return a.NodeClass == b.NodeClass && a.Failures == b.Failures && a.Time.Equal(&b.Time)
+	})
+}
+
 // onlyProgress tells whether two statuses differ in numbers and texts alone.
 func onlyProgress(old, next observed) bool {
-	return old.State == next.State && equality.Semantic.DeepEqual(old.Retries, next.Retries) &&
+	return old.State == next.State && equalRetries(old.Retries, next.Retries) &&
 		slices.EqualFunc(old.Conditions, next.Conditions, func(a, b metav1.Condition) bool {
 			return a.Type == b.Type && a.Status == b.Status && a.Reason == b.Reason
 		})

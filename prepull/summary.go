@@ -43,15 +43,15 @@ type summary struct {
 func summarize(c *candidate, p *plan) summary {
 	s := summary{skipped: skip{reason: skippedNoNodes, why: "No Linux node matches what its pods ask of a node."}}
 	s.widely = p.ignored.about(c)
-	unwanted, found := p.unwanted[c]
-	if found {
+	if unwanted, found := p.unwanted[c]; found {
 		s.skipped = unwanted
 	}
 	for _, cp := range p.classes {
-		if found || cp.placed[c] {
-			s.observe(cp.warmth.images[c.name])
+		if w := cp.warmth.images[c.name]; w != nil {
+			s.observe(w)
 		}
-		if !cp.placed[c] {
+		v, placed := cp.verdicts[c]
+		if !placed {
 			continue
 		}
 		s.usingClasses++
@@ -61,7 +61,7 @@ func summarize(c *candidate, p *plan) summary {
 		} else {
 			s.count(c, cp)
 		}
-		if v := cp.verdicts[c]; v.retry != nil {
+		if v.retry != nil {
 			s.retries = append(s.retries, *v.retry)
 		}
 	}

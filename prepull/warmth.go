@@ -27,6 +27,9 @@ type imageWarmth struct {
 	// at are the positions of the nodes that count, the same for all images of a class.
 	at map[string]int
 
+	// same is another spelling of the same image, nil if there is none.
+	same *imageWarmth
+
 	// ran is, one more than, the whole seconds that a node took until the image was there, if it has run a container of it
 	// in a prepull pod that still exists; the kubelet does not delete the image. 0 if it has not.
 	ran []int32
@@ -131,15 +134,16 @@ func (w *imageWarmth) slowest() time.Duration {
 // images wait behind it counts as failed: a registry that hangs gives no other sign.
 func observeClass(c *nodeClass, candidates []*candidate, pods []*corev1.Pod, deadline time.Duration, now time.Time) *warmth {
 	w := &warmth{images: make(map[string]*imageWarmth, len(candidates)), broken: map[string]failure{}}
-	byCanonical := make(map[string][]*imageWarmth, len(candidates))
 	at := make(map[string]int, len(c.waiting))
 	for i, n := range c.waiting {
 		at[n.Name] = i
 	}
-	for _, image := range candidates {
-		i := &imageWarmth{at: at}
-		w.images[image.name] = i
-		byCanonical[image.canonical] = append(byCanonical[image.canonical], i)
+	all := make([]imageWarmth, len(candidates))
+	byCanonical := make(map[string]*imageWarmth, len(candidates))
+	for i, image := range candidates {
+		all[i] = imageWarmth{at: at, same: byCanonical[image.canonical]}
+		w.images[image.name] = &all[i]
+		byCanonical[image.canonical] = &all[i]
 	}
 	for i, n := range c.waiting {
 		readNode(n, i, byCanonical)
@@ -162,10 +166,10 @@ func put[V any](m *map[string]V, node string, value V) {
 
 // readNode takes what a node lists as present. It lists its 50 largest images, so one that is missing there may be
 // present all the same.
-func readNode(n *corev1.Node, position int, byCanonical map[string][]*imageWarmth) {
+func readNode(n *corev1.Node, position int, byCanonical map[string]*imageWarmth) {
 	for _, image := range n.Status.Images {
 		for _, name := range image.Names {
-			for _, i := range byCanonical[name] {
+			for i := byCanonical[name]; i != nil; i = i.same {
 				i.setPresent(position)
 				i.size = max(i.size, image.SizeBytes)
 			}
