@@ -80,10 +80,7 @@ func daemonSet(c *nodeClass, images []entry, o Options) *appsv1.DaemonSet {
 func podHash(t *corev1.PodTemplateSpec) string {
 	pod := t.Spec
 	pod.Affinity, pod.Tolerations = nil, nil
-	// A PodSpec consists of types that always marshal.
-	text, _ := json.Marshal(pod)
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:8])
+	return hashOf(&pod)
 }
 
 func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
@@ -156,10 +153,14 @@ func listed(ds *appsv1.DaemonSet) []corev1.Container {
 }
 
 func specHash(spec *appsv1.DaemonSetSpec) string {
-	// A DaemonSetSpec consists of types that always marshal.
-	text, _ := json.Marshal(spec)
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:8])
+	return hashOf(spec)
+}
+
+// hashOf an API object, which consists of types that always marshal. The text of a list is long, and not kept.
+func hashOf(object any) string {
+	h := sha256.New()
+	_ = json.NewEncoder(h).Encode(object)
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 // acceptedHash is the hash of a spec that the API server answered with. It leaves out the annotations of the template:
