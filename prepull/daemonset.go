@@ -90,6 +90,7 @@ func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
 		Affinity:                      c.affinity(),
 		Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 		PriorityClassName:             o.PriorityClassName,
+		ImagePullSecrets:              pullSecrets(images),
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),
 		TerminationGracePeriodSeconds: ptr.To[int64](0),
@@ -172,5 +173,6 @@ func upToDate(stored, desired *appsv1.DaemonSet, accepted string) bool {
 		len(was.InitContainers) == len(is.InitContainers) &&
 		len(was.Containers) == len(is.Containers) &&
 		len(was.Volumes) == len(is.Volumes) &&
+		len(was.ImagePullSecrets) == len(is.ImagePullSecrets) &&
 		len(was.NodeSelector) == 0
 }

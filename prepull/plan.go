@@ -21,6 +21,9 @@ type state struct {
 
 	// accepted are the hashes of the DaemonSet specs that the API server made of what was written last, by name.
 	accepted map[string]string
+
+	// pulls is what is known of pull secrets.
+	pulls pulls
 }
 
 // plan is what has to be written so that the cluster is as it should be. There is nothing in it for what is so already.
@@ -65,6 +68,9 @@ type classPlan struct {
 // (choose), and what comes first (order). Equal input gives an equal plan.
 func makePlan(s state, o Options, now time.Time) plan {
 	found, invalid := candidates(s.images, now)
+	for _, c := range found {
+		c.access = s.pulls.access(c)
+	}
 	stored := map[string]*appsv1.DaemonSet{}
 	for _, ds := range s.daemonSets {
 		stored[ds.Name] = ds
@@ -137,6 +143,9 @@ func (p *plan) planClass(c *nodeClass, found []*candidate, pods []*corev1.Pod, c
 	}
 	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
+		if image.access.awaited && !inList(current, image) {
+			continue // a place is kept for it until its pull secret is there
+		}
 		entries = append(entries, entry{
 			candidate: image,
 			missing:   2*cp.ready(image) < len(c.waiting),
@@ -156,10 +165,11 @@ func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Cont
 			candidate: image,
 			image:     cp.warmth.images[image.name],
 			waiting:   len(cp.waiting),
-			listed:    slices.ContainsFunc(current, func(l corev1.Container) bool { return l.Name == image.name }),
+			listed:    inList(current, image),
 			surge:     surge,
 			retry:     image.retry(cp.name),
 		}
+		t.retry = t.renewed()
 		trials = append(trials, t)
 		cp.placed[image] = true
 		cp.verdicts[image] = judge(cp.name, t, now)
@@ -181,6 +191,10 @@ func (p *plan) judgeAll(cp *classPlan, found []*candidate, current []corev1.Cont
 		}
 	}
 	return able, failing
+}
+
+func inList(current []corev1.Container, image *candidate) bool {
+	return slices.ContainsFunc(current, func(l corev1.Container) bool { return l.Name == image.name })
 }
 
 // reasons are why the class gets another list than its current one. Images that only take the places of failing ones in a

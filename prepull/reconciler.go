@@ -41,6 +41,8 @@ type reconciler struct {
 	client  client.Client
 	options Options
 
+	credentials credentials
+
 	debounce debounce
 
 	// progressed is when the numbers in the status of an object were written last.
@@ -61,7 +63,10 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{}, err
 	}
 	now := time.Now()
-	p := makePlan(s, r.options, now)
+	p, copyErr := r.plan(ctx, s, now)
+	if !r.credentials.known() {
+		return reconcile.Result{}, copyErr
+	}
 	r.measure(s, p)
 	wait := r.debounce.wait(p.reasons, now)
 	if wait > 0 && p.reasons.ordinary {
@@ -77,7 +82,7 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		}
 	}
 	left, reportErr := r.report(ctx, p, now)
-	if err := errors.Join(err, reportErr); err != nil {
+	if err := errors.Join(err, copyErr, reportErr); err != nil {
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: soonest(now, again, left, p.next)}, nil

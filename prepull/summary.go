@@ -31,13 +31,16 @@ type summary struct {
 	failure     *failure
 	failureNode string
 
+	// advice is what to say of the pull secrets if the registry denies the image.
+	advice string
+
 	// broken is why a prepull pod does not even get to its images, and brokenNode where. Nil if all do.
 	broken     *failure
 	brokenNode string
 }
 
 func summarize(c *candidate, classes []*classPlan, budget int) summary {
-	s := summary{skipped: skippedNoNodes, why: "No Linux node matches.", budget: budget}
+	s := summary{skipped: skippedNoNodes, why: "No Linux node matches.", budget: budget, advice: c.access.advice}
 	over := false
 	for _, cp := range classes {
 		if !cp.placed[c] {
