@@ -76,10 +76,11 @@ func daemonSet(c *nodeClass, images []entry, o Options) *appsv1.DaemonSet {
 	return ds
 }
 
-// podHash is a hash of what pods of a template do. Where they do it is left out: that is not a reason to restart one.
+// podHash is a hash of what pods of a template do. Where they do it, and with which pull secrets, is left out: that is not
+// a reason to restart one.
 func podHash(t *corev1.PodTemplateSpec) string {
 	pod := t.Spec
-	pod.Affinity, pod.Tolerations = nil, nil
+	pod.Affinity, pod.Tolerations, pod.ImagePullSecrets = nil, nil, nil
 	return hashOf(&pod)
 }
 
@@ -102,6 +103,7 @@ func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
 		Affinity:                      c.affinity(),
 		Tolerations:                   c.tolerations(),
 		PriorityClassName:             o.PriorityClassName,
+		ImagePullSecrets:              pullSecrets(images),
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),
 		TerminationGracePeriodSeconds: ptr.To[int64](0),
@@ -194,5 +196,6 @@ func upToDate(stored, desired *appsv1.DaemonSet, accepted string) bool {
 		len(was.Tolerations) == len(is.Tolerations) &&
 		stored.Spec.UpdateStrategy.Type == desired.Spec.UpdateStrategy.Type &&
 		equality.Semantic.DeepEqual(was.Affinity, is.Affinity) &&
+		len(was.ImagePullSecrets) == len(is.ImagePullSecrets) &&
 		len(was.NodeSelector) == 0
 }

@@ -25,6 +25,9 @@ type state struct {
 
 	// refused are the words with which the API server refused to write a DaemonSet, by name.
 	refused map[string]string
+
+	// pulls is what is known of pull secrets.
+	pulls pulls
 }
 
 // plan is what has to be written so that the cluster is as it should be. There is nothing in it for what is so already.
@@ -91,6 +94,9 @@ type classPlan struct {
 // (choose), and what comes first (order). Equal input gives an equal plan.
 func makePlan(s state, o Options, now time.Time) plan {
 	found, invalid := candidates(s.images, now)
+	for _, c := range found {
+		c.access = s.pulls.access(c)
+	}
 	stored := map[string]*appsv1.DaemonSet{}
 	for _, ds := range s.daemonSets {
 		stored[ds.Name] = ds
@@ -167,7 +173,7 @@ func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*co
 	}
 	calm := settled(stored, pods)
 	kept := stored.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
-	if sameList(stored, ds) && (kept || calm && !sameNodes(stored, ds)) {
+	if sameList(stored, ds) && (kept || calm && !sameSurroundings(stored, ds)) {
 		keepPods(ds)
 		if !upToDate(stored, ds, accepted) {
 			p.move = append(p.move, ds)
@@ -179,7 +185,7 @@ func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*co
 	}
 	p.write = append(p.write, ds)
 	p.reasons.add(cp.reasons(listed(stored)))
-	if calm && !sameNodes(stored, ds) {
+	if calm && !sameSurroundings(stored, ds) {
 		// The new list may have to wait, but no node should have two lists meanwhile.
 		p.move = append(p.move, moved(stored, ds))
 	}
@@ -221,6 +227,9 @@ func (p *plan) planClass(c *nodeClass, placed []*candidate, w *warmth, pods []*c
 	chosen := p.chooseFor(cp, able, current, failing, now)
 	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
+		if image.access.awaited && !inList(current, image) {
+			continue // a place is kept for it until its pull secret is there
+		}
 		entries = append(entries, entry{
 			candidate: image,
 			missing:   2*cp.warmth.images[image.name].ready() < len(c.waiting),
@@ -269,10 +278,11 @@ func (p *plan) judgeAll(cp *classPlan, placed []*candidate, current []corev1.Con
 			candidate: image,
 			image:     cp.warmth.images[image.name],
 			waiting:   len(cp.waiting),
-			listed:    slices.ContainsFunc(current, func(l corev1.Container) bool { return l.Name == image.name }),
+			listed:    inList(current, image),
 			surge:     surge,
 			retry:     image.retry(cp.name),
 		}
+		t.retry = t.renewed()
 		trials = append(trials, t)
 		cp.verdicts[image] = judge(cp.name, t, now)
 	}
@@ -295,6 +305,10 @@ func (p *plan) judgeAll(cp *classPlan, placed []*candidate, current []corev1.Con
 		}
 	}
 	return able, failing
+}
+
+func inList(current []corev1.Container, image *candidate) bool {
+	return slices.ContainsFunc(current, func(l corev1.Container) bool { return l.Name == image.name })
 }
 
 // reasons are why the class gets another list than its current one. Images that only take the places of failing ones in a

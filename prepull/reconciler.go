@@ -44,6 +44,8 @@ type reconciler struct {
 	client  client.Client
 	options Options
 
+	credentials credentials
+
 	debounce debounce
 
 	// moving is since when pods have to run elsewhere; zero if they do not.
@@ -70,7 +72,10 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{}, err
 	}
 	now := time.Now()
-	p := makePlan(s, r.options, now)
+	p, copyErr := r.plan(ctx, s, now)
+	if !r.credentials.known() {
+		return reconcile.Result{}, copyErr
+	}
 	r.accept(s, p)
 	r.measure(s, p)
 	wait := r.debounce.wait(p.reasons, now)
@@ -88,7 +93,7 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		}
 	}
 	left, reportErr := r.report(ctx, p, now)
-	if err := errors.Join(err, reportErr); err != nil {
+	if err := errors.Join(err, copyErr, reportErr); err != nil {
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: soonest(now, again, waited, left, p.next)}, nil

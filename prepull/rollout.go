@@ -62,10 +62,12 @@ func sameList(a, b *appsv1.DaemonSet) bool {
 	return a.Labels[v1alpha1.LabelList] == b.Labels[v1alpha1.LabelList]
 }
 
-// sameNodes tells whether two DaemonSets select the same nodes.
-func sameNodes(a, b *appsv1.DaemonSet) bool {
+// sameSurroundings tells whether two DaemonSets select the same nodes and use the same pull secrets.
+func sameSurroundings(a, b *appsv1.DaemonSet) bool {
 	was, is := &a.Spec.Template.Spec, &b.Spec.Template.Spec
-	return equality.Semantic.DeepEqual(was.Affinity, is.Affinity) && equality.Semantic.DeepEqual(was.Tolerations, is.Tolerations)
+	return equality.Semantic.DeepEqual(was.Affinity, is.Affinity) &&
+		equality.Semantic.DeepEqual(was.Tolerations, is.Tolerations) &&
+		equality.Semantic.DeepEqual(was.ImagePullSecrets, is.ImagePullSecrets)
 }
 
 // keepPods makes a DaemonSet leave the pods alone that run already. Which nodes it selects is in its template, and every
@@ -76,11 +78,12 @@ func keepPods(ds *appsv1.DaemonSet) {
 	ds.Annotations[annotationSpecHash] = specHash(&ds.Spec)
 }
 
-// moved is a stored DaemonSet with the nodes of another one.
+// moved is a stored DaemonSet with the nodes and the pull secrets of another one.
 func moved(stored, desired *appsv1.DaemonSet) *appsv1.DaemonSet {
 	ds := stored.DeepCopy()
 	ds.Spec.Template.Spec.Affinity = desired.Spec.Template.Spec.Affinity.DeepCopy()
 	ds.Spec.Template.Spec.Tolerations = slices.Clone(desired.Spec.Template.Spec.Tolerations)
+	ds.Spec.Template.Spec.ImagePullSecrets = slices.Clone(desired.Spec.Template.Spec.ImagePullSecrets)
 	if ds.Annotations == nil {
 		ds.Annotations = map[string]string{}
 	}

@@ -48,6 +48,9 @@ type candidate struct {
 	// pullSecrets are what the image is pulled with, sorted.
 	pullSecrets []v1alpha1.SecretReference
 
+	// access is what has come of them.
+	access access
+
 	// alwaysPull is set if the image is pulled at every start, and digest is what its tag then pointed to last.
 	alwaysPull bool
 	digest     string

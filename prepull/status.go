@@ -167,6 +167,9 @@ func (s summary) pullFailed(old *metav1.Condition) metav1.Condition {
 	case len(s.retries) > 0:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, causeOther.reason, "The image could not be pulled; it is tried again later."
 	}
+	if c.Reason == causeDenied.reason {
+		c.Message = withAdvice(c.Message, s.advice)
+	}
 	return c
 }
 

@@ -32,6 +32,9 @@ type summary struct {
 	failure     *failure
 	failureNode string
 
+	// advice is what to say of the pull secrets if the registry denies the image.
+	advice string
+
 	// broken is why a prepull pod does not even get to its images, and brokenNode where. Nil if all do.
 	broken     *failure
 	brokenNode string
@@ -41,7 +44,7 @@ type summary struct {
 }
 
 func summarize(c *candidate, p *plan) summary {
-	s := summary{skipped: skip{reason: skippedNoNodes, why: "No Linux node matches what its pods ask of a node."}}
+	s := summary{skipped: skip{reason: skippedNoNodes, why: "No Linux node matches what its pods ask of a node."}, advice: c.access.advice}
 	s.widely = p.ignored.about(c)
 	if unwanted, found := p.unwanted[c]; found {
 		s.skipped = unwanted

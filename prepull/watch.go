@@ -45,11 +45,12 @@ func setupReconciler(mgr ctrl.Manager, o Options) error {
 		Watches(&corev1.Pod{}, look, builder.WithPredicates(changed[corev1.Pod]())).
 		Watches(&corev1.Event{}, look, builder.WithPredicates(changed[corev1.Event]())).
 		Complete(&reconciler{
-			client:     mgr.GetClient(),
-			options:    o,
-			progressed: map[string]time.Time{},
-			accepted:   map[string]string{},
-			refused:    map[string]string{},
+			client:      mgr.GetClient(),
+			options:     o,
+			credentials: credentials{client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: o.Namespace, off: !o.PullSecrets},
+			progressed:  map[string]time.Time{},
+			accepted:    map[string]string{},
+			refused:     map[string]string{},
 		})
 }
 

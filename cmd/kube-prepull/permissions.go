@@ -22,8 +22,8 @@ type permission struct {
 }
 
 // clusterPermissions hold in every namespace.
-func clusterPermissions() []permission {
-	return []permission{
+func clusterPermissions(pullSecrets bool) []permission {
+	permissions := []permission{
 		{v1alpha1.GroupVersion.Group, "prepullimages", "", []string{"get", "list", "watch", "create", "delete"}},
 		{v1alpha1.GroupVersion.Group, "prepullimages/status", "", []string{"patch"}},
 		{"", "namespaces", "", []string{"list", "watch"}},
@@ -38,11 +38,20 @@ func clusterPermissions() []permission {
 		{"", "serviceaccounts", "", []string{"get"}},
 		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", certs.WebhookConfigurationName, []string{"list", "watch", "patch"}},
 	}
+	if pullSecrets {
+		permissions = append(permissions, permission{"", "secrets", "", []string{"get"}})
+	}
+	return permissions
 }
 
-// namespacePermissions hold in the manager's namespace.
-func namespacePermissions() []permission {
+// namespacePermissions hold in the manager's namespace. Without pull secrets it deletes the copies of an earlier time.
+func namespacePermissions(pullSecrets bool) []permission {
+	copies := permission{"", "secrets", "", []string{"deletecollection"}}
+	if pullSecrets {
+		copies.verbs = []string{"list", "patch", "delete"}
+	}
 	return []permission{
+		copies,
 		{"apps", "daemonsets", "", []string{"list", "watch", "create", "update", "delete"}},
 		{"", "pods", "", []string{"list", "watch", "delete"}},
 		{"", "secrets", "", []string{"create"}},
@@ -54,8 +63,8 @@ func namespacePermissions() []permission {
 }
 
 // checkPermissions asks the API server for every permission, and returns one error that names all that are missing.
-func checkPermissions(ctx context.Context, c client.Client, namespace string) error {
-	attributes := append(expand(clusterPermissions(), ""), expand(namespacePermissions(), namespace)...)
+func checkPermissions(ctx context.Context, c client.Client, namespace string, pullSecrets bool) error {
+	attributes := append(expand(clusterPermissions(pullSecrets), ""), expand(namespacePermissions(pullSecrets), namespace)...)
 	var missing []string
 	for _, a := range attributes {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &a}}

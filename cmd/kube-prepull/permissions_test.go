@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"slices"
 	"testing"
 
@@ -47,22 +48,50 @@ func TestEveryVerbIsAsked(t *testing.T) {
 // What is installed grants what the manager asks for at its start, and nothing else.
 func TestTheInstalledRolesAreThePermissions(t *testing.T) {
 	t.Parallel()
-	var clusterRole rbacv1.ClusterRole
-	var role rbacv1.Role
-	installed(t, "ClusterRole", v1alpha1.Name, &clusterRole)
-	installed(t, "Role", v1alpha1.Name, &role)
-	if diff := cmp.Diff(descriptions(clusterPermissions()), granted(clusterRole.Rules)); diff != "" {
-		t.Errorf("ClusterRole (-asked for +granted):\n%s", diff)
+	for name, pullSecrets := range map[string]bool{"as installed": true, "without pull secrets": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			manifest := installYAML(t)
+			if !pullSecrets {
+				manifest = withoutPullSecrets(t)
+			}
+			var clusterRole rbacv1.ClusterRole
+			var role rbacv1.Role
+			find(t, manifest, "ClusterRole", v1alpha1.Name, &clusterRole)
+			find(t, manifest, "Role", v1alpha1.Name, &role)
+			if diff := cmp.Diff(descriptions(clusterPermissions(pullSecrets)), granted(clusterRole.Rules)); diff != "" {
+				t.Errorf("ClusterRole (-asked for +granted):\n%s", diff)
+			}
+			if diff := cmp.Diff(descriptions(namespacePermissions(pullSecrets)), granted(role.Rules)); diff != "" {
+				t.Errorf("Role (-asked for +granted):\n%s", diff)
+			}
+		})
 	}
-	if diff := cmp.Diff(descriptions(namespacePermissions()), granted(role.Rules)); diff != "" {
-		t.Errorf("Role (-asked for +granted):\n%s", diff)
+}
+
+// withoutPullSecrets renders the chart with pull secrets switched off.
+func withoutPullSecrets(t *testing.T) []byte {
+	t.Helper()
+	binary := os.Getenv("HELM")
+	if binary == "" {
+		binary = "helm"
 	}
+	if _, err := exec.LookPath(binary); err != nil {
+		t.Skip("no helm: put it in PATH, or set HELM to a binary, to test the chart")
+	}
+	command := exec.CommandContext(t.Context(), binary, "template", "kube-prepull", "../../deploy/chart",
+		"--namespace", "kube-prepull", "--no-hooks", "--set", "config.pullSecrets=false")
+	manifest, err := command.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manifest
 }
 
 func TestTheInstalledConfigurationIsValid(t *testing.T) {
 	t.Parallel()
 	var config corev1.ConfigMap
-	installed(t, "ConfigMap", v1alpha1.Name, &config)
+	find(t, installYAML(t), "ConfigMap", v1alpha1.Name, &config)
 	if _, err := v1alpha1.ParseConfiguration([]byte(config.Data["config.yaml"])); err != nil {
 		t.Error(err)
 	}
@@ -95,14 +124,19 @@ func granted(rules []rbacv1.PolicyRule) []string {
 	return descriptions(permissions)
 }
 
-// installed reads one object of deploy/install.yaml.
-func installed(t *testing.T, kind, name string, into any) {
+func installYAML(t *testing.T) []byte {
 	t.Helper()
 	file, err := os.ReadFile("../../deploy/install.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for document := range bytes.SplitSeq(file, []byte("\n---\n")) {
+	return file
+}
+
+// find reads one object of a manifest.
+func find(t *testing.T, manifest []byte, kind, name string, into any) {
+	t.Helper()
+	for document := range bytes.SplitSeq(manifest, []byte("\n---\n")) {
 		var object metav1.PartialObjectMetadata
 		if err := yaml.Unmarshal(document, &object); err != nil {
 			t.Fatal(err)
@@ -114,5 +148,5 @@ func installed(t *testing.T, kind, name string, into any) {
 			return
 		}
 	}
-	t.Fatalf("no %s %s in install.yaml", kind, name)
+	t.Fatalf("no %s %s in the manifest", kind, name)
 }

@@ -67,7 +67,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := checkPermissions(ctx, mgr.GetClient(), o.namespace); err != nil {
+	if err := checkPermissions(ctx, mgr.GetClient(), o.namespace, configuration.PullSecrets); err != nil {
 		return err
 	}
 	if err := certificate.SetupWithManager(mgr); err != nil {

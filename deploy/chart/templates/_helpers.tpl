@@ -41,6 +41,11 @@ priorityClassName: {{ .Values.priorityClass.name | quote }}
 {{- end }}
 {{- end -}}
 
+{{- /* Not empty if the pull secrets of workloads are used. */ -}}
+{{- define "kube-prepull.pullSecrets" -}}
+{{- if ne (toString (.Values.config | default dict).pullSecrets) "false" }}true{{ end -}}
+{{- end -}}
+
 {{- define "kube-prepull.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532
