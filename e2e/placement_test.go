@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -275,4 +277,21 @@ func (p *product) generations(t *testing.T) map[string]int64 {
 		generations[ds.Name] = ds.Generation
 	}
 	return generations
+}
+
+// TestAnImageForAnotherArchitecture has no content for the nodes that there are.
+func TestAnImageForAnotherArchitecture(t *testing.T) {
+	t.Parallel()
+	p := sharedProduct(t)
+	p.namespace(t, "elsewhere", true)
+	image := p.registry.Addr() + "/elsewhere/app:v1"
+	other := map[string]string{"amd64": "linux/arm64", "arm64": "linux/amd64"}[runtime.GOARCH]
+	if _, err := (images.Index{{Platform: other, Seed: 341}}).Push(t.Context(), image, remote.WithTransport(p.registry.Transport())); err != nil {
+		t.Fatal(err)
+	}
+	p.deploy(t, "elsewhere", deployment("app", image, 0))
+	object := p.waitState(t, image, "PullFailed: not built for these nodes")
+	if _, reason, message := condition(object, "PullFailed"); reason != "NoMatchingPlatform" || !strings.Contains(message, "no match for platform") {
+		t.Errorf("it is %s: %s", reason, message)
+	}
 }
