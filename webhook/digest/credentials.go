@@ -1,0 +1,145 @@
+package digest
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+)
+
+// dockerHub is the key of Docker Hub's entry in a Docker configuration, without scheme and version.
+const dockerHub = "index.docker.io"
+
+// login is what the kubelet reads of an entry in a Docker configuration.
+type login struct{ username, password string }
+
+// UnmarshalJSON prefers the field auth, as the kubelet does. The errors quote nothing.
+func (l *login) UnmarshalJSON(data []byte) error {
+	var entry struct {
+		Username string `json:"username"`
+		Password string `json:"password"`
+		Auth     string `json:"auth"`
+	}
+	if err := json.Unmarshal(data, &entry); err != nil {
+		return errors.New("parsing an entry")
+	}
+	*l = login{entry.Username, entry.Password}
+	if entry.Auth == "" {
+		return nil
+	}
+	decoded, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(entry.Auth), "="))
+	if err != nil {
+		return errors.New("decoding an entry")
+	}
+	username, password, found := strings.Cut(string(decoded), ":")
+	if !found {
+		return errors.New("an entry has no password")
+	}
+	*l = login{username, password}
+	return nil
+}
+
+// credentials are those that the kubelet would use for a repository, such as docker.io/library/nginx, in its order: of
+// each configuration the matching entries, more specific ones first. A configuration that cannot be parsed has none.
+func credentials(repository string, auths [][]byte) []authn.Authenticator {
+	var found []login
+	for _, auth := range auths {
+		for _, l := range matching(repository, auth) {
+			if !slices.Contains(found, l) {
+				found = append(found, l)
+			}
+		}
+	}
+	var list []authn.Authenticator
+	for _, l := range found {
+		list = append(list, &authn.Basic{Username: l.username, Password: l.password})
+	}
+	return list
+}
+
+func matching(repository string, auth []byte) []login {
+	var configuration struct {
+		Auths map[string]login `json:"auths"`
+	}
+	if json.Unmarshal(auth, &configuration) != nil {
+		return nil
+	}
+	type entry struct {
+		key  string
+		text string
+		login
+	}
+	var entries []entry
+	for text, l := range configuration.Auths {
+		if key, ok := entryKey(text); ok {
+			entries = append(entries, entry{key, text, l})
+		}
+	}
+	slices.SortFunc(entries, func(a, b entry) int {
+		if order := strings.Compare(b.key, a.key); order != 0 {
+			return order
+		}
+		return strings.Compare(a.text, b.text) // two spellings of one key
+	})
+	var found, hub []login
+	for _, e := range entries {
+		if keyMatches(e.key, repository) {
+			found = append(found, e.login)
+		} else if e.key == dockerHub {
+			hub = append(hub, e.login)
+		}
+	}
+	if len(found) == 0 && strings.HasPrefix(repository, "docker.io/") {
+		return hub
+	}
+	return found
+}
+
+// entryKey is the host and the path that an entry is for, without scheme and version of the protocol.
+func entryKey(text string) (string, bool) {
+	if !strings.HasPrefix(text, "https://") && !strings.HasPrefix(text, "http://") {
+		text = "https://" + text
+	}
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return "", false
+	}
+	at := parsed.Path
+	if strings.HasPrefix(at, "/v1/") || strings.HasPrefix(at, "/v2/") {
+		at = at[len("/v1"):]
+	}
+	if at == "/" {
+		at = ""
+	}
+	return parsed.Host + at, true
+}
+
+// keyMatches tells whether an entry is for a repository: the ports are equal, each part of the host is, in which an
+// asterisk stands for any text, and the path is a prefix.
+func keyMatches(key, repository string) bool {
+	keyHost, keyPath, _ := strings.Cut(key, "/")
+	host, at, _ := strings.Cut(repository, "/")
+	if !strings.HasPrefix(at, keyPath) {
+		return false
+	}
+	keyParts, keyPort := splitHost(keyHost)
+	parts, port := splitHost(host)
+	return port == keyPort && slices.EqualFunc(keyParts, parts, func(pattern, part string) bool {
+		matched, err := path.Match(pattern, part)
+		return err == nil && matched
+	})
+}
+
+func splitHost(text string) (parts []string, port string) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		host, port = text, ""
+	}
+	return strings.Split(host, "."), port
+}
