@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"maps"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -69,7 +70,7 @@ func daemonSet(c *nodeClass, images []entry, o Options) *appsv1.DaemonSet {
 			RevisionHistoryLimit: ptr.To[int32](1),
 		},
 	}
-	list := podHash(&ds.Spec.Template)
+	list := listLabel(podHash(&ds.Spec.Template), listed(ds))
 	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, list)
 	metav1.SetMetaDataLabel(&ds.Spec.Template.ObjectMeta, v1alpha1.LabelList, list)
 	ds.Annotations = map[string]string{annotationSpecHash: specHash(&ds.Spec)}
@@ -77,10 +78,14 @@ func daemonSet(c *nodeClass, images []entry, o Options) *appsv1.DaemonSet {
 }
 
 // podHash is a hash of what pods of a template do. Where they do it, and with which pull secrets, is left out: that is not
-// a reason to restart one.
+// a reason to restart one. So is where tags point, which listLabel adds.
 func podHash(t *corev1.PodTemplateSpec) string {
 	pod := t.Spec
 	pod.Affinity, pod.Tolerations, pod.ImagePullSecrets = nil, nil, nil
+	pod.InitContainers = slices.Clone(pod.InitContainers)
+	for i := range pod.InitContainers {
+		pod.InitContainers[i].Env = nil
+	}
 	return hashOf(&pod)
 }
 
@@ -92,7 +97,7 @@ func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
 	first := make([]corev1.Container, 0, 1+len(images))
 	first = append(first, install)
 	for _, image := range images {
-		first = append(first, imageContainer(like, image.candidate))
+		first = append(first, imageContainer(like, image))
 	}
 	wait := container(like, "wait", o.NoopImage)
 	wait.Args = []string{"wait"}
@@ -117,8 +122,14 @@ func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
 }
 
 // imageContainer pulls an image by running our noop in it: an image need not contain a program that ends.
-func imageContainer(like corev1.Container, c *candidate) corev1.Container {
-	pull := container(like, c.name, c.image)
+func imageContainer(like corev1.Container, e entry) corev1.Container {
+	pull := container(like, e.name, e.image)
+	if e.always {
+		pull.ImagePullPolicy = corev1.PullAlways
+	}
+	if e.digest != "" {
+		pull.Env = []corev1.EnvVar{{Name: digestVariable, Value: e.digest}}
+	}
 	pull.Command = []string{noopFolder + "/noop"}
 	pull.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder, ReadOnly: true}}
 	return pull

@@ -23,6 +23,11 @@ type entry struct {
 
 	// troubled is set if a node of the class cannot pull the image while others can.
 	troubled bool
+
+	// always is set if the image is pulled at every start, and digest is what the list says that its tag points to; empty
+	// if that is not known.
+	always bool
+	digest string
 }
 
 // order sorts the images of a class into the order in which its nodes pull them. The current order is kept while the

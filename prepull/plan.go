@@ -171,9 +171,10 @@ func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*co
 		p.reasons.add(cp.reasons(nil))
 		return
 	}
+	keepList(ds, stored)
 	calm := settled(stored, pods)
 	kept := stored.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
-	if sameList(stored, ds) && (kept || calm && !sameSurroundings(stored, ds)) {
+	if sameList(stored, ds) && (kept || calm && !(sameSurroundings(stored, ds) && sameDigests(stored, ds))) {
 		keepPods(ds)
 		if !upToDate(stored, ds, accepted) {
 			p.move = append(p.move, ds)
@@ -238,6 +239,7 @@ func (p *plan) planClass(c *nodeClass, placed []*candidate, w *warmth, pods []*c
 		})
 	}
 	cp.list = order(entries, current)
+	followTags(cp.list, current)
 	if len(cp.list) > 0 && opening(c, stored, pods, surge, now) {
 		cp.opening, cp.list = true, nil
 		if stored != nil {

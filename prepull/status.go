@@ -1,6 +1,7 @@
 package prepull
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -113,7 +114,7 @@ func (s summary) status(o *v1alpha1.PrepullImage, now time.Time) observed {
 		// The image was there already, which says nothing about how long it takes to pull.
 		next.LastPullSeconds = old.LastPullSeconds
 	}
-	next.Size = humanSize(next.SizeBytes)
+	next.Size = humanSize(cmp.Or(next.SizeBytes, old.DownloadBytes))
 	if s.skipped.reason == "" {
 		next.Ready = fmt.Sprintf("%d/%d", s.ready, s.desired)
 	}
