@@ -33,7 +33,13 @@ func opening(c *nodeClass, stored *appsv1.DaemonSet, pods []*corev1.Pod, surge i
 			ready[pod.Spec.NodeName] = true
 		}
 	}
-	return slices.ContainsFunc(c.waiting, func(n *corev1.Node) bool { return !ready[n.Name] })
+	late := 0
+	for _, n := range c.waiting {
+		if !ready[n.Name] {
+			late++
+		}
+	}
+	return late > surge // those that are late take their list at once
 }
 
 func podReady(pod *corev1.Pod) bool {

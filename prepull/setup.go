@@ -39,6 +39,9 @@ type Options struct {
 	// RefreshInterval is how often the registry is asked where the tag of an image points that pods always pull.
 	RefreshInterval time.Duration
 
+	// Registries are asked about images.
+	Registries Registries
+
 	// PullSecrets is set if the pull secrets of workloads are copied and used.
 	PullSecrets bool
 
@@ -73,6 +76,9 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Learner, error) {
 	}
 	if err := setupReconciler(mgr, o); err != nil {
 		return nil, fmt.Errorf("setting up the reconciler: %w", err)
+	}
+	if err := mgr.Add(newRefresher(mgr, o)); err != nil {
+		return nil, fmt.Errorf("adding the refresher: %w", err)
 	}
 	return learner, nil
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/certs"
 	"github.com/kube-prepull/kube-prepull/prepull"
 	"github.com/kube-prepull/kube-prepull/webhook"
+	"github.com/kube-prepull/kube-prepull/webhook/digest"
 )
 
 const (
@@ -166,6 +167,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string) prepull.Options
 		Exclude:            c.Exclude,
 		MaxNodeClasses:     c.MaxNodeClasses,
 		RefreshInterval:    c.RefreshInterval.Duration,
+		Registries:         registries(),
 		PullSecrets:        c.PullSecrets,
 		MaxConcurrentNodes: c.MaxConcurrentNodes,
 		ResyncInterval:     c.ResyncInterval.Duration,
@@ -173,6 +175,18 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string) prepull.Options
 		RollbackRetention:  c.RollbackRetention.Duration,
 		PullDeadline:       c.PullDeadline.Duration,
 		PriorityClassName:  c.PriorityClassName,
+	}
+}
+
+// registries lets package prepull ask through package digest, which it does not know.
+func registries() prepull.Registries {
+	r := digest.New(nil)
+	return prepull.Registries{
+		Look: func(ctx context.Context, image, arch string, auths [][]byte) (string, int64, error) {
+			m, err := r.Look(ctx, image, arch, auths)
+			return m.Digest, m.Bytes, err
+		},
+		Digest: r.Digest,
 	}
 }
 

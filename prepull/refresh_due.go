@@ -1,0 +1,77 @@
+package prepull
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// question is what a registry is asked about an image.
+type question struct {
+	object *v1alpha1.PrepullImage
+
+	// size asks how much there is to download, and digest where the tag points. Their answer comes in one.
+	size, digest bool
+}
+
+// dueQuestions are those that may be asked now, the longest unasked first: the size of an image that neither a node nor a
+// registry has told, and at an interval the digest of a tag that pods always pull.
+func dueQuestions(images []v1alpha1.PrepullImage, asked map[string]time.Time, interval time.Duration, now time.Time) []question {
+	var due []question
+	for i := range images {
+		o := &images[i]
+		if o.DeletionTimestamp != nil || ValidImage(o.Spec.Image) != nil || leftOutByConfiguration(o) {
+			continue
+		}
+		last, before := asked[o.Name]
+		q := question{
+			object: o,
+			size:   o.Status.SizeBytes == 0 && o.Status.DownloadBytes == 0 && (!before || now.Sub(last) >= sizeRetry),
+			digest: o.Status.AlwaysPull && !pinned(o.Spec.Image) && (!before || now.Sub(last) >= interval),
+		}
+		if q.size || q.digest {
+			// One question is as good as two.
+			q.digest = o.Status.AlwaysPull && !pinned(o.Spec.Image)
+			due = append(due, q)
+		}
+	}
+	slices.SortFunc(due, func(a, b question) int {
+		return cmp.Or(asked[a.object.Name].Compare(asked[b.object.Name]), strings.Compare(a.object.Name, b.object.Name))
+	})
+	return due
+}
+
+// leftOutByConfiguration is true for an image that will not be pulled, whatever a registry says of it.
+func leftOutByConfiguration(o *v1alpha1.PrepullImage) bool {
+	return o.Status.State == stateSkipped+": "+skippedExcluded
+}
+
+// secretsOf are the pull secrets of an image, as its users or the person who declared it have them.
+func secretsOf(o *v1alpha1.PrepullImage) []v1alpha1.SecretReference {
+	if managed(o) {
+		return o.Status.PullSecrets
+	}
+	return slices.Concat(o.Spec.ImagePullSecrets, o.Status.PullSecrets)
+}
+
+// commonArchitecture is that of most Linux nodes, amd64 if there are none.
+func commonArchitecture(nodes []corev1.Node) string {
+	counts := map[string]int{}
+	for i := range nodes {
+		if nodes[i].Labels[corev1.LabelOSStable] == string(corev1.Linux) {
+			counts[nodes[i].Labels[corev1.LabelArchStable]]++
+		}
+	}
+	common := "amd64"
+	for arch, n := range counts {
+		if arch != "" && (n > counts[common] || n == counts[common] && arch < common) {
+			common = arch
+		}
+	}
+	return common
+}

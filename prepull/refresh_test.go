@@ -1,0 +1,102 @@
+package prepull
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+func TestDueQuestions(t *testing.T) {
+	t.Parallel()
+	const interval = time.Hour
+	always := func(o v1alpha1.PrepullImage) v1alpha1.PrepullImage {
+		o.Status.AlwaysPull = true
+		return o
+	}
+	sized := func(o v1alpha1.PrepullImage) v1alpha1.PrepullImage {
+		o.Status.DownloadBytes = 5
+		return o
+	}
+	excluded := learnedObject("a:debug", 1)
+	excluded.Status.State = "Skipped: Excluded"
+	ago := func(d time.Duration) map[string]time.Time {
+		return map[string]time.Time{ObjectName("a:1"): noon.Add(-d)}
+	}
+	for name, tc := range map[string]struct {
+		images []v1alpha1.PrepullImage
+		asked  map[string]time.Time
+		want   []string
+	}{
+		"the size of an image that nobody told": {images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}, want: []string{"a:1 size"}},
+		"not again at once":                     {images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}, asked: ago(9 * time.Minute)},
+		"again later":                           {images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}, asked: ago(10 * time.Minute), want: []string{"a:1 size"}},
+		"a known size is not asked for":         {images: []v1alpha1.PrepullImage{sized(learnedObject("a:1", 1))}},
+		"where a tag points that is always pulled": {
+			images: []v1alpha1.PrepullImage{sized(always(learnedObject("a:1", 1)))}, want: []string{"a:1 digest"},
+		},
+		"both in one":                     {images: []v1alpha1.PrepullImage{always(learnedObject("a:1", 1))}, want: []string{"a:1 size digest"}},
+		"a digest is asked at intervals":  {images: []v1alpha1.PrepullImage{sized(always(learnedObject("a:1", 1)))}, asked: ago(interval - 1)},
+		"a digest is asked again":         {images: []v1alpha1.PrepullImage{sized(always(learnedObject("a:1", 1)))}, asked: ago(interval), want: []string{"a:1 digest"}},
+		"a digest does not move":          {images: []v1alpha1.PrepullImage{sized(always(learnedObject("a@sha256:"+strings.Repeat("a", 64), 1)))}},
+		"what is excluded is not asked":   {images: []v1alpha1.PrepullImage{excluded}},
+		"what cannot be parsed is not":    {images: []v1alpha1.PrepullImage{learnedObject("Not An Image", 1)}},
+		"the longest unasked comes first": {images: []v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("z:1", 1)}, asked: ago(time.Hour), want: []string{"z:1 size", "a:1 size"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for _, q := range dueQuestions(tc.images, tc.asked, interval, noon) {
+				words := q.object.Spec.Image
+				if q.size {
+					words += " size"
+				}
+				if q.digest {
+					words += " digest"
+				}
+				got = append(got, words)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("questions (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCommonArchitecture(t *testing.T) {
+	t.Parallel()
+	nodes := []corev1.Node{testNode("a", "arm64"), testNode("b", "amd64"), testNode("c", "arm64")}
+	for want, nodes := range map[string][]corev1.Node{"amd64": nodes[:2], "arm64": nodes} {
+		if got := commonArchitecture(nodes); got != want {
+			t.Errorf("of %d nodes: %s, want %s", len(nodes), got, want)
+		}
+	}
+	if got := commonArchitecture(nil); got != "amd64" {
+		t.Errorf("without nodes: %s", got)
+	}
+}
+
+// TestARegistryThatGivesNoAnswerChangesNothing has a client that cannot write.
+func TestARegistryThatGivesNoAnswerChangesNothing(t *testing.T) {
+	t.Parallel()
+	o := learnedObject("a:1", 1)
+	o.Status.AlwaysPull, o.Status.Digest = true, "sha256:one"
+	r := &refresher{registries: Registries{
+		Look: func(context.Context, string, string, [][]byte) (string, int64, error) {
+			return "", 0, errors.New("gone")
+		},
+		Digest: func(context.Context, string, [][]byte) (string, error) { return "sha256:one", nil },
+	}}
+	if err := r.ask(t.Context(), question{object: &o, size: true, digest: true}, "amd64", nil); err == nil {
+		t.Error("no error")
+	}
+	if err := r.ask(t.Context(), question{object: &o, digest: true}, "amd64", nil); err != nil {
+		t.Errorf("the same digest: %v", err)
+	}
+}
