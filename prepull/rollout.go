@@ -15,6 +15,10 @@ import (
 // keep the images from all the others.
 const openingTime = time.Minute
 
+// lateShare is the part of the nodes that may pull at the same time which a class does not wait for: pods that are not
+// ready take the new list at once, besides those whose turn it is.
+const lateShare = 10
+
 // opening tells whether a class begins with an empty list. The DaemonSet controller makes the first pods of all nodes at
 // once, and only replaces pods that are ready in waves: a class with more nodes than may pull at the same time gets its
 // images after its pods.
@@ -39,7 +43,7 @@ func opening(c *nodeClass, stored *appsv1.DaemonSet, pods []*corev1.Pod, surge i
 			late++
 		}
 	}
-	return late > surge // those that are late take their list at once
+	return lateShare*late > surge
 }
 
 func podReady(pod *corev1.Pod) bool {

@@ -20,12 +20,12 @@ func TestALargeClassOpensWithAnEmptyList(t *testing.T) {
 	}
 	s.carryOut(p)
 	s.runPods(noon, nothingFails)
-	for _, late := range s.pods {
+	for _, late := range s.pods[:2] {
 		late.Status.Conditions = nil
 	}
 	p = makePlan(s, testOptions, noon.Add(2*time.Second))
 	if len(p.move)+len(p.write)+len(p.remove) != 0 {
-		t.Errorf("while more pods are late than may pull at once: %d to move, %d to write, %d to remove", len(p.move), len(p.write), len(p.remove))
+		t.Errorf("while more are late: %d to move, %d to write, %d to remove", len(p.move), len(p.write), len(p.remove))
 	}
 	if want := noon.Add(openingTime); !p.next.Equal(want) {
 		t.Errorf("next look at %v, want %v", p.next, want)
@@ -34,12 +34,10 @@ func TestALargeClassOpensWithAnEmptyList(t *testing.T) {
 		t.Errorf("a node that does not start a pod holds up the others: %d to write", len(p.write))
 	}
 	s.runPods(noon, nothingFails)
-	for _, late := range s.pods[:10] {
-		late.Status.Conditions = nil
-	}
+	s.pods[0].Status.Conditions = nil
 	s.carryOut(makePlan(s, testOptions, noon.Add(3*time.Second)))
 	if got := s.listOf("linux-amd64"); len(got) != 1 {
-		t.Errorf("when no more are late than may pull at once: %v", got)
+		t.Errorf("when one in ten of those that may pull at once is late: %v", got)
 	}
 }
 

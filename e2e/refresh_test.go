@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/e2e/images"
+)
+
+// TestATagThatMoves is pulled again by every node, once, and a pod that always pulls then finds it there.
+func TestATagThatMoves(t *testing.T) {
+	t.Parallel()
+	p := ownProduct(t, "node-1", "node-2")
+	if err := p.upgrade(t.Context(), "--set", "config.refreshInterval=2s"); err != nil {
+		t.Fatal(err)
+	}
+	p.namespace(t, "shop", true)
+	image := p.push(t, "shop/app:latest", images.Image{Size: 1 << 20, Seed: 501})
+	d := deployment("app", image, 0)
+	d.Spec.Template.Spec.Containers[0].ImagePullPolicy = corev1.PullAlways
+	p.deploy(t, "shop", d)
+	object := p.waitState(t, image, "Ready")
+	eventually(t, 30*time.Second, "the digest to be known", func() error {
+		if object = p.prepullImage(t, image); field(object, "status", "digest") == "" {
+			return fmt.Errorf("it is not")
+		}
+		return nil
+	})
+	first := field(object, "status", "digest")
+	if field(object, "status", "alwaysPull") != "true" {
+		t.Error("it is not known that the image is always pulled")
+	}
+	calm := p.calm(t)
+
+	p.push(t, "shop/app:latest", images.Image{Size: 1 << 20, Seed: 502})
+	eventually(t, time.Minute, "the nodes to be given the new digest", func() error {
+		digest := field(p.prepullImage(t, image), "status", "digest")
+		if now := p.daemonSets(t)[0]; digest == first || now.Generation == calm {
+			return fmt.Errorf("the digest is %s, the generation %d", digest, now.Generation)
+		}
+		return nil
+	})
+	if rolled := p.calm(t); rolled != calm+1 {
+		t.Errorf("the DaemonSet went from generation %d to %d, want one more", calm, rolled)
+	}
+	p.oneForEachNode(t, "node-1", "node-2")
+
+	before := p.registry.Counts("shop/app")
+	pod := podOn("node-2", "after", image)
+	pod.Namespace, pod.Spec.Containers[0].ImagePullPolicy = "shop", corev1.PullAlways
+	startPod(t, p.Cluster, pod)
+	p.pulledEvent(t, "shop", "after")
+	if after := p.registry.Counts("shop/app"); after.BlobGets != before.BlobGets {
+		t.Errorf("the pod pulled %d blobs that the node should have", after.BlobGets-before.BlobGets)
+	}
+
+	p.registry.SetDown(true)
+	t.Cleanup(func() { p.registry.SetDown(false) })
+	generation := p.daemonSets(t)[0].Generation
+	time.Sleep(6 * time.Second) // three refreshes without an answer
+	if now := p.daemonSets(t)[0].Generation; now != generation {
+		t.Errorf("without the registry the DaemonSet went from generation %d to %d", generation, now)
+	}
+}
+
+// calm waits until the DaemonSet has not changed for a while, and returns its generation.
+func (p *product) calm(t *testing.T) int64 {
+	t.Helper()
+	generation, since := int64(0), time.Now()
+	eventually(t, 2*time.Minute, "the DaemonSet to stay as it is", func() error {
+		if now := p.daemonSets(t)[0].Generation; now != generation {
+			generation, since = now, time.Now()
+		}
+		if time.Since(since) < 12*time.Second {
+			return fmt.Errorf("generation %d is new", generation)
+		}
+		return nil
+	})
+	return generation
+}
