@@ -114,7 +114,7 @@ func (v *vault) mustPass(t *testing.T, now time.Time, daemonSets []*appsv1.Daemo
 	return next
 }
 
-// passwords are the contents of the copies.
+// contents are those of the copies.
 func (v *vault) contents(t *testing.T) []string {
 	t.Helper()
 	var list corev1.SecretList
