@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +30,8 @@ import (
 type vault struct {
 	client.Client
 	credentials
-	gets, lists, writes int
+	gets          atomic.Int64 // several are read at the same time
+	lists, writes int
 
 	// refuses is the answer to a read of a Secret; nil lets it through.
 	refuses error
@@ -50,7 +52,7 @@ func newVault(t *testing.T, objects ...client.Object) *vault {
 	v.Client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 			if _, secret := o.(*corev1.Secret); secret {
-				v.gets++
+				v.gets.Add(1)
 				if v.refuses != nil {
 					return v.refuses
 				}
@@ -147,12 +149,12 @@ func TestAPullSecretIsCopiedOnceAndFollowed(t *testing.T) {
 	if len(first) != 1 || !strings.Contains(first[0], "old") || name == "" || v.pulls.copies[secretRef("web", "login")] != name {
 		t.Fatalf("copies %d, %+v", len(first), v.pulls)
 	}
-	gets, writes := v.gets, v.writes
+	gets, writes := v.gets.Load(), v.writes
 	for second := range 299 {
 		v.mustPass(t, noon.Add(time.Duration(second)*time.Second), nil, "shop/login", "web/login")
 	}
-	if v.gets != gets || v.writes != writes {
-		t.Errorf("%d reads and %d writes while nothing is due", v.gets-gets, v.writes-writes)
+	if v.gets.Load() != gets || v.writes != writes {
+		t.Errorf("%d reads and %d writes while nothing is due", v.gets.Load()-gets, v.writes-writes)
 	}
 	v.rotate(t, "shop", "login", "new")
 	v.rotate(t, "web", "login", "new")
@@ -184,8 +186,8 @@ func TestADeniedImagesPullSecretIsReadEveryMinute(t *testing.T) {
 		t.Errorf("it is read next at %v", next)
 	}
 	v.mustPass(t, noon.Add(time.Minute), nil, "shop/login!")
-	if got := v.contents(t); len(got) != 1 || !strings.Contains(got[0], "new") || v.gets != 2 {
-		t.Errorf("%d reads, and the copy does not follow", v.gets)
+	if got := v.contents(t); len(got) != 1 || !strings.Contains(got[0], "new") || v.gets.Load() != 2 {
+		t.Errorf("%d reads, and the copy does not follow", v.gets.Load())
 	}
 }
 
@@ -205,8 +207,8 @@ func TestWhyAPullSecretCannotBeHad(t *testing.T) {
 			t.Errorf("%v %q, want %q", ref, got, want)
 		}
 	}
-	if v.gets != 2 || len(v.contents(t)) != 0 {
-		t.Errorf("%d Secrets were read and %d copied, want the 2 of opted-in namespaces read", v.gets, len(v.contents(t)))
+	if v.gets.Load() != 2 || len(v.contents(t)) != 0 {
+		t.Errorf("%d Secrets were read and %d copied, want the 2 of opted-in namespaces read", v.gets.Load(), len(v.contents(t)))
 	}
 	v.refuses = apierrors.NewForbidden(corev1.Resource("secrets"), "login", errors.New("no"))
 	v.mustPass(t, noon, nil, "shop/login")
@@ -288,11 +290,11 @@ func TestNotMorePullSecretsThanTheLimit(t *testing.T) {
 	last := secretRef("shop", fmt.Sprintf("login-%04d", maxSources))
 	v := newVault(t, loginSecret(last.Namespace, last.Name, "x"))
 	v.mustPass(t, noon, nil, secretWords(last))
-	v.gets = 0
+	v.gets.Store(0)
 	v.newLeader()
 	v.mustPass(t, noon, nil, refs...)
-	if v.gets != maxSources || v.pulls.copies[last] == "" {
-		t.Errorf("%d reads; what is copied must stay", v.gets)
+	if v.gets.Load() != maxSources || v.pulls.copies[last] == "" {
+		t.Errorf("%d reads; what is copied must stay", v.gets.Load())
 	}
 	if got := v.pulls.problems[secretRef("shop", fmt.Sprintf("login-%04d", maxSources-1))]; got != "is one too many: 500 are used at most" {
 		t.Errorf("the one too many %q", got)
@@ -307,13 +309,13 @@ func TestSwitchedOffTheCopiesGo(t *testing.T) {
 	ds.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: v.pulls.copies[secretRef("shop", "login")]}}
 	v.newLeader()
 	v.off = true
-	gets, lists := v.gets, v.lists
+	gets, lists := v.gets.Load(), v.lists
 	v.mustPass(t, noon, []*appsv1.DaemonSet{ds}, "shop/login")
 	if len(v.contents(t)) != 1 {
 		t.Error("a copy is gone that a DaemonSet names")
 	}
 	v.mustPass(t, noon, nil, "shop/login")
-	if len(v.contents(t)) != 0 || v.gets != gets || v.lists != lists+2 || !v.pulls.off {
+	if len(v.contents(t)) != 0 || v.gets.Load() != gets || v.lists != lists+2 || !v.pulls.off {
 		t.Error("the copies stay, or Secrets are read")
 	}
 }
