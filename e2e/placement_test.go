@@ -168,12 +168,7 @@ func TestTwelveShapes(t *testing.T) {
 	p.deploy(t, "shop", deployment("first", first, 0))
 	p.waitState(t, first, "Ready")
 	p.oneForEachNode(t, nodes...)
-	eventually(t, 30*time.Second, "13 DaemonSets", func() error {
-		if got := len(p.daemonSets(t)); got != 13 {
-			return fmt.Errorf("there are %d", got)
-		}
-		return nil
-	})
+	p.waitDaemonSets(t, 13)
 
 	before := p.generations(t)
 	second := p.push(t, "shop/second:v1", images.Image{Seed: 323})
@@ -188,6 +183,22 @@ func TestTwelveShapes(t *testing.T) {
 		}
 	}
 
+	known := len(p.daemonSets(t))
+	start := time.Now()
+	if err := p.AddFakeNodes(t.Context(), cluster.FakeNodes{Prefix: "z9-", Count: 1, Labels: map[string]string{"zone": "z9"}}); err != nil {
+		t.Fatal(err)
+	}
+	p.waitDaemonSets(t, known+1)
+	t.Logf("a node of a new shape had its DaemonSet after %s", time.Since(start).Round(100*time.Millisecond))
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	p.oneForEachNode(t, append(slices.Clone(nodes), "z9-0")...)
+	if err := p.Client().CoreV1().Nodes().Delete(t.Context(), "z9-0", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.waitDaemonSets(t, known)
+
 	full := "z0-p0-amd64-0"
 	p.pressDisk(t, full, corev1.ConditionTrue)
 	eventually(t, time.Minute, "the node with a full disk not to count", func() error {
@@ -199,6 +210,16 @@ func TestTwelveShapes(t *testing.T) {
 	p.oneForEachNode(t, slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return n == full })...)
 	p.pressDisk(t, full, corev1.ConditionFalse)
 	p.oneForEachNode(t, nodes...)
+}
+
+func (p *product) waitDaemonSets(t *testing.T, want int) {
+	t.Helper()
+	eventually(t, 30*time.Second, fmt.Sprintf("%d DaemonSets", want), func() error {
+		if got := len(p.daemonSets(t)); got != want {
+			return fmt.Errorf("there are %d", got)
+		}
+		return nil
+	})
 }
 
 func gpuNode(name string) cluster.Node {

@@ -1,0 +1,46 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/kube-prepull/kube-prepull/e2e/images"
+)
+
+// TestABudgetInBytes has room for one of two images of two namespaces, and leaves one out that is excluded. What is left
+// out is never pulled: its size is the registry's word.
+func TestABudgetInBytes(t *testing.T) {
+	t.Parallel()
+	p := ownProduct(t, "node-1")
+	if err := p.upgrade(t.Context(), "--set", "config.maxBytesPerNode=60Mi", "--set", "config.exclude={*:debug}"); err != nil {
+		t.Fatal(err)
+	}
+	p.namespace(t, "shop", true)
+	first := p.push(t, "shop/first:v1", images.Image{Size: 40 << 20, Seed: 601})
+	second := p.push(t, "shop/second:v1", images.Image{Size: 41 << 20, Seed: 602})
+	huge := p.push(t, "shop/huge:v1", images.Image{Size: 70 << 20, Seed: 603})
+	debug := p.push(t, "shop/first:debug", images.Image{Seed: 604})
+	p.deploy(t, "shop", deployment("first", first, 0))
+	p.waitState(t, first, "Ready")
+	p.deploy(t, "shop", deployment("second", second, 0))
+	p.deploy(t, "shop", deployment("huge", huge, 0))
+	p.deploy(t, "shop", deployment("debug", debug, 0))
+	for image, want := range map[string]struct{ state, words, size string }{
+		second: {"Skipped: OverBudget", "The images of a node take 63 MB at most (maxBytesPerNode)", "MB"},
+		huge:   {"Skipped: OverBudget", "and this one alone takes", "MB"},
+		debug:  {"Skipped: Excluded", "matches the pattern *:debug (exclude)", ""},
+	} {
+		object := p.waitState(t, image, want.state)
+		if _, _, message := condition(object, "Selected"); !strings.Contains(message, want.words) {
+			t.Errorf("%s: %q does not say %q", image, message, want.words)
+		}
+		if size := field(object, "status", "size"); !strings.Contains(size, want.size) {
+			t.Errorf("%s has the size %q", image, size)
+		}
+	}
+	for _, repository := range []string{"shop/second", "shop/huge"} {
+		if counts := p.registry.Counts(repository); counts.BlobGets > 0 {
+			t.Errorf("%d blobs of %s were pulled", counts.BlobGets, repository)
+		}
+	}
+}
