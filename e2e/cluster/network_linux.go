@@ -25,6 +25,9 @@ const bridge = "nodes"
 
 // newFabric claims a slot whose addresses nobody on this host uses, and connects the host.
 func newFabric() (*fabric, error) {
+	if err := raiseInotifyLimit(); err != nil {
+		return nil, err
+	}
 	f := &fabric{slot: -1}
 	for slot := range slots {
 		claim, err := claimSlot(slot)
@@ -89,6 +92,9 @@ func (f *fabric) build() error {
 	if err := f.links.LinkAdd(br); err != nil {
 		return err
 	}
+	if err := f.keepAddress(bridge); err != nil {
+		return err
+	}
 	if err := address(f.links, bridge, routerIP(f.slot)+"/24"); err != nil {
 		return err
 	}
@@ -105,6 +111,16 @@ func (f *fabric) build() error {
 		return err
 	}
 	return route(host, clusterCIDR(f.slot), routerIP(f.slot))
+}
+
+// keepAddress sets a bridge's hardware address to what it is. Otherwise it becomes the lowest of those that are plugged in:
+// a node that joins may change it, and the others go on sending to the old one until they ask again.
+func (f *fabric) keepAddress(name string) error {
+	br, err := f.links.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return f.links.LinkSetHardwareAddr(br, br.Attrs().HardwareAddr)
 }
 
 // hostNamespaceFd is this process' own network namespace.
