@@ -173,7 +173,10 @@ func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*co
 	}
 	keepList(ds, stored)
 	calm := settled(stored, pods)
-	kept := stored.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
+	kept := stored.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType && !stopped(stored, pods)
+	if !calm && !kept && sameList(stored, ds) && sameSurroundings(stored, ds) {
+		keepUnknown(ds, stored)
+	}
 	if sameList(stored, ds) && (kept || calm && !(sameSurroundings(stored, ds) && sameDigests(stored, ds))) {
 		keepPods(ds)
 		if !upToDate(stored, ds, accepted) {

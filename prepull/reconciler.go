@@ -121,6 +121,10 @@ func (r *reconciler) moveIfDue(ctx context.Context, s state, p plan, rolling boo
 		})
 	}
 	_, behind, err := r.carryOut(ctx, s, move, p.drop)
+	if err != nil {
+		// What is refused is tried again, but not each second.
+		r.moving = now.Add(minGap)
+	}
 	for _, pod := range p.evict {
 		uid := pod.UID
 		if err := r.client.Delete(ctx, pod, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {

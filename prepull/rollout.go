@@ -59,12 +59,26 @@ func settled(ds *appsv1.DaemonSet, pods []*corev1.Pod) bool {
 		if pod.DeletionTimestamp != nil {
 			continue
 		}
-		if pod.Labels[v1alpha1.LabelList] != ds.Labels[v1alpha1.LabelList] || nodes[pod.Spec.NodeName] {
+		if otherList(pod, ds) || nodes[pod.Spec.NodeName] {
 			return false
 		}
-		nodes[pod.Spec.NodeName] = true
+		// Pods that wait for the scheduler have no node yet.
+		if pod.Spec.NodeName != "" {
+			nodes[pod.Spec.NodeName] = true
+		}
 	}
 	return true
+}
+
+// stopped tells whether a DaemonSet leaves pods alone that have not got its list: the DaemonSet controller made them while
+// it was behind. Only a roll gives them the list.
+func stopped(ds *appsv1.DaemonSet, pods []*corev1.Pod) bool {
+	return ds.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType &&
+		slices.ContainsFunc(pods, func(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && otherList(pod, ds) })
+}
+
+func otherList(pod *corev1.Pod, ds *appsv1.DaemonSet) bool {
+	return pod.Labels[v1alpha1.LabelList] != ds.Labels[v1alpha1.LabelList]
 }
 
 // sameList tells whether the pods of two DaemonSets do the same.

@@ -122,3 +122,35 @@ func TestStrays(t *testing.T) {
 		t.Errorf("%d strays", len(got))
 	}
 }
+
+func TestPodsThatWaitForANodeAreNoRoll(t *testing.T) {
+	t.Parallel()
+	s := affected(t)
+	for range 2 {
+		pod := testPod("", noon)
+		pod.Labels[v1alpha1.LabelNodeClass] = "linux-amd64"
+		pod.Labels[v1alpha1.LabelList] = s.daemonSets[0].Labels[v1alpha1.LabelList]
+		s.pods = append(s.pods, pod)
+	}
+	if p := makePlan(s, testOptions, noon.Add(time.Minute)); len(p.move) != 1 || len(p.write) != 0 {
+		t.Errorf("%d to move, %d to write", len(p.move), len(p.write))
+	}
+}
+
+func TestARollThatStoppedGoesOn(t *testing.T) {
+	t.Parallel()
+	s := affected(t)
+	s.carryOut(makePlan(s, testOptions, noon.Add(time.Minute)))
+	if s.daemonSets[0].Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType {
+		t.Fatal("pods are not kept")
+	}
+	s.pods[1].Labels[v1alpha1.LabelList] = "another"
+	p := makePlan(s, testOptions, noon.Add(2*time.Minute))
+	if len(p.write) != 1 || p.write[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType {
+		t.Fatalf("%d to move, %d to write", len(p.move), len(p.write))
+	}
+	s.carryOut(p)
+	if p := makePlan(s, testOptions, noon.Add(3*time.Minute)); len(p.move)+len(p.write) != 0 {
+		t.Errorf("during the roll: %d to move, %d to write", len(p.move), len(p.write))
+	}
+}

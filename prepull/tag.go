@@ -83,6 +83,18 @@ func keepList(ds, stored *appsv1.DaemonSet) {
 	ds.Annotations[annotationSpecHash] = specHash(&ds.Spec)
 }
 
+// keepUnknown leaves digests out that the stored DaemonSet does not list: to write them down during a roll would restart the
+// pods that are done with it. They are written after it.
+func keepUnknown(ds, stored *appsv1.DaemonSet) {
+	was, is := listed(stored), listed(ds)
+	for i := range min(len(was), len(is)) {
+		if digestOf(&was[i]) == "" {
+			is[i].Env = nil
+		}
+	}
+	ds.Annotations[annotationSpecHash] = specHash(&ds.Spec)
+}
+
 // moves tells whether a tag of a list points elsewhere than it did in an equal list before.
 func moves(was, is []corev1.Container) bool {
 	for i := range min(len(was), len(is)) {

@@ -96,3 +96,20 @@ func TestAPinnedImageIsNotPulledAgain(t *testing.T) {
 		t.Errorf("policy %s, %v", c.ImagePullPolicy, c.Env)
 	}
 }
+
+func TestADigestThatBecomesKnownDuringARollRestartsNoPod(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(3), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}}
+	s.images[0].Status.AlwaysPull = true
+	s.carryOut(makePlan(s, testOptions, noon))
+	s.runPods(noon, nothingFails)
+	s.pods[1].Labels[v1alpha1.LabelList] = "another"
+	s.images[0].Status.Digest = "sha256:1"
+	if p := makePlan(s, testOptions, noon.Add(time.Minute)); len(p.move)+len(p.write) != 0 {
+		t.Errorf("during a roll: %d to move, %d to write", len(p.move), len(p.write))
+	}
+	s.runPods(noon, nothingFails)
+	if p := makePlan(s, testOptions, noon.Add(time.Minute)); len(p.move) != 1 || len(p.write) != 0 {
+		t.Errorf("after it: %d to move, %d to write", len(p.move), len(p.write))
+	}
+}
