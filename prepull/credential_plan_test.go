@@ -85,6 +85,7 @@ func TestCopiesFollowTheirSources(t *testing.T) {
 		"deleted and made anew":          {{0, "x", "", "", "1x - -"}, {5, "gone", "", "", "1x - -"}, {6, "y", "", "", "1y - -"}, {90, "y", "", "", "1y - -"}},
 		"not readable for a long time":   {{0, "x", "x", "", "1x 1x -"}, {5, "?", "x", "", "1x 1x -"}, {500, "?", "?", "", "1x 1x -"}},
 		"not readable during a rotation": {{0, "x", "x", "", "1x 1x -"}, {5, "?", "y", "", "1y 1y -"}, {6, "x", "y", "", "1y 1y -"}, {7, "y", "y", "", "1y 1y -"}},
+		"gone during a rotation":         {{0, "x", "x", "", "1x 1x -"}, {5, "gone", "y", "", "1y 1y -"}, {6, "x", "y", "", "1y 1y -"}, {7, "y", "y", "", "1y 1y -"}},
 		"opted out":                      {{0, "x", "x", "", "1x 1x -"}, {1, "no", "x", "", "- 1x -"}, {2, "no", "no", "", "- - -"}},
 		"nobody needs it":                {{0, "x", "y", "", "1x 2y -"}, {1, "", "y", "", "- 2y -"}, {2, "", "", "", "- - -"}},
 		"the one that was followed leaves": {
