@@ -188,7 +188,12 @@ func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*co
 		return
 	}
 	p.write = append(p.write, ds)
-	p.reasons.add(cp.reasons(listed(stored)))
+	why := cp.reasons(listed(stored))
+	if sameList(stored, ds) {
+		// Pods are only restarted because a roll does not end: that becomes rarer each time, as with images that fail.
+		why = reasons{failing: true}
+	}
+	p.reasons.add(why)
 	if calm && !sameSurroundings(stored, ds) {
 		// The new list may have to wait, but no node should have two lists meanwhile.
 		p.move = append(p.move, moved(stored, ds))

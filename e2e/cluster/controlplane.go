@@ -41,6 +41,9 @@ func freePorts(ip string, n int) ([]int, error) {
 	return ports, nil
 }
 
+// firstController is the first process of the control plane that needs the API server.
+const firstController = 2
+
 // controlPlane returns the processes of the control plane, in the order in which they start.
 func controlPlane(s *state, authority *pki) ([]Process, error) {
 	local, err := freePorts("127.0.0.1", 4)

@@ -115,13 +115,16 @@ func (s *supervisor) up(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, program := range programs {
+	// The controllers give up after ten seconds if the API server does not know their rights yet.
+	for i, program := range programs {
+		if i == firstController {
+			if err := waitReady(ctx, s.state, s.processes); err != nil {
+				return err
+			}
+		}
 		if _, err := s.run(program); err != nil {
 			return err
 		}
-	}
-	if err := waitReady(ctx, s.state, s.processes); err != nil {
-		return err
 	}
 	for _, node := range s.state.Options.Nodes {
 		if err := s.addNode(node); err != nil {
