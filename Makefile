@@ -47,7 +47,7 @@ test: $(HELM) ## Run every test: unit, real API server, and (as root on Linux) r
 	cd e2e/cluster && go test ./...
 	cd e2e && go test $$(go list ./... | tail -n +2)
 	@[ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] || echo "SKIPPED: tests on real nodes: they need root on Linux"
-	cd e2e && go test -v -count=1 -parallel 6 -timeout 60m .
+	cd e2e && go test -v -count=1 -parallel 5 -timeout 60m .
 
 bench: ## Measure, in process and on a real API server with 500 fake nodes; table, and bin/bench.json.
 	@mkdir -p $(BIN)

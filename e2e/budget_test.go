@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 )
@@ -30,13 +33,18 @@ func TestABudgetInBytes(t *testing.T) {
 		huge:   {"Skipped: OverBudget", "and this one alone takes", "MB"},
 		debug:  {"Skipped: Excluded", "matches the pattern *:debug (exclude)", ""},
 	} {
-		object := p.waitState(t, image, want.state)
-		if _, _, message := condition(object, "Selected"); !strings.Contains(message, want.words) {
-			t.Errorf("%s: %q does not say %q", image, message, want.words)
-		}
-		if size := field(object, "status", "size"); !strings.Contains(size, want.size) {
-			t.Errorf("%s has the size %q", image, size)
-		}
+		eventually(t, time.Minute, image+" to be "+want.state, func() error {
+			object := p.prepullImage(t, image)
+			if object == nil {
+				return errors.New("it is not known")
+			}
+			state, size := field(object, "status", "state"), field(object, "status", "size")
+			_, _, message := condition(object, "Selected")
+			if state != want.state || !strings.Contains(message, want.words) || !strings.Contains(size, want.size) {
+				return fmt.Errorf("it is %q with the size %q: %s", state, size, message)
+			}
+			return nil
+		})
 	}
 	for _, repository := range []string{"shop/second", "shop/huge"} {
 		if counts := p.registry.Counts(repository); counts.BlobGets > 0 {

@@ -20,7 +20,6 @@ import (
 // TestTwoThousandImagesAndPlacesForFive creates 2,000 Deployments, each of an image of its own, on nodes that take five.
 // All are known, five are pulled, the others say why not; somebody else's Deployment does not notice.
 func TestTwoThousandImagesAndPlacesForFive(t *testing.T) {
-	t.Parallel()
 	const many, places = 2000, 5
 	p := ownProduct(t, "node-1")
 	if err := p.upgrade(t.Context(), "--set", fmt.Sprint("config.maxImagesPerNode=", places)); err != nil {
