@@ -75,7 +75,7 @@ func TestWhatAWorkloadAsksForIsKept(t *testing.T) {
 	}
 	const after = `{"nodeSelector":{"kubernetes.io/hostname":"node-2","kubernetes.io/os":"linux"}}`
 	// The learner adds the new place; the resync, which other tests cause, takes the old one away.
-	p.waitAsked(t, image, `{"alwaysPull":true,"autoscaled":true,"placements":[`+before+`,`+after+`],`+rest,
+	p.waitAsked(t, image, `{"alwaysPull":true,"autoscaled":true,"placements":[`+after+`,`+before+`],`+rest,
 		`{"alwaysPull":true,"autoscaled":true,"placements":[`+after+`],`+rest)
 }
 
