@@ -15,9 +15,7 @@ import (
 func TestABudgetInBytes(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1")
-	if err := p.upgrade(t.Context(), "--set", "config.maxBytesPerNode=60Mi", "--set", "config.exclude={*:debug}"); err != nil {
-		t.Fatal(err)
-	}
+	p.configure(t, "--set", "config.maxBytesPerNode=60Mi", "--set", "config.exclude={*:debug}")
 	p.namespace(t, "shop", true)
 	first := p.push(t, "shop/first:v1", images.Image{Size: 40 << 20, Seed: 601})
 	second := p.push(t, "shop/second:v1", images.Image{Size: 41 << 20, Seed: 602})

@@ -150,9 +150,7 @@ func TestPullSecretsThatMayNotBeUsed(t *testing.T) {
 		t.Errorf("there are %d copies", len(copies))
 	}
 
-	if err := p.upgrade(t.Context(), "--set", "config.pullSecrets=false"); err != nil {
-		t.Fatal(err)
-	}
+	p.configure(t, "--set", "config.pullSecrets=false")
 	other := p.push(t, "vault/other:v1", images.Image{Seed: 422})
 	d := deployment("other", other, 0)
 	d.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "key"}}

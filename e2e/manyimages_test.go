@@ -22,9 +22,7 @@ import (
 func TestTwoThousandImagesAndPlacesForFive(t *testing.T) {
 	const many, places = 2000, 5
 	p := ownProduct(t, "node-1")
-	if err := p.upgrade(t.Context(), "--set", fmt.Sprint("config.maxImagesPerNode=", places)); err != nil {
-		t.Fatal(err)
-	}
+	p.configure(t, "--set", fmt.Sprint("config.maxImagesPerNode=", places))
 	p.namespace(t, "flood", true)
 	p.namespace(t, "bystander", true)
 	flood := p.push(t, "flood/app:v", images.Image{Seed: 151})

@@ -127,6 +127,25 @@ func (p *product) upgrade(ctx context.Context, args ...string) error {
 	return lab.Install(ctx, p.Cluster, p.registry.Addr(), append([]string{"--set", "config.pullDeadline=" + pullDeadline.String()}, args...)...)
 }
 
+// configure changes settings, and returns when a manager leads that has them: an old one leads for a while yet.
+func (p *product) configure(t *testing.T, args ...string) {
+	t.Helper()
+	if err := p.upgrade(t.Context(), args...); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Minute, "a new manager to lead", func() error {
+		lease, err := p.Client().CoordinationV1().Leases(system).Get(t.Context(), "kube-prepull", metav1.GetOptions{})
+		if err != nil || lease.Spec.HolderIdentity == nil {
+			return fmt.Errorf("nobody leads (%v)", err)
+		}
+		leads := func(manager corev1.Pod) bool { return strings.HasPrefix(*lease.Spec.HolderIdentity, manager.Name+"_") }
+		if !slices.ContainsFunc(p.managers(t), leads) {
+			return fmt.Errorf("the leader is %s", *lease.Spec.HolderIdentity)
+		}
+		return nil
+	})
+}
+
 // namespace makes a namespace, opted in or not. On the shared cluster it ends with the test; any other ends with its cluster.
 func (p *product) namespace(t *testing.T, name string, optedIn bool) {
 	t.Helper()

@@ -14,9 +14,7 @@ import (
 func TestATagThatMoves(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1", "node-2")
-	if err := p.upgrade(t.Context(), "--set", "config.refreshInterval=2s"); err != nil {
-		t.Fatal(err)
-	}
+	p.configure(t, "--set", "config.refreshInterval=2s")
 	p.namespace(t, "shop", true)
 	image := p.push(t, "shop/app:latest", images.Image{Size: 1 << 20, Seed: 501})
 	d := deployment("app", image, 0)

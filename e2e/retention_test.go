@@ -16,9 +16,7 @@ import (
 func TestADeclaredImageOutlivesTheRetention(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1")
-	if err := p.upgrade(t.Context(), "--set", "config.retention=1s", "--set", "config.resyncInterval=2s"); err != nil {
-		t.Fatal(err)
-	}
+	p.configure(t, "--set", "config.retention=1s", "--set", "config.resyncInterval=2s")
 	p.namespace(t, "shop", true)
 	declared := p.push(t, "shop/declared:v1", images.Image{Seed: 131})
 	learned := p.push(t, "shop/learned:v1", images.Image{Seed: 132})

@@ -14,9 +14,7 @@ import (
 func TestTheFirstListComesInWaves(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1", "node-2")
-	if err := p.upgrade(t.Context(), "--set", "config.maxConcurrentNodes=1"); err != nil {
-		t.Fatal(err)
-	}
+	p.configure(t, "--set", "config.maxConcurrentNodes=1")
 	p.namespace(t, "shop", true)
 	image := p.push(t, "shop/app:v1", images.Image{Size: 20 << 20, Seed: 331})
 	p.registry.SetBandwidth(50e6)
