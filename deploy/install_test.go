@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -99,29 +100,42 @@ func TestWebhooksHarmNobody(t *testing.T) {
 		if *w.TimeoutSeconds > 2 {
 			t.Errorf("%s: a request may wait %d s for us", w.Name, *w.TimeoutSeconds)
 		}
-		if s := w.ClientConfig.Service; s == nil || *s.Path != webhook.Path || s.Name != service.Name || s.Namespace != service.Namespace {
+		if s := w.ClientConfig.Service; s == nil || *s.Path != pathOf(w) || s.Name != service.Name || s.Namespace != service.Namespace {
 			t.Errorf("%s is served at %v", w.Name, s)
 		}
 		if len(w.ClientConfig.CABundle) > 0 {
 			t.Errorf("%s: the chart sets the caBundle, which is the manager's", w.Name)
 		}
-		sees := func(name, enabled string) bool {
+		sees := func(name, enabled, rewrite string) bool {
 			var selected = true
+			labels := map[string]string{v1alpha1.LabelEnabled: enabled, v1alpha1.LabelRewrite: rewrite, corev1.LabelMetadataName: name}
 			for _, e := range w.NamespaceSelector.MatchExpressions {
-				value := map[string]string{v1alpha1.LabelEnabled: enabled, corev1.LabelMetadataName: name}[e.Key]
-				selected = selected && slices.Contains(e.Values, value) == (e.Operator == "In")
+				selected = selected && slices.Contains(e.Values, labels[e.Key]) == (e.Operator == "In")
 			}
 			return selected
 		}
-		if !sees("shop", v1alpha1.Enabled) || sees("shop", v1alpha1.Disabled) || sees("shop", "") {
-			t.Errorf("%s: the opt-in label does not decide", w.Name)
-		}
-		for _, name := range excluded {
-			if sees(name, v1alpha1.Enabled) {
-				t.Errorf("%s: namespace %s is seen when it is labelled", w.Name, name)
+		// Where images are pinned, one webhook does both.
+		rewrites := pathOf(w) == webhook.RewritePath
+		for _, rewrite := range []string{v1alpha1.RewriteLatest, v1alpha1.RewriteTags, "", "off"} {
+			pins := rewrite == v1alpha1.RewriteLatest || rewrite == v1alpha1.RewriteTags
+			if sees("shop", v1alpha1.Enabled, rewrite) != (rewrites == pins) ||
+				sees("shop", v1alpha1.Disabled, rewrite) != (rewrites && pins) || sees("shop", "", rewrite) != (rewrites && pins) {
+				t.Errorf("%s: the opt-in labels do not decide where rewrite is %q", w.Name, rewrite)
+			}
+			for _, name := range excluded {
+				if sees(name, v1alpha1.Enabled, rewrite) {
+					t.Errorf("%s: namespace %s is seen when it is labelled", w.Name, name)
+				}
 			}
 		}
 	}
+}
+
+func pathOf(w admissionregistrationv1.MutatingWebhook) string {
+	if strings.Contains(w.Name, ".rewrite.") {
+		return webhook.RewritePath
+	}
+	return webhook.Path
 }
 
 func TestWebhooksSeeWhatTeaches(t *testing.T) {
@@ -143,6 +157,9 @@ func TestWebhooksSeeWhatTeaches(t *testing.T) {
 					conditions[i] = c.Expression
 				}
 				key := rule.APIGroups[0] + "/" + rule.APIVersions[0] + "/" + resource
+				if pathOf(w) == webhook.RewritePath {
+					key = "rewrite " + key
+				}
 				got[key] = strings.Join(operations, ",") + " " + strings.Join(conditions, " && ")
 			}
 		}
@@ -156,6 +173,11 @@ func TestWebhooksSeeWhatTeaches(t *testing.T) {
 		"batch/v1/jobs":        template,
 		"batch/v1/cronjobs":    "CREATE,UPDATE request.operation == 'CREATE' || object.spec.jobTemplate != oldObject.spec.jobTemplate",
 	}
+	for key, value := range maps.Clone(want) {
+		want["rewrite "+key] = value
+	}
+	want["rewrite /v1/pods"] = "CREATE,UPDATE request.operation == 'CREATE' || has(oldObject.metadata.annotations) && " +
+		"'kube-prepull.io/rewritten' in oldObject.metadata.annotations && object.spec != oldObject.spec"
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
@@ -169,6 +191,9 @@ func TestPermissionsAreTheLeast(t *testing.T) {
 			// Any Secret of the cluster can be read if its name is known, and none can be listed.
 			checkRule(t, role.Name, rule, []string{"get"})
 			ours := slices.Equal(rule.APIGroups, []string{v1alpha1.GroupVersion.Group})
+			if slices.Equal(rule.Resources, []string{"events"}) && slices.Equal(rule.Verbs, []string{"create", "patch"}) {
+				continue // they are on the workloads that they are about
+			}
 			if writes(rule) && !ours && len(rule.ResourceNames) == 0 {
 				t.Errorf("%s may write %v of the whole cluster", role.Name, rule.Resources)
 			}

@@ -20,8 +20,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// Path is where the webhook server takes AdmissionReviews.
-const Path = "/observe"
+// Path is where the webhook server takes AdmissionReviews that only teach, RewritePath where it takes those of
+// namespaces whose images are pinned.
+const (
+	Path        = "/observe"
+	RewritePath = "/rewrite"
+)
 
 const (
 	// maxBody is what a review may have: two objects of 3 MiB, the API server's limit, and 1 MiB for the rest.

@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -64,6 +66,15 @@ type Configuration struct {
 	// namespace, so that private images can be pulled. Default: true.
 	PullSecrets bool `json:"pullSecrets"`
 
+	// rewritePullPolicy is true if a container whose image is replaced by a digest also gets imagePullPolicy IfNotPresent
+	// where it has Always. With the AlwaysPullImages admission plugin the policy stays whatever this says. Default: true.
+	RewritePullPolicy bool `json:"rewritePullPolicy"`
+
+	// registries is a list of registries that are reached in another way than by HTTPS with a certificate of a public
+	// authority, each with host (as images name it, with its port), plainHTTP (true or false) and ca (certificates in PEM
+	// that are trusted for it too). Kubelets do not read it: it is for the manager's own questions. Default: [].
+	Registries []Registry `json:"registries"`
+
 	// maxConcurrentNodes is how many nodes that have their list of images take a new one at the same time: a number
 	// from 1, or a percentage from 1% to 100%. It bounds the load on the registry of a changed list; nodes without a
 	// list, all of them at first, take it at once. Default: 50.
@@ -100,6 +111,20 @@ type Configuration struct {
 	LogLevel string `json:"logLevel"`
 }
 
+// Registry is how the manager reaches one registry.
+//
+// +kubebuilder:object:generate=false
+type Registry struct {
+	// host of the registry as images name it, such as registry.internal:5000.
+	Host string `json:"host"`
+
+	// plainHTTP is true for a registry without TLS.
+	PlainHTTP bool `json:"plainHTTP,omitempty"`
+
+	// ca are certificates in PEM that are trusted beside those of the system.
+	CA string `json:"ca,omitempty"`
+}
+
 // defaultConfiguration is what holds for the keys that a file leaves out.
 func defaultConfiguration() *Configuration {
 	return &Configuration{
@@ -110,6 +135,8 @@ func defaultConfiguration() *Configuration {
 		Exclude:            []string{},
 		RefreshInterval:    metav1.Duration{Duration: 10 * time.Minute},
 		PullSecrets:        true,
+		RewritePullPolicy:  true,
+		Registries:         []Registry{},
 		MaxConcurrentNodes: intstr.FromInt32(50),
 		PullDeadline:       metav1.Duration{Duration: 15 * time.Minute},
 		ResyncInterval:     metav1.Duration{Duration: 10 * time.Minute},
@@ -167,7 +194,9 @@ func (c *Configuration) set(values map[string]json.RawMessage) field.ErrorList {
 			continue // a key without a value is a key left out
 		}
 		into.SetZero() // nothing of the default shines through
-		if err := json.Unmarshal(values[key], into.Addr().Interface()); err != nil {
+		decoder := json.NewDecoder(bytes.NewReader(values[key]))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(into.Addr().Interface()); err != nil {
 			problems = append(problems, field.Invalid(field.NewPath(key), value, err.Error()))
 		}
 	}
@@ -192,6 +221,11 @@ func (c *Configuration) validate() field.ErrorList {
 	check(validBytes(c.MinBytes), "minBytes", c.MinBytes, "must be a quantity such as 10Mi")
 	check(!slices.Contains(c.Exclude, ""), "exclude", c.Exclude, "must not contain an empty pattern")
 	check(c.RefreshInterval.Duration >= time.Second, "refreshInterval", c.RefreshInterval.Duration.String(), "must be at least 1s")
+	for _, r := range c.Registries {
+		check(validRegistry(r.Host), "registries", r.Host, "host must be that of a registry as images name it, such as registry.internal:5000")
+		check(r.CA == "" || x509.NewCertPool().AppendCertsFromPEM([]byte(r.CA)), "registries", r.Host, "ca must be certificates in PEM")
+		check(!r.PlainHTTP || r.CA == "", "registries", r.Host, "ca has no meaning with plainHTTP")
+	}
 	check(validShare(c.MaxConcurrentNodes), "maxConcurrentNodes", c.MaxConcurrentNodes.String(), "must be a number from 1, or a percentage from 1% to 100%")
 	check(c.PullDeadline.Duration >= time.Second, "pullDeadline", c.PullDeadline.Duration.String(), "must be at least 1s")
 	check(c.ResyncInterval.Duration >= time.Second, "resyncInterval", c.ResyncInterval.Duration.String(), "must be at least 1s")
@@ -220,6 +254,12 @@ func validShare(v intstr.IntOrString) bool {
 func validBytes(text string) bool {
 	q, err := resource.ParseQuantity(text)
 	return err == nil && q.Sign() >= 0
+}
+
+// validRegistry says whether an image can name host as its registry.
+func validRegistry(host string) bool {
+	named, err := reference.ParseNormalizedNamed(host + "/a")
+	return err == nil && reference.Domain(named) == host
 }
 
 func validAddress(address string) bool {

@@ -26,6 +26,22 @@ const (
 	// higher one go first. Without it the priority is 0.
 	AnnotationPriority = "kube-prepull.io/priority"
 
+	// LabelRewrite on a namespace pins the images of its workloads to digests: RewriteLatest those that are tagged latest or
+	// not at all, RewriteTags those with any tag. On a pod template (or a bare pod) it says the same for that one workload,
+	// also where a controller owns it, and any other value, such as "off", exempts it.
+	LabelRewrite = "kube-prepull.io/rewrite"
+
+	// AnnotationPin and the name of a container make the annotation of a pod template that pins the container's image: the
+	// image as it is written there, "@" and the digest. Pods get the digest; for another image the pin means nothing.
+	AnnotationPin = "pin.kube-prepull.io/"
+
+	// AnnotationVolumePin and the name of a volume make the annotation that pins an image volume.
+	AnnotationVolumePin = "pinvol.kube-prepull.io/"
+
+	// AnnotationRewritten is on a pod whose images were replaced: a list of container=image (volume/name=image for a volume),
+	// separated by commas, with the images as they were.
+	AnnotationRewritten = "kube-prepull.io/rewritten"
+
 	// Name is the value of LabelName, and the name of the namespace, the release, the Deployment and the Service.
 	Name = "kube-prepull"
 
@@ -40,4 +56,10 @@ const (
 const (
 	Enabled  = "true"
 	Disabled = "false"
+)
+
+// Values of LabelRewrite.
+const (
+	RewriteLatest = "latest"
+	RewriteTags   = "tags"
 )

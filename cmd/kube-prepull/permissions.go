@@ -34,6 +34,9 @@ func clusterPermissions(pullSecrets bool) []permission {
 		{"apps", "daemonsets", "", []string{"get", "list"}},
 		{"batch", "jobs", "", []string{"get", "list"}},
 		{"batch", "cronjobs", "", []string{"get", "list"}},
+		{"apps", "replicasets", "", []string{"list"}},
+		{"apps", "controllerrevisions", "", []string{"list"}},
+		{"events.k8s.io", "events", "", []string{"create", "patch"}},
 		{"autoscaling", "horizontalpodautoscalers", "", []string{"list"}},
 		{"", "serviceaccounts", "", []string{"get"}},
 		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", certs.WebhookConfigurationName, []string{"list", "watch", "patch"}},
@@ -53,7 +56,7 @@ func namespacePermissions(pullSecrets bool) []permission {
 	return []permission{
 		copies,
 		{"apps", "daemonsets", "", []string{"list", "watch", "create", "update", "delete"}},
-		{"", "pods", "", []string{"list", "watch", "delete"}},
+		{"", "pods", "", []string{"list", "watch", "create", "delete"}},
 		{"", "secrets", "", []string{"create"}},
 		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
 		{"coordination.k8s.io", "leases", "", []string{"create"}},
