@@ -1,0 +1,3 @@
+package webhook
+
+type unpinned struct{ group, kind, namespace, name, container, image, why string }
