@@ -2,11 +2,13 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kube-prepull/kube-prepull/webhook/digest"
@@ -46,13 +48,31 @@ func SetupWithManager(mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	t, err := newTeller(mgr.GetClient(), metrics.Registry)
+	if err != nil {
+		return err
+	}
+	p, err := newProbe(mgr.GetClient(), o.Namespace, metrics.Registry, mgr.GetLogger().WithName("probe"))
+	if err != nil {
+		return err
+	}
+	r := newReporter(mgr.GetClient(), mgr.GetAPIReader(), t, mgr.GetLogger().WithName("reporter"))
+	a := &auditor{
+		namespaces: mgr.GetClient(), live: mgr.GetAPIReader(), own: o.Namespace,
+		interval: o.AuditInterval, teller: t, log: mgr.GetLogger().WithName("auditor"),
+	}
+	for _, runnable := range []manager.Runnable{p, r, a} {
+		if err := mgr.Add(runnable); err != nil {
+			return fmt.Errorf("adding to the manager: %w", err)
+		}
+	}
 	w := &rewriter{
 		namespaces:   mgr.GetClient(),
 		own:          o.Namespace,
 		revisions:    revisions{mgr.GetAPIReader()},
 		resolve:      digests.Resolve,
-		ifNotPresent: func() bool { return o.IfNotPresent },
-		report:       func(unpinned) {},
+		ifNotPresent: func() bool { return o.IfNotPresent && !p.on.Load() },
+		report:       r.report,
 		metrics:      m,
 		log:          mgr.GetLogger().WithName("rewriter"),
 	}

@@ -1,3 +1,0 @@
-package webhook
-
-type unpinned struct{ group, kind, namespace, name, container, image, why string }
