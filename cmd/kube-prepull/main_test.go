@@ -93,7 +93,7 @@ func TestEveryOptionOfPrepullIsSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for field, value := range reflect.ValueOf(prepullOptions(c, "infra")).Fields() {
+	for field, value := range reflect.ValueOf(prepullOptions(c, "infra", registries(c))).Fields() {
 		if value.IsZero() {
 			t.Errorf("%s is not set", field.Name)
 		}

@@ -74,7 +74,7 @@ func run(ctx context.Context, o options) error {
 	if err := certificate.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("setting up certs: %w", err)
 	}
-	learner, err := prepull.SetupWithManager(mgr, prepullOptions(configuration, o.namespace))
+	learner, err := prepull.SetupWithManager(mgr, prepullOptions(configuration, o.namespace, registries(configuration)))
 	if err != nil {
 		return fmt.Errorf("setting up prepull: %w", err)
 	}
@@ -156,7 +156,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-func prepullOptions(c *v1alpha1.Configuration, namespace string) prepull.Options {
+func prepullOptions(c *v1alpha1.Configuration, namespace string, r *digest.Registries) prepull.Options {
 	minBytes := resource.MustParse(c.MinBytes) // a configuration is validated
 	return prepull.Options{
 		Namespace:          namespace,
@@ -167,7 +167,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string) prepull.Options
 		Exclude:            c.Exclude,
 		MaxNodeClasses:     c.MaxNodeClasses,
 		RefreshInterval:    c.RefreshInterval.Duration,
-		Registries:         registries(),
+		Registries:         questions(r),
 		PullSecrets:        c.PullSecrets,
 		MaxConcurrentNodes: c.MaxConcurrentNodes,
 		ResyncInterval:     c.ResyncInterval.Duration,
@@ -178,9 +178,17 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string) prepull.Options
 	}
 }
 
-// registries lets package prepull ask through package digest, which it does not know.
-func registries() prepull.Registries {
-	r := digest.New(nil)
+// registries are reached as the configuration says.
+func registries(c *v1alpha1.Configuration) *digest.Registries {
+	hosts := map[string]digest.Host{}
+	for _, r := range c.Registries {
+		hosts[r.Host] = digest.Host{PlainHTTP: r.PlainHTTP, CA: r.CA}
+	}
+	return digest.New(digest.Options{Hosts: hosts})
+}
+
+// questions lets package prepull ask through package digest, which it does not know.
+func questions(r *digest.Registries) prepull.Registries {
 	return prepull.Registries{
 		Look: func(ctx context.Context, image, arch string, auths [][]byte) (string, int64, error) {
 			m, err := r.Look(ctx, image, arch, auths)
