@@ -1,0 +1,163 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+const (
+	// pendingInterval is how often pods that have not started are looked at: few, and a digest that is gone shows there.
+	pendingInterval = 30 * time.Second
+
+	// auditPage is how many pods are read at a time.
+	auditPage = 500
+)
+
+// auditor looks at stored pods for what admission could not see to. It runs on the leader.
+type auditor struct {
+	namespaces client.Reader // cached
+	live       client.Reader
+	own        string
+	interval   time.Duration
+	teller     *teller
+	log        logr.Logger
+}
+
+// NeedLeaderElection is true: one replica is enough to look.
+func (a *auditor) NeedLeaderElection() bool { return true }
+
+// Start looks until ctx ends: at all pods to begin with and once in an interval, and more often at those that wait.
+func (a *auditor) Start(ctx context.Context) error {
+	tick := time.NewTicker(min(pendingInterval, a.interval))
+	defer tick.Stop()
+	var last time.Time
+	for {
+		pending := fields.OneTermEqualSelector("status.phase", string(corev1.PodPending))
+		if now := time.Now(); now.Sub(last) >= a.interval {
+			pending, last = nil, now
+		}
+		if err := a.look(ctx, pending); err != nil && ctx.Err() == nil {
+			a.log.Error(err, "looking for pods without their pins failed")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// look reads the pods of all namespaces whose images are pinned, and tells what is wrong with them. What goes wrong in
+// one namespace does not keep it from the others.
+func (a *auditor) look(ctx context.Context, selector fields.Selector) error {
+	var list metav1.PartialObjectMetadataList
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	if err := a.namespaces.List(ctx, &list, client.HasLabels{v1alpha1.LabelRewrite}); err != nil {
+		return fmt.Errorf("listing namespaces: %w", err)
+	}
+	var errs []error
+	for i := range list.Items {
+		ns := &list.Items[i]
+		if ns.Name == a.own || v1alpha1.RewriteMode(ns.Labels, nil, false) == "" {
+			continue
+		}
+		found, err := a.findings(ctx, ns.Name, selector)
+		errs = append(errs, err)
+		for _, f := range found {
+			errs = append(errs, a.tell(ctx, f))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// findings are those in the pods of a namespace, one for all pods of an owner that have the same.
+func (a *auditor) findings(ctx context.Context, namespace string, selector fields.Selector) ([]finding, error) {
+	var all []finding
+	options := &client.ListOptions{Namespace: namespace, FieldSelector: selector, Limit: auditPage}
+	for more := true; more; more = options.Continue != "" {
+		var page corev1.PodList
+		if err := a.live.List(ctx, &page, options); err != nil {
+			return nil, fmt.Errorf("listing the pods of namespace %s: %w", namespace, err)
+		}
+		for i := range page.Items {
+			for _, f := range auditPod(&page.Items[i]) {
+				at := slices.IndexFunc(all, f.like)
+				if at < 0 {
+					all = append(all, f)
+				} else {
+					all[at].others++
+				}
+			}
+		}
+		options.Continue = page.Continue
+	}
+	return all, nil
+}
+
+func (a *auditor) tell(ctx context.Context, f finding) error {
+	workload, err := a.workloadOf(ctx, f.pod)
+	if err != nil {
+		return err
+	}
+	return a.teller.tell(ctx, problem{
+		workload: workload, reason: f.reason, container: f.container, message: f.message(),
+		about: string(f.owner()) + f.pinned,
+	})
+}
+
+// workloadOf is what stands for a pod: its controller, or the Deployment or CronJob of that one. The controller of a
+// ReplicaSet is read off its name, which the Deployment controller makes of the Deployment's name and the
+// pod-template-hash.
+func (a *auditor) workloadOf(ctx context.Context, pod *corev1.Pod) (corev1.ObjectReference, error) {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil {
+		return corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}, nil
+	}
+	itself := corev1.ObjectReference{APIVersion: owner.APIVersion, Kind: owner.Kind, Namespace: pod.Namespace, Name: owner.Name, UID: owner.UID}
+	hash := pod.Labels[appsv1.DefaultDeploymentUniqueLabelKey]
+	if name, ok := strings.CutSuffix(owner.Name, "-"+hash); ok && hash != "" && owner.Kind == "ReplicaSet" {
+		deployment, err := a.metadata(ctx, schema.FromAPIVersionAndKind(owner.APIVersion, "Deployment"), pod.Namespace, name)
+		if err != nil || deployment == nil {
+			return itself, err
+		}
+		itself.Kind, itself.Name, itself.UID = "Deployment", name, deployment.UID
+	}
+	if owner.Kind == "Job" {
+		job, err := a.metadata(ctx, schema.FromAPIVersionAndKind(owner.APIVersion, "Job"), pod.Namespace, owner.Name)
+		if err != nil || job == nil {
+			return itself, err
+		}
+		if above := metav1.GetControllerOfNoCopy(job); above != nil {
+			itself.APIVersion, itself.Kind, itself.Name, itself.UID = above.APIVersion, above.Kind, above.Name, above.UID
+		}
+	}
+	return itself, nil
+}
+
+// metadata of an object, nil if there is none.
+func (a *auditor) metadata(ctx context.Context, kind schema.GroupVersionKind, namespace, name string) (*metav1.PartialObjectMetadata, error) {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(kind)
+	err := a.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("getting the workload of a pod: %w", err)
+	}
+	if err != nil {
+		return nil, nil
+	}
+	return object, nil
+}

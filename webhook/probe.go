@@ -1,0 +1,103 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// probeInterval is how often the API server is asked about its AlwaysPullImages admission plugin, and probeTime how long
+// it has to answer.
+const (
+	probeInterval = 10 * time.Minute
+	probeTime     = 10 * time.Second
+)
+
+// probe finds out whether the API server's AlwaysPullImages plugin is on: then pods have pull policy Always whatever
+// anybody says, and refuses to store others.
+type probe struct {
+	client    client.Client
+	namespace string
+	gauge     prometheus.Gauge
+	on        atomic.Bool
+	log       logr.Logger
+}
+
+func newProbe(c client.Client, namespace string, registry prometheus.Registerer, log logr.Logger) (*probe, error) {
+	p := &probe{
+		client: c, namespace: namespace, log: log,
+		gauge: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "kube_prepull_always_pull_images",
+			Help: "1 if the AlwaysPullImages admission plugin is on, so that pull policies are left alone; otherwise 0.",
+		}),
+	}
+	if err := registry.Register(p.gauge); err != nil {
+		return nil, fmt.Errorf("registering the metric of AlwaysPullImages: %w", err)
+	}
+	return p, nil
+}
+
+// NeedLeaderElection is false: every replica rewrites pods.
+func (p *probe) NeedLeaderElection() bool { return false }
+
+// Start asks until ctx ends.
+func (p *probe) Start(ctx context.Context) error {
+	tick := time.NewTicker(probeInterval)
+	defer tick.Stop()
+	for {
+		if err := p.ask(ctx); err != nil && ctx.Err() == nil {
+			// A policy may forbid the pod. Without an answer pods are admitted all the same: the plugin has the last word.
+			p.log.Info("cannot tell whether AlwaysPullImages is on", "reason", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// ask lets the API server admit a pod as a dry run.
+func (p *probe) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	pod := probePod(p.namespace)
+	if err := p.client.Create(ctx, pod, client.DryRunAll); err != nil {
+		return fmt.Errorf("creating a pod as a dry run: %w", err)
+	}
+	on := pod.Spec.Containers[0].ImagePullPolicy == corev1.PullAlways
+	if p.on.Swap(on) != on {
+		p.log.Info("the AlwaysPullImages admission plugin changed", "on", on)
+	}
+	p.gauge.Set(map[bool]float64{true: 1}[on])
+	return nil
+}
+
+// probePod is one that Pod Security "restricted" admits.
+func probePod(namespace string) *corev1.Pod {
+	yes, no := true, false
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: v1alpha1.Name + "-probe-"},
+		Spec: corev1.PodSpec{
+			AutomountServiceAccountToken: &no,
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{
+				Name: "probe", Image: "registry.invalid/probe:v1", ImagePullPolicy: corev1.PullIfNotPresent,
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+			}},
+		},
+	}
+}
