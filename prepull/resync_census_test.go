@@ -15,6 +15,15 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
+// censusOf is an empty census of opted-in namespaces without any other label.
+func censusOf(names ...string) *census {
+	namespaces := map[string]map[string]string{}
+	for _, name := range names {
+		namespaces[name] = nil
+	}
+	return newCensus(namespaces)
+}
+
 // rolledOut is a pod of a Deployment, with an image that the Deployment does not name.
 func rolledOut(deployment, image string) *corev1.Pod {
 	pod := controlled(shopPod(deployment+"-5d9c-x", image), "ReplicaSet", deployment+"-5d9c")
@@ -69,7 +78,7 @@ func TestCensus(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCensus([]string{"shop"})
+			c := censusOf("shop")
 			for _, o := range test.objects {
 				c.add(o)
 			}
@@ -82,7 +91,7 @@ func TestCensus(t *testing.T) {
 
 func TestStored(t *testing.T) {
 	t.Parallel()
-	c := newCensus([]string{"shop"})
+	c := censusOf("shop")
 	c.add(labelled(shopDeployment("quiet"), v1alpha1.LabelEnabled, "false"))
 	c.add(rolledOut("api", "app:v1"))
 	for name, want := range map[string]bool{"quiet": true, "api": true, "gone": false} {
@@ -111,7 +120,7 @@ func TestDemandOf(t *testing.T) {
 	agent.Spec.Template.Spec.Affinity = requireZones([]string{"a"})
 	ofAgent := controlled(shopPod("agent-x", "agent:v1", "proxy:v1"), "DaemonSet", "agent")
 	ofAgent.Spec.Affinity = requiring(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")}})
-	inZone := demand{placements: []v1alpha1.Placement{footprintOf(agent).placement}}
+	inZone := demand{placements: []v1alpha1.Placement{footprintOf(agent, nil).placement}}
 	db := &appsv1.StatefulSet{ObjectMeta: inShop("db")}
 	db.Spec.Template.Spec = specOf("db:v1")
 	robot := shopDeployment("robot", "app:v1")
@@ -158,7 +167,7 @@ func TestDemandOf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCensus([]string{"shop"})
+			c := censusOf("shop")
 			c.pullSecrets = !test.noSecrets
 			for _, o := range test.objects {
 				if hpa, ok := o.(*autoscalingv2.HorizontalPodAutoscaler); ok {
@@ -183,7 +192,7 @@ func TestDemandOf(t *testing.T) {
 // Ten thousand workloads with equal constraints hold them in memory once.
 func TestACensusSharesEqualPlacements(t *testing.T) {
 	t.Parallel()
-	c := newCensus([]string{"shop"})
+	c := censusOf("shop")
 	const workloads = 10_000
 	for i := range workloads {
 		d := shopDeployment(fmt.Sprint("app-", i), fmt.Sprint("app:", i))

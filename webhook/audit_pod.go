@@ -100,5 +100,5 @@ func (f finding) message() string {
 			f.container, who, f.pinned, f.image)
 	}
 	return fmt.Sprintf("container %s of %s: %s in the place of %s, to which the revision is pinned: the pod was created while "+
-		"kube-prepull did not answer; delete it to have it replaced", f.container, who, f.image, f.pinned)
+		"kube-prepull did not answer, or its namespace did not ask for it; delete it to have it replaced", f.container, who, f.image, f.pinned)
 }

@@ -106,7 +106,7 @@ func TestAnImageHasTheDigestAndTheSizeOfItsManifest(t *testing.T) {
 	image := randomImage(t, 3)
 	pushImage(t, host+"/shop/app:v1", image)
 	want := Manifest{Digest: digestOf(t, image), Bytes: wireSize(t, image)}
-	r := New(nil)
+	r := New(Options{})
 	for _, text := range []string{host + "/shop/app:v1", host + "/shop/app@" + want.Digest, host + "/shop/app:other@" + want.Digest} {
 		if got, err := r.Look(t.Context(), text, "amd64", nil); err != nil || got != want {
 			t.Errorf("Look(%s) is %v, %v, want %v", text, got, err, want)
@@ -122,7 +122,7 @@ func TestAnIndexHasItsOwnDigestAndTheSizeOfThePlatform(t *testing.T) {
 	host := serve(t, nil)
 	images := map[string]v1.Image{"linux/amd64": randomImage(t, 1), "linux/arm64": randomImage(t, 4), "windows/amd64": randomImage(t, 2), "unknown/unknown": randomImage(t, 5)}
 	want := digestOf(t, pushIndex(t, host+"/shop/app:v1", images))
-	r := New(nil)
+	r := New(Options{})
 	for _, arch := range []string{"amd64", "arm64"} {
 		got, err := r.Look(t.Context(), host+"/shop/app:v1", arch, nil)
 		if size := wireSize(t, images["linux/"+arch]); err != nil || got != (Manifest{want, size}) {
@@ -169,7 +169,7 @@ func TestOnlyTheDigestIsAskedWithAHeadRequest(t *testing.T) {
 			image := randomImage(t, 1)
 			pushImage(t, host+"/app:v1", image)
 			before := gets.Load()
-			got, err := New(nil).Digest(t.Context(), host+"/app:v1", nil)
+			got, err := New(Options{}).Digest(t.Context(), host+"/app:v1", nil)
 			if err != nil || got != digestOf(t, image) {
 				t.Errorf("the digest is %s, %v, want %s", got, err, digestOf(t, image))
 			}
@@ -240,7 +240,7 @@ func TestCredentialsAreTriedInOrderAndNeverTold(t *testing.T) {
 			t.Cleanup(guarded.Close)
 			host := strings.TrimPrefix(guarded.URL, "http://")
 
-			r := New(nil)
+			r := New(Options{})
 			wrong, right := dockerConfig(host, "user", "wrong-"+secret), dockerConfig(host+"/shop", "user", secret)
 			got, err := r.Look(t.Context(), host+"/shop/app:v1", "amd64", [][]byte{wrong, []byte("{"), right})
 			if want := (Manifest{digestOf(t, image), wireSize(t, image)}); err != nil || got != want {
@@ -248,7 +248,7 @@ func TestCredentialsAreTriedInOrderAndNeverTold(t *testing.T) {
 			}
 			for _, auths := range [][][]byte{nil, {wrong}, {dockerConfig("other.test", "user", secret)}} {
 				_, err := r.Digest(t.Context(), host+"/shop/app:v1", auths)
-				if err == nil || err.Error() != "asking for the digest of "+host+"/shop/app:v1: the registry answers 401 Unauthorized" {
+				if err == nil || err.Error() != "asking for the digest of "+host+"/shop/app:v1: "+host+" answers 401 Unauthorized" {
 					t.Errorf("without it the error is %v", err)
 				}
 			}
@@ -276,7 +276,7 @@ func TestWhateverGoesWrongNamesTheImageAndNoSecret(t *testing.T) {
 		}, "the answer is too large"},
 		"an error that repeats the credential": {func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, `{"errors":[{"code":"DENIED","message":"`+secret+`"}]}`, http.StatusInternalServerError)
-		}, "the registry answers 500 Internal Server Error"},
+		}, "answers 500 Internal Server Error"},
 		"a manifest that is none": {func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprint(w, secret)
 		}, "the manifest is not valid JSON"},
@@ -303,7 +303,7 @@ func TestWhateverGoesWrongNamesTheImageAndNoSecret(t *testing.T) {
 			}
 			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token?%s"`, r.Host, secret))
 			w.WriteHeader(http.StatusUnauthorized)
-		}, "the registry's answer is not understood"},
+		}, "the answer is not understood"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -316,8 +316,13 @@ func TestWhateverGoesWrongNamesTheImageAndNoSecret(t *testing.T) {
 					test.handle(w, r)
 				})
 			})
-			_, err := New(nil).Look(t.Context(), host+"/app:v1", "amd64", [][]byte{dockerConfig(host, "user", secret)})
-			want := "asking for the manifest of " + host + "/app:v1: " + test.want
+			_, err := New(Options{}).Look(t.Context(), host+"/app:v1", "amd64", [][]byte{dockerConfig(host, "user", secret)})
+			if !strings.HasPrefix(test.want, "answers ") {
+				test.want = ": " + test.want
+			} else {
+				test.want = " " + test.want
+			}
+			want := "asking for the manifest of " + host + "/app:v1: " + host + test.want
 			if err == nil || err.Error() != want {
 				t.Errorf("the error is %v, want %s", err, want)
 			}
@@ -329,6 +334,8 @@ func TestWhateverGoesWrongNamesTheImageAndNoSecret(t *testing.T) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func newOn(f roundTrip) *Registries { return New(Options{Transport: f}) }
 
 func reply(r *http.Request, status int, header ...string) *http.Response {
 	w := httptest.NewRecorder()
@@ -363,7 +370,7 @@ func TestARegistryThatIsAskedTooMuchIsLeftAlone(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				busy, requests := true, 0
-				r := New(roundTrip(func(request *http.Request) (*http.Response, error) {
+				r := newOn(roundTrip(func(request *http.Request) (*http.Response, error) {
 					if request.URL.Host == "busy.test" {
 						requests++
 					}
@@ -399,13 +406,13 @@ func TestARegistryThatIsAskedTooMuchIsLeftAlone(t *testing.T) {
 func TestARegistryThatDoesNotAnswerHasTenSeconds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := New(roundTrip(func(request *http.Request) (*http.Response, error) {
+		r := newOn(roundTrip(func(request *http.Request) (*http.Response, error) {
 			<-request.Context().Done()
 			return nil, request.Context().Err()
 		}))
 		start := time.Now()
 		_, err := r.Digest(t.Context(), "slow.test/a:v1", nil)
-		if took := time.Since(start); err == nil || !strings.HasSuffix(err.Error(), "no answer within 10s") || took != 10*time.Second {
+		if took := time.Since(start); err == nil || !strings.HasSuffix(err.Error(), "slow.test did not answer within 10s") || took != 10*time.Second {
 			t.Errorf("it took %v to the error %v", took, err)
 		}
 		var rest *RestError
@@ -430,7 +437,7 @@ func TestFewCallsGoOnAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		now, most, total := map[string]int{}, map[string]int{}, 0
-		r := New(roundTrip(func(request *http.Request) (*http.Response, error) {
+		r := newOn(roundTrip(func(request *http.Request) (*http.Response, error) {
 			host := request.URL.Host
 			count := func(by int) {
 				mu.Lock()
@@ -457,8 +464,8 @@ func TestFewCallsGoOnAtTheSameTime(t *testing.T) {
 			})
 		}
 		wait.Wait()
-		if total != 30 || most["all"] != 4 || most["r0.test"] != 2 || most["r1.test"] != 2 || most["r2.test"] != 2 {
-			t.Errorf("%d calls ended, at most %v at the same time; want 30, 4 in all and 2 for each registry", total, most)
+		if total != 30 || most["all"] != 16 || most["r0.test"] != 8 || most["r1.test"] > 8 || most["r2.test"] > 8 {
+			t.Errorf("%d calls ended, at most %v at the same time; want 30, 16 in all and 8 for one registry at most", total, most)
 		}
 	})
 }
@@ -467,7 +474,7 @@ func TestANoHoldsForTenMinutesAndForTheSameCredentials(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		requests := 0
-		r := New(roundTrip(func(request *http.Request) (*http.Response, error) {
+		r := newOn(roundTrip(func(request *http.Request) (*http.Response, error) {
 			requests++
 			if request.URL.Path == "/v2/" {
 				return reply(request, http.StatusOK), nil
@@ -482,7 +489,7 @@ func TestANoHoldsForTenMinutesAndForTheSameCredentials(t *testing.T) {
 		}{{0, nil, 2}, {10*time.Minute - 1, nil, 2}, {0, [][]byte{auth}, 6}, {1, nil, 8}} {
 			time.Sleep(step.after)
 			_, err := r.Digest(t.Context(), "r.test/a:v1", step.auths)
-			if err == nil || !strings.HasSuffix(err.Error(), "the registry answers 404 Not Found") || requests != step.want {
+			if err == nil || !strings.HasSuffix(err.Error(), "r.test answers 404 Not Found") || requests != step.want {
 				t.Errorf("the error is %v after %d requests, want 404 after %d", err, requests, step.want)
 			}
 		}
