@@ -160,9 +160,9 @@ func TestAnswersAreRememberedForSeconds(t *testing.T) {
 					ask(false, 2)
 					return
 				}
-				time.Sleep(test.holds - 1)
+				time.Sleep(test.holds - time.Millisecond)
 				ask(false, 1)
-				time.Sleep(1)
+				time.Sleep(time.Millisecond)
 				ask(false, 2)
 				ask(true, 3)
 				ask(false, 3)
