@@ -1,6 +1,7 @@
 package digest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -156,6 +157,29 @@ func TestQuestionsAreBounded(t *testing.T) {
 		wait.Wait()
 		if len(r.flights) != 0 || len(r.registries.hosts.byName) != 0 {
 			t.Errorf("%d questions and %d registries are left", len(r.flights), len(r.registries.hosts.byName))
+		}
+	})
+}
+
+func TestThatARegistryRestsIsSaidEvenWhereAllPlacesAreTaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts()
+		leave, err := h.enter(t.Context(), "r.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave(time.Hour)
+		for i := range maxCalls {
+			if _, err := h.enter(t.Context(), fmt.Sprintf("r%d.test", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var rest *RestError
+		if _, err := h.enter(ctx, "r.test"); !errors.As(err, &rest) {
+			t.Errorf("the error is %v", err)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -77,6 +78,28 @@ func TestOnlyConfiguredRegistriesAreSpokenToInPlain(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestTheTokenServerOfAPlainRegistryIsSpokenToAsItSays(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	r := newTestResolver(t, New(Options{
+		Hosts: map[string]Host{"plain.test": {PlainHTTP: true}},
+		Transport: roundTrip(func(request *http.Request) (*http.Response, error) {
+			asked = append(asked, request.URL.Scheme+"://"+request.URL.Host)
+			switch {
+			case request.URL.Host == "auth.test":
+				return replyWith(request, `{"token":"t0ken"}`), nil
+			case request.Header.Get("Authorization") != "Bearer t0ken":
+				return reply(request, http.StatusUnauthorized, "WWW-Authenticate", `Bearer realm="https://auth.test/token"`), nil
+			}
+			return reply(request, http.StatusOK, "Docker-Content-Digest", someDigest), nil
+		}),
+	}))
+	_, err := r.Resolve(t.Context(), "plain.test/a:v1", nil, false)
+	if want := []string{"http://plain.test", "https://auth.test", "http://plain.test"}; err != nil || !slices.Equal(asked, want) {
+		t.Errorf("the error is %v after %q, want %q", err, asked, want)
+	}
 }
 
 func TestRedirectsLeadNeitherToPlainHTTPNorInside(t *testing.T) {
