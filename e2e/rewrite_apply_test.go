@@ -309,3 +309,37 @@ func TestChangesBesideTheTemplateRollNothing(t *testing.T) {
 		t.Errorf("the registry was asked %d times", now-asked)
 	}
 }
+
+// TestANamespaceAndItsWorkloadsInOneApply are pinned too: neither the API server nor a manager has seen the namespace
+// before.
+func TestANamespaceAndItsWorkloadsInOneApply(t *testing.T) {
+	t.Parallel()
+	source := &pinning{sharedProduct(t), "together"}
+	digest := source.versions(t, "app", 1)[0]
+	source.point(t, "app", "latest", "v1")
+	image := source.image("app:latest")
+	for i := range 10 {
+		n := &pinning{source.product, fmt.Sprintf("together-%d", i)}
+		t.Cleanup(func() { n.deleteNamespace(t, n.name) })
+		n.kubectl(t, "apply", "-f", n.manifest(t, fmt.Sprintf(together, n.name, image)))
+		n.wantPins(t, "deployment", "app", appPin(image, digest))
+	}
+}
+
+const together = `apiVersion: v1
+kind: Namespace
+metadata:
+  name: %[1]s
+  labels: {kube-prepull.io/rewrite: latest}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: app, namespace: %[1]s}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: app}}
+  template:
+    metadata: {labels: {app: app}}
+    spec:
+      containers: [{name: app, image: %[2]q}]
+`

@@ -323,6 +323,10 @@ func (n *pinning) waitPods(t *testing.T, name string, count int, image string) [
 			if !podRunning(&pod) && !podSucceeded(&pod) {
 				return fmt.Errorf("%s is %s: %v", pod.Name, pod.Status.Phase, pod.Status.ContainerStatuses)
 			}
+			_, digest, _ := strings.Cut(image, "@")
+			if ran := pod.Status.ContainerStatuses[0].ImageID; !strings.HasSuffix(ran, digest) {
+				return fmt.Errorf("%s runs %s", pod.Name, ran)
+			}
 		}
 		return nil
 	})
