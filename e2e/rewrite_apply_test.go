@@ -310,36 +310,17 @@ func TestChangesBesideTheTemplateRollNothing(t *testing.T) {
 	}
 }
 
-// TestANamespaceAndItsWorkloadsInOneApply are pinned too: neither the API server nor a manager has seen the namespace
-// before.
-func TestANamespaceAndItsWorkloadsInOneApply(t *testing.T) {
+// TestANewNamespaceIsPinnedAtOnce, as in one apply of a namespace and all that is in it: neither the API server nor a
+// manager has time to hear of the namespace before.
+func TestANewNamespaceIsPinnedAtOnce(t *testing.T) {
 	t.Parallel()
-	source := &pinning{sharedProduct(t), "together"}
-	digest := source.versions(t, "app", 1)[0]
-	source.point(t, "app", "latest", "v1")
-	image := source.image("app:latest")
-	for i := range 10 {
-		n := &pinning{source.product, fmt.Sprintf("together-%d", i)}
-		t.Cleanup(func() { n.deleteNamespace(t, n.name) })
-		n.kubectl(t, "apply", "-f", n.manifest(t, fmt.Sprintf(together, n.name, image)))
+	images := &pinning{sharedProduct(t), "new"}
+	digest := images.versions(t, "app", 1)[0]
+	images.point(t, "app", "latest", "v1")
+	image := images.image("app:latest")
+	for i := range 20 {
+		n := newPinning(t, fmt.Sprintf("new-%d", i), "latest")
+		n.deploy(t, n.name, deployment("app", image, 0))
 		n.wantPins(t, "deployment", "app", appPin(image, digest))
 	}
 }
-
-const together = `apiVersion: v1
-kind: Namespace
-metadata:
-  name: %[1]s
-  labels: {kube-prepull.io/rewrite: latest}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: app, namespace: %[1]s}
-spec:
-  replicas: 0
-  selector: {matchLabels: {app: app}}
-  template:
-    metadata: {labels: {app: app}}
-    spec:
-      containers: [{name: app, image: %[2]q}]
-`
