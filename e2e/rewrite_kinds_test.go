@@ -108,7 +108,8 @@ func TestAllJobsOfACronJobAreAlike(t *testing.T) {
 	n.create(t, "cronjob", "cron", template)
 	n.point(t, "app", "latest", "v2")
 	n.kubectl(t, "patch", "cronjob", "cron", "--patch", `{"spec":{"schedule":"@every 3s"}}`)
-	eventually(t, 50*time.Second, "two jobs with the pin", func() error {
+	n.kubectl(t, "create", "job", "early", "--from=cronjob/cron")
+	eventually(t, 50*time.Second, "two jobs with the pin, one of them by the schedule", func() error {
 		list, err := n.Client().BatchV1().Jobs(n.name).List(t.Context(), metav1.ListOptions{})
 		if err != nil || len(list.Items) < 2 {
 			return fmt.Errorf("there are %d jobs (%v)", len(list.Items), err)
