@@ -171,7 +171,7 @@ func installDenier(t *testing.T, c *cluster.Cluster, r *registry.Registry) {
 	}
 }
 
-// selfSigned is a server certificate that is its own authority, as PEM.
+// selfSigned is a server certificate for a name or an address that is its own authority, as PEM.
 func selfSigned(t *testing.T, host string) (certificate, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -182,8 +182,8 @@ func selfSigned(t *testing.T, host string) (certificate, key string) {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
-	if ip := net.ParseIP(host); ip != nil {
-		template.IPAddresses = []net.IP{ip}
+	if address := net.ParseIP(host); address != nil {
+		template.DNSNames, template.IPAddresses = nil, []net.IP{address}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
