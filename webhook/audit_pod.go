@@ -191,11 +191,14 @@ func originalOf(pod *corev1.Pod, i *podImage) string {
 	if !ok {
 		return ""
 	}
+	pin := pod.Annotations[i.pin]
 	original := markedImage(pod, i.name)
-	if original == "" {
-		original, _, _ = strings.Cut(pod.Annotations[i.pin], "@")
+	if original != "" {
+		pin = v1alpha1.Pin(original, digest)
+	} else {
+		original, _, _ = strings.Cut(pin, "@")
 	}
-	if image, ok := v1alpha1.Pinned(original, v1alpha1.Pin(original, digest)); !ok || image != i.image {
+	if image, ok := v1alpha1.Pinned(original, pin); !ok || image != i.image {
 		return ""
 	}
 	return original

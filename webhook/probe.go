@@ -84,12 +84,12 @@ func (p *probe) once(ctx context.Context) {
 	if p.always.Swap(always) == always {
 		return
 	}
-	value := 0.0
+	value, message := 0.0, "the admission plugin AlwaysPullImages is off"
 	if always {
-		value = 1
+		value, message = 1, "the admission plugin AlwaysPullImages is on"
 	}
 	p.metrics.alwaysPull.Set(value)
-	p.log.Info("the admission plugin AlwaysPullImages was turned on or off", "on", always)
+	p.log.Info(message)
 }
 
 // probePod passes Pod Security restricted, and has the requests and limits that a quota may demand.
