@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -28,6 +30,7 @@ import (
 // auditedCluster holds namespaces, pods in pages of two, and workloads by kind and name.
 type auditedCluster struct {
 	client.Reader
+	mu         sync.Mutex
 	namespaces []metav1.PartialObjectMetadata
 	pods       []*corev1.Pod
 	workloads  map[string]*metav1.PartialObjectMetadata
@@ -37,11 +40,13 @@ type auditedCluster struct {
 }
 
 func (c *auditedCluster) List(_ context.Context, into client.ObjectList, options ...client.ListOption) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var o client.ListOptions
 	o.ApplyOptions(options)
 	if list, ok := into.(*metav1.PartialObjectMetadataList); ok {
 		for _, ns := range c.namespaces {
-			if o.LabelSelector.Matches(labelsOf(ns.Labels)) {
+			if o.LabelSelector.Matches(labels.Set(ns.Labels)) {
 				list.Items = append(list.Items, ns)
 			}
 		}
@@ -72,6 +77,8 @@ func (c *auditedCluster) List(_ context.Context, into client.ObjectList, options
 }
 
 func (c *auditedCluster) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.reads++
 	o := into.(*metav1.PartialObjectMetadata)
 	name := o.Kind + "/" + key.Name
@@ -88,14 +95,19 @@ func (c *auditedCluster) Get(_ context.Context, key client.ObjectKey, into clien
 	return nil
 }
 
-type labelsOf map[string]string
+// listed are the lists of pods since it was last asked.
+func (c *auditedCluster) listed() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	lists := c.lists
+	c.lists = nil
+	return lists
+}
 
-func (l labelsOf) Has(key string) bool              { _, ok := l[key]; return ok }
-func (l labelsOf) Get(key string) string            { return l[key] }
-func (l labelsOf) Lookup(key string) (string, bool) { v, ok := l[key]; return v, ok }
 func metadataOf(name, uid string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name, UID: types.UID(uid)}
 }
+
 func rewritingNamespaces(names ...string) []metav1.PartialObjectMetadata {
 	var list []metav1.PartialObjectMetadata
 	for _, name := range names {
@@ -121,7 +133,7 @@ func auditing(t *testing.T, c *auditedCluster) (*auditor, *notedEvents) {
 
 func told(noted *notedEvents) []string {
 	var list []string
-	for _, w := range noted.list {
+	for _, w := range noted.all() {
 		list = append(list, fmt.Sprintf("%s/%s(%s): %s: %s", w.workload.Kind, w.workload.Name, w.workload.UID, w.reason, w.note))
 	}
 	return list
@@ -209,8 +221,8 @@ func TestAnAuditTellsTheWorkload(t *testing.T) {
 			if diff := cmp.Diff(test.want, strings.Join(told(noted), "\n")); diff != "" {
 				t.Errorf("told (-want +got):\n%s", diff)
 			}
-			if len(noted.list) == 1 {
-				w := noted.list[0]
+			if len(noted.all()) == 1 {
+				w := noted.all()[0]
 				if w.pod.Kind != "Pod" || w.pod.FieldPath != "spec.containers{app}" || w.workload.APIVersion == "" || w.workload.Namespace != "shop" {
 					t.Errorf("%+v", w)
 				}
@@ -232,8 +244,8 @@ func TestTwoImagesThatAreGoneAreTwoEvents(t *testing.T) {
 	if err := a.audit(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	if len(noted.list) != 2 || noted.list[0].pod.FieldPath == noted.list[1].pod.FieldPath {
-		t.Errorf("told: %+v", noted.list)
+	if len(noted.all()) != 2 || noted.all()[0].pod.FieldPath == noted.all()[1].pod.FieldPath {
+		t.Errorf("told: %+v", noted.all())
 	}
 }
 
@@ -253,7 +265,7 @@ func TestJobsOfACronJobAreOneEvent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(noted.list) != 1 || c.reads != 2 {
+	if len(noted.all()) != 1 || c.reads != 2 {
 		t.Errorf("%d reads, told: %v", c.reads, told(noted))
 	}
 }
@@ -269,7 +281,7 @@ func TestOnlyNamespacesWhoseImagesArePinnedAreAudited(t *testing.T) {
 	if err := a.audit(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"shop status.phase=Pending"}, c.lists); diff != "" {
+	if diff := cmp.Diff([]string{"shop status.phase=Pending"}, c.listed()); diff != "" {
 		t.Errorf("listed (-want +got):\n%s", diff)
 	}
 }
@@ -287,11 +299,11 @@ func TestWhatCannotBeReadIsReadTheNextTime(t *testing.T) {
 			if err := a.audit(t.Context(), false); err == nil {
 				t.Error("no error")
 			}
-			if !slices.ContainsFunc(noted.list, func(w written) bool { return w.workload.Namespace == "till" }) {
+			if !slices.ContainsFunc(noted.all(), func(w written) bool { return w.workload.Namespace == "till" }) {
 				t.Errorf("told: %v", told(noted))
 			}
 			c.broken = ""
-			if err := a.audit(t.Context(), false); err != nil || len(noted.list) != 3 {
+			if err := a.audit(t.Context(), false); err != nil || len(noted.all()) != 3 {
 				t.Errorf("%v, told: %v", err, told(noted))
 			}
 		})
@@ -313,25 +325,26 @@ func TestTheRhythmOfAudits(t *testing.T) {
 		go func() { done <- a.Start(ctx) }()
 		time.Sleep(80 * time.Second)
 		synctest.Wait()
-		if diff := cmp.Diff([]string{all, pending, pending, all}, c.lists); diff != "" {
+		if diff := cmp.Diff([]string{all, pending, pending, all}, c.listed()); diff != "" {
 			t.Errorf("listed (-want +got):\n%s", diff)
 		}
 		// One of two pods that slipped through has started: the event counts it too, and the list is read again only once.
-		c.lists = nil
+		c.mu.Lock()
 		c.pods = []*corev1.Pod{
 			replicaPod(taggedApp, named("api-a"), inPhase(corev1.PodRunning)), replicaPod(taggedApp, named("api-b"), inPhase(corev1.PodPending)),
 		}
+		c.mu.Unlock()
 		time.Sleep(45 * time.Second)
 		synctest.Wait()
-		if diff := cmp.Diff([]string{pending, all, pending}, c.lists); diff != "" {
+		if diff := cmp.Diff([]string{pending, all, pending}, c.listed()); diff != "" {
 			t.Errorf("listed (-want +got):\n%s", diff)
 		}
-		if len(noted.list) != 1 || !strings.HasPrefix(noted.list[0].note, "pod api-a and 1 more run ") {
+		if len(noted.all()) != 1 || !strings.HasPrefix(noted.all()[0].note, "pod api-a and 1 more run ") {
 			t.Errorf("told: %v", told(noted))
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(noted.list) != 2 {
+		if len(noted.all()) != 2 {
 			t.Errorf("told in an hour: %v", told(noted))
 		}
 		cancel()

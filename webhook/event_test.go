@@ -15,7 +15,7 @@ func TestANoteIsNoLongerThanAnEventMayHave(t *testing.T) {
 	events, noted := testEvents(t)
 	note := strings.Repeat("ü%s", 400)
 	events.write(problem{reason: tagNotPinned, workload: corev1.ObjectReference{UID: "a"}, note: note})
-	got := noted.list[0].note
+	got := noted.all()[0].note
 	if len(got) > maxNote || len(got) < maxNote-utf8.UTFMax || !utf8.ValidString(got) || !strings.HasSuffix(got, "…") {
 		t.Errorf("%d bytes: %q", len(got), got)
 	}
@@ -37,8 +37,8 @@ func TestProblemsAreToldApart(t *testing.T) {
 	} {
 		events.write(p)
 	}
-	if len(noted.list) != 5 {
-		t.Errorf("%d events", len(noted.list))
+	if len(noted.all()) != 5 {
+		t.Errorf("%d events", len(noted.all()))
 	}
 	if got := problemsCounted(t, events.metrics, tagNotPinned); got != 4 {
 		t.Errorf("%v counted", got)

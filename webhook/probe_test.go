@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,12 +20,15 @@ import (
 // dryRuns answers a pod that is created in a dry run, and nothing else.
 type dryRuns struct {
 	client.Client
+	mu     sync.Mutex
 	asked  int
 	policy corev1.PullPolicy
 	err    error
 }
 
 func (d *dryRuns) Create(_ context.Context, obj client.Object, options ...client.CreateOption) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.asked++
 	var o client.CreateOptions
 	o.ApplyOptions(options)
@@ -37,6 +41,12 @@ func (d *dryRuns) Create(_ context.Context, obj client.Object, options ...client
 	return d.err
 }
 
+func (d *dryRuns) answer(policy corev1.PullPolicy, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.policy, d.err = policy, err
+}
+
 func TestTheProbeKnowsAlwaysPullImages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -44,8 +54,9 @@ func TestTheProbeKnowsAlwaysPullImages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var logged sync.Mutex
 		var lines []string
-		log := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
+		log := funcr.New(func(_, args string) { logged.Lock(); defer logged.Unlock(); lines = append(lines, args) }, funcr.Options{})
 		server := &dryRuns{}
 		p := &probe{client: server, namespace: "kube-prepull", metrics: m, log: log}
 		if p.alwaysPull() {
@@ -68,7 +79,10 @@ func TestTheProbeKnowsAlwaysPullImages(t *testing.T) {
 			{"", nil, false, "AlwaysPullImages is off"},
 			{corev1.PullAlways, errors.New("denied"), false, "denied"},
 		} {
-			server.policy, server.err, lines = step.policy, step.err, nil
+			server.answer(step.policy, step.err)
+			logged.Lock()
+			lines = nil
+			logged.Unlock()
 			if i == 0 {
 				go func() { done <- p.Start(ctx) }()
 			} else {

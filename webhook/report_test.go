@@ -3,7 +3,9 @@ package webhook
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +39,7 @@ type written struct {
 // notedEvents keeps what would be written.
 type notedEvents struct {
 	recorder.EventRecorder
+	mu   sync.Mutex
 	list []written
 }
 
@@ -45,7 +48,15 @@ func (e *notedEvents) Eventf(regarding, related runtime.Object, _, reason, _, no
 	if related != nil {
 		w.pod = *related.(*corev1.ObjectReference)
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.list = append(e.list, w)
+}
+
+func (e *notedEvents) all() []written {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.list)
 }
 
 func testEvents(t *testing.T) (*eventWriter, *notedEvents) {
@@ -81,12 +92,15 @@ func (l labelled) Get(_ context.Context, _ client.ObjectKey, into client.Object,
 // oneWorkload holds at most one Deployment, and may fail.
 type oneWorkload struct {
 	client.Reader
+	mu         sync.Mutex
 	deployment *appsv1.Deployment
 	err        error
 	reads      int
 }
 
 func (o *oneWorkload) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.reads++
 	if o.err != nil {
 		return o.err
@@ -96,6 +110,12 @@ func (o *oneWorkload) Get(_ context.Context, key client.ObjectKey, into client.O
 	}
 	o.deployment.DeepCopyInto(into.(*appsv1.Deployment))
 	return nil
+}
+
+func (o *oneWorkload) change(deployment *appsv1.Deployment, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.deployment, o.err = deployment, err
 }
 
 func apiDeployment(image string) *appsv1.Deployment {
@@ -278,6 +298,13 @@ func reporting(t *testing.T, mode string, live client.Reader) (*reporter, *noted
 	return r, noted
 }
 
+// waiting is how many reports are not settled.
+func waiting(r *reporter) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.looks)
+}
+
 func TestAnObjectIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -298,11 +325,11 @@ func TestAnObjectIsWaitedFor(t *testing.T) {
 				r.report(apiReport())
 				time.Sleep(time.Second)
 				synctest.Wait()
-				live.deployment = test.after
+				live.change(test.after, nil)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if len(noted.list) != test.want || len(r.looks) != 0 || live.reads > reportLooks {
-					t.Errorf("%d events, %d reports wait, %d reads", len(noted.list), len(r.looks), live.reads)
+				if len(noted.all()) != test.want || waiting(r) != 0 || live.reads > reportLooks {
+					t.Errorf("%d events, %d reports wait, %d reads", len(noted.all()), waiting(r), live.reads)
 				}
 			})
 		})
@@ -321,14 +348,14 @@ func TestOneProblemIsToldOnceAnHour(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		synctest.Wait()
-		if len(noted.list) != 1 {
-			t.Fatalf("%d events in an hour", len(noted.list))
+		if len(noted.all()) != 1 {
+			t.Fatalf("%d events in an hour", len(noted.all()))
 		}
 		r.report(apiReport())
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if got := problemsCounted(t, r.events.metrics, tagNotPinned); len(noted.list) != 2 || got != 2 {
-			t.Errorf("%d events, counted %v", len(noted.list), got)
+		if got := problemsCounted(t, r.events.metrics, tagNotPinned); len(noted.all()) != 2 || got != 2 {
+			t.Errorf("%d events, counted %v", len(noted.all()), got)
 		}
 	})
 }
@@ -349,8 +376,8 @@ func TestForgedReportsCostLittle(t *testing.T) {
 		u = apiReport()
 		u.image = strings.Repeat("a", maxReportField+1)
 		r.report(u)
-		if len(r.looks) != 1 {
-			t.Errorf("%d reports wait", len(r.looks))
+		if waiting(r) != 1 {
+			t.Errorf("%d reports wait", waiting(r))
 		}
 		for i := range 2 * maxReports {
 			u := apiReport()
@@ -358,13 +385,13 @@ func TestForgedReportsCostLittle(t *testing.T) {
 			u.why = strings.Repeat("b", i)
 			r.report(u)
 		}
-		if len(r.looks) > maxReports {
-			t.Errorf("%d reports wait", len(r.looks))
+		if waiting(r) > maxReports {
+			t.Errorf("%d reports wait", waiting(r))
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if live.reads > 0 || len(noted.list) > 0 || len(r.looks) > 0 {
-			t.Errorf("%d reads, %d events, %d reports wait", live.reads, len(noted.list), len(r.looks))
+		if live.reads > 0 || len(noted.all()) > 0 || waiting(r) > 0 {
+			t.Errorf("%d reads, %d events, %d reports wait", live.reads, len(noted.all()), waiting(r))
 		}
 	})
 }
@@ -377,11 +404,11 @@ func TestAnAPIServerThatIsAwayIsAskedAgain(t *testing.T) {
 		r.report(apiReport())
 		time.Sleep(time.Second)
 		synctest.Wait()
-		live.err = nil
+		live.change(apiDeployment(taggedApp), nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(noted.list) != 1 {
-			t.Errorf("%d events", len(noted.list))
+		if len(noted.all()) != 1 {
+			t.Errorf("%d events", len(noted.all()))
 		}
 	})
 }
