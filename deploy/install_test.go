@@ -191,7 +191,7 @@ func TestPermissionsAreTheLeast(t *testing.T) {
 			// Any Secret of the cluster can be read if its name is known, and none can be listed.
 			checkRule(t, role.Name, rule, []string{"get"})
 			ours := slices.Equal(rule.APIGroups, []string{v1alpha1.GroupVersion.Group})
-			if slices.Equal(rule.Resources, []string{"events"}) && slices.Equal(rule.Verbs, []string{"create", "patch"}) {
+			if slices.Equal(rule.Resources, []string{"events"}) && slices.Equal(rule.Verbs, []string{"create"}) {
 				continue // they are on the workloads that they are about
 			}
 			if writes(rule) && !ours && len(rule.ResourceNames) == 0 {

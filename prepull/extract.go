@@ -59,25 +59,17 @@ func kindOf(obj metav1.Object) string {
 	return ""
 }
 
-// imagesOf returns the images that a workload teaches, sorted and without duplicates: those of its init containers
-// (sidecars are among them), containers and image volumes, byte for byte. Images of ephemeral containers are for
-// debugging and teach nothing; neither does an object that is being deleted or that opted out.
-func imagesOf(obj metav1.Object) []string {
+// imagesOf returns the images that a workload teaches in a namespace with these labels, sorted and without duplicates,
+// byte for byte as its pods will have them. Images of ephemeral containers are for debugging and teach nothing; neither
+// does an object that is being deleted or that opted out.
+func imagesOf(obj metav1.Object, namespace map[string]string) []string {
 	t := templateOf(obj)
 	if t.spec == nil || obj.GetDeletionTimestamp() != nil || t.labels[v1alpha1.LabelEnabled] == v1alpha1.Disabled {
 		return nil
 	}
 	var images []string
-	for _, c := range t.spec.InitContainers {
-		images = append(images, c.Image)
-	}
-	for _, c := range t.spec.Containers {
-		images = append(images, c.Image)
-	}
-	for _, v := range t.spec.Volumes {
-		if v.Image != nil {
-			images = append(images, v.Image.Reference)
-		}
+	for _, p := range pullsOf(obj, namespace) {
+		images = append(images, p.image)
 	}
 	slices.Sort(images)
 	images = slices.Compact(images)
@@ -139,4 +131,9 @@ func optedIn(namespace metav1.Object, own string) bool {
 		return false
 	}
 	return namespace.GetDeletionTimestamp() == nil && namespace.GetLabels()[v1alpha1.LabelEnabled] == v1alpha1.Enabled
+}
+
+// rewrites is true for a namespace that has its images pinned, whatever the mode.
+func rewrites(namespace metav1.Object) bool {
+	return v1alpha1.RewriteMode(namespace.GetLabels(), nil, false) != ""
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"strconv"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -25,12 +24,12 @@ type footprint struct {
 
 	priority int32
 
-	// always are the images that a container pulls at every start.
+	// always are the images that a container pulls at every start, as imagesOf has them.
 	always map[string]bool
 }
 
-// footprintOf returns the footprint of a workload or a pod.
-func footprintOf(obj metav1.Object) footprint {
+// footprintOf returns the footprint of a workload or a pod in a namespace with these labels.
+func footprintOf(obj metav1.Object, namespace map[string]string) footprint {
 	t := templateOf(obj)
 	if t.spec == nil {
 		return footprint{}
@@ -38,7 +37,7 @@ func footprintOf(obj metav1.Object) footprint {
 	f := footprint{
 		placement: placementOf(t.spec, ofDaemonSet(obj)),
 		priority:  priorityOf(t.annotations),
-		always:    alwaysPulled(t.spec),
+		always:    alwaysPulled(pullsOf(obj, namespace)),
 	}
 	var names []string
 	for _, s := range t.spec.ImagePullSecrets {
@@ -65,32 +64,6 @@ func priorityOf(annotations map[string]string) int32 {
 		return 0
 	}
 	return int32(n)
-}
-
-// alwaysPulled returns the images of a pod that are pulled at every start, nil if there are none.
-func alwaysPulled(spec *corev1.PodSpec) map[string]bool {
-	var always map[string]bool
-	add := func(image string, policy corev1.PullPolicy) {
-		if policy != corev1.PullAlways {
-			return
-		}
-		if always == nil {
-			always = map[string]bool{}
-		}
-		always[image] = true
-	}
-	for _, c := range spec.InitContainers {
-		add(c.Image, c.ImagePullPolicy)
-	}
-	for _, c := range spec.Containers {
-		add(c.Image, c.ImagePullPolicy)
-	}
-	for _, v := range spec.Volumes {
-		if v.Image != nil {
-			add(v.Image.Reference, v.Image.PullPolicy)
-		}
-	}
-	return always
 }
 
 // secretsIn are the Secrets of a namespace with these names, of which some may be empty.

@@ -45,7 +45,7 @@ func TestFootprintOf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(test.want, footprintOf(test.obj), cmp.AllowUnexported(footprint{})); diff != "" {
+			if diff := cmp.Diff(test.want, footprintOf(test.obj, nil), cmp.AllowUnexported(footprint{})); diff != "" {
 				t.Errorf("footprintOf (-want +got):\n%s", diff)
 			}
 		})
@@ -78,7 +78,7 @@ func TestAlwaysPulled(t *testing.T) {
 		Volumes:        []corev1.Volume{volume("model", corev1.PullAlways), volume("data", corev1.PullIfNotPresent), {}},
 	}
 	want := map[string]bool{"init": true, "both": true, "model": true}
-	if diff := cmp.Diff(want, alwaysPulled(&spec)); diff != "" {
+	if diff := cmp.Diff(want, alwaysPulled(pullsOf(&corev1.Pod{Spec: spec}, nil))); diff != "" {
 		t.Errorf("alwaysPulled (-want +got):\n%s", diff)
 	}
 }

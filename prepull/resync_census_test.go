@@ -15,6 +15,15 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
+// censusOf is an empty census of opted-in namespaces without any other label.
+func censusOf(names ...string) *census {
+	namespaces := map[string]map[string]string{}
+	for _, name := range names {
+		namespaces[name] = nil
+	}
+	return newCensus(namespaces)
+}
+
 // rolledOut is a pod of a Deployment, with an image that the Deployment does not name.
 func rolledOut(deployment, image string) *corev1.Pod {
 	pod := controlled(shopPod(deployment+"-5d9c-x", image), "ReplicaSet", deployment+"-5d9c")
@@ -69,7 +78,7 @@ func TestCensus(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCensus([]string{"shop"})
+			c := censusOf("shop")
 			for _, o := range test.objects {
 				c.add(o)
 			}
@@ -80,9 +89,73 @@ func TestCensus(t *testing.T) {
 	}
 }
 
+// What is pinned is counted as what its pods pull, with all that its workload asks for.
+func TestCensusOfPinnedWorkloads(t *testing.T) {
+	t.Parallel()
+	digest := "app@" + digestA
+	cron := &batchv1.CronJob{ObjectMeta: inShop("sum")}
+	cron.Spec.JobTemplate.Spec.Template = pinnedDeployment("", "app:v1").Spec.Template
+	job := controlled(shopJob("sum-29"), "CronJob", "sum")
+	job.Spec.Template = cron.Spec.JobTemplate.Spec.Template
+	sum := v1alpha1.User{Kind: "CronJob", Namespace: "shop", Name: "sum", UID: "uid-of-sum"}
+	idle := pinnedDeployment("api", "app:v1")
+	idle.Spec.Replicas = new(int32)
+	onGPU := pinnedDeployment("api", "app:v1")
+	onGPU.Spec.Template.Spec.NodeSelector = map[string]string{"gpu": "true"}
+	onGPU.Spec.Template.Annotations[v1alpha1.AnnotationPriority] = "7"
+	office := pinnedDeployment("api", "app:v1")
+	office.Namespace = "office"
+	api := deployments("api")
+	secret := secretsIn("shop", []string{"d"})
+
+	for name, test := range map[string]struct {
+		objects []client.Object
+		image   string
+		want    []v1alpha1.User
+		demand  demand
+	}{
+		"before the first pod":                 {[]client.Object{idle}, digest, api, demand{placements: free, pullSecrets: secret, autoscaled: true}},
+		"the tag is nobody's":                  {[]client.Object{idle}, "app:v1", nil, demand{}},
+		"with the pods, which are rewritten":   {[]client.Object{idle, rolledOut("api", digest)}, digest, api, demand{placements: free, pullSecrets: secret, autoscaled: true}},
+		"a pod that missed the webhook":        {[]client.Object{idle, rolledOut("api", "app:v1")}, "app:v1", api, demand{placements: free, autoscaled: true}},
+		"where it runs and how much it counts": {[]client.Object{onGPU}, digest, api, demand{placements: onGPUs.placements, pullSecrets: secret, priority: 7, autoscaled: true}},
+		"a CronJob, its job and the job's pod": {
+			[]client.Object{cron, job, controlled(shopPod("sum-29-x", digest), "Job", "sum-29")}, digest, []v1alpha1.User{sum}, demand{placements: free, pullSecrets: secret},
+		},
+		"a namespace that is not rewritten":               {[]client.Object{office}, digest, nil, demand{}},
+		"what is opted out is not learned, pinned or not": {[]client.Object{exempt(pinnedDeployment("api", "app:v1"), v1alpha1.LabelEnabled, "false")}, digest, nil, demand{}},
+		"what is exempt has its tag":                      {[]client.Object{exempt(idle.DeepCopy(), v1alpha1.LabelRewrite, "off")}, "app:v1", api, demand{placements: free, pullSecrets: secret, autoscaled: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCensus(map[string]map[string]string{"shop": rewritten, "office": nil})
+			c.pullSecrets = true
+			for _, o := range test.objects {
+				c.add(o)
+			}
+			hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}}
+			hpa.Spec.ScaleTargetRef = autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "api"}
+			c.addScaler(hpa)
+			c.addSecrets("shop", "default", secret)
+			if diff := cmp.Diff(test.want, c.usersOf(test.image)); diff != "" {
+				t.Errorf("users (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.demand, c.demandOf(test.image), cmp.AllowUnexported(demand{})); diff != "" {
+				t.Errorf("demand (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// exempt adds a label to the template of a Deployment.
+func exempt(d *appsv1.Deployment, key, value string) *appsv1.Deployment {
+	d.Spec.Template.Labels = map[string]string{key: value}
+	return d
+}
+
 func TestStored(t *testing.T) {
 	t.Parallel()
-	c := newCensus([]string{"shop"})
+	c := censusOf("shop")
 	c.add(labelled(shopDeployment("quiet"), v1alpha1.LabelEnabled, "false"))
 	c.add(rolledOut("api", "app:v1"))
 	for name, want := range map[string]bool{"quiet": true, "api": true, "gone": false} {
@@ -111,7 +184,7 @@ func TestDemandOf(t *testing.T) {
 	agent.Spec.Template.Spec.Affinity = requireZones([]string{"a"})
 	ofAgent := controlled(shopPod("agent-x", "agent:v1", "proxy:v1"), "DaemonSet", "agent")
 	ofAgent.Spec.Affinity = requiring(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{onNode("n1")}})
-	inZone := demand{placements: []v1alpha1.Placement{footprintOf(agent).placement}}
+	inZone := demand{placements: []v1alpha1.Placement{footprintOf(agent, nil).placement}}
 	db := &appsv1.StatefulSet{ObjectMeta: inShop("db")}
 	db.Spec.Template.Spec = specOf("db:v1")
 	robot := shopDeployment("robot", "app:v1")
@@ -158,7 +231,7 @@ func TestDemandOf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCensus([]string{"shop"})
+			c := censusOf("shop")
 			c.pullSecrets = !test.noSecrets
 			for _, o := range test.objects {
 				if hpa, ok := o.(*autoscalingv2.HorizontalPodAutoscaler); ok {
@@ -183,7 +256,7 @@ func TestDemandOf(t *testing.T) {
 // Ten thousand workloads with equal constraints hold them in memory once.
 func TestACensusSharesEqualPlacements(t *testing.T) {
 	t.Parallel()
-	c := newCensus([]string{"shop"})
+	c := censusOf("shop")
 	const workloads = 10_000
 	for i := range workloads {
 		d := shopDeployment(fmt.Sprint("app-", i), fmt.Sprint("app:", i))

@@ -95,7 +95,7 @@ func TestPlanResync(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCensus([]string{"shop"})
+			c := censusOf("shop")
 			c.partial = test.partial
 			for _, o := range test.stored {
 				c.add(o)
@@ -141,7 +141,8 @@ func FuzzPlanResync(f *testing.F) {
 	})
 }
 
-// randomCensus is of namespaces of which some opted in, with workloads and pods that share a few images.
+// randomCensus is of namespaces of which some opted in, and some of those are rewritten, with workloads and pods that
+// share a few images and a few pins of them.
 func randomCensus(random *rand.Rand) *census {
 	var namespaces []string
 	for i := range 4 {
@@ -149,7 +150,12 @@ func randomCensus(random *rand.Rand) *census {
 			namespaces = append(namespaces, fmt.Sprintf("ns-%d", i))
 		}
 	}
-	c := newCensus(namespaces)
+	c := censusOf(namespaces...)
+	for _, ns := range namespaces {
+		if random.IntN(2) == 0 {
+			c.namespaces[ns] = rewritten
+		}
+	}
 	c.partial, c.pullSecrets = random.IntN(4) == 0, random.IntN(4) > 0
 	for i := range random.IntN(60) {
 		if len(namespaces) == 0 {
@@ -161,6 +167,10 @@ func randomCensus(random *rand.Rand) *census {
 		deployment := &appsv1.Deployment{ObjectMeta: meta}
 		deployment.Spec.Template.Spec = spec
 		deployment.Spec.Template.Annotations = map[string]string{v1alpha1.AnnotationPriority: fmt.Sprint(random.IntN(5) - 2)}
+		if random.IntN(2) == 0 {
+			pinned := v1alpha1.Pin(fmt.Sprintf("image-%d", random.IntN(8)), digestA)
+			deployment.Spec.Template.Annotations[v1alpha1.AnnotationPin+spec.Containers[0].Name] = pinned
+		}
 		pod := &corev1.Pod{ObjectMeta: meta, Spec: spec}
 		c.add([]metav1.Object{deployment, pod}[random.IntN(2)])
 		if random.IntN(8) == 0 {
@@ -308,8 +318,8 @@ func TestAChangedNodeSelectorIsAddedAtOnceAndReplacedLater(t *testing.T) {
 	before, after := shopDeployment("api", "app:v1"), shopDeployment("api", "app:v1")
 	before.Spec.Template.Spec.NodeSelector = map[string]string{"pool": "old"}
 	after.Spec.Template.Spec.NodeSelector = map[string]string{"pool": "new"}
-	o := used("app:v1", learned{}.withUse(userOf(before), footprintOf(before).demandFor("app:v1"), yesterday))
-	setLearned(&o, learnedOf(o.Status).withUse(userOf(after), footprintOf(after).demandFor("app:v1"), noon))
+	o := used("app:v1", learned{}.withUse(userOf(before), footprintOf(before, nil).demandFor("app:v1"), yesterday))
+	setLearned(&o, learnedOf(o.Status).withUse(userOf(after), footprintOf(after, nil).demandFor("app:v1"), noon))
 	pools := func() (names []string) {
 		for _, p := range o.Status.Placements {
 			names = append(names, p.NodeSelector["pool"])
@@ -328,7 +338,7 @@ func TestAChangedNodeSelectorIsAddedAtOnceAndReplacedLater(t *testing.T) {
 		{[]metav1.Object{after, pod}, []string{"new", "old"}},
 		{[]metav1.Object{after}, []string{"new"}},
 	} {
-		c := newCensus([]string{"shop"})
+		c := censusOf("shop")
 		for _, s := range step.stored {
 			c.add(s)
 		}

@@ -23,29 +23,29 @@ import (
 // resyncPage is how many objects a resync reads at a time.
 const resyncPage = 500
 
-// optedIn returns the names of the namespaces whose images are learned.
-func (r *resync) optedIn(ctx context.Context) ([]string, error) {
+// optedIn returns the namespaces whose images are learned, with their labels.
+func (r *resync) optedIn(ctx context.Context) (map[string]map[string]string, error) {
 	var list metav1.PartialObjectMetadataList
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
 	if err := r.cached.List(ctx, &list, client.MatchingLabels{v1alpha1.LabelEnabled: v1alpha1.Enabled}); err != nil {
 		return nil, fmt.Errorf("listing namespaces: %w", err)
 	}
-	var names []string
+	namespaces := map[string]map[string]string{}
 	for i := range list.Items {
 		if optedIn(&list.Items[i], r.namespace) {
-			names = append(names, list.Items[i].Name)
+			namespaces[list.Items[i].Name] = list.Items[i].Labels
 		}
 	}
-	return names, nil
+	return namespaces, nil
 }
 
 // count takes the census. A namespace that cannot be read does not keep the others from being counted; the error
 // names it.
-func (r *resync) count(ctx context.Context, namespaces []string) (*census, error) {
+func (r *resync) count(ctx context.Context, namespaces map[string]map[string]string) (*census, error) {
 	c := newCensus(namespaces)
 	c.pullSecrets = r.pullSecrets
 	var errs []error
-	for _, ns := range namespaces {
+	for _, ns := range slices.Sorted(maps.Keys(namespaces)) {
 		if err := r.countNamespace(ctx, ns, c); err != nil {
 			errs = append(errs, fmt.Errorf("reading namespace %s: %w", ns, err))
 			c.partial = true

@@ -111,7 +111,7 @@ func TestWhatCannotBeReadIsNamedAndTheRestCounted(t *testing.T) {
 			t.Parallel()
 			live := &shopReader{deployments: twoOfShop(), accounts: map[string]string{"default": "d"}, failing: test.failing}
 			r := &resync{live: live, pullSecrets: !test.noSecrets}
-			c, err := r.count(t.Context(), []string{"shop"})
+			c, err := r.count(t.Context(), map[string]map[string]string{"shop": nil})
 			if (err != nil) != (test.err != "") || err != nil && err.Error() != test.err {
 				t.Errorf("the error is %v, want %q", err, test.err)
 			}
@@ -135,7 +135,7 @@ func TestWhatCannotBeReadIsNamedAndTheRestCounted(t *testing.T) {
 // lookAt is what a learner sees in a named Deployment of the shop.
 func lookAt(t *testing.T, l *Learner, name string) sighting {
 	t.Helper()
-	seen, err := l.read(t.Context(), place{kind: "Deployment", namespace: "shop", name: name})
+	seen, err := l.read(t.Context(), place{kind: "Deployment", namespace: "shop", name: name}, nil)
 	if err != nil || len(seen) != 1 {
 		t.Fatalf("%d sightings (%v)", len(seen), err)
 	}
@@ -166,7 +166,7 @@ func TestAWorkloadIsSeenWithTheSecretsOfItsAccount(t *testing.T) {
 		}
 		live.failing = "accounts"
 		time.Sleep(accountMemory)
-		if _, err := l.read(t.Context(), place{kind: "Deployment", namespace: "shop", name: "api"}); err == nil {
+		if _, err := l.read(t.Context(), place{kind: "Deployment", namespace: "shop", name: "api"}, nil); err == nil {
 			t.Error("an account that cannot be read is no error")
 		}
 		l.accounts = nil
@@ -187,11 +187,11 @@ func TestAPodOfADaemonSetRunsWhereTheDaemonSetSays(t *testing.T) {
 	l := &Learner{live: live, reads: rate.NewLimiter(rate.Inf, 0)}
 	known := map[v1alpha1.User]podOwner{}
 	for range 2 {
-		s, err := l.sight(t.Context(), pod, known)
+		s, err := l.sight(t.Context(), pod, nil, known)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(footprintOf(agent).placement, s.placement); diff != "" {
+		if diff := cmp.Diff(footprintOf(agent, nil).placement, s.placement); diff != "" {
 			t.Errorf("placement (-DaemonSet +pod):\n%s", diff)
 		}
 	}
@@ -199,7 +199,7 @@ func TestAPodOfADaemonSetRunsWhereTheDaemonSetSays(t *testing.T) {
 		t.Errorf("reads of one look: %v", live.reads)
 	}
 	agent.UID = "another one of the same name"
-	if s, err := l.sight(t.Context(), pod, map[v1alpha1.User]podOwner{}); err != nil || s.placement.NodeAffinity != nil {
+	if s, err := l.sight(t.Context(), pod, nil, map[v1alpha1.User]podOwner{}); err != nil || s.placement.NodeAffinity != nil {
 		t.Errorf("the placement of another DaemonSet: %+v (%v)", s.placement, err)
 	}
 }

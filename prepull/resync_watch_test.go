@@ -35,6 +35,12 @@ func TestOptChange(t *testing.T) {
 	}
 	on, off := namespace("shop", "true"), namespace("shop", "false")
 	ours := namespace("kube-prepull", "true")
+	mode := func(of *metav1.PartialObjectMetadata, value string) *metav1.PartialObjectMetadata {
+		ns := of.DeepCopy()
+		ns.Labels[v1alpha1.LabelRewrite] = value
+		return ns
+	}
+	latest, tags, none := mode(on, "latest"), mode(on, "tags"), mode(on, "none")
 	handlers := (&resync{namespace: "kube-prepull"}).onOptChange()
 	for name, test := range map[string]struct {
 		happens any
@@ -47,6 +53,13 @@ func TestOptChange(t *testing.T) {
 		"one opts in":                         {event.UpdateEvent{ObjectOld: off, ObjectNew: on}, []string{"shop"}},
 		"one opts out":                        {event.UpdateEvent{ObjectOld: on, ObjectNew: off}, []string{"everything"}},
 		"one changes in another way":          {event.UpdateEvent{ObjectOld: on, ObjectNew: on}, nil},
+		"one has its images pinned":           {event.UpdateEvent{ObjectOld: on, ObjectNew: latest}, []string{"shop"}},
+		"one has them pinned no longer":       {event.UpdateEvent{ObjectOld: tags, ObjectNew: on}, []string{"shop"}},
+		"one has other images pinned":         {event.UpdateEvent{ObjectOld: latest, ObjectNew: tags}, nil},
+		"one gets a value that means nothing": {event.UpdateEvent{ObjectOld: on, ObjectNew: none}, nil},
+		"one that is not opted in is pinned":  {event.UpdateEvent{ObjectOld: off, ObjectNew: mode(off, "latest")}, nil},
+		"one opts in with its images pinned":  {event.UpdateEvent{ObjectOld: off, ObjectNew: latest}, []string{"shop"}},
+		"one opts out and is pinned no more":  {event.UpdateEvent{ObjectOld: latest, ObjectNew: off}, []string{"everything"}},
 		"one is deleted":                      {event.DeleteEvent{Object: on}, []string{"everything"}},
 		"one is deleted that is not opted in": {event.DeleteEvent{Object: off}, nil},
 	} {

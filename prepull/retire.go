@@ -31,7 +31,10 @@ func retire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) 
 func expire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
 	have := learnedOf(o.Status)
 	next := have.withoutUsers(now)
-	inScope := func(u v1alpha1.User) bool { return c.namespaces[u.Namespace] }
+	inScope := func(u v1alpha1.User) bool {
+		_, in := c.namespaces[u.Namespace]
+		return in
+	}
 	if len(next.Users) > 0 && !slices.ContainsFunc(next.Users, inScope) {
 		if int(have.UserCount) <= len(have.Users) {
 			return next, true

@@ -53,7 +53,7 @@ func TestRetire(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCensus([]string{"shop"})
+			c := censusOf("shop")
 			c.add(shopDeployment("api", "app:v2"))
 			o := learnedObject("app:v1", 0)
 			if test.declared {
@@ -93,7 +93,7 @@ func TestRetire(t *testing.T) {
 func TestExpiredImagesLeaveInBatches(t *testing.T) {
 	t.Parallel()
 	const images, interval = 60, 10 * time.Minute
-	c := newCensus([]string{"shop"})
+	c := censusOf("shop")
 	var stored []v1alpha1.PrepullImage
 	for i := range images {
 		gone := learned{}.withUsers(deployments("gone"), freely, yesterday).withoutUsers(yesterday.Add(time.Duration(i) * time.Minute))

@@ -4,7 +4,7 @@ package webhook
 
 import (
 	"bytes"
-	"encoding/json"
+	"context"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -13,11 +13,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/semaphore"
-	admissionv1 "k8s.io/api/admission/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 // Path is where the webhook server takes AdmissionReviews that only teach, RewritePath where it takes those of
@@ -50,26 +45,11 @@ const (
 	failed  outcome = "error"   // malformed, or a panic
 )
 
-// Options are what the webhook needs of others.
-type Options struct {
-	// Learn takes a hint and says whether there was room for it. It must not block.
-	Learn func(Hint) bool
-}
-
-// SetupWithManager serves Path on the manager's webhook server.
-func SetupWithManager(mgr ctrl.Manager, o Options) error {
-	m, err := newMetrics(metrics.Registry)
-	if err != nil {
-		return err
-	}
-	mgr.GetWebhookServer().Register(Path, newHandler(o, m, mgr.GetLogger().WithName("webhook")))
-	return nil
-}
-
 // handler is the shell that fails open. controller-runtime's own answers errors and panics with a denial, which the
 // API server honours whatever the failure policy says.
 type handler struct {
 	learn       func(Hint) bool
+	rewriter    *rewriter
 	metrics     *admissionMetrics
 	log         logr.Logger
 	readTimeout time.Duration
@@ -77,9 +57,10 @@ type handler struct {
 	bodies      sync.Pool
 }
 
-func newHandler(o Options, m *admissionMetrics, log logr.Logger) *handler {
+func newHandler(learn func(Hint) bool, w *rewriter, m *admissionMetrics, log logr.Logger) *handler {
 	return &handler{
-		learn:       o.Learn,
+		learn:       learn,
+		rewriter:    w,
 		metrics:     m,
 		log:         log,
 		readTimeout: readTimeout,
@@ -90,26 +71,37 @@ func newHandler(o Options, m *admissionMetrics, log logr.Logger) *handler {
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
-	uid, outcome, status := h.serve(w, req)
+	ctx, cancel := context.WithDeadline(req.Context(), start.Add(patience(req)))
+	defer cancel()
+	a, outcome, status := h.serve(ctx, w, req)
 	if status == http.StatusOK {
-		answer(w, uid)
+		a.write(w)
 	} else {
 		http.Error(w, http.StatusText(status), status)
 	}
 	h.metrics.observe(outcome, time.Since(start))
 }
 
+// patience is how long a request may take: less than the API server waits for the answer, which it says in the URL.
+func patience(req *http.Request) time.Duration {
+	limit, err := time.ParseDuration(req.URL.Query().Get("timeout"))
+	if err != nil || limit <= 0 {
+		return hardStop
+	}
+	return min(hardStop, limit*4/5)
+}
+
 // serve reads a review and acts on it. A status other than 200 means that there is no review to answer.
-func (h *handler) serve(w http.ResponseWriter, req *http.Request) (types.UID, outcome, int) {
+func (h *handler) serve(ctx context.Context, w http.ResponseWriter, req *http.Request) (answer, outcome, int) {
 	size := req.ContentLength
 	switch {
 	case size < 0:
-		return "", failed, http.StatusLengthRequired
+		return answer{}, failed, http.StatusLengthRequired
 	case size > maxBody:
-		return "", failed, http.StatusRequestEntityTooLarge
+		return answer{}, failed, http.StatusRequestEntityTooLarge
 	case !h.room.TryAcquire(size):
 		// Waiting would slow the cluster down; a call that fails at once does not.
-		return "", dropped, http.StatusServiceUnavailable
+		return answer{}, dropped, http.StatusServiceUnavailable
 	}
 	defer h.room.Release(size)
 
@@ -120,46 +112,47 @@ func (h *handler) serve(w http.ResponseWriter, req *http.Request) (types.UID, ou
 	// Not every ResponseWriter has deadlines (those of tests do not); the server's own are the fallback.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.readTimeout))
 	if _, err := body.ReadFrom(req.Body); err != nil {
-		return "", failed, http.StatusBadRequest
+		return answer{}, failed, http.StatusBadRequest
 	}
 
-	uid, outcome := h.observe(body.Bytes())
-	if uid == "" {
-		return "", outcome, http.StatusBadRequest
+	a, outcome := h.admit(ctx, body.Bytes(), req.URL.Path == RewritePath)
+	if a.uid == "" {
+		return answer{}, outcome, http.StatusBadRequest
 	}
-	return uid, outcome, http.StatusOK
+	return a, outcome, http.StatusOK
 }
 
-// observe turns a review into a hint, if there is one in it. It survives whatever it is given.
-func (h *handler) observe(raw []byte) (uid types.UID, result outcome) {
+// admit turns a review into a hint, if there is one in it, and into a verdict where images are pinned. It survives
+// whatever it is given.
+func (h *handler) admit(ctx context.Context, raw []byte, rewrite bool) (a answer, result outcome) {
 	var r review
 	defer func() {
 		if p := recover(); p != nil {
 			h.log.Error(fmt.Errorf("panic: %v", p), "admission let through", "uid", r.uid, "stack", string(debug.Stack()))
-			uid, result = r.uid, failed
+			a, result = answer{uid: r.uid}, failed
 		}
 	}()
 	if err := r.parse(raw); err != nil {
 		h.log.V(1).Info("admission let through", "uid", r.uid, "reason", err.Error())
-		return r.uid, failed
+		return answer{uid: r.uid}, failed
+	}
+	a.uid = r.uid
+	if rewrite && rewritten(&r) {
+		v, err := h.rewriter.rewrite(ctx, &r)
+		if err == nil {
+			a.verdict, err = v.encode()
+		}
+		if err != nil {
+			h.log.Info("admission let through as it is", "kind", r.hint.Kind, "namespace", r.hint.Namespace, "name", r.hint.Name, "reason", err.Error())
+		}
 	}
 	switch {
 	case !observed(&r):
-		return r.uid, ignored
+		return a, ignored
 	case r.dryRun:
-		return r.uid, dryRun
+		return a, dryRun
 	case !h.learn(r.hint):
-		return r.uid, dropped
+		return a, dropped
 	}
-	return r.uid, hinted
-}
-
-// answer allows the admission with this uid.
-func answer(w http.ResponseWriter, uid types.UID) {
-	w.Header().Set("Content-Type", "application/json")
-	// An error here is a connection that is gone, and with it whoever could be told.
-	_ = json.NewEncoder(w).Encode(admissionv1.AdmissionReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "AdmissionReview"},
-		Response: &admissionv1.AdmissionResponse{UID: uid, Allowed: true},
-	})
+	return a, hinted
 }

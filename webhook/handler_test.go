@@ -25,12 +25,16 @@ func testHandler(t testing.TB, learn func(Hint) bool) *handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newHandler(Options{Learn: learn}, m, logr.Discard())
+	return newHandler(learn, nil, m, logr.Discard())
 }
 
 func post(h http.Handler, body []byte) *httptest.ResponseRecorder {
+	return postTo(h, Path, body)
+}
+
+func postTo(h http.Handler, path string, body []byte) *httptest.ResponseRecorder {
 	recorder := httptest.NewRecorder()
-	h.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, Path, bytes.NewReader(body)))
+	h.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body)))
 	return recorder
 }
 

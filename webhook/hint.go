@@ -33,6 +33,11 @@ func observed(r *review) bool {
 	return false
 }
 
+// rewritten says whether a review is one whose images may be pinned: those that are observed, and updates of pods.
+func rewritten(r *review) bool {
+	return observed(r) || r.subresource == "" && r.operation == "UPDATE" && r.group == "" && r.hint.Kind == "Pod"
+}
+
 func isWorkload(r *review) bool {
 	switch r.hint.Kind {
 	case "Deployment", "StatefulSet", "DaemonSet":

@@ -7,48 +7,46 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
+// probeInterval is how often the API server is asked about its AlwaysPullImages admission plugin, and probeTime how long
+// it has to answer.
 const (
-	// probeInterval is how often the API server is asked; what it answers changes with its command line.
 	probeInterval = 10 * time.Minute
-
-	// probeImage is never pulled.
-	probeImage = "registry.k8s.io/pause:3.10"
-
-	// probeUser is any but root.
-	probeUser = 65532
+	probeTime     = 10 * time.Second
 )
 
-// probe finds out whether the API server has every image pulled at every start, which its AlwaysPullImages admission
-// plugin does. No API tells, so it is shown a pod that is never stored.
+// probe finds out whether the API server's AlwaysPullImages plugin is on: then pods have pull policy Always whatever
+// anybody says, and refuses to store others.
 type probe struct {
 	client    client.Client
 	namespace string
-	metrics   *pinMetrics
+	gauge     prometheus.Gauge
+	on        atomic.Bool
 	log       logr.Logger
-	always    atomic.Bool
-
-	// failing is set while the API server refuses to answer.
-	failing bool
 }
 
-func newProbe(mgr ctrl.Manager, namespace string, m *pinMetrics) *probe {
-	return &probe{client: mgr.GetClient(), namespace: namespace, metrics: m, log: mgr.GetLogger().WithName("probe")}
+func newProbe(c client.Client, namespace string, registry prometheus.Registerer, log logr.Logger) (*probe, error) {
+	p := &probe{
+		client: c, namespace: namespace, log: log,
+		gauge: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "kube_prepull_always_pull_images",
+			Help: "1 if the AlwaysPullImages admission plugin is on, so that pull policies are left alone; otherwise 0.",
+		}),
+	}
+	if err := registry.Register(p.gauge); err != nil {
+		return nil, fmt.Errorf("registering the metric of AlwaysPullImages: %w", err)
+	}
+	return p, nil
 }
 
-// alwaysPull is true if the API server is known to set imagePullPolicy Always.
-func (p *probe) alwaysPull() bool { return p.always.Load() }
-
-// NeedLeaderElection is false: each replica answers admissions.
+// NeedLeaderElection is false: every replica rewrites pods.
 func (p *probe) NeedLeaderElection() bool { return false }
 
 // Start asks until ctx ends.
@@ -56,7 +54,10 @@ func (p *probe) Start(ctx context.Context) error {
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
 	for {
-		p.once(ctx)
+		if err := p.ask(ctx); err != nil && ctx.Err() == nil {
+			// A policy may forbid the pod. Without an answer pods are admitted all the same: the plugin has the last word.
+			p.log.Info("cannot tell whether AlwaysPullImages is on", "reason", err.Error())
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -65,57 +66,36 @@ func (p *probe) Start(ctx context.Context) error {
 	}
 }
 
-// once asks, and keeps what is known if there is no answer.
-func (p *probe) once(ctx context.Context) {
+// ask lets the API server admit a pod as a dry run.
+func (p *probe) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
 	pod := probePod(p.namespace)
-	err := p.client.Create(ctx, pod, client.DryRunAll)
-	if ctx.Err() != nil {
-		return
+	if err := p.client.Create(ctx, pod, client.DryRunAll); err != nil {
+		return fmt.Errorf("creating a pod as a dry run: %w", err)
 	}
-	if err != nil {
-		if !p.failing {
-			p.log.Error(fmt.Errorf("creating a pod in a dry run: %w", err), "whether the admission plugin AlwaysPullImages is on is not known")
-		}
-		p.failing = true
-		return
+	on := pod.Spec.Containers[0].ImagePullPolicy == corev1.PullAlways
+	if p.on.Swap(on) != on {
+		p.log.Info("the AlwaysPullImages admission plugin changed", "on", on)
 	}
-	p.failing = false
-	always := pod.Spec.Containers[0].ImagePullPolicy == corev1.PullAlways
-	if p.always.Swap(always) == always {
-		return
-	}
-	value, message := 0.0, "the admission plugin AlwaysPullImages is off"
-	if always {
-		value, message = 1, "the admission plugin AlwaysPullImages is on"
-	}
-	p.metrics.alwaysPull.Set(value)
-	p.log.Info(message)
+	p.gauge.Set(map[bool]float64{true: 1}[on])
+	return nil
 }
 
-// probePod passes Pod Security restricted, and has the requests and limits that a quota may demand.
+// probePod is one that Pod Security "restricted" admits.
 func probePod(namespace string) *corev1.Pod {
-	little := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
+	yes, no := true, false
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, GenerateName: v1alpha1.Name + "-probe-", Labels: map[string]string{v1alpha1.LabelName: v1alpha1.Name},
-		},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: v1alpha1.Name + "-probe-"},
 		Spec: corev1.PodSpec{
-			AutomountServiceAccountToken: ptr.To(false),
-			EnableServiceLinks:           ptr.To(false),
+			AutomountServiceAccountToken: &no,
 			SecurityContext: &corev1.PodSecurityContext{
-				RunAsNonRoot:   ptr.To(true),
-				RunAsUser:      ptr.To[int64](probeUser),
-				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+				RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
-				Name:            "probe",
-				Image:           probeImage,
-				ImagePullPolicy: corev1.PullIfNotPresent,
-				Resources:       corev1.ResourceRequirements{Requests: little, Limits: little},
+				Name: "probe", Image: "registry.invalid/probe:v1", ImagePullPolicy: corev1.PullIfNotPresent,
 				SecurityContext: &corev1.SecurityContext{
-					AllowPrivilegeEscalation: ptr.To(false),
-					Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-					ReadOnlyRootFilesystem:   ptr.To(true),
+					AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 				},
 			}},
 		},

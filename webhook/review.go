@@ -15,6 +15,9 @@ type review struct {
 	operation   string
 	dryRun      bool
 	hint        Hint
+
+	// object and old are what is admitted and what it replaces, as they came: parts of the request's body.
+	object, old []byte
 }
 
 // parse reads an AdmissionReview. On an error r holds what came before it, the uid first of all: with it the request
@@ -59,7 +62,15 @@ func (r *review) parseRequest(c *cursor) error {
 		case "dryRun":
 			return c.decode(&r.dryRun)
 		case "object":
-			return r.parseObject(c)
+			c.peek()
+			start := c.at
+			err := r.parseObject(c)
+			r.object = c.raw[start:c.at]
+			return err
+		case "oldObject":
+			old, err := c.value()
+			r.old = old
+			return err
 		}
 		return c.skip()
 	})

@@ -47,14 +47,41 @@ func (c *cursor) members(visit func(key []byte) error) error {
 	}
 }
 
-// decode takes the value that comes next into what into points to.
-func (c *cursor) decode(into any) error {
+// elements calls visit with the index of each element of the list that comes next, which visit must take. Anything that
+// is not a list has none.
+func (c *cursor) elements(visit func(i int) error) error {
+	if c.peek() != '[' {
+		return c.skip()
+	}
+	c.at++
+	for i := 0; ; i++ {
+		switch c.peek() {
+		case ']':
+			c.at++
+			return nil
+		case 0, '}':
+			return errMalformed
+		}
+		if err := visit(i); err != nil {
+			return err
+		}
+	}
+}
+
+// value takes the value that comes next and returns it as it is; it is a part of what the cursor reads.
+func (c *cursor) value() ([]byte, error) {
 	c.peek()
 	start := c.at
-	if err := c.skip(); err != nil {
+	err := c.skip()
+	return c.raw[start:c.at], err
+}
+
+// decode takes the value that comes next into what into points to.
+func (c *cursor) decode(into any) error {
+	value, err := c.value()
+	if err != nil {
 		return err
 	}
-	value := c.raw[start:c.at]
 	if len(value) > maxValue {
 		return fmt.Errorf("value of %d bytes where %d are enough", len(value), maxValue)
 	}

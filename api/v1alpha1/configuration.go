@@ -55,7 +55,8 @@ type Configuration struct {
 	MinBytes string `json:"minBytes"`
 
 	// exclude is a list of images that are not pre-pulled, as patterns for the whole image string in which an asterisk
-	// stands for any text, such as registry.example.com/build/*. Declared images are exempt. Default: [].
+	// stands for any text, such as registry.example.com/build/*. One that is pinned is repository@digest, without its tag.
+	// Declared images are exempt. Default: [].
 	Exclude []string `json:"exclude"`
 
 	// refreshInterval is how often the registry is asked where a tag points that pods pull at every start (imagePullPolicy

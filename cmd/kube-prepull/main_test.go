@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/webhook/digest"
 )
 
 func TestTheVersionIsPrinted(t *testing.T) {
@@ -86,16 +87,19 @@ func TestTheNamespaceIsThePodsUnlessAFlagSaysOtherwise(t *testing.T) {
 	}
 }
 
-// A key of the configuration that is forgotten on its way to package prepull would be a key that does nothing.
-func TestEveryOptionOfPrepullIsSet(t *testing.T) {
+// A key of the configuration that is forgotten on its way to a package would be a key that does nothing.
+func TestEveryOptionIsSet(t *testing.T) {
 	t.Parallel()
-	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nminBytes: 1Mi\nexclude: [a]\n"))
+	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nminBytes: 1Mi\nexclude: [a]\nregistries: [{host: plain.internal, plainHTTP: true}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for field, value := range reflect.ValueOf(prepullOptions(c, "infra")).Fields() {
-		if value.IsZero() {
-			t.Errorf("%s is not set", field.Name)
+	registries := digest.New(registryOptions(c))
+	for _, options := range []any{prepullOptions(c, "infra", registries), webhookOptions(c, "infra", nil, registries), registryOptions(c)} {
+		for field, value := range reflect.ValueOf(options).Fields() {
+			if value.IsZero() && field.Name != "Transport" {
+				t.Errorf("%T: %s is not set", options, field.Name)
+			}
 		}
 	}
 }

@@ -36,7 +36,7 @@ func clusterPermissions(pullSecrets bool) []permission {
 		{"batch", "cronjobs", "", []string{"get", "list"}},
 		{"apps", "replicasets", "", []string{"list"}},
 		{"apps", "controllerrevisions", "", []string{"list"}},
-		{"events.k8s.io", "events", "", []string{"create", "patch"}},
+		{"", "events", "", []string{"create"}},
 		{"autoscaling", "horizontalpodautoscalers", "", []string{"list"}},
 		{"", "serviceaccounts", "", []string{"get"}},
 		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", certs.WebhookConfigurationName, []string{"list", "watch", "patch"}},

@@ -74,12 +74,12 @@ func run(ctx context.Context, o options) error {
 	if err := certificate.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("setting up certs: %w", err)
 	}
-	learner, err := prepull.SetupWithManager(mgr, prepullOptions(configuration, o.namespace))
+	registries := digest.New(registryOptions(configuration))
+	learner, err := prepull.SetupWithManager(mgr, prepullOptions(configuration, o.namespace, registries))
 	if err != nil {
 		return fmt.Errorf("setting up prepull: %w", err)
 	}
-	learn := func(h webhook.Hint) bool { return learner.Hint(prepull.Hint(h)) }
-	if err := webhook.SetupWithManager(mgr, webhook.Options{Learn: learn}); err != nil {
+	if err := webhook.SetupWithManager(mgr, webhookOptions(configuration, o.namespace, learner, registries)); err != nil {
 		return fmt.Errorf("setting up webhook: %w", err)
 	}
 	err = errors.Join(
@@ -156,7 +156,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-func prepullOptions(c *v1alpha1.Configuration, namespace string) prepull.Options {
+func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *digest.Registries) prepull.Options {
 	minBytes := resource.MustParse(c.MinBytes) // a configuration is validated
 	return prepull.Options{
 		Namespace:          namespace,
@@ -167,7 +167,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string) prepull.Options
 		Exclude:            c.Exclude,
 		MaxNodeClasses:     c.MaxNodeClasses,
 		RefreshInterval:    c.RefreshInterval.Duration,
-		Registries:         registries(),
+		Registries:         questions(registries),
 		PullSecrets:        c.PullSecrets,
 		MaxConcurrentNodes: c.MaxConcurrentNodes,
 		ResyncInterval:     c.ResyncInterval.Duration,
@@ -178,15 +178,33 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string) prepull.Options
 	}
 }
 
-// registries lets package prepull ask through package digest, which it does not know.
-func registries() prepull.Registries {
-	r := digest.New(nil)
+func webhookOptions(c *v1alpha1.Configuration, namespace string, learner *prepull.Learner, registries *digest.Registries) webhook.Options {
+	return webhook.Options{
+		Namespace:     namespace,
+		Learn:         func(h webhook.Hint) bool { return learner.Hint(prepull.Hint(h)) },
+		Registries:    registries,
+		PullSecrets:   c.PullSecrets,
+		IfNotPresent:  c.RewritePullPolicy,
+		AuditInterval: c.ResyncInterval.Duration,
+	}
+}
+
+func registryOptions(c *v1alpha1.Configuration) digest.Options {
+	hosts := map[string]digest.Host{}
+	for _, r := range c.Registries {
+		hosts[r.Host] = digest.Host{PlainHTTP: r.PlainHTTP, CA: r.CA}
+	}
+	return digest.Options{Hosts: hosts}
+}
+
+// questions let package prepull ask through package digest, which it does not know.
+func questions(registries *digest.Registries) prepull.Registries {
 	return prepull.Registries{
 		Look: func(ctx context.Context, image, arch string, auths [][]byte) (string, int64, error) {
-			m, err := r.Look(ctx, image, arch, auths)
+			m, err := registries.Look(ctx, image, arch, auths)
 			return m.Digest, m.Bytes, err
 		},
-		Digest: r.Digest,
+		Digest: registries.Digest,
 	}
 }
 

@@ -2,8 +2,8 @@ package digest
 
 import (
 	"cmp"
-	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -29,33 +29,29 @@ const (
 	silentRest = callTime
 )
 
-// watch is the transport of one call. It sees what every answer has to say about further calls, and bounds its size.
+// watch hears what every answer of one call has to say about further calls. It goes with the context of the requests,
+// because a session outlives the call.
 type watch struct {
-	next     http.RoundTripper
 	answered atomic.Bool
 	asked    atomic.Int64 // the rest that was asked for
 }
 
-func (w *watch) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := w.next.RoundTrip(request)
-	if err != nil {
-		return nil, err
-	}
+type watchKey struct{}
+
+func (w *watch) see(response *http.Response) {
 	w.answered.Store(true)
 	after := response.Header.Get("Retry-After")
 	if response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusServiceUnavailable && after != "" {
 		w.asked.Store(int64(restOf(after, time.Now())))
 	}
-	response.Body = &bounded{ReadCloser: response.Body, left: maxAnswer}
-	return response, nil
 }
 
 // rest is for how long the registry has to be left alone after a call.
-func (w *watch) rest(err, ended error) time.Duration {
+func (w *watch) rest(err error, late bool) time.Duration {
 	if asked := w.asked.Load(); asked > 0 {
 		return time.Duration(asked)
 	}
-	if err != nil && (!w.answered.Load() || errors.Is(ended, context.DeadlineExceeded)) {
+	if err != nil && (late || !w.answered.Load()) {
 		return silentRest
 	}
 	return 0
@@ -79,8 +75,9 @@ func (f finding) Error() string { return string(f) }
 
 const (
 	errTooLarge = finding("the answer is too large")
-	errNotClear = finding("the registry's answer is not understood")
+	errNotClear = finding("the answer is not understood")
 	errClosed   = finding("the connection was closed")
+	errBusy     = finding("too many questions are before this one")
 )
 
 // bounded is a body that may not be longer than what is left.
@@ -99,17 +96,20 @@ func (b *bounded) Read(p []byte) (int, error) {
 }
 
 // statusError is an answer that is none. It leaves out the words of the registry, which may repeat what it was sent.
-type statusError int
+type statusError struct {
+	registry string
+	status   int
+}
 
-func (e statusError) Error() string {
-	return fmt.Sprintf("the registry answers %d %s", int(e), cmp.Or(http.StatusText(int(e)), "(unknown status)"))
+func (e *statusError) Error() string {
+	return fmt.Sprintf("%s answers %d %s", e.registry, e.status, cmp.Or(http.StatusText(e.status), "(unknown status)"))
 }
 
 // statusOf is the HTTP status of an error, 0 if it has none.
 func statusOf(err error) int {
-	var status statusError
+	var status *statusError
 	if errors.As(err, &status) {
-		return int(status)
+		return status.status
 	}
 	var answer *transport.Error
 	if errors.As(err, &answer) {
@@ -118,34 +118,49 @@ func statusOf(err error) int {
 	return 0
 }
 
-// refused tells whether the registry said no: another credential may change that, and asking again soon does not.
-func refused(err error) bool {
+// Refused tells whether the registry said no: another credential may change that, and asking again soon does not.
+func Refused(err error) bool {
 	status := statusOf(err)
 	return status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound
 }
 
-// inWords is an error without anything that may contain a credential: the libraries quote URLs, headers and bodies. The
-// second error is how the time for the call ended.
-func inWords(err, ended error) error {
+// inWords is an error that can be shown to anybody, without anything that may contain a credential: the libraries quote
+// URLs, headers and bodies.
+func inWords(registry string, err error) error {
 	var own finding
 	var dial *net.OpError
 	var certificate *tls.CertificateVerificationError
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(ended, context.DeadlineExceeded):
-		return fmt.Errorf("no answer within %v", callTime)
+	case errors.As(err, &certificate): // before the answer to plain HTTP that was tried next
+		return fmt.Errorf("%s: %w", registry, certificateWords(certificate))
 	case statusOf(err) != 0:
-		return statusError(statusOf(err))
+		return &statusError{registry, statusOf(err)}
 	case errors.As(err, &own):
-		return own
+		return fmt.Errorf("%s: %w", registry, own)
 	case errors.As(err, &dial):
-		return dial
-	case errors.As(err, &certificate):
-		return certificate
+		return fmt.Errorf("%s: %w", registry, dial)
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		return errClosed
+		return fmt.Errorf("%s: %w", registry, errClosed)
 	default:
-		return errNotClear
+		return fmt.Errorf("%s: %w", registry, errNotClear)
+	}
+}
+
+// certificateWords leaves out what a certificate says, which can be long.
+func certificateWords(err error) finding {
+	var host x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &host):
+		return "its certificate is for other hosts"
+	case errors.As(err, &authority):
+		return "its certificate is of an unknown authority"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "its certificate has expired or is not yet valid"
+	default:
+		return "its certificate is not valid"
 	}
 }

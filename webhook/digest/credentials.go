@@ -9,8 +9,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/google/go-containerregistry/pkg/authn"
 )
 
 // dockerHub is the key of Docker Hub's entry in a Docker configuration, without scheme and version.
@@ -45,9 +43,9 @@ func (l *login) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// credentials are those that the kubelet would use for a repository, such as docker.io/library/nginx, in its order: of
+// matchingLogins are those that the kubelet would use for a repository, such as docker.io/library/nginx, in its order: of
 // each configuration the matching entries, more specific ones first. A configuration that cannot be parsed has none.
-func credentials(repository string, auths [][]byte) []authn.Authenticator {
+func matchingLogins(repository string, auths [][]byte) []login {
 	var found []login
 	for _, auth := range auths {
 		for _, l := range matching(repository, auth) {
@@ -56,11 +54,7 @@ func credentials(repository string, auths [][]byte) []authn.Authenticator {
 			}
 		}
 	}
-	var list []authn.Authenticator
-	for _, l := range found {
-		list = append(list, &authn.Basic{Username: l.username, Password: l.password})
-	}
-	return list
+	return found
 }
 
 func matching(repository string, auth []byte) []login {

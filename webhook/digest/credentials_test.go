@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/authn"
 )
 
 func TestTheKubeletsCredentialsAreUsed(t *testing.T) {
@@ -37,9 +36,8 @@ func TestTheKubeletsCredentialsAreUsed(t *testing.T) {
 				auths = append(auths, []byte(auth))
 			}
 			var got []string
-			for _, credential := range credentials(test.repository, auths) {
-				basic := credential.(*authn.Basic)
-				got = append(got, basic.Username+":"+basic.Password)
+			for _, l := range matchingLogins(test.repository, auths) {
+				got = append(got, l.username+":"+l.password)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("credentials (-want +got):\n%s", diff)

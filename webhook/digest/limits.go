@@ -2,8 +2,6 @@ package digest
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"sync"
@@ -11,20 +9,19 @@ import (
 )
 
 const (
-	// maxCalls is how many calls go on at the same time.
-	maxCalls = 4
+	// maxCalls is how many calls go on at the same time. A burst of admissions wants dozens of answers in a second.
+	maxCalls = 16
 
 	// maxCallsPerRegistry leaves some for the others while one registry is slow.
-	maxCallsPerRegistry = 2
+	maxCallsPerRegistry = 8
 
-	// refusalTime is how long a registry's no is remembered, and maxRefusals how many of them.
-	refusalTime = 10 * time.Minute
-	maxRefusals = 10_000
+	// maxHosts is how many registries are remembered that rest; it takes somebody who makes them up to reach it.
+	maxHosts = 10_000
 )
 
 // RestError says that a registry is not asked for now, because it said so or because it does not answer.
 type RestError struct {
-	// Registry is its host.
+	// Registry is its host as images name it.
 	Registry string
 	until    time.Time
 }
@@ -43,10 +40,12 @@ type hosts struct {
 
 	mu     sync.Mutex
 	byName map[string]*host
+	sweep  time.Time
 }
 
 // host is one registry that is being asked or rests.
 type host struct {
+	name  string
 	slots chan struct{}
 	users int
 	rest  time.Time
@@ -59,6 +58,10 @@ func newHosts() hosts {
 // enter waits for a place. The caller then leaves, and says for how long the registry has to rest.
 func (h *hosts) enter(ctx context.Context, name string) (leave func(rest time.Duration), err error) {
 	one := h.join(name)
+	if until := h.restOf(one); until.After(time.Now()) {
+		h.part(one, 0)
+		return nil, &RestError{Registry: name, until: until}
+	}
 	places := []chan struct{}{one.slots, h.slots}
 	for i, place := range places {
 		select {
@@ -77,7 +80,7 @@ func (h *hosts) enter(ctx context.Context, name string) (leave func(rest time.Du
 		<-h.slots
 		<-one.slots
 	}
-	// Only now: those that waited behind a call learn from it too.
+	// Once more: those that waited behind a call learn from it too.
 	if until := h.restOf(one); until.After(time.Now()) {
 		leave(0)
 		return nil, &RestError{Registry: name, until: until}
@@ -90,7 +93,7 @@ func (h *hosts) join(name string) *host {
 	defer h.mu.Unlock()
 	one := h.byName[name]
 	if one == nil {
-		one = &host{slots: make(chan struct{}, maxCallsPerRegistry)}
+		one = &host{name: name, slots: make(chan struct{}, maxCallsPerRegistry)}
 		h.byName[name] = one
 	}
 	one.users++
@@ -103,7 +106,7 @@ func (h *hosts) restOf(one *host) time.Time {
 	return one.rest
 }
 
-// part also forgets the registries that nothing is known about.
+// part also forgets the registry if nothing is known about it, and now and then those whose rest is over.
 func (h *hosts) part(one *host, rest time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -112,49 +115,11 @@ func (h *hosts) part(one *host, rest time.Duration) {
 	if until := now.Add(rest); rest > 0 && until.After(one.rest) {
 		one.rest = until
 	}
-	maps.DeleteFunc(h.byName, func(_ string, o *host) bool { return o.users == 0 && !o.rest.After(now) })
-}
-
-// refusals are the questions that a registry answered with no.
-type refusals struct {
-	mu    sync.Mutex
-	known map[[sha256.Size]byte]refusal
-}
-
-type refusal struct {
-	err   error
-	until time.Time
-}
-
-// refusalKey tells questions apart: with other credentials it is another one.
-func refusalKey(image string, auths [][]byte) [sha256.Size]byte {
-	h := sha256.New()
-	for _, part := range append([][]byte{[]byte(image)}, auths...) {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		h.Write(part)
+	if one.users == 0 && !one.rest.After(now) {
+		delete(h.byName, one.name)
 	}
-	return [sha256.Size]byte(h.Sum(nil))
-}
-
-// find returns the error of a refusal that still holds, nil if there is none.
-func (r *refusals) find(key [sha256.Size]byte, now time.Time) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if known, found := r.known[key]; found && now.Before(known.until) {
-		return known.err
+	if full := len(h.byName) > maxHosts; full || now.After(h.sweep) {
+		maps.DeleteFunc(h.byName, func(_ string, o *host) bool { return o.users == 0 && (full || !o.rest.After(now)) })
+		h.sweep = now.Add(sweepTime)
 	}
-	return nil
-}
-
-// add makes room by forgetting what holds no longer, or else everything.
-func (r *refusals) add(key [sha256.Size]byte, err error, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.known) >= maxRefusals {
-		maps.DeleteFunc(r.known, func(_ [sha256.Size]byte, old refusal) bool { return !now.Before(old.until) })
-	}
-	if r.known == nil || len(r.known) >= maxRefusals {
-		r.known = map[[sha256.Size]byte]refusal{}
-	}
-	r.known[key] = refusal{err, now.Add(refusalTime)}
 }

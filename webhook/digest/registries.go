@@ -5,17 +5,39 @@ package digest
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
-
-	"github.com/distribution/reference"
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// callTime is how long a registry has for an answer, authentication included.
-const callTime = 10 * time.Second
+const (
+	// callTime is how long a registry has for an answer, authentication included.
+	callTime = 10 * time.Second
+
+	// refusalTime is how long a registry's no is remembered, and maxRefusals how many of them. Nobody waits for these
+	// answers; a Resolver does not know them.
+	refusalTime = 10 * time.Minute
+	maxRefusals = 10_000
+)
+
+// Options are how registries are reached.
+type Options struct {
+	// Transport sends the requests; nil is one of the package's own. One that is given has to trust by itself what CA says.
+	Transport http.RoundTripper
+
+	// Hosts are the registries that are reached in a way of their own, by their host as images name it, such as
+	// registry.internal:5000, or docker.io for Docker Hub. For all others it is HTTPS with a certificate that the system
+	// trusts, or plain HTTP if HTTPS fails and the host is localhost or a private address.
+	Hosts map[string]Host
+}
+
+// Host is how one registry is reached.
+type Host struct {
+	// PlainHTTP is true for a registry that is spoken to without TLS only.
+	PlainHTTP bool
+
+	// CA are certificates in PEM that are trusted beside those of the system. Such a registry is spoken to with TLS only.
+	CA string
+}
 
 // Manifest is what a registry says of an image.
 type Manifest struct {
@@ -28,24 +50,22 @@ type Manifest struct {
 
 // Registries asks the registries that images name. Its methods may be called from any goroutine.
 type Registries struct {
-	transport http.RoundTripper
-	hosts     hosts
-	refusals  refusals
+	common   http.RoundTripper
+	byHost   map[string]http.RoundTripper
+	hosts    hosts
+	refusals memory[error]
+	sessions memory[*session]
 }
 
-// New returns Registries that send their requests through a transport; nil is one of their own.
-func New(transport http.RoundTripper) *Registries {
-	if transport == nil {
-		transport = &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: callTime}).DialContext,
-			ForceAttemptHTTP2:      true,
-			MaxIdleConnsPerHost:    maxCallsPerRegistry,
-			IdleConnTimeout:        30 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-		}
+// New returns Registries that have not asked anything yet.
+func New(o Options) *Registries {
+	r := &Registries{
+		hosts:    newHosts(),
+		refusals: memory[error]{limit: maxRefusals},
+		sessions: memory[*session]{limit: maxSessions},
 	}
-	return &Registries{transport: transport, hosts: newHosts()}
+	r.common, r.byHost = transports(o)
+	return r
 }
 
 // Look asks for the manifest of an image for linux and an architecture, such as amd64. The auths are Docker
@@ -53,8 +73,8 @@ func New(transport http.RoundTripper) *Registries {
 // *RestError if the registry is not to be asked now.
 func (r *Registries) Look(ctx context.Context, image, arch string, auths [][]byte) (Manifest, error) {
 	var m Manifest
-	err := r.ask(ctx, image, auths, func(ctx context.Context, s *session) (err error) {
-		m, err = s.look(ctx, arch)
+	err := r.ask(ctx, image, auths, func(ctx context.Context, s *session, identifier string) (err error) {
+		m, err = s.look(ctx, identifier, arch)
 		return err
 	})
 	if err != nil {
@@ -66,8 +86,8 @@ func (r *Registries) Look(ctx context.Context, image, arch string, auths [][]byt
 // Digest asks where an image points, and is cheaper than Look: registries do not count it as a pull.
 func (r *Registries) Digest(ctx context.Context, image string, auths [][]byte) (string, error) {
 	var digest string
-	err := r.ask(ctx, image, auths, func(ctx context.Context, s *session) (err error) {
-		digest, err = s.digest(ctx)
+	err := r.ask(ctx, image, auths, func(ctx context.Context, s *session, identifier string) (err error) {
+		digest, err = s.digest(ctx, identifier)
 		return err
 	})
 	if err != nil {
@@ -76,41 +96,23 @@ func (r *Registries) Digest(ctx context.Context, image string, auths [][]byte) (
 	return digest, nil
 }
 
-// ask puts a question with one credential after the other until one is good enough.
-func (r *Registries) ask(ctx context.Context, image string, auths [][]byte, question func(context.Context, *session) error) error {
-	named, err := reference.ParseDockerRef(image) // as container runtimes do
+// ask puts a question that nobody waits for: where the registry said no, it is not put again for a long time.
+func (r *Registries) ask(ctx context.Context, image string, auths [][]byte, question question) error {
+	t, err := newTarget(image, auths)
 	if err != nil {
 		return err
 	}
-	registry, err := name.NewRegistry(reference.Domain(named))
+	if err, found := r.refusals.find(t.key(), time.Now()); found {
+		return err
+	}
+	leave, err := r.hosts.enter(ctx, t.host())
 	if err != nil {
 		return err
 	}
-	asked := refusalKey(image, auths)
-	if err := r.refusals.find(asked, time.Now()); err != nil {
-		return err
-	}
-	leave, err := r.hosts.enter(ctx, registry.RegistryStr())
-	if err != nil {
-		return err
-	}
-	inTime, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	w := &watch{next: r.transport}
-	for _, credential := range append(credentials(named.Name(), auths), authn.Anonymous) {
-		s := &session{registry: registry, named: named, credential: credential, transport: w}
-		if err = question(inTime, s); err == nil || !refused(err) {
-			break
-		}
-	}
-	if ctx.Err() != nil {
-		leave(0)
-		return ctx.Err() // the caller's own end says nothing about the registry
-	}
-	leave(w.rest(err, inTime.Err()))
-	err = inWords(err, inTime.Err())
-	if refused(err) {
-		r.refusals.add(asked, err, time.Now())
+	err = r.call(ctx, t, callTime, leave, question)
+	if Refused(err) {
+		now := time.Now()
+		r.refusals.add(t.key(), err, now, now.Add(refusalTime))
 	}
 	return err
 }

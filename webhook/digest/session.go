@@ -6,42 +6,42 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
-	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
-	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// maxRedirects of one request.
-const maxRedirects = 5
-
 // accepted are the types of manifests that are understood.
-var accepted = strings.Join([]string{
+var accepted = []string{
 	"application/vnd.oci.image.index.v1+json",
 	"application/vnd.docker.distribution.manifest.list.v2+json",
 	"application/vnd.oci.image.manifest.v1+json",
 	"application/vnd.docker.distribution.manifest.v2+json",
-}, ", ")
+}
 
-// session asks about one image with one credential.
+// session asks about one repository with one credential, one question at a time. Its first question begins with the
+// handshake: how to authenticate, and then perhaps for a token.
 type session struct {
 	registry   name.Registry
-	named      reference.Named
+	path       string // of the repository
 	credential authn.Authenticator
 	transport  http.RoundTripper
+	ends       time.Time
 
 	client *http.Client
 }
 
 // look asks for the manifest and, if that is an index, for the one of the platform in it.
-func (s *session) look(ctx context.Context, arch string) (Manifest, error) {
-	body, digest, err := s.get(ctx, s.identifier())
+func (s *session) look(ctx context.Context, identifier, arch string) (Manifest, error) {
+	body, digest, err := s.get(ctx, identifier)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -69,8 +69,8 @@ func (s *session) look(ctx context.Context, arch string) (Manifest, error) {
 }
 
 // digest asks with a HEAD request, and with a GET one those registries that do not answer it in full.
-func (s *session) digest(ctx context.Context) (string, error) {
-	response, err := s.do(ctx, http.MethodHead, s.identifier())
+func (s *session) digest(ctx context.Context, identifier string) (string, error) {
+	response, err := s.do(ctx, http.MethodHead, identifier)
 	if err != nil && statusOf(err) != http.StatusMethodNotAllowed {
 		return "", err
 	}
@@ -80,16 +80,30 @@ func (s *session) digest(ctx context.Context) (string, error) {
 			return digest, nil
 		}
 	}
-	_, digest, err := s.get(ctx, s.identifier())
-	return digest, err
+	return s.sum(ctx, identifier)
 }
 
-// identifier is the tag or the digest that is asked about.
-func (s *session) identifier() string {
-	if digested, ok := s.named.(reference.Digested); ok {
-		return digested.Digest().String()
+// sum is the digest of a manifest that was read. Neither the page of a proxy nor a manifest that container runtimes would
+// not accept under its name has one.
+func (s *session) sum(ctx context.Context, identifier string) (string, error) {
+	response, err := s.do(ctx, http.MethodGet, identifier)
+	if err != nil {
+		return "", err
 	}
-	return s.named.(reference.Tagged).Tag() // ParseDockerRef adds one
+	defer response.Body.Close()
+	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	if err != nil || !slices.Contains(accepted, kind) {
+		return "", errNotClear
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, response.Body); err != nil {
+		return "", fmt.Errorf("reading the manifest: %w", err)
+	}
+	digest := "sha256:" + hex.EncodeToString(h.Sum(nil))
+	if called := contentDigest(response); called != "" && called != digest {
+		return "", errNotClear
+	}
+	return digest, nil
 }
 
 // get reads a manifest. Its digest is what the registry calls it, as with HEAD, or else that of what was read.
@@ -113,24 +127,24 @@ func (s *session) get(ctx context.Context, identifier string) ([]byte, string, e
 // do asks about a manifest. The response of a nil error has the status OK, and the caller closes its body.
 func (s *session) do(ctx context.Context, method, identifier string) (*http.Response, error) {
 	if s.client == nil {
-		repository := s.registry.Repo(reference.Path(s.named))
+		repository := s.registry.Repo(s.path)
 		authenticated, err := transport.NewWithContext(ctx, s.registry, s.credential, transport.NewUserAgent(s.transport, "kube-prepull"),
 			[]string{repository.Scope(transport.PullScope)})
 		if err != nil {
 			return nil, err
 		}
-		s.client = &http.Client{Transport: authenticated, CheckRedirect: checkRedirect}
+		s.client = &http.Client{Transport: authenticated}
 	}
 	at := url.URL{
 		Scheme: "https", // unless the handshake found out otherwise
 		Host:   s.registry.RegistryStr(),
-		Path:   "/v2/" + reference.Path(s.named) + "/manifests/" + identifier,
+		Path:   "/v2/" + s.path + "/manifests/" + identifier,
 	}
 	request, err := http.NewRequestWithContext(ctx, method, at.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("Accept", accepted)
+	request.Header.Set("Accept", strings.Join(accepted, ", "))
 	response, err := s.client.Do(request)
 	if err != nil {
 		return nil, err
@@ -142,34 +156,11 @@ func (s *session) do(ctx context.Context, method, identifier string) (*http.Resp
 	return response, nil
 }
 
+// contentDigest is what the registry calls a manifest, empty if that is nothing that an image can be pinned to.
 func contentDigest(r *http.Response) string {
 	digest, err := v1.NewHash(r.Header.Get("Docker-Content-Digest"))
-	if err != nil {
+	if err != nil || digest.Algorithm != "sha256" {
 		return ""
 	}
 	return digest.String()
-}
-
-// checkRedirect follows a registry to other hosts, but neither to plain HTTP nor from a public one into the private
-// network, such as to the metadata service of a cloud.
-func checkRedirect(request *http.Request, via []*http.Request) error {
-	from := via[0].URL
-	switch {
-	case len(via) > maxRedirects:
-		return finding("too many redirects")
-	case from.Scheme == "https" && request.URL.Scheme != "https":
-		return finding("a redirect to plain HTTP was refused")
-	case request.URL.Hostname() != from.Hostname() && private(request.URL.Hostname()):
-		return finding("a redirect to a private address was refused")
-	}
-	return nil
-}
-
-func private(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return host == "localhost"
-	}
-	ip = ip.Unmap()
-	return ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified()
 }

@@ -82,7 +82,7 @@ func manyNodes(ctx context.Context, dir string, nodes, deployments int) (results
 	}
 	defer func() { err = errors.Join(err, b.Down(context.WithoutCancel(ctx))) }()
 	b.deployments = deployments
-	for _, measure := range []func(context.Context) error{b.inProcess, b.oneAfterTheOther, b.burst, b.steady, b.memory, b.shapes} {
+	for _, measure := range []func(context.Context) error{b.inProcess, b.rewrite, b.oneAfterTheOther, b.burst, b.steady, b.memory, b.shapes} {
 		if err := measure(ctx); err != nil {
 			return nil, err
 		}

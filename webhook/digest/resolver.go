@@ -1,0 +1,199 @@
+package digest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// resolveTime is how long a registry has for an answer that somebody waits for, and how long before that one waits for
+	// a place. An admission gives up earlier; the answer is then there for the next one.
+	resolveTime = 2 * time.Second
+
+	// answerTime and noTime are how long an answer and a registry's no are remembered: long enough for a burst of
+	// admissions with the same image, and short enough that who pushes a tag and applies again gets it.
+	answerTime = 5 * time.Second
+	noTime     = 10 * time.Second
+
+	// maxAnswers bounds what is remembered, and maxFlights what is asked at the same time or waits for its turn: about
+	// what registries can answer within resolveTime.
+	maxAnswers = 10_000
+	maxFlights = 1_000
+)
+
+// result is how a question to the Resolver ended, one of the constants below.
+type result string
+
+const (
+	remembered result = "remembered" // asked a few seconds ago, or nothing to ask: the image has a digest
+	joined     result = "joined"     // somebody else was asking
+	resolved   result = "resolved"   // the registry told
+	refused    result = "refused"    // the registry said no
+	resting    result = "resting"    // the registry was left alone
+	failed     result = "failed"     // anything else, the caller's own end included
+)
+
+// Resolver tells where tags point to those who cannot wait long, and asks registries once where many want to know the
+// same. Its methods may be called from any goroutine.
+type Resolver struct {
+	registries *Registries
+	lookups    *prometheus.CounterVec
+
+	mu      sync.Mutex
+	flights map[key]*flight
+	known   memory[*flight]
+}
+
+// flight is one question on its way, and then its answer.
+type flight struct {
+	done   chan struct{}
+	digest string
+	err    error
+}
+
+// NewResolver returns a Resolver that shares the limits of Registries.
+func NewResolver(registries *Registries, registerer prometheus.Registerer) (*Resolver, error) {
+	r := &Resolver{
+		registries: registries,
+		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kube_prepull_digest_lookups_total",
+			Help: "Tags that an admission asked for, by result: remembered, joined (the same question was on its way), resolved, refused (401, 403 or 404), resting (the registry is left alone for a while) or failed.",
+		}, []string{"result"}),
+		flights: map[key]*flight{},
+		known:   memory[*flight]{limit: maxAnswers},
+	}
+	if err := registerer.Register(r.lookups); err != nil {
+		return nil, fmt.Errorf("registering the metric of digest lookups: %w", err)
+	}
+	for _, one := range []result{remembered, joined, resolved, refused, resting, failed} {
+		r.lookups.WithLabelValues(string(one)) // every result is there from the start, with 0
+	}
+	return r, nil
+}
+
+// Resolve returns where the tag of an image points, such as sha256:0f3a…; to the index if there is one for many platforms.
+// The auths are Docker configurations ({"auths": …}); an answer is shared only among those with the same logins for the
+// repository. A fresh one is not a remembered one, but may be that of a question already on its way. The errors can be
+// shown to users: Refused tells of a registry that said no, and a *RestError of one that is not asked now. If ctx ends,
+// only the caller gives up.
+func (r *Resolver) Resolve(ctx context.Context, image string, auths [][]byte, fresh bool) (string, error) {
+	digest, how, err := r.resolve(ctx, image, auths, fresh)
+	r.lookups.WithLabelValues(string(how)).Inc()
+	return digest, err
+}
+
+func (r *Resolver) resolve(ctx context.Context, image string, auths [][]byte, fresh bool) (string, result, error) {
+	t, err := newTarget(image, auths)
+	if err != nil {
+		return "", failed, err
+	}
+	if digested, ok := t.named.(reference.Digested); ok {
+		return digested.Digest().String(), remembered, nil
+	}
+	f, how, err := r.board(ctx, t, fresh)
+	if err != nil {
+		return "", failed, err
+	}
+	if how == remembered {
+		return f.digest, how, f.err
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		if how != joined {
+			how = failed
+		}
+		return "", how, ctx.Err()
+	}
+	if how == resolved && f.err != nil {
+		how = resultOf(f.err)
+	}
+	return f.digest, how, f.err
+}
+
+// board finds the flight of a question, or starts one. A remembered answer is that of a flight that has landed.
+func (r *Resolver) board(ctx context.Context, t *target, fresh bool) (*flight, result, error) {
+	k := t.key()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f, found := r.known.find(k, time.Now()); found && !fresh {
+		return f, remembered, nil
+	}
+	if f, found := r.flights[k]; found {
+		return f, joined, nil
+	}
+	if ctx.Err() != nil {
+		return nil, failed, ctx.Err()
+	}
+	if len(r.flights) >= maxFlights {
+		return nil, failed, finding("too many questions to registries at the same time")
+	}
+	f := &flight{done: make(chan struct{})}
+	r.flights[k] = f
+	go r.fly(context.WithoutCancel(ctx), t, k, f)
+	return f, resolved, nil
+}
+
+// fly asks, whatever becomes of the callers. A panic must not end the process: nobody is there to recover it.
+func (r *Resolver) fly(ctx context.Context, t *target, k key, f *flight) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.digest, f.err = "", fmt.Errorf("%s: %w", t.host(), errNotClear)
+			logr.FromContextOrDiscard(ctx).Error(fmt.Errorf("panic: %v", p), "asking a registry failed", "registry", t.host(), "stack", string(debug.Stack()))
+		}
+		r.land(k, f)
+	}()
+	f.digest, f.err = r.registries.resolve(ctx, t)
+}
+
+func (r *Resolver) land(k key, f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.flights, k)
+	now := time.Now()
+	switch {
+	case f.err == nil:
+		r.known.add(k, f, now, now.Add(answerTime))
+	case Refused(f.err):
+		r.known.add(k, f, now, now.Add(noTime))
+	}
+	close(f.done)
+}
+
+// resolve asks without the memory for questions that nobody waits for.
+func (r *Registries) resolve(ctx context.Context, t *target) (digest string, err error) {
+	waiting, cancel := context.WithTimeout(ctx, resolveTime)
+	defer cancel()
+	leave, err := r.hosts.enter(waiting, t.host())
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "", fmt.Errorf("%s: %w", t.host(), errBusy)
+	}
+	if err != nil {
+		return "", err
+	}
+	err = r.call(ctx, t, resolveTime, leave, func(ctx context.Context, s *session, identifier string) (err error) {
+		digest, err = s.digest(ctx, identifier)
+		return err
+	})
+	return digest, err
+}
+
+func resultOf(err error) result {
+	var rest *RestError
+	switch {
+	case Refused(err):
+		return refused
+	case errors.As(err, &rest):
+		return resting
+	default:
+		return failed
+	}
+}

@@ -1,0 +1,43 @@
+package webhook
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// operation is one of a JSON patch (RFC 6902). Only paths that were read are touched, so that fields which this program
+// does not know are never lost.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// pointer escapes a key for a JSON pointer (RFC 6901).
+var pointer = strings.NewReplacer("~", "~0", "/", "~1")
+
+// annotate returns the operations that set annotations of the template and remove others, which it has.
+func (t *template) annotate(set map[string]string, remove []string) []operation {
+	var operations []operation
+	metadata := t.path + "/metadata"
+	switch {
+	case len(set) == 0:
+	case !t.hasMetadata:
+		operations = append(operations, operation{"add", metadata, map[string]any{"annotations": set}})
+	case !t.hasAnnotations:
+		operations = append(operations, operation{"add", metadata + "/annotations", set})
+	default:
+		for _, key := range slices.Sorted(maps.Keys(set)) {
+			op := "add"
+			if _, found := t.annotations[key]; found {
+				op = "replace"
+			}
+			operations = append(operations, operation{op, metadata + "/annotations/" + pointer.Replace(key), set[key]})
+		}
+	}
+	for _, key := range slices.Sorted(slices.Values(remove)) {
+		operations = append(operations, operation{Op: "remove", Path: metadata + "/annotations/" + pointer.Replace(key)})
+	}
+	return operations
+}

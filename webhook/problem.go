@@ -1,0 +1,137 @@
+package webhook
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// Reasons of the Events about pins.
+const (
+	tagNotPinned     = "TagNotPinned"
+	podNotPinned     = "PodNotPinned"
+	pinnedDigestGone = "PinnedDigestGone"
+)
+
+const (
+	// eventLife is how long an API server keeps Events unless it is told otherwise. A problem is told once in that time.
+	eventLife = time.Hour
+
+	// maxTold bounds the problems that are remembered.
+	maxTold = 10_000
+
+	// maxMessage of an Event, in bytes. Source: NoteLengthLimit in k8s.io/kubernetes/pkg/apis/core/validation/events.go.
+	maxMessage = 1024
+)
+
+// problem is something about the pin of a container that whoever cares for the workload should know.
+type problem struct {
+	workload  corev1.ObjectReference
+	reason    string
+	container string
+
+	// about tells one problem of a container from the next, such as the digest that is gone.
+	about   string
+	message string
+}
+
+// teller makes Events of problems, on the workload and one for each problem, also over restarts.
+type teller struct {
+	client client.Client
+	count  *prometheus.CounterVec
+
+	mu   sync.Mutex
+	told map[string]time.Time
+}
+
+func newTeller(c client.Client, registry prometheus.Registerer) (*teller, error) {
+	t := &teller{
+		client: c,
+		count: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kube_prepull_pin_problems_total",
+			Help: "Events about pins, by reason: TagNotPinned (a tag could not be resolved), PodNotPinned (a pod of a pinned revision runs the tag) or PinnedDigestGone (the registry does not have the digest any more).",
+		}, []string{"reason"}),
+		told: map[string]time.Time{},
+	}
+	if err := registry.Register(t.count); err != nil {
+		return nil, fmt.Errorf("registering the metric of pin problems: %w", err)
+	}
+	for _, reason := range []string{tagNotPinned, podNotPinned, pinnedDigestGone} {
+		t.count.WithLabelValues(reason)
+	}
+	return t, nil
+}
+
+// tell makes the Event of a problem, unless there is one.
+func (t *teller) tell(ctx context.Context, p problem) error {
+	event := eventOf(p, metav1.Now())
+	if !t.remember(event.Name, event.FirstTimestamp.Time) {
+		return nil
+	}
+	err := t.client.Create(ctx, event)
+	if apierrors.IsAlreadyExists(err) {
+		return nil // told before a restart, or by another replica
+	}
+	if err != nil {
+		t.forget(event.Name)
+		return fmt.Errorf("creating an Event: %w", err)
+	}
+	t.count.WithLabelValues(p.reason).Inc()
+	return nil
+}
+
+// remember is false for what was told a short time ago.
+func (t *teller) remember(name string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if last, found := t.told[name]; found && now.Sub(last) < eventLife {
+		return false
+	}
+	if len(t.told) >= maxTold {
+		maps.DeleteFunc(t.told, func(_ string, last time.Time) bool { return now.Sub(last) >= eventLife })
+	}
+	if len(t.told) >= maxTold {
+		clear(t.told)
+	}
+	t.told[name] = now
+	return true
+}
+
+func (t *teller) forget(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.told, name)
+}
+
+// eventOf has the same name for the same problem.
+func eventOf(p problem, now metav1.Time) *corev1.Event {
+	h := sha256.New()
+	for _, part := range []string{string(p.workload.UID), p.reason, p.container, p.about} {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	name := p.workload.Name[:min(len(p.workload.Name), 200)]
+	return &corev1.Event{
+		ObjectMeta:          metav1.ObjectMeta{Namespace: p.workload.Namespace, Name: name + "." + hex.EncodeToString(h.Sum(nil)[:8])},
+		InvolvedObject:      p.workload,
+		Type:                corev1.EventTypeWarning,
+		Reason:              p.reason,
+		Message:             p.message[:min(len(p.message), maxMessage)],
+		Source:              corev1.EventSource{Component: v1alpha1.Name},
+		ReportingController: v1alpha1.Name,
+		FirstTimestamp:      now,
+		LastTimestamp:       now,
+		Count:               1,
+	}
+}

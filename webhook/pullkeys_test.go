@@ -1,0 +1,141 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// keyStore has service accounts and Secrets by their names, and counts how often they are read.
+type keyStore struct {
+	client.Reader
+	mu       sync.Mutex
+	accounts map[string][]string
+	secrets  map[string]corev1.Secret
+	reads    int
+	takes    time.Duration
+	err      error
+}
+
+func (s *keyStore) Get(ctx context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	select {
+	case <-time.After(s.takes):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads++
+	missing := apierrors.NewNotFound(schema.GroupResource{Resource: "objects"}, key.Name)
+	if s.err != nil {
+		return s.err
+	}
+	switch o := into.(type) {
+	case *corev1.ServiceAccount:
+		names, found := s.accounts[key.Name]
+		if !found {
+			return missing
+		}
+		for _, name := range names {
+			o.ImagePullSecrets = append(o.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+		}
+	case *corev1.Secret:
+		secret, found := s.secrets[key.Name]
+		if !found {
+			return missing
+		}
+		*o = secret
+	}
+	return nil
+}
+
+func dockerSecret(content string) corev1.Secret {
+	return corev1.Secret{Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(content)}}
+}
+
+func TestPullKeysAreThoseOfTheKubelet(t *testing.T) {
+	t.Parallel()
+	store := &keyStore{
+		accounts: map[string][]string{"default": {"b", "a"}, "robot": {"", "gone", "old"}},
+		secrets: map[string]corev1.Secret{
+			"a": dockerSecret(`{"auths":{"a":{}}}`), "b": dockerSecret(`{"auths":{"b":{}}}`),
+			"old":    {Type: corev1.SecretTypeDockercfg, Data: map[string][]byte{corev1.DockerConfigKey: []byte(`{"old":{}}`)}},
+			"opaque": {Type: corev1.SecretTypeOpaque, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{"no":{}}}`)}},
+		},
+	}
+	for name, test := range map[string]struct {
+		template template
+		pod      bool
+		want     []string
+	}{
+		"those of the default account, in its order": {template{}, false, []string{`{"auths":{"b":{}}}`, `{"auths":{"a":{}}}`}},
+		"those of another account that are there":    {template{account: "robot"}, false, []string{`{"auths":{"old":{}}}`}},
+		"an account that is not there":               {template{account: "ghost"}, false, nil},
+		"its own and no others":                      {template{ownSecrets: true, pullSecrets: []string{"a", "opaque", "gone"}}, false, []string{`{"auths":{"a":{}}}`}},
+		"an empty list of its own":                   {template{ownSecrets: true}, false, nil},
+		"a pod has got those of its account":         {template{account: "default"}, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			keys, err := newPullKeys(store).of(t.Context(), "shop", &test.template, test.pod)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, key := range keys {
+				got = append(got, string(key))
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("keys (-want +got):\n%s", diff)
+			}
+		})
+	}
+	store.err = errors.New("the API server is away")
+	if _, err := newPullKeys(store).of(t.Context(), "shop", &template{}, false); err == nil {
+		t.Error("keys that cannot be read are taken for none")
+	}
+}
+
+func TestABurstReadsEachKeyOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &keyStore{accounts: map[string][]string{"default": {"a"}}, secrets: map[string]corev1.Secret{"a": dockerSecret(`{}`)}, takes: 10 * time.Millisecond}
+		keys := newPullKeys(store)
+		var burst sync.WaitGroup
+		errs := make([]error, 1000)
+		for i := range errs {
+			burst.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				if i == 0 {
+					cancel() // the first who asks does not wait
+				}
+				defer cancel()
+				got, err := keys.of(ctx, "shop", &template{}, false)
+				if i > 0 && (err != nil || len(got) != 1) {
+					errs[i] = fmt.Errorf("%d keys: %w", len(got), err)
+				}
+			})
+		}
+		burst.Wait()
+		if err := errors.Join(errs...); err != nil {
+			t.Error(err)
+		}
+		if store.reads != 2 {
+			t.Errorf("%d reads, want 2", store.reads)
+		}
+		store.secrets["a"] = dockerSecret(`{"rotated":1}`)
+		time.Sleep(keyMemory)
+		if got, err := keys.of(t.Context(), "shop", &template{}, false); err != nil || string(got[0]) != `{"rotated":1}` {
+			t.Errorf("later it is %s, %v", got, err)
+		}
+	})
+}

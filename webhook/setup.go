@@ -1,0 +1,91 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/kube-prepull/kube-prepull/webhook/digest"
+)
+
+// readyTime is how long the check for readiness waits for the namespaces.
+const readyTime = 500 * time.Millisecond
+
+// Options are what the webhook needs of others.
+type Options struct {
+	// Namespace is the one that kube-prepull runs in. Nothing in it is pinned.
+	Namespace string
+
+	// Learn takes a hint and says whether there was room for it. It must not block.
+	Learn func(Hint) bool
+
+	// Registries are asked where tags point.
+	Registries *digest.Registries
+
+	// PullSecrets is true if the pull secrets of workloads and their service accounts are used to resolve tags.
+	PullSecrets bool
+
+	// IfNotPresent is true if pods whose image is replaced get that pull policy where they have Always.
+	IfNotPresent bool
+
+	// AuditInterval is how often all pods of namespaces whose images are pinned are looked at.
+	AuditInterval time.Duration
+}
+
+// SetupWithManager serves Path and RewritePath on the manager's webhook server.
+func SetupWithManager(mgr ctrl.Manager, o Options) error {
+	m, err := newMetrics(metrics.Registry)
+	if err != nil {
+		return err
+	}
+	digests, err := digest.NewResolver(o.Registries, metrics.Registry)
+	if err != nil {
+		return err
+	}
+	t, err := newTeller(mgr.GetClient(), metrics.Registry)
+	if err != nil {
+		return err
+	}
+	p, err := newProbe(mgr.GetClient(), o.Namespace, metrics.Registry, mgr.GetLogger().WithName("probe"))
+	if err != nil {
+		return err
+	}
+	r := newReporter(mgr.GetClient(), mgr.GetAPIReader(), t, mgr.GetLogger().WithName("reporter"))
+	a := &auditor{
+		namespaces: mgr.GetClient(), live: mgr.GetAPIReader(), own: o.Namespace,
+		interval: o.AuditInterval, teller: t, log: mgr.GetLogger().WithName("auditor"),
+	}
+	for _, runnable := range []manager.Runnable{p, r, a} {
+		if err := mgr.Add(runnable); err != nil {
+			return fmt.Errorf("adding to the manager: %w", err)
+		}
+	}
+	w := &rewriter{
+		namespaces:   mgr.GetClient(),
+		own:          o.Namespace,
+		revisions:    revisions{mgr.GetAPIReader()},
+		resolve:      digests.Resolve,
+		ifNotPresent: func() bool { return o.IfNotPresent && !p.on.Load() },
+		report:       r.report,
+		metrics:      m,
+		log:          mgr.GetLogger().WithName("rewriter"),
+	}
+	if o.PullSecrets {
+		w.keys = newPullKeys(mgr.GetAPIReader())
+	}
+	h := newHandler(o.Learn, w, m, mgr.GetLogger().WithName("webhook"))
+	mgr.GetWebhookServer().Register(Path, h)
+	mgr.GetWebhookServer().Register(RewritePath, h)
+	// Until namespaces are known no image would be pinned.
+	return mgr.AddReadyzCheck("namespaces", func(req *http.Request) error {
+		ctx, cancel := context.WithTimeout(req.Context(), readyTime)
+		defer cancel()
+		return w.namespaces.Get(ctx, client.ObjectKey{Name: o.Namespace}, namespaceMetadata())
+	})
+}
