@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 )
 
@@ -125,5 +127,16 @@ func TestOnlyWhatIsStoredIsReported(t *testing.T) {
 	r.report(unpinned{kind: "Pod"})
 	if len(r.looks) != 0 {
 		t.Error("an object without a name is reported")
+	}
+}
+
+func TestTheEventOfALongNameHasAValidOne(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"a", "-", ".", "-.-"} {
+		name := strings.Repeat("a", 200-len(end)) + end + "b"
+		event := eventOf(problem{workload: corev1.ObjectReference{Namespace: "shop", Name: name}}, metav1.Now())
+		if wrong := validation.IsDNS1123Subdomain(event.Name); len(wrong) > 0 {
+			t.Errorf("%q: %v", event.Name, wrong)
+		}
 	}
 }

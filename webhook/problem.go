@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -121,7 +122,8 @@ func eventOf(p problem, now metav1.Time) *corev1.Event {
 	for _, part := range []string{string(p.workload.UID), p.reason, p.container, p.about} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
-	name := p.workload.Name[:min(len(p.workload.Name), 200)]
+	// A part of a name may end in what no part of a name may end in.
+	name := strings.TrimRight(p.workload.Name[:min(len(p.workload.Name), 200)], "-.")
 	return &corev1.Event{
 		ObjectMeta:          metav1.ObjectMeta{Namespace: p.workload.Namespace, Name: name + "." + hex.EncodeToString(h.Sum(nil)[:8])},
 		InvolvedObject:      p.workload,
