@@ -105,6 +105,12 @@ func originals(marker string) map[string]string {
 	return images
 }
 
+// isDigestOf is true for what an image is replaced by, and not for another that somebody gave the pod since.
+func isDigestOf(image, replacement string) bool {
+	repository, _ := v1alpha1.SplitTag(image)
+	return strings.HasPrefix(replacement, repository+"@")
+}
+
 // keepPod holds a rewritten pod to its digests when whoever made it applies it again as it was: that is no change, and
 // must neither restart a container nor be refused because of a pull policy.
 func keepPod(pod, old *template) []operation {
@@ -117,7 +123,7 @@ func keepPod(pod, old *template) []operation {
 		if !found || before == nil {
 			continue
 		}
-		if c.image == original && c.image != before.image {
+		if c.image == original && isDigestOf(original, before.image) {
 			operations = append(operations, operation{"replace", c.imagePath, before.image})
 		}
 		if c.policy == corev1.PullAlways && before.policy == corev1.PullIfNotPresent {

@@ -285,6 +285,12 @@ func TestAPodThatIsAppliedAgainStaysAsItIs(t *testing.T) {
 	want := strings.Replace(stored, "app@"+two, "app:v2", 1)
 	got, _, _ = admitted(t, h, reviewOf(t, "", "Pod", stored, changed), changed)
 	same(t, want, got)
+
+	// Back from there to the tag: what the pod runs is another image, which is not kept in its place.
+	live := want
+	want = strings.Replace(stored, "app@"+two, "app", 1)
+	got, _, _ = admitted(t, h, reviewOf(t, "", "Pod", live, applied), applied)
+	same(t, want, got)
 }
 
 func TestWithoutAnAnswerPersonsAreWarned(t *testing.T) {
