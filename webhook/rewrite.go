@@ -20,8 +20,11 @@ import (
 // hardStop is what an admission takes at most, whatever registries do.
 const hardStop = 1200 * time.Millisecond
 
-// errTooLate is for tags that were not resolved in time.
-var errTooLate = errors.New("the registry does not answer in time")
+// What is wrong with tags besides the registry's own words.
+var (
+	errTooLate     = errors.New("the registry does not answer in time")
+	errNoRevisions = errors.New("the workload's earlier revisions cannot be read")
+)
 
 // rewriter pins the images of templates, and replaces those of pods.
 type rewriter struct {
@@ -126,8 +129,13 @@ func (w *rewriter) workload(ctx context.Context, r *review, object, old *workloa
 	}
 	p := planPins(t, before, mode)
 	if old != nil && len(p.questions)+len(p.remove) > 0 {
-		if known, err := w.revisions.have(ctx, r.hint.Kind, r.hint.Namespace, object); known || err != nil {
-			return verdict{}, err // if it cannot be known, nothing is better than to roll forward what is rolled back
+		known, err := w.revisions.have(ctx, r.hint.Kind, r.hint.Namespace, object)
+		switch {
+		case err != nil: // nothing is better than to roll forward what is rolled back
+			w.log.Info("template let through as it is", "kind", r.hint.Kind, "namespace", r.hint.Namespace, "name", r.hint.Name, "reason", err.Error())
+			return w.undecided(r, t, p.questions), nil
+		case known:
+			return verdict{}, nil
 		}
 	}
 	return w.settle(r, t, p, w.ask(ctx, r, t, p.questions)), nil
@@ -152,6 +160,20 @@ func (w *rewriter) settle(r *review, t *template, p pinPlan, answers []answered)
 	}
 	w.count(r, pinned, len(p.set))
 	v.patch = t.annotate(p.set, p.remove)
+	return v
+}
+
+// undecided leaves a template as it came, and says what that means for each container that would have been asked for.
+func (w *rewriter) undecided(r *review, t *template, questions []question) verdict {
+	var v verdict
+	for _, q := range questions {
+		a := answered{question: q, err: errNoRevisions}
+		if _, pinned := t.pinned(&q.container); pinned {
+			v.warnings = append(v.warnings, warning(a, "keeps its digest"))
+		} else {
+			v.warnings = append(v.warnings, w.left(r, a))
+		}
+	}
 	return v
 }
 

@@ -293,6 +293,34 @@ func TestAPodThatIsAppliedAgainStaysAsItIs(t *testing.T) {
 	same(t, want, got)
 }
 
+// Without the earlier revisions nobody knows whether a template is new, and who sent it hears that.
+func TestWithoutRevisionsPersonsAreWarned(t *testing.T) {
+	t.Parallel()
+	unknown := stored{labels: labelled.labels, err: errors.New("no answer")}
+	pin := annotations("pin.kube-prepull.io/app", "app:v2@"+one)
+	object := deploymentWith("", pin, "app:latest")
+	var reported []unpinned
+	h := rewriting(t, unknown, pointsTo(two))
+	h.rewriter.report = func(u unpinned) { reported = append(reported, u) }
+	got, _, warnings := admitted(t, h, reviewOf(t, "apps", "Deployment", deploymentWith("", pin, "app:v2"), object), object)
+	same(t, object, got)
+	want := []string{"kube-prepull: app:latest of container app stays a tag: the workload's earlier revisions cannot be read"}
+	if diff := cmp.Diff(want, warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	if len(reported) != 1 || reported[0].image != "app:latest" {
+		t.Errorf("reported %v", reported)
+	}
+
+	pin = annotations("pin.kube-prepull.io/app", "app:latest@"+one)
+	restarted := deploymentWith("", annotations("at", "now", "pin.kube-prepull.io/app", "app:latest@"+one), "app:latest")
+	got, _, warnings = admitted(t, h, reviewOf(t, "apps", "Deployment", deploymentWith("", pin, "app:latest"), restarted), restarted)
+	same(t, restarted, got)
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "keeps its digest") || len(reported) != 1 {
+		t.Errorf("warnings %q, reported %v", warnings, reported)
+	}
+}
+
 func TestWithoutAnAnswerPersonsAreWarned(t *testing.T) {
 	t.Parallel()
 	silent := func(string, bool) (string, error) { return "", errors.New("registry.example.com answers 500") }
