@@ -321,6 +321,30 @@ func TestWithoutRevisionsPersonsAreWarned(t *testing.T) {
 	}
 }
 
+// A forged review has room for a hundred thousand containers, among which each would be looked for.
+func TestATemplateOfTooManyContainersIsLeftAsItIs(t *testing.T) {
+	t.Parallel()
+	for _, list := range []string{"containers", "initContainers", "volumes"} {
+		for many, want := range map[int]bool{maxContainers: true, maxContainers + 1: false} {
+			var all []string
+			for i := range many {
+				image := `"image":"app"`
+				if list == "volumes" {
+					image = `"image":{"reference":"app"}`
+				}
+				all = append(all, fmt.Sprintf(`{"name":"c%d",%s}`, i, image))
+			}
+			object := fmt.Sprintf(`{"metadata":{"name":"api"},"spec":{"template":{"spec":{%q:[%s]}}}}`, list, strings.Join(all, ","))
+			asked := false
+			h := rewriting(t, labelled, func(string, bool) (string, error) { asked = true; return two, nil })
+			admitted(t, h, reviewOf(t, "apps", "Deployment", "", object), object)
+			if asked != want {
+				t.Errorf("%d %s: asked %t, want %t", many, list, asked, want)
+			}
+		}
+	}
+}
+
 func TestWithoutAnAnswerPersonsAreWarned(t *testing.T) {
 	t.Parallel()
 	silent := func(string, bool) (string, error) { return "", errors.New("registry.example.com answers 500") }

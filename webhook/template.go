@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,12 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
+
+// maxContainers is more than a template has; each is looked up among the others, and a forged review has room for
+// a hundred thousand.
+const maxContainers = 500
+
+var errManyContainers = fmt.Errorf("more than %d containers", maxContainers)
 
 // workload is what matters of a reviewed object besides its template.
 type workload struct {
@@ -249,6 +256,9 @@ func (t *template) parseSpec(c *cursor) error {
 }
 
 func (t *template) parseContainer(c *cursor, path string) error {
+	if len(t.containers) >= maxContainers {
+		return errManyContainers
+	}
 	one := container{imagePath: path + "/image", policyPath: path + "/imagePullPolicy"}
 	err := c.members(func(key []byte) error {
 		switch string(key) {
@@ -287,6 +297,9 @@ func (t *template) parseVolume(c *cursor, path string) error {
 		}
 		return c.skip()
 	})
+	if one.image != "" && len(t.containers) >= maxContainers {
+		return errManyContainers
+	}
 	if one.image != "" {
 		one.name, one.pin = "volume/"+name, v1alpha1.AnnotationVolumePin+name
 		t.containers = append(t.containers, one)
