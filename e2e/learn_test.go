@@ -271,12 +271,17 @@ func rawJSON(t *testing.T, object any) runtime.RawExtension {
 // forge posts a review to every manager, as any pod of the cluster could, and checks that it is answered and allowed.
 func forge(t *testing.T, p *product, request *admissionv1.AdmissionRequest) {
 	t.Helper()
+	forgeTo(t, p, "/observe", request)
+}
+
+func forgeTo(t *testing.T, p *product, path string, request *admissionv1.AdmissionRequest) {
+	t.Helper()
 	review := rawJSON(t, admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request,
 	})
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	for _, manager := range p.managers(t) {
-		response, err := client.Post("https://"+manager.Status.PodIP+":9443/observe", "application/json", bytes.NewReader(review.Raw))
+		response, err := client.Post("https://"+manager.Status.PodIP+":9443"+path, "application/json", bytes.NewReader(review.Raw))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -170,7 +171,7 @@ func installDenier(t *testing.T, c *cluster.Cluster, r *registry.Registry) {
 	}
 }
 
-// selfSigned is a server certificate that is its own authority, as PEM.
+// selfSigned is a server certificate for a name or an address that is its own authority, as PEM.
 func selfSigned(t *testing.T, host string) (certificate, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -180,6 +181,9 @@ func selfSigned(t *testing.T, host string) (certificate, key string) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	if address := net.ParseIP(host); address != nil {
+		template.DNSNames, template.IPAddresses = nil, []net.IP{address}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {

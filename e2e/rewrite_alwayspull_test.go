@@ -1,0 +1,132 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+)
+
+// TestAlwaysPullImages is an admission plugin that lets no pod be stored with another policy than Always. It is noticed,
+// and no pod is refused for what kube-prepull does, not even while managers start that have yet to notice.
+func TestAlwaysPullImages(t *testing.T) {
+	t.Parallel()
+	requireNodes(t)
+	p := &product{Cluster: upCluster(t, cluster.Options{Nodes: []cluster.Node{{Name: "node-1"}}, AdmissionPlugins: []string{"AlwaysPullImages"}})}
+	err := p.install(t.Context())
+	t.Cleanup(func() {
+		if p.registry != nil {
+			p.registry.Close() //nolint:errcheck // the end of the test
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.waitAlwaysPull(t, 1)
+	n := p.pinning(t, "shop")
+	digest := n.versions(t, "app", 1)[0]
+	n.point(t, "app", "latest", "v1")
+	n.runsPinned(t, digest, corev1.PullAlways)
+
+	stop := n.createAllTheTime(t)
+	if err := p.upgrade(t.Context(), "--set", "podAnnotations.changed=yes"); err != nil {
+		t.Fatal(err)
+	}
+	created, errs := stop()
+	t.Logf("%d pods were created meanwhile", created)
+	if len(errs) > 0 {
+		t.Errorf("%d pods were refused, the first: %v", len(errs), errs[0])
+	}
+	if created < 20 {
+		t.Errorf("only %d pods were created meanwhile", created)
+	}
+	p.waitAlwaysPull(t, 1)
+}
+
+// TestThePullPolicyStaysIfSoConfigured pins images all the same.
+func TestThePullPolicyStaysIfSoConfigured(t *testing.T) {
+	t.Parallel()
+	p := ownProduct(t, "node-1")
+	p.configure(t, "--set", "config.rewritePullPolicy=false")
+	p.waitAlwaysPull(t, 0)
+	n := p.pinning(t, "shop")
+	digest := n.versions(t, "app", 1)[0]
+	n.point(t, "app", "latest", "v1")
+	n.runsPinned(t, digest, corev1.PullAlways)
+}
+
+// waitAlwaysPull waits until every manager has noticed.
+func (p *product) waitAlwaysPull(t *testing.T, want float64) {
+	t.Helper()
+	eventually(t, time.Minute, "every manager to know of AlwaysPullImages", func() error {
+		managers := p.managers(t)
+		for _, manager := range managers {
+			if got := metric(t, manager, "kube_prepull_always_pull_images "); got != want {
+				return fmt.Errorf("%s says %v", manager.Name, got)
+			}
+		}
+		if len(managers) < 2 {
+			return fmt.Errorf("there are %d", len(managers))
+		}
+		return nil
+	})
+}
+
+// runsPinned starts a pod of a Deployment and a bare one, both with the tag latest and its usual policy.
+func (n *pinning) runsPinned(t *testing.T, digest string, policy corev1.PullPolicy) {
+	t.Helper()
+	image := n.image("app:latest")
+	n.create(t, "deployment", "web", podTemplate("web", image))
+	n.wantPins(t, "deployment", "web", appPin(image, digest))
+	template := podTemplate("bare", image)
+	bare := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
+	bare.Name = "bare"
+	if _, err := n.Client().CoreV1().Pods(n.name).Create(t.Context(), bare, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"web", "bare"} {
+		pod := n.waitRunning(t, name)
+		want := map[string]string{"app": n.digested("app", digest) + " " + string(policy)}
+		if diff := cmp.Diff(want, containersOf(pod)); diff != "" {
+			t.Errorf("the pod %s (-want +got):\n%s", pod.Name, diff)
+		}
+		if got := pod.Annotations["kube-prepull.io/rewritten"]; got != "app="+image {
+			t.Errorf("the marker of %s is %q", pod.Name, got)
+		}
+	}
+}
+
+// createAllTheTime creates pods in dry runs. The function that it returns ends that, and says how many there were and
+// what went wrong.
+func (n *pinning) createAllTheTime(t *testing.T) func() (int, []error) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	var errs []error
+	created := 0
+	var running sync.WaitGroup
+	running.Go(func() {
+		for ctx.Err() == nil {
+			pod := podOn("", "dry", n.image("app:latest"))
+			pod.Namespace, pod.Spec.Containers[0].ImagePullPolicy = n.name, corev1.PullAlways
+			_, err := n.Client().CoreV1().Pods(n.name).Create(context.Background(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			if err != nil {
+				errs = append(errs, err)
+			} else {
+				created++
+			}
+		}
+	})
+	return func() (int, []error) {
+		stop()
+		running.Wait()
+		return created, errs
+	}
+}

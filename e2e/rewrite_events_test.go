@@ -1,0 +1,309 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
+)
+
+// TestPodsOfAWebhookThatIsGoneStartWithTheTag kills every manager between a Deployment and its pods. Nothing waits for
+// them, and once they are back the Deployment says which pods run the tag.
+func TestPodsOfAWebhookThatIsGoneStartWithTheTag(t *testing.T) {
+	t.Parallel()
+	p := ownProduct(t, "node-1")
+	n := p.pinning(t, "away")
+	digest := n.versions(t, "app", 1)[0]
+	n.point(t, "app", "latest", "v1")
+	image := n.image("app:latest")
+	n.create(t, "deployment", "app", podTemplate("app", image))
+	n.wantPins(t, "deployment", "app", appPin(image, digest))
+	n.waitPods(t, "app", 1, n.digested("app", digest))
+
+	p.killManagers(t)
+	start := time.Now()
+	n.kubectl(t, "scale", "--replicas=3", "deployment/app")
+	eventually(t, 30*time.Second, "pods without the webhook", func() error {
+		if pods := n.pods(t, "app"); len(pods) != 3 {
+			return fmt.Errorf("there are %d", len(pods))
+		}
+		return nil
+	})
+	t.Logf("all pods are there after %s", time.Since(start).Round(time.Millisecond))
+	if took := time.Since(start); took > 15*time.Second {
+		t.Errorf("the pods came after %s", took)
+	}
+	if took := n.admitNew(t, deployment("meanwhile", image, 0)); len(pinsOf(took.template.Annotations)) > 0 {
+		t.Error("a Deployment was pinned while no manager ran")
+	}
+	before := n.settledPods(t, "app", map[string]int{image: 2, n.digested("app", digest): 1})
+
+	p.scaleManagers(t, 2)
+	d, err := p.Client().AppsV1().Deployments(n.name).Get(t.Context(), "app", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := n.waitEvent(t, d, "PodNotPinned")
+	for _, word := range []string{"container app", image, digest, "app-"} {
+		if !strings.Contains(event.Message, word) {
+			t.Errorf("the event says %q, want %q in it", event.Message, word)
+		}
+	}
+	n.wantProblems(t, "PodNotPinned", 1)
+	if output := n.kubectl(t, "describe", "deployment/app"); !strings.Contains(output, "PodNotPinned") {
+		t.Errorf("kubectl describe does not show the event:\n%s", output)
+	}
+	if diff := cmp.Diff(before, podIdentities(n.pods(t, "app"))); diff != "" {
+		t.Errorf("pods were touched (-before +after):\n%s", diff)
+	}
+	if events := n.events(t, d.UID, "PodNotPinned"); len(events) != 1 {
+		t.Errorf("there are %d events, want one", len(events))
+	}
+	if events := n.eventsNamed(t, "meanwhile"); len(events) > 0 {
+		t.Errorf("a Deployment that was never pinned has the events %v", events)
+	}
+	// What the event says to do helps.
+	for _, pod := range n.pods(t, "app") {
+		if pod.Spec.Containers[0].Image == image {
+			n.kubectl(t, "delete", "pod", pod.Name)
+		}
+	}
+	n.waitPods(t, "app", 3, n.digested("app", digest))
+}
+
+// TestADigestThatIsGoneIsTold at the Deployment whose pods wait for it. A restart pins what there is now.
+func TestADigestThatIsGoneIsTold(t *testing.T) {
+	t.Parallel()
+	n := newPinning(t, "gone", "latest")
+	digests := n.versions(t, "app", 2)
+	image := n.image("app:latest")
+	n.point(t, "app", "latest", "v1")
+	n.deploy(t, n.name, deployment("app", image, 0))
+	n.wantPins(t, "deployment", "app", appPin(image, digests[0]))
+	n.point(t, "app", "latest", "v2")
+	n.deleteManifest(t, n.digested("app", digests[0]))
+	before := n.problems(t, "PinnedDigestGone")
+
+	start := time.Now()
+	n.kubectl(t, "scale", "--replicas=2", "deployment/app")
+	d, err := n.Client().AppsV1().Deployments(n.name).Get(t.Context(), "app", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := n.waitEvent(t, d, "PinnedDigestGone")
+	t.Logf("told after %s", time.Since(start).Round(time.Second))
+	for _, word := range []string{"container app", n.digested("app", digests[0]), image, "restart"} {
+		if !strings.Contains(event.Message, word) {
+			t.Errorf("the event says %q, want %q in it", event.Message, word)
+		}
+	}
+	n.wantProblems(t, "PinnedDigestGone", before+1)
+	if events := n.events(t, d.UID, "PinnedDigestGone"); len(events) != 1 {
+		t.Errorf("there are %d events, want one", len(events))
+	}
+	n.admitRestart(t, "app").wantPins(t, appPin(image, digests[1]))
+	n.waitPods(t, "app", 2, n.digested("app", digests[1]))
+}
+
+// TestATagThatIsNotPinnedIsTold at its workload, once that is stored. What is tried out, rejected or made up is not.
+func TestATagThatIsNotPinnedIsTold(t *testing.T) {
+	t.Parallel()
+	n := newPinning(t, "untold", "latest")
+	own := n.at(newRegistry(t, n.Cluster, registry.Options{}))
+	own.registry.SetFault("*", registry.Refuse(404))
+	image := own.image("app:latest")
+	before := n.problems(t, "TagNotPinned")
+
+	deployments := n.Client().AppsV1().Deployments(n.name)
+	if _, err := deployments.Create(t.Context(), deployment("dry", image, 0), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+		t.Fatal(err)
+	}
+	invalid := deployment("invalid", image, 0)
+	invalid.Spec.Selector.MatchLabels = map[string]string{"app": "another"}
+	if _, err := deployments.Create(t.Context(), invalid, metav1.CreateOptions{}); err == nil {
+		t.Error("a Deployment was admitted that does not select its pods")
+	}
+	forgeTo(t, n.product, "/rewrite", deploymentReview(t, admissionv1.Create, n.name, deployment("forged", image, 0)))
+	n.noDeployments(t, image)
+	if _, err := deployments.Create(t.Context(), deployment("beyond", image, 0), metav1.CreateOptions{}); err == nil {
+		t.Error("a Deployment was admitted beyond the quota")
+	}
+	n.deploymentsAgain(t, "stored", image)
+	for _, kind := range []string{"statefulset", "cronjob"} {
+		n.create(t, kind, kind, podTemplate(kind, image))
+	}
+
+	for kind, workload := range map[string]string{"deployment": "stored", "statefulset": "statefulset", "cronjob": "cronjob"} {
+		object, _ := n.stored(t, kind, workload)
+		event := n.waitEvent(t, object, "TagNotPinned")
+		for _, word := range []string{"container app", image, "answers 404 Not Found"} {
+			if !strings.Contains(event.Message, word) {
+				t.Errorf("the event says %q, want %q in it", event.Message, word)
+			}
+		}
+		if events := n.events(t, object.GetUID(), "TagNotPinned"); len(events) != 1 {
+			t.Errorf("%s has %d events, want one", kind, len(events))
+		}
+	}
+	n.wantProblems(t, "TagNotPinned", before+3)
+	// By now the others would have been told of, too: they came before.
+	for _, rejected := range []string{"dry", "invalid", "forged", "beyond"} {
+		if events := n.eventsNamed(t, rejected); len(events) > 0 {
+			t.Errorf("%s has the events %v", rejected, events)
+		}
+	}
+}
+
+// pinning makes a namespace of a product that is not the shared one.
+func (p *product) pinning(t *testing.T, name string) *pinning {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kube-prepull.io/rewrite": "latest"}}}
+	if _, err := p.Client().CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return &pinning{p, name}
+}
+
+// killManagers ends all of them without a farewell.
+func (p *product) killManagers(t *testing.T) {
+	t.Helper()
+	p.scaleManagers(t, 0)
+	const of = "app.kubernetes.io/component=webhook"
+	if _, err := p.Kubectl(t.Context(), "delete", "pod", "--namespace="+system, "--selector="+of, "--force", "--grace-period=0"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// settledPods waits until all pods of a Deployment run, so many with each image, and returns who they are.
+func (n *pinning) settledPods(t *testing.T, name string, want map[string]int) []string {
+	t.Helper()
+	var identities []string
+	eventually(t, time.Minute, "the pods of "+name+" to run", func() error {
+		got, pods := map[string]int{}, n.pods(t, name)
+		for _, pod := range pods {
+			if podRunning(&pod) {
+				got[pod.Spec.Containers[0].Image]++
+			}
+		}
+		identities = podIdentities(pods)
+		if diff := cmp.Diff(want, got); diff != "" {
+			return errors.New(diff)
+		}
+		return nil
+	})
+	return identities
+}
+
+// events are those about an object, for a reason.
+func (n *pinning) events(t *testing.T, of any, reason string) []corev1.Event {
+	t.Helper()
+	list, err := n.Client().CoreV1().Events(n.name).List(t.Context(), metav1.ListOptions{FieldSelector: fmt.Sprintf("involvedObject.uid=%v,reason=%s", of, reason)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// eventsNamed are kube-prepull's events about whatever has a name.
+func (n *pinning) eventsNamed(t *testing.T, name string) []string {
+	t.Helper()
+	list, err := n.Client().CoreV1().Events(n.name).List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, event := range list.Items {
+		if strings.Contains(event.Reason, "Pinned") {
+			found = append(found, event.Reason+": "+event.Message)
+		}
+	}
+	return found
+}
+
+func (n *pinning) waitEvent(t *testing.T, about metav1.Object, reason string) corev1.Event {
+	t.Helper()
+	var events []corev1.Event
+	eventually(t, time.Minute, "an event "+reason+" of "+about.GetName(), func() error {
+		if events = n.events(t, about.GetUID(), reason); len(events) == 0 {
+			return errors.New("there is none")
+		}
+		return nil
+	})
+	event := events[0]
+	if event.Type != corev1.EventTypeWarning || event.InvolvedObject.Kind == "" || event.InvolvedObject.Name != about.GetName() {
+		t.Errorf("the event is a %s of %+v", event.Type, event.InvolvedObject)
+	}
+	return event
+}
+
+// problems is how often the managers of now have told of problems.
+func (n *pinning) problems(t *testing.T, reason string) int {
+	t.Helper()
+	sum := 0.0
+	for _, manager := range n.managers(t) {
+		sum += metric(t, manager, fmt.Sprintf("kube_prepull_pin_problems_total{reason=%q}", reason))
+	}
+	return int(sum)
+}
+
+// wantProblems waits for a metric. Other tests may add to it.
+func (n *pinning) wantProblems(t *testing.T, reason string, atLeast int) {
+	t.Helper()
+	eventually(t, 10*time.Second, "the metric of "+reason, func() error {
+		if got := n.problems(t, reason); got < atLeast {
+			return fmt.Errorf("it is %d, want %d", got, atLeast)
+		}
+		return nil
+	})
+}
+
+// deleteManifest takes an image by digest out of the registry; tags that point to it are none of its business.
+func (n *pinning) deleteManifest(t *testing.T, image string) {
+	t.Helper()
+	reference, err := name.NewDigest(image, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Delete(reference, remote.WithTransport(n.registry.Transport())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// noDeployments is a quota, and returns when it holds.
+func (n *pinning) noDeployments(t *testing.T, image string) {
+	t.Helper()
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "none"}}
+	quota.Spec.Hard = corev1.ResourceList{"count/deployments.apps": *zero()}
+	if _, err := n.Client().CoreV1().ResourceQuotas(n.name).Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the quota to hold", func() error {
+		_, err := n.Client().AppsV1().Deployments(n.name).Create(t.Context(), deployment("dry", image, 0), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil || !strings.Contains(err.Error(), "exceeded quota") {
+			return fmt.Errorf("it says: %v", err)
+		}
+		return nil
+	})
+}
+
+// deploymentsAgain lifts the quota, and creates a Deployment as soon as that shows.
+func (n *pinning) deploymentsAgain(t *testing.T, name, image string) {
+	t.Helper()
+	if err := n.Client().CoreV1().ResourceQuotas(n.name).Delete(t.Context(), "none", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the quota to hold no longer", func() error {
+		_, err := n.Client().AppsV1().Deployments(n.name).Create(t.Context(), deployment(name, image, 0), metav1.CreateOptions{})
+		return err
+	})
+}

@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
+)
+
+// TestPrivateImagesArePinned with the credentials that their pods have, wherever these come from, and with no other ones.
+func TestPrivateImagesArePinned(t *testing.T) {
+	t.Parallel()
+	for name, token := range map[string]bool{"basic": false, "token": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newPinning(t, "private-"+name, "latest")
+			n = n.at(newRegistry(t, n.Cluster, registry.Options{}))
+			n.registry.Private("*", registry.Auth{User: "clerk", Password: "planted-" + name, Token: token})
+			pinsPrivateImages(t, n, "planted-"+name)
+		})
+	}
+}
+
+func pinsPrivateImages(t *testing.T, n *pinning, password string) {
+	t.Helper()
+	digest := n.versions(t, "app", 1)[0]
+	n.point(t, "app", "latest", "v1")
+	image, host := n.image("app:latest"), n.registry.Addr()
+	n.loginSecret(t, "good", corev1.SecretTypeDockerConfigJson, host, password)
+	n.loginSecret(t, "wrong", corev1.SecretTypeDockerConfigJson, host, "not-"+password)
+	n.loginSecret(t, "elsewhere", corev1.SecretTypeDockerConfigJson, "registry.invalid", "other-"+password)
+	n.loginSecret(t, "url", corev1.SecretTypeDockerConfigJson, "https://"+host+"/v1/", password)
+	n.loginSecret(t, "path", corev1.SecretTypeDockerConfigJson, host+"/"+n.name, password)
+	n.loginSecret(t, "old", corev1.SecretTypeDockercfg, host, password)
+	n.accountWithSecret(t, n.name, "runner", "good")
+
+	for name, secrets := range map[string][]string{
+		"one": {"good"}, "second-matches": {"elsewhere", "good"}, "second-is-right": {"wrong", "good"}, "first-is-missing": {"missing", "good"},
+		"by-url": {"url"}, "by-path": {"path"}, "by-old-secret": {"old"},
+	} {
+		n.admitNew(t, withSecrets(deployment(name, image, 0), secrets...)).wantPins(t, appPin(image, digest))
+	}
+	d := deployment("of-account", image, 1)
+	d.Spec.Template.Spec.ServiceAccountName = "runner"
+	n.admitNew(t, d).wantPins(t, appPin(image, digest))
+	n.waitPods(t, "of-account", 1, n.digested("app", digest))
+	bare := podOn("", "bare", image)
+	bare.Spec.ServiceAccountName = "runner"
+	if got := n.tryPod(t, bare).Spec.Containers[0].Image; got != n.digested("app", digest) {
+		t.Errorf("a bare pod has the image %s", got)
+	}
+
+	for name, secrets := range map[string][]string{"none": nil, "wrong": {"wrong"}, "elsewhere": {"elsewhere"}, "missing": {"missing"}} {
+		a := n.admitNew(t, withSecrets(deployment("not-"+name, image, 0), secrets...))
+		a.wantPins(t, nil)
+		a.wantWarning(t, "container app ", image, "answers 401 Unauthorized")
+	}
+	// The answer to the same question is still remembered, and is that of the others.
+	other := newPinning(t, n.name+"-keyless", "latest").at(n.registry)
+	n.admitNew(t, withSecrets(deployment("once-more", image, 0), "good")).wantPins(t, appPin(image, digest))
+	a := other.admitNew(t, withSecrets(deployment("app", image, 0), "good"))
+	a.wantPins(t, nil)
+	a.wantWarning(t, "container app ", image, "answers 401 Unauthorized")
+	n.neverTold(t, password, "not-"+password)
+}
+
+// TestARegistryThatNamesNoDigests is asked for the manifest itself.
+func TestARegistryThatNamesNoDigests(t *testing.T) {
+	t.Parallel()
+	n := newPinning(t, "nameless", "latest")
+	digest := n.versions(t, "app", 1)[0]
+	n.point(t, "app", "latest", "v1")
+	front := serveFront(t, n, func(proxy *httputil.ReverseProxy) http.Handler {
+		proxy.ModifyResponse = func(r *http.Response) error {
+			r.Header.Del("Docker-Content-Digest")
+			return nil
+		}
+		return proxy
+	})
+	image := front + "/" + n.name + "/app:latest"
+	n.admitNew(t, deployment("app", image, 0)).wantPins(t, appPin(image, digest))
+}
+
+// TestATokenServerThatHangs holds nobody up either.
+func TestATokenServerThatHangs(t *testing.T) {
+	t.Parallel()
+	n := newPinning(t, "tokens", "latest")
+	n = n.at(newRegistry(t, n.Cluster, registry.Options{}))
+	n.registry.Private("*", registry.Auth{User: "clerk", Password: "planted-tokens", Token: true})
+	n.versions(t, "app", 1)
+	n.point(t, "app", "latest", "v1")
+	var works atomic.Bool
+	front := serveFront(t, n, func(proxy *httputil.ReverseProxy) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" && !works.Load() {
+				<-r.Context().Done()
+				return
+			}
+			proxy.ServeHTTP(w, r)
+		})
+	})
+	n.loginSecret(t, "key", corev1.SecretTypeDockerConfigJson, front, "planted-tokens")
+	image := front + "/" + n.name + "/app:latest"
+	a := n.admitNew(t, withSecrets(deployment("app", image, 0), "key"))
+	a.wantPins(t, nil)
+	a.wantWarning(t, "container app ", image, "does not answer in time")
+	works.Store(true)
+	n.kubectl(t, "scale", "--replicas=1", "deployment/app")
+	n.waitPods(t, "app", 1, image)
+}
+
+// serveFront serves the registry of a namespace under another address, and returns that. What goes through can be changed.
+func serveFront(t *testing.T, n *pinning, change func(*httputil.ReverseProxy) http.Handler) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", n.HostIP()+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := &url.URL{Scheme: "http", Host: n.registry.Addr()}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: change(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(back)
+		r.Out.Host = r.In.Host // the token server is where the client asks
+	}})}
+	go server.Serve(listener)            //nolint:errcheck // ends with the error of Close
+	t.Cleanup(func() { server.Close() }) //nolint:errcheck // the end of the test
+	if err := n.TrustRegistry(listener.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	return listener.Addr().String()
+}
+
+func withSecrets(d *appsv1.Deployment, names ...string) *appsv1.Deployment {
+	for _, name := range names {
+		d.Spec.Template.Spec.ImagePullSecrets = append(d.Spec.Template.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	return d
+}
+
+// loginSecret makes a pull secret of one entry under a key of a test's choice. The user is clerk.
+func (n *pinning) loginSecret(t *testing.T, name string, kind corev1.SecretType, key, password string) {
+	t.Helper()
+	auth := base64.StdEncoding.EncodeToString([]byte("clerk:" + password))
+	field, content := corev1.DockerConfigKey, fmt.Sprintf(`{%q: {"auth": %q}}`, key, auth)
+	if kind == corev1.SecretTypeDockerConfigJson {
+		field, content = corev1.DockerConfigJsonKey, `{"auths": `+content+`}`
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Type: kind, Data: map[string][]byte{field: []byte(content)}}
+	if _, err := n.Client().CoreV1().Secrets(n.name).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
