@@ -130,14 +130,9 @@ func (n *pinning) image(repository string) string {
 	return n.registry.Addr() + "/" + n.name + "/" + repository
 }
 
-// questions is how often a manifest of a repository of the namespace was asked for, or of all (a star). It is a mistake
-// to count before there is one.
-func (n *pinning) questions(t *testing.T, repository string) int64 {
-	t.Helper()
+// questions is how often a manifest of any repository of the namespace was asked for, or of one.
+func (n *pinning) questions(repository string) int64 {
 	c := n.registry.Counts(n.name + "/" + repository)
-	if c.ManifestHeads == 0 {
-		t.Fatalf("nobody has asked for %s/%s", n.name, repository)
-	}
 	return c.ManifestHeads + c.ManifestGets
 }
 
