@@ -309,3 +309,18 @@ func TestChangesBesideTheTemplateRollNothing(t *testing.T) {
 		t.Errorf("the registry was asked %d times", now-asked)
 	}
 }
+
+// TestANewNamespaceIsPinnedAtOnce, as in one apply of a namespace and all that is in it: neither the API server nor a
+// manager has time to hear of the namespace before.
+func TestANewNamespaceIsPinnedAtOnce(t *testing.T) {
+	t.Parallel()
+	images := &pinning{sharedProduct(t), "new"}
+	digest := images.versions(t, "app", 1)[0]
+	images.point(t, "app", "latest", "v1")
+	image := images.image("app:latest")
+	for i := range 20 {
+		n := newPinning(t, fmt.Sprintf("new-%d", i), "latest")
+		n.deploy(t, n.name, deployment("app", image, 0))
+		n.wantPins(t, "deployment", "app", appPin(image, digest))
+	}
+}

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -61,6 +63,11 @@ func TestARestartTakesTheNewestImageAndAnUndoTheOldOne(t *testing.T) {
 			runs(digests[0], 3)
 			restart()
 			runs(digests[2], 4)
+
+			n.registry.SetFault("rollout/"+kind, registry.Hang()) // nobody has to be asked
+			defer n.registry.LiftFault("rollout/" + kind)
+			undo()
+			runs(digests[0], 4)
 		})
 	}
 }
@@ -165,4 +172,41 @@ func TestAllPodsOfARevisionAreAlike(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAStatefulSetOfTwoRevisions has pods of both while a partition holds the rollout up: each keeps its own digest, also
+// in a pod that takes the place of another.
+func TestAStatefulSetOfTwoRevisions(t *testing.T) {
+	t.Parallel()
+	n := newPinning(t, "partition", "latest")
+	digests := n.versions(t, "app", 3)
+	n.point(t, "app", "latest", "v1")
+	n.create(t, "statefulset", "web", on1(podTemplate("web", n.image("app:latest"))))
+	n.kubectl(t, "patch", "statefulset", "web", "--patch", `{"spec":{"replicas":2,"updateStrategy":{"rollingUpdate":{"partition":1}}}}`)
+	n.waitPods(t, "web", 2, n.digested("app", digests[0]))
+	n.point(t, "app", "latest", "v2")
+	n.kubectl(t, "rollout", "restart", "statefulset/web")
+	n.point(t, "app", "latest", "v3")
+	want := map[string]string{"web-0": n.digested("app", digests[0]), "web-1": n.digested("app", digests[1])}
+	run := func() map[string]string {
+		got := map[string]string{}
+		for _, pod := range n.pods(t, "web") {
+			if podRunning(&pod) {
+				got[pod.Name] = pod.Spec.Containers[0].Image
+			}
+		}
+		return got
+	}
+	wait := func(what string) {
+		t.Helper()
+		eventually(t, 30*time.Second, what, func() error {
+			if diff := cmp.Diff(want, run()); diff != "" {
+				return errors.New(diff)
+			}
+			return nil
+		})
+	}
+	wait("one pod of each revision")
+	n.kubectl(t, "delete", "pod", "web-0", "web-1")
+	wait("one pod of each revision again")
 }

@@ -46,7 +46,11 @@ func newPinning(t *testing.T, name, mode string) *pinning {
 	if _, err := n.Client().CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { n.deleteNamespace(t, name) })
+	t.Cleanup(func() { // nobody waits for it to be gone: nothing is learned of it that another test could see
+		if err := n.Client().CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
 	return n
 }
 
@@ -322,6 +326,10 @@ func (n *pinning) waitPods(t *testing.T, name string, count int, image string) [
 			}
 			if !podRunning(&pod) && !podSucceeded(&pod) {
 				return fmt.Errorf("%s is %s: %v", pod.Name, pod.Status.Phase, pod.Status.ContainerStatuses)
+			}
+			_, digest, _ := strings.Cut(image, "@")
+			if ran := pod.Status.ContainerStatuses[0].ImageID; !strings.HasSuffix(ran, digest) {
+				return fmt.Errorf("%s runs %s", pod.Name, ran)
 			}
 		}
 		return nil

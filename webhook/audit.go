@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,12 @@ const (
 	auditPage = 500
 )
 
+// Which pods are read.
+var (
+	unfinishedPods = fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed")
+	pendingPods    = fields.ParseSelectorOrDie("status.phase=Pending")
+)
+
 // auditor looks at stored pods for what admission could not see to. It runs on the leader.
 type auditor struct {
 	namespaces client.Reader // cached
@@ -35,6 +42,9 @@ type auditor struct {
 	interval   time.Duration
 	teller     *teller
 	log        logr.Logger
+
+	// told is when a finding was told: its workload need not be read to know that.
+	told map[findingKey]time.Time
 }
 
 // NeedLeaderElection is true: one replica is enough to look.
@@ -42,28 +52,28 @@ func (a *auditor) NeedLeaderElection() bool { return true }
 
 // Start looks until ctx ends: at all pods to begin with and once in an interval, and more often at those that wait.
 func (a *auditor) Start(ctx context.Context) error {
-	tick := time.NewTicker(min(pendingInterval, a.interval))
-	defer tick.Stop()
-	var last time.Time
-	for {
-		pending := fields.OneTermEqualSelector("status.phase", string(corev1.PodPending))
-		if now := time.Now(); now.Sub(last) >= a.interval {
-			pending, last = nil, now
-		}
-		if err := a.look(ctx, pending); err != nil && ctx.Err() == nil {
+	all, pending := time.NewTicker(a.interval), time.NewTicker(pendingInterval)
+	defer all.Stop()
+	defer pending.Stop()
+	for onlyPending := false; ; {
+		if err := a.look(ctx, onlyPending, time.Now()); err != nil && ctx.Err() == nil {
 			a.log.Error(err, "looking for pods without their pins failed")
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-all.C:
+			onlyPending = false
+		case <-pending.C:
+			onlyPending = true
 		}
 	}
 }
 
 // look reads the pods of all namespaces whose images are pinned, and tells what is wrong with them. What goes wrong in
 // one namespace does not keep it from the others.
-func (a *auditor) look(ctx context.Context, selector fields.Selector) error {
+func (a *auditor) look(ctx context.Context, onlyPending bool, now time.Time) error {
+	maps.DeleteFunc(a.told, func(_ findingKey, last time.Time) bool { return now.Sub(last) >= eventLife })
 	var list metav1.PartialObjectMetadataList
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
 	if err := a.namespaces.List(ctx, &list, client.HasLabels{v1alpha1.LabelRewrite}); err != nil {
@@ -71,23 +81,48 @@ func (a *auditor) look(ctx context.Context, selector fields.Selector) error {
 	}
 	var errs []error
 	for i := range list.Items {
-		ns := &list.Items[i]
-		if ns.Name == a.own || v1alpha1.RewriteMode(ns.Labels, nil, false) == "" {
-			continue
-		}
-		found, err := a.findings(ctx, ns.Name, selector)
-		errs = append(errs, err)
-		for _, f := range found {
-			errs = append(errs, a.tell(ctx, f))
+		if a.pins(&list.Items[i]) {
+			errs = append(errs, a.lookIn(ctx, list.Items[i].Name, onlyPending, now))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// findings are those in the pods of a namespace, one for all pods of an owner that have the same.
-func (a *auditor) findings(ctx context.Context, namespace string, selector fields.Selector) ([]finding, error) {
-	var all []finding
-	options := &client.ListOptions{Namespace: namespace, FieldSelector: selector, Limit: auditPage}
+// pins is true for a namespace whose images are pinned and that takes Events: one that is being deleted does not.
+func (a *auditor) pins(ns *metav1.PartialObjectMetadata) bool {
+	switch ns.Name {
+	case metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, a.own:
+		return false
+	}
+	return ns.DeletionTimestamp == nil && v1alpha1.RewriteMode(ns.Labels, nil, false) != ""
+}
+
+func (a *auditor) lookIn(ctx context.Context, namespace string, onlyPending bool, now time.Time) error {
+	pods := unfinishedPods
+	if onlyPending {
+		pods = pendingPods
+	}
+	found, err := a.findings(ctx, namespace, pods)
+	// An Event about pods that slipped through counts them, and some may have started.
+	if onlyPending && slices.ContainsFunc(found, func(f *finding) bool { return f.reason == podNotPinned }) {
+		found, err = a.findings(ctx, namespace, unfinishedPods)
+	}
+	errs := []error{err}
+	for _, f := range found {
+		err := a.tell(ctx, f)
+		if err == nil {
+			a.told[f.key()] = now
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// findings are those in the pods of a namespace that were not told yet, one for all pods of an owner that have the same.
+func (a *auditor) findings(ctx context.Context, namespace string, pods fields.Selector) ([]*finding, error) {
+	var inOrder []*finding
+	known := map[findingKey]*finding{}
+	options := &client.ListOptions{Namespace: namespace, FieldSelector: pods, Limit: auditPage}
 	for more := true; more; more = options.Continue != "" {
 		var page corev1.PodList
 		if err := a.live.List(ctx, &page, options); err != nil {
@@ -95,27 +130,31 @@ func (a *auditor) findings(ctx context.Context, namespace string, selector field
 		}
 		for i := range page.Items {
 			for _, f := range auditPod(&page.Items[i]) {
-				at := slices.IndexFunc(all, f.like)
-				if at < 0 {
-					all = append(all, f)
-				} else {
-					all[at].others++
+				if _, told := a.told[f.key()]; told {
+					continue
 				}
+				if like := known[f.key()]; like != nil {
+					like.others++
+					continue
+				}
+				known[f.key()] = &f
+				inOrder = append(inOrder, &f)
 			}
 		}
 		options.Continue = page.Continue
 	}
-	return all, nil
+	return inOrder, nil
 }
 
-func (a *auditor) tell(ctx context.Context, f finding) error {
+func (a *auditor) tell(ctx context.Context, f *finding) error {
 	workload, err := a.workloadOf(ctx, f.pod)
 	if err != nil {
 		return err
 	}
 	return a.teller.tell(ctx, problem{
-		workload: workload, reason: f.reason, container: f.container, message: f.message(),
-		about: string(f.owner()) + f.pinned,
+		workload: workload, reason: f.reason, container: f.container, message: f.message(workload.Kind),
+		// The workload and not the owner: each job of a CronJob would be told.
+		about: f.pinned,
 	})
 }
 
@@ -141,7 +180,7 @@ func (a *auditor) workloadOf(ctx context.Context, pod *corev1.Pod) (corev1.Objec
 		if err != nil || job == nil {
 			return itself, err
 		}
-		if above := metav1.GetControllerOfNoCopy(job); above != nil {
+		if above := metav1.GetControllerOfNoCopy(job); above != nil && above.Kind == "CronJob" && job.UID == owner.UID {
 			itself.APIVersion, itself.Kind, itself.Name, itself.UID = above.APIVersion, above.Kind, above.Name, above.UID
 		}
 	}

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,9 +12,11 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// finding is what is wrong with a container of a pod.
+// finding is what is wrong with a container, or an image volume, of a pod.
 type finding struct {
-	reason    string
+	reason string
+
+	// pod has its metadata only: there may be many, and each would keep the page alive on which it came.
 	pod       *corev1.Pod
 	container string
 
@@ -24,81 +27,160 @@ type finding struct {
 	others int
 }
 
-// auditPod returns what is wrong with the pins of a pod: containers that run the tag although their revision is pinned,
-// and containers that wait for a digest which the registry does not have.
+// auditPod returns what is wrong with the pins of a pod: images that are a tag although their revision is pinned, and
+// digests that the pod waits for and the registry does not have.
 func auditPod(pod *corev1.Pod) []finding {
-	opted := map[string]string{v1alpha1.LabelRewrite: v1alpha1.RewriteTags} // its namespace is
-	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed ||
-		v1alpha1.RewriteMode(opted, pod.Labels, false) == "" {
+	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil
 	}
-	var found []finding
-	owner := metav1.GetControllerOfNoCopy(pod)
-	replaced := originals(pod.Annotations[v1alpha1.AnnotationRewritten])
-	check := func(name, pin, image string, policy corev1.PullPolicy) {
-		pinned, ok := v1alpha1.Pinned(image, pod.Annotations[pin])
-		if ok && owner != nil && builtIn(owner) && policy != corev1.PullNever && replaced[name] == "" {
-			found = append(found, finding{reason: podNotPinned, pod: pod, container: name, image: image, pinned: pinned})
-		}
+	images := imagesIn(&pod.Spec)
+	return append(slipped(pod, images), gone(pod, images)...)
+}
+
+// imagesIn are the images that the kubelet pulls for a pod.
+func imagesIn(spec *corev1.PodSpec) []container {
+	var images []container
+	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+		images = append(images, container{name: c.Name, pin: v1alpha1.AnnotationPin + c.Name, image: c.Image, policy: c.ImagePullPolicy})
 	}
-	waiting := gone(pod)
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for _, c := range list {
-			check(c.Name, v1alpha1.AnnotationPin+c.Name, c.Image, c.ImagePullPolicy)
-			if original, ok := replaced[c.Name]; ok && waiting[c.Name] && strings.Contains(c.Image, "@") {
-				found = append(found, finding{reason: pinnedDigestGone, pod: pod, container: c.Name, image: original, pinned: c.Image})
-			}
-		}
-	}
-	for _, v := range pod.Spec.Volumes {
+	for _, v := range spec.Volumes {
 		if v.Image != nil {
-			check("volume/"+v.Name, v1alpha1.AnnotationVolumePin+v.Name, v.Image.Reference, v.Image.PullPolicy)
+			images = append(images, container{
+				name: "volume/" + v.Name, pin: v1alpha1.AnnotationVolumePin + v.Name, image: v.Image.Reference, policy: v.Image.PullPolicy,
+			})
+		}
+	}
+	return images
+}
+
+// slipped finds the images that are a tag although the pod inherited a pin for it.
+func slipped(pod *corev1.Pod, images []container) []finding {
+	opted := map[string]string{v1alpha1.LabelRewrite: v1alpha1.RewriteTags} // its namespace is
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil || !builtIn(owner) || v1alpha1.RewriteMode(opted, pod.Labels, false) == "" {
+		return nil
+	}
+	replaced := originals(pod.Annotations[v1alpha1.AnnotationRewritten])
+	var found []finding
+	for _, c := range images {
+		pinned, ok := v1alpha1.Pinned(c.image, pod.Annotations[c.pin])
+		if ok && c.policy != corev1.PullNever && replaced[c.name] == "" {
+			found = append(found, finding{reason: podNotPinned, pod: metadataOnly(pod), container: c.name, image: c.image, pinned: pinned})
 		}
 	}
 	return found
 }
 
-// gone are the containers that wait for an image which the registry does not have.
-func gone(pod *corev1.Pod) map[string]bool {
-	names := map[string]bool{}
-	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
-		for _, s := range list {
-			w := s.State.Waiting
-			if w == nil || w.Reason != "ErrImagePull" && w.Reason != "ImagePullBackOff" {
-				continue
-			}
-			// containerd says "not found", CRI-O repeats the registry's code.
-			words := strings.ToLower(w.Message)
-			if strings.Contains(words, "not found") || strings.Contains(words, "manifest unknown") {
-				names[s.Name] = true
-			}
+// gone finds the images that were replaced by a digest which the registry does not have, by the words with which a
+// container waits.
+func gone(pod *corev1.Pod, images []container) []finding {
+	waiting := map[string]string{}
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if w := s.State.Waiting; w != nil && (w.Reason == "ErrImagePull" || w.Reason == "ImagePullBackOff") && saysGone(w.Message) {
+			waiting[s.Name] = w.Message
 		}
 	}
-	return names
+	if len(waiting) == 0 {
+		return nil
+	}
+	replaced := originals(pod.Annotations[v1alpha1.AnnotationRewritten])
+	volumes := slices.ContainsFunc(images, isVolume)
+	var found []finding
+	for _, c := range images {
+		original, ok := replaced[c.name]
+		_, digest, digested := strings.Cut(c.image, "@")
+		if !ok || !digested {
+			continue
+		}
+		message, waits := waiting[c.name]
+		// Not every runtime names the image, and a pod with image volumes may wait for another than its container's.
+		missing := waits && (!volumes || strings.Contains(message, digest))
+		if missing || isVolume(c) && blamed(&pod.Spec, digest, waiting) {
+			found = append(found, finding{reason: pinnedDigestGone, pod: metadataOnly(pod), container: c.name, image: original, pinned: c.image})
+		}
+	}
+	return found
+}
+
+func isVolume(c container) bool { return strings.HasPrefix(c.name, "volume/") }
+
+// blamed is true if a container waits for the digest of an image volume, and not for an image of its own with that digest.
+func blamed(spec *corev1.PodSpec, digest string, waiting map[string]string) bool {
+	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+		if strings.Contains(waiting[c.Name], digest) && !strings.HasSuffix(c.Image, digest) {
+			return true
+		}
+	}
+	return false
+}
+
+func metadataOnly(pod *corev1.Pod) *corev1.Pod { return &corev1.Pod{ObjectMeta: pod.ObjectMeta} }
+
+// Words of registries and runtimes about a manifest that is not there, and those beside which the same words mean
+// something else, such as a missing platform or a refusal that leaves open what there is.
+var (
+	goneWords  = []string{"not found", "manifest unknown", "name unknown", "does not exist"}
+	otherWords = []string{
+		"toomanyrequests", "too many requests", "rate limit", "no match for platform", "no matching manifest",
+		"no such host", "connection refused", "timeout", "deadline exceeded", "x509:", "tls:",
+		"unauthorized", "denied", "forbidden", "authentication required", "insufficient_scope",
+	}
+)
+
+// saysGone reads only what is not a name: an image may be called timeout-service.
+func saysGone(message string) bool {
+	words := strings.Fields(strings.ToLower(message))
+	words = slices.DeleteFunc(words, func(w string) bool { return strings.ContainsAny(w, `/"`) })
+	message = strings.Join(words, " ")
+	in := func(words string) bool { return strings.Contains(message, words) }
+	return slices.ContainsFunc(goneWords, in) && !slices.ContainsFunc(otherWords, in)
 }
 
 // owner is what made the pod, or the pod itself.
-func (f finding) owner() types.UID {
+func (f *finding) owner() types.UID {
 	if owner := metav1.GetControllerOfNoCopy(f.pod); owner != nil {
 		return owner.UID
 	}
 	return f.pod.UID
 }
 
-// like is true for the same finding in another pod.
-func (f finding) like(other finding) bool {
-	return f.reason == other.reason && f.container == other.container && f.pinned == other.pinned && f.owner() == other.owner()
+// findingKey is what the same finding in several pods of an owner has in common.
+type findingKey struct {
+	owner                     types.UID
+	reason, container, pinned string
 }
 
-func (f finding) message() string {
+func (f *finding) key() findingKey {
+	return findingKey{f.owner(), f.reason, f.container, f.pinned}
+}
+
+// message says what is wrong, and what to do about it for a kind of workload.
+func (f *finding) message(kind string) string {
 	who := "pod " + f.pod.Name
 	if f.others > 0 {
-		who = fmt.Sprintf("%s and %d others", who, f.others)
+		who = fmt.Sprintf("%s and %d more", who, f.others)
 	}
 	if f.reason == pinnedDigestGone {
-		return fmt.Sprintf("container %s of %s: %s is gone from the registry: restart the rollout to pin what %s points to now",
-			f.container, who, f.pinned, f.image)
+		return fmt.Sprintf("container %s of %s: %s is gone from the registry: %s to pin what %s points to now",
+			f.container, who, f.pinned, f.remedy(kind), f.image)
+	}
+	remedy := "delete it to have it replaced"
+	if kind == "Job" || kind == "CronJob" {
+		remedy = "run the job again if that matters" // to the job, a pod that is deleted has failed
 	}
 	return fmt.Sprintf("container %s of %s: %s in the place of %s, to which the revision is pinned: the pod was created while "+
-		"kube-prepull did not answer, or its namespace did not ask for it; delete it to have it replaced", f.container, who, f.image, f.pinned)
+		"kube-prepull did not answer, or its namespace did not ask for it; %s", f.container, who, f.image, f.pinned, remedy)
+}
+
+// remedy for a digest that is gone.
+func (f *finding) remedy(kind string) string {
+	switch kind {
+	case "Deployment", "DaemonSet":
+		return "restart the rollout"
+	case "StatefulSet":
+		return "restart the rollout and delete pod " + f.pod.Name // which the rollout may wait for
+	case "CronJob":
+		return "change the CronJob's pod template, an annotation is enough,"
+	}
+	return "create the " + strings.ToLower(kind) + " again"
 }

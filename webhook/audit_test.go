@@ -123,7 +123,7 @@ func TestOnlyWhatIsStoredIsReported(t *testing.T) {
 	}
 	r = newReporter(nil, nil, nil, logr.Discard())
 	r.report(unpinned{kind: "Pod"})
-	if len(r.queue) != 0 {
+	if len(r.looks) != 0 {
 		t.Error("an object without a name is reported")
 	}
 }

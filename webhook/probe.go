@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,6 +30,7 @@ type probe struct {
 	namespace string
 	gauge     prometheus.Gauge
 	on        atomic.Bool
+	failing   bool
 	log       logr.Logger
 }
 
@@ -54,10 +56,12 @@ func (p *probe) Start(ctx context.Context) error {
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
 	for {
-		if err := p.ask(ctx); err != nil && ctx.Err() == nil {
+		err := p.ask(ctx)
+		if err != nil && ctx.Err() == nil && !p.failing {
 			// A policy may forbid the pod. Without an answer pods are admitted all the same: the plugin has the last word.
 			p.log.Info("cannot tell whether AlwaysPullImages is on", "reason", err.Error())
 		}
+		p.failing = err != nil
 		select {
 		case <-ctx.Done():
 			return nil
@@ -82,9 +86,10 @@ func (p *probe) ask(ctx context.Context) error {
 	return nil
 }
 
-// probePod is one that Pod Security "restricted" admits.
+// probePod is one that Pod Security "restricted" admits, with the requests and limits that a quota may demand.
 func probePod(namespace string) *corev1.Pod {
 	yes, no := true, false
+	little := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: v1alpha1.Name + "-probe-"},
 		Spec: corev1.PodSpec{
@@ -94,6 +99,7 @@ func probePod(namespace string) *corev1.Pod {
 			},
 			Containers: []corev1.Container{{
 				Name: "probe", Image: "registry.invalid/probe:v1", ImagePullPolicy: corev1.PullIfNotPresent,
+				Resources: corev1.ResourceRequirements{Requests: little, Limits: little},
 				SecurityContext: &corev1.SecurityContext{
 					AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 				},

@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,16 +20,19 @@ import (
 
 const (
 	// maxReports wait; what comes then is only in the warning of its request.
-	maxReports = 256
+	maxReports = 1024
 
-	// reportWorkers look for what was reported at the same time, each for storedTime at most: a request that was rejected
-	// or forged is never stored.
+	// reportWorkers look for what was reported at the same time.
 	reportWorkers = 4
-	storedTime    = 5 * time.Second
-	storedPause   = 500 * time.Millisecond
 
-	// reportRate bounds what is read back in a second, because anybody in the cluster can send a review.
-	reportRate = 20
+	// storedWait is how long after a review its object is read, twice as long each time: it is stored only after
+	// admission. storedLooks end that after some seconds: a request that was rejected or forged is never stored.
+	storedWait  = 500 * time.Millisecond
+	storedLooks = 4
+
+	// reportRate and reportBurst bound what is read back in a second, because anybody in the cluster can send a review.
+	reportRate  = 20
+	reportBurst = 100
 )
 
 // unpinned is a container or image volume that stays with its tag.
@@ -44,15 +48,22 @@ type reporter struct {
 	namespaces client.Reader // cached
 	live       client.Reader
 	teller     *teller
-	queue      chan unpinned
 	reads      *rate.Limiter
 	log        logr.Logger
+	complain   rate.Sometimes
+
+	mu sync.Mutex
+	// looks are how often a report was looked at in vain, for each that waits.
+	looks map[unpinned]int
+	// due has room for all of them.
+	due chan unpinned
 }
 
 func newReporter(namespaces, live client.Reader, t *teller, log logr.Logger) *reporter {
 	return &reporter{
 		namespaces: namespaces, live: live, teller: t, log: log,
-		queue: make(chan unpinned, maxReports), reads: rate.NewLimiter(reportRate, reportRate),
+		reads: rate.NewLimiter(reportRate, reportBurst), complain: rate.Sometimes{First: 1, Interval: 10 * time.Second},
+		looks: map[unpinned]int{}, due: make(chan unpinned, maxReports),
 	}
 }
 
@@ -61,10 +72,22 @@ func (r *reporter) report(u unpinned) {
 	if u.name == "" {
 		return
 	}
-	select {
-	case r.queue <- u:
-	default:
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, waits := r.looks[u]
+	if !waits && len(r.looks) >= maxReports {
+		return
 	}
+	r.looks[u] = 0
+	if !waits {
+		r.later(u, storedWait)
+	}
+}
+
+// later makes a report due. It is in looks, and due or about to be only once, so there is room: nobody waits, and a
+// report that comes to nothing holds up no other.
+func (r *reporter) later(u unpinned, wait time.Duration) {
+	time.AfterFunc(wait, func() { r.due <- u })
 }
 
 // NeedLeaderElection is false: an admission reaches one replica, and that one reports.
@@ -79,10 +102,14 @@ func (r *reporter) Start(ctx context.Context) error {
 				select {
 				case <-ctx.Done():
 					return
-				case u := <-r.queue:
-					if err := r.await(ctx, u); err != nil && ctx.Err() == nil {
-						r.log.Error(err, "a tag that is not pinned was not reported", "kind", u.kind, "namespace", u.namespace, "name", u.name)
+				case u := <-r.due:
+					settled, err := r.look(ctx, u)
+					if err != nil && ctx.Err() == nil {
+						r.complain.Do(func() {
+							r.log.Error(err, "a tag that is not pinned was not reported", "kind", u.kind, "namespace", u.namespace, "name", u.name)
+						})
 					}
+					r.after(u, settled)
 				}
 			}
 		})
@@ -91,35 +118,38 @@ func (r *reporter) Start(ctx context.Context) error {
 	return nil
 }
 
-// await tells of u as soon as it is stored.
-func (r *reporter) await(ctx context.Context, u unpinned) error {
-	ctx, cancel := context.WithTimeout(ctx, storedTime+storedPause)
-	defer cancel()
+// after forgets a report that is settled or was looked at often enough, and looks at another one again.
+func (r *reporter) after(u unpinned, settled bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looks[u]++
+	if settled || r.looks[u] >= storedLooks {
+		delete(r.looks, u)
+		return
+	}
+	r.later(u, storedWait<<r.looks[u])
+}
+
+// look tells of u if it is stored. Then it is settled, or if it never will be.
+func (r *reporter) look(ctx context.Context, u unpinned) (settled bool, err error) {
 	ns := namespaceMetadata()
 	if err := r.namespaces.Get(ctx, client.ObjectKey{Name: u.namespace}, ns); err != nil {
-		return client.IgnoreNotFound(err)
+		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	}
 	if v1alpha1.RewriteMode(ns.Labels, nil, false) == "" {
-		return nil
+		return true, nil
 	}
-	for tries := storedTime / storedPause; tries > 0; tries-- {
-		if err := r.reads.Wait(ctx); err != nil {
-			return nil // too much to do: the warning has to be enough
-		}
-		object, err := r.read(ctx, u)
-		if err != nil {
-			return err
-		}
-		if object != nil {
-			return r.teller.tell(ctx, u.problem(object))
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(storedPause):
-		}
+	if err := r.reads.Wait(ctx); err != nil {
+		return false, err
 	}
-	return nil
+	object, err := r.read(ctx, u)
+	if object == nil || err != nil {
+		return false, err
+	}
+	if err := r.teller.tell(ctx, u.problem(object)); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // read returns the stored object if it is as u says, nil otherwise.

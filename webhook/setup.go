@@ -60,6 +60,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) error {
 	a := &auditor{
 		namespaces: mgr.GetClient(), live: mgr.GetAPIReader(), own: o.Namespace,
 		interval: o.AuditInterval, teller: t, log: mgr.GetLogger().WithName("auditor"),
+		told: map[findingKey]time.Time{},
 	}
 	for _, runnable := range []manager.Runnable{p, r, a} {
 		if err := mgr.Add(runnable); err != nil {

@@ -3,6 +3,7 @@ package digest
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -132,17 +133,34 @@ func inWords(registry string, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &certificate): // before the answer to plain HTTP that was tried next
+		return fmt.Errorf("%s: %w", registry, certificateWords(certificate))
 	case statusOf(err) != 0:
 		return &statusError{registry, statusOf(err)}
 	case errors.As(err, &own):
 		return fmt.Errorf("%s: %w", registry, own)
 	case errors.As(err, &dial):
 		return fmt.Errorf("%s: %w", registry, dial)
-	case errors.As(err, &certificate):
-		return fmt.Errorf("%s: %w", registry, certificate)
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%s: %w", registry, errClosed)
 	default:
 		return fmt.Errorf("%s: %w", registry, errNotClear)
+	}
+}
+
+// certificateWords leaves out what a certificate says, which can be long.
+func certificateWords(err error) finding {
+	var host x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &host):
+		return "its certificate is for other hosts"
+	case errors.As(err, &authority):
+		return "its certificate is of an unknown authority"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "its certificate has expired or is not yet valid"
+	default:
+		return "its certificate is not valid"
 	}
 }

@@ -40,10 +40,12 @@ type hosts struct {
 
 	mu     sync.Mutex
 	byName map[string]*host
+	sweep  time.Time
 }
 
 // host is one registry that is being asked or rests.
 type host struct {
+	name  string
 	slots chan struct{}
 	users int
 	rest  time.Time
@@ -91,7 +93,7 @@ func (h *hosts) join(name string) *host {
 	defer h.mu.Unlock()
 	one := h.byName[name]
 	if one == nil {
-		one = &host{slots: make(chan struct{}, maxCallsPerRegistry)}
+		one = &host{name: name, slots: make(chan struct{}, maxCallsPerRegistry)}
 		h.byName[name] = one
 	}
 	one.users++
@@ -104,7 +106,7 @@ func (h *hosts) restOf(one *host) time.Time {
 	return one.rest
 }
 
-// part also forgets the registries that nothing is known about.
+// part also forgets the registry if nothing is known about it, and now and then those whose rest is over.
 func (h *hosts) part(one *host, rest time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -113,6 +115,11 @@ func (h *hosts) part(one *host, rest time.Duration) {
 	if until := now.Add(rest); rest > 0 && until.After(one.rest) {
 		one.rest = until
 	}
-	full := len(h.byName) > maxHosts
-	maps.DeleteFunc(h.byName, func(_ string, o *host) bool { return o.users == 0 && (full || !o.rest.After(now)) })
+	if one.users == 0 && !one.rest.After(now) {
+		delete(h.byName, one.name)
+	}
+	if full := len(h.byName) > maxHosts; full || now.After(h.sweep) {
+		maps.DeleteFunc(h.byName, func(_ string, o *host) bool { return o.users == 0 && (full || !o.rest.After(now)) })
+		h.sweep = now.Add(sweepTime)
+	}
 }

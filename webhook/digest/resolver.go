@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -146,7 +147,7 @@ func (r *Resolver) fly(ctx context.Context, t *target, k key, f *flight) {
 	defer func() {
 		if p := recover(); p != nil {
 			f.digest, f.err = "", fmt.Errorf("%s: %w", t.host(), errNotClear)
-			logr.FromContextOrDiscard(ctx).Error(fmt.Errorf("panic: %v", p), "asking a registry failed", "registry", t.host())
+			logr.FromContextOrDiscard(ctx).Error(fmt.Errorf("panic: %v", p), "asking a registry failed", "registry", t.host(), "stack", string(debug.Stack()))
 		}
 		r.land(k, f)
 	}()

@@ -12,8 +12,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// maxRedirects of one request.
-const maxRedirects = 5
+const (
+	// maxRedirects of one request.
+	maxRedirects = 5
+
+	// maxIdle is how many connections are kept for the next question.
+	maxIdle = 100
+)
 
 // newTransport trusts the authorities of the system, and those of ca beside them.
 func newTransport(ca string) *http.Transport {
@@ -21,6 +26,7 @@ func newTransport(ca string) *http.Transport {
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: callTime}).DialContext,
 		ForceAttemptHTTP2:      true,
+		MaxIdleConns:           maxIdle,
 		MaxIdleConnsPerHost:    maxCallsPerRegistry,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
