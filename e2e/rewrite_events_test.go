@@ -138,13 +138,29 @@ func TestATagThatIsNotPinnedIsTold(t *testing.T) {
 	if _, err := deployments.Create(t.Context(), deployment("beyond", image, 0), metav1.CreateOptions{}); err == nil {
 		t.Error("a Deployment was admitted beyond the quota")
 	}
-	n.deploymentsAgain(t, "stored", image)
-	for _, kind := range []string{"statefulset", "cronjob"} {
-		n.create(t, kind, kind, podTemplate(kind, image))
+	var workloads []metav1.Object
+	for _, kind := range []string{"deployment", "statefulset", "daemonset", "job", "cronjob"} {
+		if kind == "deployment" {
+			n.deploymentsAgain(t, kind, image)
+		} else {
+			template := podTemplate(kind, image)
+			if kind == "job" || kind == "cronjob" {
+				untilStarted(&template)
+			}
+			n.create(t, kind, kind, template)
+		}
+		object, _ := n.stored(t, kind, kind)
+		workloads = append(workloads, object)
+	}
+	bare := podOn("", "bare", image)
+	bare.Namespace = n.name
+	startPod(t, n.Cluster, bare)
+	stored, err := n.Client().CoreV1().Pods(n.name).Get(t.Context(), "bare", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
 
-	for kind, workload := range map[string]string{"deployment": "stored", "statefulset": "statefulset", "cronjob": "cronjob"} {
-		object, _ := n.stored(t, kind, workload)
+	for _, object := range append(workloads, stored) {
 		event := n.waitEvent(t, object, "TagNotPinned")
 		for _, word := range []string{"container app", image, "answers 404 Not Found"} {
 			if !strings.Contains(event.Message, word) {
@@ -152,10 +168,10 @@ func TestATagThatIsNotPinnedIsTold(t *testing.T) {
 			}
 		}
 		if events := n.events(t, object.GetUID(), "TagNotPinned"); len(events) != 1 {
-			t.Errorf("%s has %d events, want one", kind, len(events))
+			t.Errorf("%s has %d events, want one", object.GetName(), len(events))
 		}
 	}
-	n.wantProblems(t, "TagNotPinned", before+3)
+	n.wantProblems(t, "TagNotPinned", before+6)
 	// By now the others would have been told of, too: they came before.
 	for _, rejected := range []string{"dry", "invalid", "forged", "beyond"} {
 		if events := n.eventsNamed(t, rejected); len(events) > 0 {
