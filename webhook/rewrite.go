@@ -196,8 +196,7 @@ func (w *rewriter) left(r *review, a answered) string {
 
 func warning(a answered, what string) string {
 	const most = 250 // the API server cuts warnings off at 256 bytes
-	text := fmt.Sprintf("kube-prepull: %s of container %s %s: %v", a.question.image, a.question.name, what, a.err)
-	return text[:min(most, len(text))]
+	return shortened(fmt.Sprintf("kube-prepull: %s of %s %s: %v", a.question.image, inWords(a.question.name), what, a.err), most)
 }
 
 func (w *rewriter) count(r *review, result string, n int) {

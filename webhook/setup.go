@@ -34,6 +34,9 @@ type Options struct {
 	// IfNotPresent is true if pods whose image is replaced get that pull policy where they have Always.
 	IfNotPresent bool
 
+	// ProbeImage is that of a pod which is created as a dry run, to see what becomes of its pull policy.
+	ProbeImage string
+
 	// AuditInterval is how often all pods of namespaces whose images are pinned are looked at.
 	AuditInterval time.Duration
 }
@@ -52,7 +55,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
-	p, err := newProbe(mgr.GetClient(), o.Namespace, metrics.Registry, mgr.GetLogger().WithName("probe"))
+	p, err := newProbe(mgr.GetClient(), o.Namespace, o.ProbeImage, metrics.Registry, mgr.GetLogger().WithName("probe"))
 	if err != nil {
 		return err
 	}
