@@ -22,6 +22,9 @@ type Options struct {
 	// Namespace is the one that kube-prepull runs in. Nothing in it is pinned.
 	Namespace string
 
+	// Configuration is the name of the MutatingWebhookConfiguration.
+	Configuration string
+
 	// Learn takes a hint and says whether there was room for it. It must not block.
 	Learn func(Hint) bool
 
@@ -83,9 +86,13 @@ func SetupWithManager(mgr ctrl.Manager, o Options) error {
 	if o.PullSecrets {
 		w.keys = newPullKeys(mgr.GetAPIReader())
 	}
-	h := newHandler(o.Learn, w, m, mgr.GetLogger().WithName("webhook"))
+	at := address{mgr.GetClient(), o.Configuration}
+	if err := at.setup(mgr); err != nil {
+		return err
+	}
+	h := newHandler(o.Learn, w, at.known, m, mgr.GetLogger().WithName("webhook"))
 	mgr.GetWebhookServer().Register(Path, h)
-	mgr.GetWebhookServer().Register(RewritePath, h)
+	mgr.GetWebhookServer().Register(RewritePath+"/", h)
 	// Until namespaces are known no image would be pinned.
 	return mgr.AddReadyzCheck("namespaces", func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), readyTime)
