@@ -2,6 +2,8 @@ module github.com/kube-prepull/kube-prepull
 
 go 1.26.0
 
+toolchain go1.26.8
+
 require (
 	github.com/distribution/reference v0.6.0
 	github.com/go-logr/logr v1.4.3
