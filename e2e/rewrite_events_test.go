@@ -137,7 +137,11 @@ func TestATagThatIsNotPinnedIsTold(t *testing.T) {
 	if _, err := deployments.Create(t.Context(), invalid, metav1.CreateOptions{}); err == nil {
 		t.Error("a Deployment was admitted that does not select its pods")
 	}
-	forgeTo(t, n.product, "/rewrite", deploymentReview(t, admissionv1.Create, n.name, deployment("forged", image, 0)))
+	path, err := n.rewritePath(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forgeTo(t, n.product, path, deploymentReview(t, admissionv1.Create, n.name, deployment("forged", image, 0)))
 	n.noDeployments(t, image)
 	if _, err := deployments.Create(t.Context(), deployment("beyond", image, 0), metav1.CreateOptions{}); err == nil {
 		t.Error("a Deployment was admitted beyond the quota")

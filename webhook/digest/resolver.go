@@ -20,7 +20,7 @@ const (
 
 	// answerTime and noTime are how long an answer and a registry's no are remembered: long enough for a burst of
 	// admissions with the same image, and short enough that who pushes a tag and applies again gets it.
-	answerTime = 5 * time.Second
+	answerTime = 3 * time.Second
 	noTime     = 10 * time.Second
 
 	// maxAnswers bounds what is remembered, and maxFlights what is asked at the same time or waits for its turn: about
