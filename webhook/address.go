@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/go-logr/logr"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -74,13 +72,14 @@ func (a address) reconcile(ctx context.Context, _ reconcile.Request) (reconcile.
 	if err := a.client.Get(ctx, client.ObjectKey{Name: a.name}, &config); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	patch, err := pathPatch(&config, RewritePath+"/"+rand.Text())
-	if patch == nil || err != nil {
-		return reconcile.Result{}, err
+	// Bound to what was read: nobody else's change is lost.
+	patch := client.StrategicMergeFrom(config.DeepCopy(), client.MergeFromWithOptimisticLock{})
+	if !setPath(&config, newPath()) {
+		return reconcile.Result{}, nil
 	}
-	err = a.client.Patch(ctx, &config, client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.Name))
+	err := a.client.Patch(ctx, &config, patch, client.FieldOwner(v1alpha1.Name))
 	switch {
-	case apierrors.IsNotFound(err), apierrors.IsInvalid(err):
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return reconcile.Result{}, nil // somebody else changed it, which comes back as an event
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("telling the API server where the webhook is: %w", err)
@@ -89,21 +88,19 @@ func (a address) reconcile(ctx context.Context, _ reconcile.Request) (reconcile.
 	return reconcile.Result{}, nil
 }
 
-// pathPatch gives the webhooks that pin images a path, if one of them has none that is secret; nil if all have.
-func pathPatch(config *admissionregistrationv1.MutatingWebhookConfiguration, path string) ([]byte, error) {
-	operations := []operation{{"test", "/metadata/resourceVersion", config.ResourceVersion}}
+// newPath is one that nobody guesses. Its last part has to be in lower case.
+// Source: ValidateWebhookService in k8s.io/apiserver/pkg/util/webhook/validation.go.
+func newPath() string { return RewritePath + "/" + strings.ToLower(rand.Text()) }
+
+// setPath gives the webhooks that pin images a path, those that have none which is secret, and says whether that changed
+// anything.
+func setPath(config *admissionregistrationv1.MutatingWebhookConfiguration, path string) bool {
+	changed := false
 	for i := range config.Webhooks {
 		w := &config.Webhooks[i]
 		if strings.Contains(w.Name, rewriteWebhooks) && w.ClientConfig.Service != nil && !secret(pathOf(w)) {
-			operations = append(operations, operation{"add", fmt.Sprintf("/webhooks/%d/clientConfig/service/path", i), path})
+			w.ClientConfig.Service.Path, changed = &path, true
 		}
 	}
-	if len(operations) == 1 {
-		return nil, nil
-	}
-	patch, err := json.Marshal(operations)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the path of the webhook: %w", err)
-	}
-	return patch, nil
+	return changed
 }

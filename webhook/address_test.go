@@ -2,13 +2,13 @@ package webhook
 
 import (
 	"context"
-	"crypto/rand"
 	"net/http"
 	"strings"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
@@ -36,7 +36,7 @@ func configurationWith(paths ...string) *admissionregistrationv1.MutatingWebhook
 
 func TestTheLeaderMakesUpThePath(t *testing.T) {
 	t.Parallel()
-	good := RewritePath + "/" + rand.Text()
+	good := newPath()
 	for name, test := range map[string]struct {
 		config  *admissionregistrationv1.MutatingWebhookConfiguration
 		changed bool
@@ -64,6 +64,9 @@ func TestTheLeaderMakesUpThePath(t *testing.T) {
 			}
 			for i := 1; i < len(stored.Webhooks); i++ {
 				path := pathOf(&stored.Webhooks[i])
+				if len(validation.IsDNS1123Subdomain(strings.TrimPrefix(path, RewritePath+"/"))) > 0 {
+					t.Errorf("the API server would refuse the path %q", path)
+				}
 				if !secret(path) || !a.known(t.Context(), path) {
 					t.Errorf("webhook %d is at %q", i, path)
 				}
@@ -87,7 +90,7 @@ func TestAPathThatIsNoSecretIsNotKnown(t *testing.T) {
 		}
 	}
 	gone := address{fake.NewClientBuilder().Build(), "kube-prepull"}
-	if gone.known(t.Context(), RewritePath+"/"+rand.Text()) {
+	if gone.known(t.Context(), newPath()) {
 		t.Error("a path is known without a configuration")
 	}
 }
