@@ -1,5 +1,7 @@
 # Two images: --target kube-prepull (the manager) and --target kube-prepull-noop (all that nodes ever pull from us).
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+# Their binaries are those of "make image", byte for byte, if Go is the same: the release that go.mod names.
+ARG GO_VERSION=1.26.8
+FROM --platform=$BUILDPLATFORM golang:${GO_VERSION} AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
@@ -15,12 +17,15 @@ FROM build AS build-manager
 ARG VERSION=
 RUN go build -trimpath -buildvcs=false -ldflags "-s -w ${VERSION:+-X main.version=$VERSION}" -o /kube-prepull ./cmd/kube-prepull
 
+# No file but the binary: it brings the certificates of public authorities itself.
 FROM scratch AS kube-prepull-noop
+LABEL org.opencontainers.image.licenses=Apache-2.0 org.opencontainers.image.source=https://github.com/kube-prepull/kube-prepull
 COPY --from=build-noop --chmod=0555 /noop /noop
 USER 65532:65532
 ENTRYPOINT ["/noop"]
 
 FROM scratch AS kube-prepull
+LABEL org.opencontainers.image.licenses=Apache-2.0 org.opencontainers.image.source=https://github.com/kube-prepull/kube-prepull
 COPY --from=build-manager --chmod=0555 /kube-prepull /kube-prepull
 USER 65532:65532
 ENTRYPOINT ["/kube-prepull"]

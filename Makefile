@@ -9,12 +9,13 @@ BANDWIDTH  ?= 0
 VERSION    ?= 0.1.0
 PLATFORM   ?= linux/amd64,linux/arm64
 BIN        := $(CURDIR)/bin
+comma      := ,
 HELM       := $(BIN)/helm
 # The race detector needs a C compiler.
 RACE       := $(if $(shell command -v $$(go env CC)),-race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image generate check-generate lint test bench cluster-up cluster-down demo demo-down FORCE
+.PHONY: help build image sbom scan generate check-generate lint test bench cluster-up cluster-down demo demo-down FORCE
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,9 +23,18 @@ help: ## Show the targets.
 build: ## Build the binaries into bin/.
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
 
-image: ## Build the images into bin/images (OCI layouts), without a container engine.
-	go run ./deploy/image -target kube-prepull -version $(VERSION) -platform $(PLATFORM) -output bin/images/kube-prepull
-	go run ./deploy/image -target kube-prepull-noop -platform $(PLATFORM) -output bin/images/kube-prepull-noop
+image: ## Build the images into bin/images (OCI layouts), without a container engine, and their binaries into bin/binaries.
+	go run ./deploy/image -target kube-prepull -version $(VERSION) -platform $(PLATFORM) -output $(BIN)/images/kube-prepull -binaries $(BIN)/binaries
+	go run ./deploy/image -target kube-prepull-noop -platform $(PLATFORM) -output $(BIN)/images/kube-prepull-noop -binaries $(BIN)/binaries
+
+sbom: image $(BIN)/cyclonedx-gomod ## List the modules in the binaries of the images in bin/sbom (CycloneDX).
+	@rm -rf $(BIN)/sbom && mkdir -p $(BIN)/sbom
+	for binary in $(foreach platform,$(subst $(comma), ,$(PLATFORM)),kube-prepull-$(subst /,-,$(platform)) noop-$(subst /,-,$(platform))); do \
+		$(BIN)/cyclonedx-gomod bin -json -std -noserial -notimestamp -version v$(VERSION) -output $(BIN)/sbom/$$binary.cdx.json $(BIN)/binaries/$$binary || exit 1; \
+	done
+
+scan: ## Look for known vulnerabilities in what is linked (asks vuln.go.dev).
+	cd deploy/release && go tool govulncheck -C ../.. ./...
 
 generate: $(HELM) ## Generate deep copies, CRD, install.yaml and docs/reference.
 	go tool controller-gen object paths=./api/...
@@ -41,12 +51,14 @@ lint: check-generate ## Check format, vet, staticcheck, and that generated files
 	go tool staticcheck ./...
 	cd e2e && go vet ./...
 	cd e2e/cluster && go vet ./...
+	cd deploy/release && go vet ./...
 
 test: $(HELM) ## Run every test: unit, real API server, and (as root on Linux) real nodes.
-	HELM=$(HELM) go test $(RACE) ./...
+	HELM=$(HELM) go test $(RACE) -timeout 30m ./...
+	cd deploy/release && HELM=$(HELM) go test -count=1 -timeout 30m ./...
 	cd e2e/cluster && go test ./...
 	cd e2e && go test $$(go list ./... | tail -n +2)
-	@[ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] || echo "SKIPPED: tests on real nodes: they need root on Linux"
+	@[ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] || echo "SKIPPED: tests on real nodes, and the build of the Dockerfile: they need root on Linux"
 	cd e2e && go test -v -count=1 -parallel 5 -timeout 60m .
 
 bench: ## Measure, in process and on a real API server with 500 fake nodes; table, and bin/bench.json.
@@ -70,5 +82,9 @@ $(BIN)/test-%: FORCE
 
 $(HELM): e2e/cluster/go.mod
 	cd e2e/cluster && CGO_ENABLED=0 go build -trimpath -o $@ helm.sh/helm/v4/cmd/helm
+
+# Its own hash is in what it writes: nothing of the machine may be in it.
+$(BIN)/cyclonedx-gomod: deploy/release/go.mod
+	cd deploy/release && CGO_ENABLED=0 GOFLAGS=-trimpath go build -trimpath -buildvcs=false -o $@ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 
 FORCE:

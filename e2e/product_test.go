@@ -119,7 +119,34 @@ func (p *product) install(ctx context.Context) error {
 		return err
 	}
 	p.images = client.Resource(prepullImages)
-	return p.upgrade(ctx)
+	if err := p.upgrade(ctx); err != nil {
+		return err
+	}
+	return p.waitAddress(ctx)
+}
+
+// waitAddress returns when the API server is told where reviews are pinned.
+func (p *product) waitAddress(ctx context.Context) error {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		if path, err := p.rewritePath(ctx); path != "" || err != nil {
+			return err
+		}
+	}
+	return errors.New("the API server is not told where reviews are pinned")
+}
+
+// rewritePath is where the API server sends reviews that are pinned, empty as long as it is not told.
+func (p *product) rewritePath(ctx context.Context) (string, error) {
+	config, err := p.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, "kube-prepull", metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	for _, w := range config.Webhooks {
+		if path := w.ClientConfig.Service.Path; strings.Contains(w.Name, ".rewrite.") && path != nil && len(w.ClientConfig.CABundle) > 0 {
+			return *path, nil
+		}
+	}
+	return "", nil
 }
 
 // upgrade installs the chart, or upgrades to it, with the settings of these tests and more.

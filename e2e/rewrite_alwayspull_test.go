@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 // TestAlwaysPullImages is an admission plugin that lets no pod be stored with another policy than Always. It is noticed,
@@ -50,16 +52,32 @@ func TestAlwaysPullImages(t *testing.T) {
 	p.waitAlwaysPull(t, 1)
 }
 
-// TestThePullPolicyStaysIfSoConfigured pins images all the same.
-func TestThePullPolicyStaysIfSoConfigured(t *testing.T) {
+// TestPinningAsConfigured leaves pull policies and pull secrets alone. In the end kube-prepull is uninstalled, and pods
+// have the tag again.
+func TestPinningAsConfigured(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1")
-	p.configure(t, "--set", "config.rewritePullPolicy=false")
+	p.configure(t, "--set", "config.rewritePullPolicy=false", "--set", "config.pullSecrets=false")
 	p.waitAlwaysPull(t, 0)
 	n := p.pinning(t, "shop")
 	digest := n.versions(t, "app", 1)[0]
 	n.point(t, "app", "latest", "v1")
 	n.runsPinned(t, digest, corev1.PullAlways)
+
+	n.registry.Private("shop/private", registry.Auth{User: "clerk", Password: "planted-5"})
+	n.loginSecret(t, "key", corev1.SecretTypeDockerConfigJson, n.registry.Addr(), "planted-5")
+	a := n.admitNew(t, withSecrets(deployment("private", n.image("private:latest"), 0), "key"))
+	a.wantPins(t, nil)
+	a.wantWarning(t, "container app ", n.image("private:latest"), "answers 401 Unauthorized")
+
+	if err := lab.Uninstall(t.Context(), p.Cluster); err != nil {
+		t.Fatal(err)
+	}
+	n.kubectl(t, "scale", "--replicas=2", "deployment/web")
+	n.settledPods(t, "web", map[string]int{n.image("app:latest"): 1, n.digested("app", digest): 1})
+	if got := n.revisions(t, "deployment", "web"); len(got) != 1 {
+		t.Errorf("there are the revisions %v, want one", got)
+	}
 }
 
 // waitAlwaysPull waits until every manager has noticed.

@@ -82,6 +82,9 @@ func TestAppliesOfTheSameChangeNothing(t *testing.T) {
 		before[way.name] = n.state(t, way.name)
 	}
 	asked := n.questions("*")
+	if asked == 0 {
+		t.Fatal("the registry has counted nothing")
+	}
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			for _, version := range []string{"v1", "v2"} {
@@ -253,6 +256,9 @@ func TestPinsThatARequestTouches(t *testing.T) {
 			before, _ := n.stored(t, kind, kind)
 			n.point(t, kind, "latest", "v2")
 			asked := n.questions(kind)
+			if asked == 0 {
+				t.Fatal("the registry has counted nothing")
+			}
 			for what, value := range map[string]any{
 				"that is gone": nil, "that is empty": "", "without a digest": image, "of another image": n.image(kind+":v3") + "@" + digests[2],
 				"of another algorithm": image + "@sha512:" + strings.Repeat("0", 128), "of a short digest": image + "@sha256:0",

@@ -58,6 +58,9 @@ func TestABarePodKeepsItsDigest(t *testing.T) {
 	}
 	n.point(t, "app", "latest", "v2")
 	asked := n.questions("app")
+	if asked == 0 {
+		t.Fatal("the registry has counted nothing")
+	}
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			for range 3 {

@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -12,73 +14,75 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
-// TestPodsOfAWebhookThatIsGoneStartWithTheTag kills every manager between a Deployment and its pods. Nothing waits for
-// them, and once they are back the Deployment says which pods run the tag.
-func TestPodsOfAWebhookThatIsGoneStartWithTheTag(t *testing.T) {
+// TestPodsOfAWebhookThatIsGone kills every manager between workloads and their pods. Nothing waits for them, and once they
+// are back each workload says which pods run the tag.
+func TestPodsOfAWebhookThatIsGone(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1")
 	n := p.pinning(t, "away")
 	digest := n.versions(t, "app", 1)[0]
 	n.point(t, "app", "latest", "v1")
 	image := n.image("app:latest")
-	n.create(t, "deployment", "app", podTemplate("app", image))
-	n.wantPins(t, "deployment", "app", appPin(image, digest))
-	n.waitPods(t, "app", 1, n.digested("app", digest))
+	job := podTemplate("cronjob", image)
+	job.Spec.RestartPolicy = corev1.RestartPolicyNever
+	n.create(t, "cronjob", "cronjob", job)
+	for _, kind := range []string{"deployment", "statefulset"} {
+		n.create(t, kind, kind, podTemplate(kind, image))
+		n.waitPods(t, kind, 1, n.digested("app", digest))
+	}
 
 	p.killManagers(t)
 	start := time.Now()
-	n.kubectl(t, "scale", "--replicas=3", "deployment/app")
-	eventually(t, 30*time.Second, "pods without the webhook", func() error {
-		if pods := n.pods(t, "app"); len(pods) != 3 {
-			return fmt.Errorf("there are %d", len(pods))
-		}
-		return nil
-	})
-	t.Logf("all pods are there after %s", time.Since(start).Round(time.Millisecond))
-	if took := time.Since(start); took > 15*time.Second {
-		t.Errorf("the pods came after %s", took)
+	n.kubectl(t, "create", "job", "job", "--from=cronjob/cronjob")
+	n.kubectl(t, "scale", "--replicas=3", "deployment/deployment", "statefulset/statefulset")
+	before := map[string][]string{"cronjob": n.settledPods(t, "cronjob", map[string]int{image: 1})}
+	for _, kind := range []string{"deployment", "statefulset"} {
+		before[kind] = n.settledPods(t, kind, map[string]int{image: 2, n.digested("app", digest): 1})
 	}
-	if took := n.admitNew(t, deployment("meanwhile", image, 0)); len(pinsOf(took.template.Annotations)) > 0 {
-		t.Error("a Deployment was pinned while no manager ran")
-	}
-	before := n.settledPods(t, "app", map[string]int{image: 2, n.digested("app", digest): 1})
+	t.Logf("all pods run after %s", time.Since(start).Round(time.Millisecond))
+	n.admitNew(t, deployment("meanwhile", image, 0)).wantPins(t, nil)
+	resume := n.hangingWebhook(t)
+	n.kubectl(t, "scale", "--replicas=4", "deployment/deployment")
+	before["deployment"] = n.settledPods(t, "deployment", map[string]int{image: 3, n.digested("app", digest): 1})
+	resume()
 
 	p.scaleManagers(t, 2)
-	d, err := p.Client().AppsV1().Deployments(n.name).Get(t.Context(), "app", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	event := n.waitEvent(t, d, "PodNotPinned")
-	for _, word := range []string{"container app", image, digest, "app-"} {
-		if !strings.Contains(event.Message, word) {
-			t.Errorf("the event says %q, want %q in it", event.Message, word)
+	for kind, pods := range before {
+		object, _ := n.stored(t, kind, kind)
+		event := n.waitEvent(t, object, "PodNotPinned")
+		for _, word := range []string{"app", image, digest} {
+			if !strings.Contains(event.Message, word) {
+				t.Errorf("the event says %q, want %q in it", event.Message, word)
+			}
+		}
+		if events := n.events(t, object.GetUID(), "PodNotPinned"); len(events) != 1 {
+			t.Errorf("%s has %d events, want one", kind, len(events))
+		}
+		if diff := cmp.Diff(pods, podIdentities(n.pods(t, kind))); diff != "" {
+			t.Errorf("pods were touched (-before +after):\n%s", diff)
 		}
 	}
-	n.wantProblems(t, "PodNotPinned", 1)
-	if output := n.kubectl(t, "describe", "deployment/app"); !strings.Contains(output, "PodNotPinned") {
+	n.wantProblems(t, "PodNotPinned", 3)
+	if output := n.kubectl(t, "describe", "deployment/deployment"); !strings.Contains(output, "PodNotPinned") {
 		t.Errorf("kubectl describe does not show the event:\n%s", output)
-	}
-	if diff := cmp.Diff(before, podIdentities(n.pods(t, "app"))); diff != "" {
-		t.Errorf("pods were touched (-before +after):\n%s", diff)
-	}
-	if events := n.events(t, d.UID, "PodNotPinned"); len(events) != 1 {
-		t.Errorf("there are %d events, want one", len(events))
 	}
 	if events := n.eventsNamed(t, "meanwhile"); len(events) > 0 {
 		t.Errorf("a Deployment that was never pinned has the events %v", events)
 	}
 	// What the event says to do helps.
-	for _, pod := range n.pods(t, "app") {
+	for _, pod := range n.pods(t, "deployment") {
 		if pod.Spec.Containers[0].Image == image {
 			n.kubectl(t, "delete", "pod", pod.Name)
 		}
 	}
-	n.waitPods(t, "app", 3, n.digested("app", digest))
+	n.waitPods(t, "deployment", 4, n.digested("app", digest))
 }
 
 // TestADigestThatIsGoneIsTold at the Deployment whose pods wait for it. A restart pins what there is now.
@@ -133,18 +137,38 @@ func TestATagThatIsNotPinnedIsTold(t *testing.T) {
 	if _, err := deployments.Create(t.Context(), invalid, metav1.CreateOptions{}); err == nil {
 		t.Error("a Deployment was admitted that does not select its pods")
 	}
-	forgeTo(t, n.product, "/rewrite", deploymentReview(t, admissionv1.Create, n.name, deployment("forged", image, 0)))
+	path, err := n.rewritePath(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forgeTo(t, n.product, path, deploymentReview(t, admissionv1.Create, n.name, deployment("forged", image, 0)))
 	n.noDeployments(t, image)
 	if _, err := deployments.Create(t.Context(), deployment("beyond", image, 0), metav1.CreateOptions{}); err == nil {
 		t.Error("a Deployment was admitted beyond the quota")
 	}
-	n.deploymentsAgain(t, "stored", image)
-	for _, kind := range []string{"statefulset", "cronjob"} {
-		n.create(t, kind, kind, podTemplate(kind, image))
+	var workloads []metav1.Object
+	for _, kind := range []string{"deployment", "statefulset", "daemonset", "job", "cronjob"} {
+		if kind == "deployment" {
+			n.deploymentsAgain(t, kind, image)
+		} else {
+			template := podTemplate(kind, image)
+			if kind == "job" || kind == "cronjob" {
+				untilStarted(&template)
+			}
+			n.create(t, kind, kind, template)
+		}
+		object, _ := n.stored(t, kind, kind)
+		workloads = append(workloads, object)
+	}
+	bare := podOn("", "bare", image)
+	bare.Namespace = n.name
+	startPod(t, n.Cluster, bare)
+	stored, err := n.Client().CoreV1().Pods(n.name).Get(t.Context(), "bare", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
 
-	for kind, workload := range map[string]string{"deployment": "stored", "statefulset": "statefulset", "cronjob": "cronjob"} {
-		object, _ := n.stored(t, kind, workload)
+	for _, object := range append(workloads, stored) {
 		event := n.waitEvent(t, object, "TagNotPinned")
 		for _, word := range []string{"container app", image, "answers 404 Not Found"} {
 			if !strings.Contains(event.Message, word) {
@@ -152,10 +176,10 @@ func TestATagThatIsNotPinnedIsTold(t *testing.T) {
 			}
 		}
 		if events := n.events(t, object.GetUID(), "TagNotPinned"); len(events) != 1 {
-			t.Errorf("%s has %d events, want one", kind, len(events))
+			t.Errorf("%s has %d events, want one", object.GetName(), len(events))
 		}
 	}
-	n.wantProblems(t, "TagNotPinned", before+3)
+	n.wantProblems(t, "TagNotPinned", before+6)
 	// By now the others would have been told of, too: they came before.
 	for _, rejected := range []string{"dry", "invalid", "forged", "beyond"} {
 		if events := n.eventsNamed(t, rejected); len(events) > 0 {
@@ -182,6 +206,59 @@ func (p *product) killManagers(t *testing.T) {
 	if _, err := p.Kubectl(t.Context(), "delete", "pod", "--namespace="+system, "--selector="+of, "--force", "--grace-period=0"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// hangingWebhook puts a server in the place of the managers that takes connections and never says a word. It returns when
+// the API server asks that one, and the function that it returns ends it.
+func (n *pinning) hangingWebhook(t *testing.T) (end func()) {
+	t.Helper()
+	listener, err := net.Listen("tcp", n.HostIP()+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, err := n.Client().CoreV1().Services(system).Get(t.Context(), "kube-prepull", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := int32(listener.Addr().(*net.TCPAddr).Port)
+	slices := n.Client().DiscoveryV1().EndpointSlices(system)
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: "hanging", Labels: map[string]string{discoveryv1.LabelServiceName: "kube-prepull", discoveryv1.LabelManagedBy: "test"}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{n.HostIP()}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &service.Spec.Ports[0].Name, Port: &port}},
+	}
+	if _, err := slices.Create(t.Context(), slice, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan struct{})
+	go func() {
+		for first := true; ; first = false {
+			if _, err := listener.Accept(); err != nil {
+				return
+			}
+			if first {
+				close(asked)
+			}
+		}
+	}()
+	end = func() {
+		if err := slices.Delete(context.Background(), slice.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Error(err)
+		}
+		listener.Close() //nolint:errcheck // nobody listens any more
+	}
+	t.Cleanup(end)
+	eventually(t, 30*time.Second, "the API server to ask the webhook that hangs", func() error {
+		n.tryPod(t, podOn("", "probe", n.image("app:latest")))
+		select {
+		case <-asked:
+			return nil
+		default:
+			return errors.New("it does not")
+		}
+	})
+	return end
 }
 
 // settledPods waits until all pods of a Deployment run, so many with each image, and returns who they are.

@@ -312,6 +312,10 @@ func TestALabelThatChangesRollsNothing(t *testing.T) {
 	}
 	n.kubectl(t, "rollout", "restart", "deployment/tagged")
 	n.wantPins(t, "deployment", "tagged", appPin(n.image("app:v1"), digest))
+
+	// A workload's own label is in its template, so it does roll: to the tag, whatever pins are left.
+	n.kubectl(t, "patch", "deployment", "pinned", "--patch", `{"spec":{"template":{"metadata":{"labels":{"kube-prepull.io/rewrite":"off"}}}}}`)
+	n.waitPods(t, "pinned", 1, image)
 }
 
 // replacePod deletes the only pod of a Deployment and returns the one that takes its place.

@@ -66,6 +66,10 @@ func pinsPrivateImages(t *testing.T, n *pinning, password string) {
 		a.wantPins(t, nil)
 		a.wantWarning(t, "container app ", image, "answers 401 Unauthorized")
 	}
+	// Who makes the Secret then restarts the Deployment, and need not wait.
+	n.loginSecret(t, "missing", corev1.SecretTypeDockerConfigJson, host, password)
+	n.waitObserved(t, "not-missing")
+	n.admitRestart(t, "not-missing").wantPins(t, appPin(image, digest))
 	// The answer to the same question is still remembered, and is that of the others.
 	other := newPinning(t, n.name+"-keyless", "latest").at(n.registry)
 	n.admitNew(t, withSecrets(deployment("once-more", image, 0), "good")).wantPins(t, appPin(image, digest))

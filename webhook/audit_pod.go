@@ -161,15 +161,15 @@ func (f *finding) message(kind string) string {
 		who = fmt.Sprintf("%s and %d more", who, f.others)
 	}
 	if f.reason == pinnedDigestGone {
-		return fmt.Sprintf("container %s of %s: %s is gone from the registry: %s to pin what %s points to now",
-			f.container, who, f.pinned, f.remedy(kind), f.image)
+		return fmt.Sprintf("%s of %s: %s is gone from the registry: %s to pin what %s points to now",
+			inWords(f.container), who, f.pinned, f.remedy(kind), f.image)
 	}
 	remedy := "delete it to have it replaced"
 	if kind == "Job" || kind == "CronJob" {
 		remedy = "run the job again if that matters" // to the job, a pod that is deleted has failed
 	}
-	return fmt.Sprintf("container %s of %s: %s in the place of %s, to which the revision is pinned: the pod was created while "+
-		"kube-prepull did not answer, or its namespace did not ask for it; %s", f.container, who, f.image, f.pinned, remedy)
+	return fmt.Sprintf("%s of %s: %s in the place of %s, to which the revision is pinned: the pod was created while "+
+		"kube-prepull did not answer, or its namespace did not ask for it; %s", inWords(f.container), who, f.image, f.pinned, remedy)
 }
 
 // remedy for a digest that is gone.

@@ -27,17 +27,17 @@ func BenchmarkAdmissionDeploymentUpdate400KB(b *testing.B) {
 
 func BenchmarkAdmissionPodWithPins(b *testing.B) {
 	object := fmt.Sprintf(podObject, ownedBySet+","+annotations("pin.kube-prepull.io/app", "app@"+one, "pin.kube-prepull.io/init", "init:latest@"+two), "app")
-	benchmarkAdmission(b, rewriting(b, labelled, pointsTo(two)), RewritePath, reviewOf(b, "", "Pod", "", object))
+	benchmarkAdmission(b, rewriting(b, labelled, pointsTo(two)), testPath, reviewOf(b, "", "Pod", "", object))
 }
 
 func BenchmarkAdmissionDeploymentWithARememberedTag(b *testing.B) {
-	benchmarkAdmission(b, rewriting(b, labelled, pointsTo(two)), RewritePath, reviewOf(b, "apps", "Deployment", "", deploymentWith("", "", "app:latest")))
+	benchmarkAdmission(b, rewriting(b, labelled, pointsTo(two)), testPath, reviewOf(b, "apps", "Deployment", "", deploymentWith("", "", "app:latest")))
 }
 
 // The tag of a container of 400 KB changes, so both templates are compared.
 func BenchmarkAdmissionDeploymentUpdate400KBWithARememberedTag(b *testing.B) {
 	old := strings.Replace(deploymentWith("", "", "app:v1"), `"new":1`, `"new":"`+strings.Repeat("x", 400_000)+`"`, 1)
-	benchmarkAdmission(b, rewriting(b, labelled, pointsTo(two)), RewritePath,
+	benchmarkAdmission(b, rewriting(b, labelled, pointsTo(two)), testPath,
 		reviewOf(b, "apps", "Deployment", old, strings.Replace(old, "app:v1", "app:latest", 1)))
 }
 

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Path is where the webhook server takes AdmissionReviews that only teach, RewritePath where it takes those of
-// namespaces whose images are pinned.
+// Path is where the webhook server takes AdmissionReviews that only teach. Those of namespaces whose images are pinned come
+// to RewritePath, a slash and a secret.
 const (
 	Path        = "/observe"
 	RewritePath = "/rewrite"
@@ -48,23 +48,28 @@ const (
 // handler is the shell that fails open. controller-runtime's own answers errors and panics with a denial, which the
 // API server honours whatever the failure policy says.
 type handler struct {
-	learn       func(Hint) bool
-	rewriter    *rewriter
+	learn    func(Hint) bool
+	rewriter *rewriter
+	// known is true for the path to which the API server sends reviews that are to be pinned.
+	known       func(ctx context.Context, path string) bool
 	metrics     *admissionMetrics
 	log         logr.Logger
 	readTimeout time.Duration
-	room        *semaphore.Weighted
-	bodies      sync.Pool
+	// What anybody may send has a room of its own.
+	room, rewriteRoom *semaphore.Weighted
+	bodies            sync.Pool
 }
 
-func newHandler(learn func(Hint) bool, w *rewriter, m *admissionMetrics, log logr.Logger) *handler {
+func newHandler(learn func(Hint) bool, w *rewriter, known func(context.Context, string) bool, m *admissionMetrics, log logr.Logger) *handler {
 	return &handler{
 		learn:       learn,
 		rewriter:    w,
+		known:       known,
 		metrics:     m,
 		log:         log,
 		readTimeout: readTimeout,
 		room:        semaphore.NewWeighted(maxInFlight),
+		rewriteRoom: semaphore.NewWeighted(maxInFlight),
 		bodies:      sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 }
@@ -93,17 +98,22 @@ func patience(req *http.Request) time.Duration {
 
 // serve reads a review and acts on it. A status other than 200 means that there is no review to answer.
 func (h *handler) serve(ctx context.Context, w http.ResponseWriter, req *http.Request) (answer, outcome, int) {
-	size := req.ContentLength
+	size, room, rewrite := req.ContentLength, h.room, req.URL.Path != Path
+	if rewrite {
+		room = h.rewriteRoom
+	}
 	switch {
+	case rewrite && !h.known(ctx, req.URL.Path):
+		return answer{}, failed, http.StatusNotFound
 	case size < 0:
 		return answer{}, failed, http.StatusLengthRequired
 	case size > maxBody:
 		return answer{}, failed, http.StatusRequestEntityTooLarge
-	case !h.room.TryAcquire(size):
+	case !room.TryAcquire(size):
 		// Waiting would slow the cluster down; a call that fails at once does not.
 		return answer{}, dropped, http.StatusServiceUnavailable
 	}
-	defer h.room.Release(size)
+	defer room.Release(size)
 
 	body := h.bodies.Get().(*bytes.Buffer)
 	defer h.bodies.Put(body)
@@ -115,7 +125,7 @@ func (h *handler) serve(ctx context.Context, w http.ResponseWriter, req *http.Re
 		return answer{}, failed, http.StatusBadRequest
 	}
 
-	a, outcome := h.admit(ctx, body.Bytes(), req.URL.Path == RewritePath)
+	a, outcome := h.admit(ctx, body.Bytes(), rewrite)
 	if a.uid == "" {
 		return answer{}, outcome, http.StatusBadRequest
 	}

@@ -25,7 +25,7 @@ func testHandler(t testing.TB, learn func(Hint) bool) *handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newHandler(learn, nil, m, logr.Discard())
+	return newHandler(learn, nil, nil, m, logr.Discard())
 }
 
 func post(h http.Handler, body []byte) *httptest.ResponseRecorder {

@@ -28,15 +28,16 @@ const (
 type probe struct {
 	client    client.Client
 	namespace string
+	image     string
 	gauge     prometheus.Gauge
 	on        atomic.Bool
 	failing   bool
 	log       logr.Logger
 }
 
-func newProbe(c client.Client, namespace string, registry prometheus.Registerer, log logr.Logger) (*probe, error) {
+func newProbe(c client.Client, namespace, image string, registry prometheus.Registerer, log logr.Logger) (*probe, error) {
 	p := &probe{
-		client: c, namespace: namespace, log: log,
+		client: c, namespace: namespace, image: image, log: log,
 		gauge: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "kube_prepull_always_pull_images",
 			Help: "1 if the AlwaysPullImages admission plugin is on, so that pull policies are left alone; otherwise 0.",
@@ -74,7 +75,7 @@ func (p *probe) Start(ctx context.Context) error {
 func (p *probe) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	pod := probePod(p.namespace)
+	pod := probePod(p.namespace, p.image)
 	if err := p.client.Create(ctx, pod, client.DryRunAll); err != nil {
 		return fmt.Errorf("creating a pod as a dry run: %w", err)
 	}
@@ -86,8 +87,8 @@ func (p *probe) ask(ctx context.Context) error {
 	return nil
 }
 
-// probePod is one that Pod Security "restricted" admits, with the requests and limits that a quota may demand.
-func probePod(namespace string) *corev1.Pod {
+// probePod is one that Pod Security "restricted" admits, of an image that policies have to let in anyhow, with the requests and limits that a quota may demand.
+func probePod(namespace, image string) *corev1.Pod {
 	yes, no := true, false
 	little := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
 	return &corev1.Pod{
@@ -98,7 +99,7 @@ func probePod(namespace string) *corev1.Pod {
 				RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
-				Name: "probe", Image: "registry.invalid/probe:v1", ImagePullPolicy: corev1.PullIfNotPresent,
+				Name: "probe", Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
 				Resources: corev1.ResourceRequirements{Requests: little, Limits: little},
 				SecurityContext: &corev1.SecurityContext{
 					AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},

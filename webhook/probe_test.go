@@ -54,7 +54,7 @@ func TestTheProbeKnowsAlwaysPullImages(t *testing.T) {
 		var lines []string
 		log := funcr.New(func(_, args string) { logged.Lock(); defer logged.Unlock(); lines = append(lines, args) }, funcr.Options{})
 		server := &dryRuns{}
-		p, err := newProbe(server, "kube-prepull", prometheus.NewRegistry(), log)
+		p, err := newProbe(server, "kube-prepull", "noop", prometheus.NewRegistry(), log)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +108,7 @@ func TestTheProbeKnowsAlwaysPullImages(t *testing.T) {
 
 func TestTheProbesPodIsRestricted(t *testing.T) {
 	t.Parallel()
-	pod := probePod("kube-prepull")
+	pod := probePod("kube-prepull", "noop")
 	p, c := pod.Spec.SecurityContext, pod.Spec.Containers[0]
 	restricted := *p.RunAsNonRoot && p.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault &&
 		!*c.SecurityContext.AllowPrivilegeEscalation && c.SecurityContext.Capabilities.Drop[0] == "ALL" &&

@@ -129,11 +129,27 @@ func eventOf(p problem, now metav1.Time) *corev1.Event {
 		InvolvedObject:      p.workload,
 		Type:                corev1.EventTypeWarning,
 		Reason:              p.reason,
-		Message:             p.message[:min(len(p.message), maxMessage)],
+		Message:             shortened(p.message, maxMessage),
 		Source:              corev1.EventSource{Component: v1alpha1.Name},
 		ReportingController: v1alpha1.Name,
 		FirstTimestamp:      now,
 		LastTimestamp:       now,
 		Count:               1,
 	}
+}
+
+// shortened is text of so many bytes at most, and whole characters.
+func shortened(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "")
+}
+
+// inWords is a container or an image volume, as messages name it.
+func inWords(name string) string {
+	if volume, ok := strings.CutPrefix(name, "volume/"); ok {
+		return "volume " + volume
+	}
+	return "container " + name
 }

@@ -193,6 +193,6 @@ func (u unpinned) problem(stored *unstructured.Unstructured) problem {
 		container: u.container,
 		// A restart that fails in the same way is told again.
 		about:   fmt.Sprintf("%s at generation %d", u.image, stored.GetGeneration()),
-		message: fmt.Sprintf("container %s: %s stays a tag: %s", u.container, u.image, u.why),
+		message: fmt.Sprintf("%s: %s stays a tag: %s", inWords(u.container), u.image, u.why),
 	}
 }

@@ -20,6 +20,13 @@ import (
 // hardStop is what an admission takes at most, whatever registries do.
 const hardStop = 1200 * time.Millisecond
 
+// namespaceTime is how long an admission waits for the label of its namespace to be known here: it was to the API server
+// that sent it, as when a manifest begins with a Namespace.
+const (
+	namespaceTime  = 300 * time.Millisecond
+	namespacePause = 10 * time.Millisecond
+)
+
 // What is wrong with tags besides the registry's own words.
 var (
 	errTooLate     = errors.New("the registry does not answer in time")
@@ -61,12 +68,9 @@ func (w *rewriter) rewrite(ctx context.Context, r *review) (verdict, error) {
 	case metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, w.own:
 		return verdict{}, nil
 	}
-	ns := namespaceMetadata()
-	if err := w.namespaces.Get(ctx, client.ObjectKey{Name: namespace}, ns); err != nil {
-		return verdict{}, fmt.Errorf("getting the namespace: %w", err)
-	}
-	if v1alpha1.RewriteMode(ns.Labels, nil, false) == "" {
-		return verdict{}, nil // a forged review: the API server sends those of labelled ones only
+	labels, err := w.labels(ctx, namespace)
+	if labels == nil || err != nil {
+		return verdict{}, err
 	}
 	object, err := parseWorkload(r.object, r.hint.Kind)
 	if err != nil {
@@ -82,9 +86,32 @@ func (w *rewriter) rewrite(ctx context.Context, r *review) (verdict, error) {
 	case object.deleting:
 		return verdict{}, nil
 	case r.hint.Kind == "Pod":
-		return w.pod(ctx, r, object, old, ns.Labels), nil
+		return w.pod(ctx, r, object, old, labels), nil
 	default:
-		return w.workload(ctx, r, object, old, ns.Labels)
+		return w.workload(ctx, r, object, old, labels)
+	}
+}
+
+// labels are those of a namespace whose images are pinned, nil if they are not: the API server sends no reviews of such a
+// one, so it has changed just now, or the review is forged.
+func (w *rewriter) labels(ctx context.Context, namespace string) (map[string]string, error) {
+	for tries := namespaceTime / namespacePause; ; tries-- {
+		ns := namespaceMetadata()
+		err := w.namespaces.Get(ctx, client.ObjectKey{Name: namespace}, ns)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("getting the namespace: %w", err)
+		}
+		if v1alpha1.RewriteMode(ns.Labels, nil, false) != "" {
+			return ns.Labels, nil
+		}
+		if tries <= 0 {
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(namespacePause):
+		}
 	}
 }
 
@@ -191,8 +218,7 @@ func (w *rewriter) left(r *review, a answered) string {
 
 func warning(a answered, what string) string {
 	const most = 250 // the API server cuts warnings off at 256 bytes
-	text := fmt.Sprintf("kube-prepull: %s of container %s %s: %v", a.question.image, a.question.name, what, a.err)
-	return text[:min(most, len(text))]
+	return shortened(fmt.Sprintf("kube-prepull: %s of %s %s: %v", a.question.image, inWords(a.question.name), what, a.err), most)
 }
 
 func (w *rewriter) count(r *review, result string, n int) {

@@ -64,7 +64,7 @@ func rewriting(t testing.TB, s stored, resolve func(image string, fresh bool) (s
 		metrics:      m,
 		log:          logr.Discard(),
 	}
-	return newHandler(func(Hint) bool { return true }, w, m, logr.Discard())
+	return newHandler(func(Hint) bool { return true }, w, func(_ context.Context, path string) bool { return path == testPath }, m, logr.Discard())
 }
 
 var labelled = stored{labels: map[string]string{v1alpha1.LabelRewrite: v1alpha1.RewriteLatest}}
@@ -93,7 +93,7 @@ func reviewOf(t testing.TB, group, kind, old, object string) []byte {
 // admitted is the object after the handler's patch, the operations of the patch, and the warnings.
 func admitted(t testing.TB, h *handler, review []byte, object string) (string, []operation, []string) {
 	t.Helper()
-	recorder := postTo(h, RewritePath, review)
+	recorder := postTo(h, testPath, review)
 	var answer admissionv1.AdmissionReview
 	if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil || recorder.Code != 200 || !answer.Response.Allowed {
 		t.Fatalf("status %d, answer %s, error %v", recorder.Code, recorder.Body, err)
@@ -130,6 +130,9 @@ func same(t testing.TB, want, got string) {
 		t.Errorf("object (-want +got):\n%s", diff)
 	}
 }
+
+// testPath is the one that the handlers of tests know.
+const testPath = RewritePath + "/secret"
 
 const (
 	deploymentObject = `{"metadata":{"name":"api","uid":"u"%s},"spec":{"replicas":1,"selector":{"matchLabels":{"app":"api"}},"template":{"metadata":{%s},"spec":{"containers":[{"name":"app","image":"%s","new":1}]}}}}`

@@ -22,6 +22,9 @@ type Options struct {
 	// Namespace is the one that kube-prepull runs in. Nothing in it is pinned.
 	Namespace string
 
+	// Configuration is the name of the MutatingWebhookConfiguration.
+	Configuration string
+
 	// Learn takes a hint and says whether there was room for it. It must not block.
 	Learn func(Hint) bool
 
@@ -33,6 +36,9 @@ type Options struct {
 
 	// IfNotPresent is true if pods whose image is replaced get that pull policy where they have Always.
 	IfNotPresent bool
+
+	// ProbeImage is that of a pod which is created as a dry run, to see what becomes of its pull policy.
+	ProbeImage string
 
 	// AuditInterval is how often all pods of namespaces whose images are pinned are looked at.
 	AuditInterval time.Duration
@@ -52,7 +58,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
-	p, err := newProbe(mgr.GetClient(), o.Namespace, metrics.Registry, mgr.GetLogger().WithName("probe"))
+	p, err := newProbe(mgr.GetClient(), o.Namespace, o.ProbeImage, metrics.Registry, mgr.GetLogger().WithName("probe"))
 	if err != nil {
 		return err
 	}
@@ -80,9 +86,13 @@ func SetupWithManager(mgr ctrl.Manager, o Options) error {
 	if o.PullSecrets {
 		w.keys = newPullKeys(mgr.GetAPIReader())
 	}
-	h := newHandler(o.Learn, w, m, mgr.GetLogger().WithName("webhook"))
+	at := address{mgr.GetClient(), o.Configuration}
+	if err := at.setup(mgr); err != nil {
+		return err
+	}
+	h := newHandler(o.Learn, w, at.known, m, mgr.GetLogger().WithName("webhook"))
 	mgr.GetWebhookServer().Register(Path, h)
-	mgr.GetWebhookServer().Register(RewritePath, h)
+	mgr.GetWebhookServer().Register(RewritePath+"/", h)
 	// Until namespaces are known no image would be pinned.
 	return mgr.AddReadyzCheck("namespaces", func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), readyTime)

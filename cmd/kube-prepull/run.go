@@ -185,6 +185,8 @@ func webhookOptions(c *v1alpha1.Configuration, namespace string, learner *prepul
 		Registries:    registries,
 		PullSecrets:   c.PullSecrets,
 		IfNotPresent:  c.RewritePullPolicy,
+		Configuration: certs.WebhookConfigurationName,
+		ProbeImage:    c.NoopImage,
 		AuditInterval: c.ResyncInterval.Duration,
 	}
 }

@@ -37,27 +37,30 @@ var targets = map[string]target{
 	"kube-prepull-noop": {pkg: module + "/cmd/noop", binary: "noop"},
 }
 
-func build(ctx context.Context, t target, platforms []v1.Platform, version string) (v1.ImageIndex, error) {
-	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+// program is the binary of a target for one platform.
+type program struct {
+	platform v1.Platform
+	content  []byte
+}
+
+// compileAll builds the programs of a target, in the order of the platforms.
+func compileAll(ctx context.Context, t target, platforms []v1.Platform, version string) ([]program, error) {
 	if !t.versioned {
 		version = ""
 	}
+	programs := make([]program, 0, len(platforms))
 	for _, p := range platforms {
-		binary, err := compile(ctx, t.pkg, p, version)
+		content, err := compile(ctx, t.pkg, p, version)
 		if err != nil {
 			return nil, fmt.Errorf("compiling for %s: %w", p, err)
 		}
-		img, err := image(t, p, binary)
-		if err != nil {
-			return nil, fmt.Errorf("assembling for %s: %w", p, err)
-		}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &p}})
+		programs = append(programs, program{platform: p, content: content})
 	}
-	return index, nil
+	return programs, nil
 }
 
 // compile builds a static binary whose bytes depend on the source, the Go release, the platform and the version alone:
-// no paths, no commit.
+// no paths, no commit, and no settings of whoever builds.
 func compile(ctx context.Context, pkg string, p v1.Platform, version string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "kube-prepull-image-")
 	if err != nil {
@@ -71,11 +74,40 @@ func compile(ctx context.Context, pkg string, p v1.Platform, version string) ([]
 	}
 	file := filepath.Join(dir, "binary")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", file, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Architecture)
+	// A variable that is empty would leave what "go env -w" has set.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Architecture,
+		"GOAMD64=v1", "GOARM64=v8.0", "GOFIPS140=off", "GOFLAGS=-trimpath")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, bytes.TrimSpace(output))
 	}
 	return os.ReadFile(file)
+}
+
+// assemble joins the images of a target's programs in an index.
+func assemble(t target, programs []program) (v1.ImageIndex, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, p := range programs {
+		img, err := image(t, p.platform, p.content)
+		if err != nil {
+			return nil, fmt.Errorf("assembling for %s: %w", p.platform, err)
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &p.platform}})
+	}
+	return index, nil
+}
+
+// writePrograms writes programs as <binary>-<system>-<architecture>, as they are in the images.
+func writePrograms(dir string, t target, programs []program) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, p := range programs {
+		file := filepath.Join(dir, t.binary+"-"+p.platform.OS+"-"+p.platform.Architecture)
+		if err := os.WriteFile(file, p.content, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func image(t target, p v1.Platform, binary []byte) (v1.Image, error) {
@@ -104,7 +136,6 @@ func image(t target, p v1.Platform, binary []byte) (v1.Image, error) {
 	config.Config = v1.Config{
 		User:       user,
 		Entrypoint: []string{"/" + t.binary},
-		WorkingDir: "/",
 		Labels: map[string]string{
 			"org.opencontainers.image.licenses": "Apache-2.0",
 			"org.opencontainers.image.source":   "https://" + module,

@@ -36,6 +36,7 @@ type options struct {
 	target    string
 	platforms []v1.Platform
 	version   string
+	binaries  string
 	output    string
 	push      string
 }
@@ -45,7 +46,17 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	index, err := build(ctx, targets[o.target], o.platforms, o.version)
+	t := targets[o.target]
+	programs, err := compileAll(ctx, t, o.platforms, o.version)
+	if err != nil {
+		return fmt.Errorf("building %s: %w", o.target, err)
+	}
+	if o.binaries != "" {
+		if err := writePrograms(o.binaries, t, programs); err != nil {
+			return fmt.Errorf("writing the binaries of %s: %w", o.target, err)
+		}
+	}
+	index, err := assemble(t, programs)
 	if err != nil {
 		return fmt.Errorf("building %s: %w", o.target, err)
 	}
@@ -80,6 +91,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.target, "target", "kube-prepull", "image to build: "+strings.Join(names, " or "))
 	platforms := flags.String("platform", "linux/"+runtime.GOARCH, "platforms to build for, separated by commas")
 	flags.StringVar(&o.version, "version", "", "version that kube-prepull reports; empty leaves it to the source")
+	flags.StringVar(&o.binaries, "binaries", "", "folder to write the binaries to, one for each platform")
 	flags.StringVar(&o.output, "output", "", "folder to write as an OCI image layout")
 	flags.StringVar(&o.push, "push", "", "reference to push to, such as registry.example.com/kube-prepull:0.1.0")
 	if err := flags.Parse(args); err != nil {
@@ -92,8 +104,8 @@ func parse(args []string) (options, error) {
 	if !slices.Contains(names, o.target) {
 		return o, fmt.Errorf("unknown -target %q: it is %s", o.target, strings.Join(names, " or "))
 	}
-	if o.output == "" && o.push == "" {
-		return o, fmt.Errorf("nowhere to put the image: give -output, -push or both")
+	if o.binaries == "" && o.output == "" && o.push == "" {
+		return o, fmt.Errorf("nowhere to put the image: give -output, -push, -binaries or several of them")
 	}
 	for _, s := range strings.Split(*platforms, ",") {
 		p, err := v1.ParsePlatform(s)

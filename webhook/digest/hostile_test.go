@@ -109,7 +109,7 @@ func TestASlowTokenServerHasTwoSeconds(t *testing.T) {
 			return reply(request, http.StatusUnauthorized, "WWW-Authenticate", `Bearer realm="https://auth.test/token?`+secret+`"`), nil
 		}))
 		start := time.Now()
-		if _, err := r.Resolve(t.Context(), "r.test/a:v1", nil, false); err == nil || err.Error() != "r.test did not answer within 2s" || time.Since(start) != resolveTime {
+		if _, err := r.Resolve(t.Context(), "r.test/a:v1", nil, false); err == nil || err.Error() != "r.test did not answer within 1.5s" || time.Since(start) != resolveTime {
 			t.Errorf("the error is %v after %v", err, time.Since(start))
 		}
 		if _, err := r.Resolve(t.Context(), "r.test/b:v1", nil, false); resultOf(err) != resting {

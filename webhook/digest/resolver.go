@@ -16,11 +16,11 @@ import (
 const (
 	// resolveTime is how long a registry has for an answer that somebody waits for, and how long before that one waits for
 	// a place. An admission gives up earlier; the answer is then there for the next one.
-	resolveTime = 2 * time.Second
+	resolveTime = 1500 * time.Millisecond
 
 	// answerTime and noTime are how long an answer and a registry's no are remembered: long enough for a burst of
 	// admissions with the same image, and short enough that who pushes a tag and applies again gets it.
-	answerTime = 5 * time.Second
+	answerTime = 3 * time.Second
 	noTime     = 10 * time.Second
 
 	// maxAnswers bounds what is remembered, and maxFlights what is asked at the same time or waits for its turn: about

@@ -135,7 +135,7 @@ func TestAnswersAreRememberedForSeconds(t *testing.T) {
 		holds  time.Duration
 		how    result
 	}{
-		"a digest":              {0, 5 * time.Second, resolved},
+		"a digest":              {0, 3 * time.Second, resolved},
 		"not found":             {http.StatusNotFound, 10 * time.Second, refused},
 		"forbidden":             {http.StatusForbidden, 10 * time.Second, refused},
 		"not authorized":        {http.StatusUnauthorized, 10 * time.Second, refused},

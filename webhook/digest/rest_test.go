@@ -46,7 +46,7 @@ func TestOneRegistryThatHangsHoldsUpNoOther(t *testing.T) {
 		}
 		wait.Wait()
 		// Those that waited give up when the first ones do, or hear what these learned.
-		if words["hang.test did not answer within 2s"] != maxCallsPerRegistry {
+		if words["hang.test did not answer within 1.5s"] != maxCallsPerRegistry {
 			t.Errorf("the errors are %v", words)
 		}
 		until := time.Now().Add(silentRest)
@@ -98,7 +98,7 @@ func TestARegistryThatAsksForARestIsNotAskedByAdmissions(t *testing.T) {
 func TestARegistryIsNotLeftAloneForBeingBusy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &fake{takes: 1500 * time.Millisecond}
+		f := &fake{takes: resolveTime * 3 / 4}
 		r := f.resolver(t)
 		var wait sync.WaitGroup
 		for i := range 100 {
@@ -129,7 +129,7 @@ func TestManyWrongLoginsAreNotTheRegistrysFault(t *testing.T) {
 			auths = append(auths, dockerConfig("r.test", fmt.Sprint("user", i), secret))
 		}
 		start := time.Now()
-		if _, err := r.Resolve(t.Context(), "r.test/a", auths, false); err == nil || err.Error() != "r.test did not answer within 2s" || time.Since(start) != resolveTime {
+		if _, err := r.Resolve(t.Context(), "r.test/a", auths, false); err == nil || err.Error() != "r.test did not answer within 1.5s" || time.Since(start) != resolveTime {
 			t.Errorf("the error is %v after %v", err, time.Since(start))
 		}
 		f.status, f.header = http.StatusOK, []string{"Docker-Content-Digest", someDigest}
