@@ -44,7 +44,7 @@ func builtIn(owner *metav1.OwnerReference) bool {
 // which may compare them with what they asked for, are left alone.
 func planPod(w *workload, mode string, ifNotPresent bool) podPlan {
 	p := podPlan{pod: &w.template, ifNotPresent: ifNotPresent}
-	if w.template.mirror || w.controller != nil && !builtIn(w.controller) {
+	if w.template.mirror || w.owned && (w.controller == nil || !builtIn(w.controller)) {
 		return p
 	}
 	done := originals(w.template.annotations[v1alpha1.AnnotationRewritten])
@@ -54,7 +54,7 @@ func planPod(w *workload, mode string, ifNotPresent bool) podPlan {
 		}
 		if image, ok := w.template.pinned(&c); ok {
 			p.replace(&c, image)
-		} else if w.controller == nil && pinnable(&c, mode) {
+		} else if !w.owned && pinnable(&c, mode) {
 			p.questions = append(p.questions, question{container: c})
 		}
 	}

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -17,8 +18,11 @@ const (
 	// Secrets. A rotated Secret counts this much later.
 	keyMemory = 5 * time.Second
 
-	// maxKeys is how many of each are remembered.
-	maxKeys = 1000
+	// maxKeys is how many of each are remembered, maxKey how large a Secret's content may be to be used, and maxTemplateKeys
+	// how much of it one template may have, in bytes: it is read for each of its images.
+	maxKeys         = 500
+	maxKey          = 64 << 10
+	maxTemplateKeys = 128 << 10
 
 	// defaultAccount is the service account of pods that name none.
 	defaultAccount = "default"
@@ -72,29 +76,34 @@ func (k *pullKeys) of(ctx context.Context, namespace string, t *template, pod bo
 		}
 	}
 	var keys [][]byte
+	size := 0
 	for _, name := range names {
 		key, err := k.secrets.get(ctx, client.ObjectKey{Namespace: namespace, Name: name})
 		if client.IgnoreNotFound(err) != nil {
 			return nil, err
 		}
-		if key != nil {
+		if size += len(key); key != nil && size <= maxTemplateKeys {
 			keys = append(keys, key)
 		}
 	}
 	return keys, nil
 }
 
-// dockerConfiguration is the content of a pull secret in the form {"auths": …}, nil if it is none.
+// dockerConfiguration is the content of a pull secret in the form {"auths": …}, nil if it is none or too large.
 func dockerConfiguration(s *corev1.Secret) []byte {
+	var content []byte
 	switch s.Type {
 	case corev1.SecretTypeDockerConfigJson:
-		return s.Data[corev1.DockerConfigJsonKey]
+		content = s.Data[corev1.DockerConfigJsonKey]
 	case corev1.SecretTypeDockercfg:
 		if entries := s.Data[corev1.DockerConfigKey]; entries != nil {
-			return append(append([]byte(`{"auths":`), entries...), '}')
+			content = append(append([]byte(`{"auths":`), entries...), '}')
 		}
 	}
-	return nil
+	if len(content) > maxKey {
+		return nil
+	}
+	return content
 }
 
 // memory remembers for a short time what was read. Those who want the same at the same time read it once.
@@ -146,10 +155,13 @@ func (m *memory[T]) get(ctx context.Context, key client.ObjectKey) (T, error) {
 func (m *memory[T]) remember(key client.ObjectKey, value T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	now := time.Now()
+	// What holds no longer is not kept: these are credentials.
+	maps.DeleteFunc(m.known, func(_ client.ObjectKey, old remembered[T]) bool { return now.Sub(old.at) >= keyMemory })
 	if m.known == nil || len(m.known) >= maxKeys {
 		m.known = map[client.ObjectKey]remembered[T]{}
 	}
-	m.known[key] = remembered[T]{value, time.Now()}
+	m.known[key] = remembered[T]{value, now}
 }
 
 func (m *memory[T]) forget(key client.ObjectKey) {

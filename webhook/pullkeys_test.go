@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -98,6 +99,26 @@ func TestPullKeysAreThoseOfTheKubelet(t *testing.T) {
 				t.Errorf("keys (-want +got):\n%s", diff)
 			}
 		})
+	}
+	large := `{"auths":{"` + strings.Repeat("x", maxKey) + `":{}}}`
+	store.secrets["large"] = dockerSecret(large)
+	var many []string
+	for i := range 10 {
+		name := fmt.Sprintf("many-%d", i)
+		store.secrets[name] = dockerSecret(large[:maxKey/2])
+		many = append(many, name)
+	}
+	for name, test := range map[string]struct {
+		secrets []string
+		want    int
+	}{
+		"one that is too large is none":       {[]string{"large", "a"}, 1},
+		"there are no more than a few of all": {many, maxTemplateKeys / (maxKey / 2)},
+	} {
+		keys, err := newPullKeys(store).of(t.Context(), "shop", &template{ownSecrets: true, pullSecrets: test.secrets}, false)
+		if err != nil || len(keys) != test.want {
+			t.Errorf("%s: %d keys and the error %v, want %d keys", name, len(keys), err, test.want)
+		}
 	}
 	store.err = errors.New("the API server is away")
 	if _, err := newPullKeys(store).of(t.Context(), "shop", &template{}, false); err == nil {

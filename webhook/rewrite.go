@@ -246,7 +246,9 @@ func (w *rewriter) ask(ctx context.Context, r *review, t *template, questions []
 	var auths [][]byte
 	var err error
 	if w.keys != nil {
-		auths, err = w.keys.of(ctx, r.hint.Namespace, t, r.hint.Kind == "Pod")
+		if auths, err = w.keys.of(ctx, r.hint.Namespace, t, r.hint.Kind == "Pod"); err != nil && ctx.Err() != nil {
+			err = errTooLate
+		}
 	}
 	answers := map[string]*answered{}
 	var asking sync.WaitGroup

@@ -259,6 +259,9 @@ func TestPodsAreRewritten(t *testing.T) {
 		"one that was rewritten": {
 			fmt.Sprintf(podObject, pins("kube-prepull.io/rewritten", "app=app"), "app"), fmt.Sprintf(podObject, pins("kube-prepull.io/rewritten", "app=app"), "app"),
 		},
+		"one that somebody owns who does not control it": {
+			fmt.Sprintf(podObject, strings.Replace(ownedBySet, `,"controller":true`, "", 1), "app"), fmt.Sprintf(podObject, strings.Replace(ownedBySet, `,"controller":true`, "", 1), "app"),
+		},
 		"a static one": {
 			fmt.Sprintf(podObject, annotations("kubernetes.io/config.mirror", "x"), "app"), fmt.Sprintf(podObject, annotations("kubernetes.io/config.mirror", "x"), "app"),
 		},

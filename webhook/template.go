@@ -25,8 +25,10 @@ type workload struct {
 	uid        types.UID
 	deleting   bool
 	controller *metav1.OwnerReference
-	selector   *metav1.LabelSelector
-	template   template
+	// owned is set if it belongs to another object, whether or not that one calls itself its controller.
+	owned    bool
+	selector *metav1.LabelSelector
+	template template
 }
 
 // template is what matters of a pod template, or of a pod, for which images it uses.
@@ -114,6 +116,7 @@ func (w *workload) parseMetadata(c *cursor, key []byte) error {
 		if err := c.decode(&owners); err != nil {
 			return err
 		}
+		w.owned = len(owners) > 0
 		for i := range owners {
 			if owners[i].Controller != nil && *owners[i].Controller {
 				w.controller = &owners[i]

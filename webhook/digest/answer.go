@@ -140,7 +140,7 @@ func inWords(registry string, err error) error {
 	case errors.As(err, &own):
 		return fmt.Errorf("%s: %w", registry, own)
 	case errors.As(err, &dial):
-		return fmt.Errorf("%s: %w", registry, dial)
+		return fmt.Errorf("%s: %w", registry, dial.Err) // without the addresses of this pod and of what the name stands for
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%s: %w", registry, errClosed)
 	default:
