@@ -1,6 +1,7 @@
 package privilege
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,7 +109,7 @@ func TestARequestUsesTheNarrowestGrant(t *testing.T) {
 			unused, unexplained := Compare(all, []Access{tt.asked})
 			var used []string
 			for _, grant := range words(all) {
-				if !strings.Contains(strings.Join(words(unused), "\n")+"\n", grant+"\n") {
+				if !slices.Contains(words(unused), grant) {
 					used = append(used, strings.TrimPrefix(grant, "infra/worker: "))
 				}
 			}
