@@ -150,7 +150,9 @@ func TestPullSecretsThatMayNotBeUsed(t *testing.T) {
 		t.Errorf("there are %d copies", len(copies))
 	}
 
+	again := p.mayBeRefused() // the managers before them need what is taken away
 	p.configure(t, "--set", "config.pullSecrets=false")
+	again()
 	other := p.push(t, "vault/other:v1", images.Image{Seed: 422})
 	d := deployment("other", other, 0)
 	d.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "key"}}

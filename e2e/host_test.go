@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,12 +33,12 @@ func requireNodes(t *testing.T) {
 func upCluster(t *testing.T, o cluster.Options) *cluster.Cluster {
 	t.Helper()
 	o.Dir, o.Progress = shortTempDir(t), progress{t}
-	c, err := cluster.Up(t.Context(), o)
+	c, err := cluster.Up(t.Context(), audited(o))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := c.Down(context.Background()); err != nil {
+		if err := takeDown(c); err != nil {
 			t.Errorf("taking the cluster down: %v", err)
 		}
 	})

@@ -34,6 +34,7 @@ type product struct {
 	*cluster.Cluster
 	registry *registry.Registry
 	images   dynamic.ResourceInterface // PrepullImages
+	refusals []span                    // times without some permissions
 }
 
 const (
@@ -71,7 +72,7 @@ func downShared() error {
 	if shared.product == nil {
 		return nil
 	}
-	return errors.Join(shared.product.registry.Close(), shared.product.Down(context.Background()), os.RemoveAll(shared.dir))
+	return errors.Join(shared.product.registry.Close(), takeDown(shared.product.Cluster), os.RemoveAll(shared.dir))
 }
 
 // ownProduct is a product for one test that breaks it.
@@ -83,7 +84,7 @@ func ownProduct(t *testing.T, nodes ...string) *product {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(p.registry.Close(), p.Down(context.Background())); err != nil {
+		if err := errors.Join(p.registry.Close(), takeDown(p.Cluster, p.refusals...)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -95,7 +96,7 @@ func upProduct(ctx context.Context, dir string, nodes ...string) (*product, erro
 	for _, name := range nodes {
 		o.Nodes = append(o.Nodes, cluster.Node{Name: name})
 	}
-	c, err := cluster.Up(ctx, o)
+	c, err := cluster.Up(ctx, audited(o))
 	if err != nil {
 		return nil, err
 	}

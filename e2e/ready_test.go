@@ -26,10 +26,10 @@ import (
 
 // TestAManagerIsReadyOnceItServes runs a manager on this machine against a control plane with the chart. The CA's Secret
 // is damaged and somebody else leads, so that there is no certificate until the test lets the manager lead. At no time
-// is it ready without serving.
+// is it ready without serving. The API server cannot send lists through watches, as older ones.
 func TestAManagerIsReadyOnceItServes(t *testing.T) {
 	t.Parallel()
-	p := &product{Cluster: upCluster(t, cluster.Options{ControlPlaneOnly: true})}
+	p := &product{Cluster: upCluster(t, cluster.Options{ControlPlaneOnly: true, APIServerFlags: []string{"--feature-gates=WatchList=false"}})}
 	if err := lab.Install(t.Context(), p.Cluster, "ready.invalid", "--wait=hookOnly"); err != nil {
 		t.Fatal(err)
 	}

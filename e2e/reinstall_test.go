@@ -25,6 +25,7 @@ func TestTheReleaseNamespaceDeleted(t *testing.T) {
 	p.deploy(t, "shop", deployment("before", before, 1))
 	p.waitState(t, before, "Ready")
 
+	again := p.mayBeRefused()
 	if err := p.Client().CoreV1().Namespaces().Delete(t.Context(), system, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +50,7 @@ func TestTheReleaseNamespaceDeleted(t *testing.T) {
 	if err := p.upgrade(t.Context()); err != nil {
 		t.Fatalf("installing once more: %v", err)
 	}
+	again()
 	p.waitState(t, meanwhile, "Ready")
 	p.waitState(t, before, "Ready")
 	p.waitOnNodes(t, before, "node-1")

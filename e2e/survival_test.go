@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 		os.Stderr.WriteString("taking the shared cluster down: " + err.Error() + "\n")
 		code = 1
 	}
+	if err := checkPrivileges(code == 0); err != nil {
+		os.Stderr.WriteString("permissions that are not as they should be:\n" + err.Error() + "\n")
+		code = 1
+	}
 	os.Exit(code)
 }
 

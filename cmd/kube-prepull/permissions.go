@@ -61,7 +61,7 @@ func namespacePermissions(pullSecrets bool) []permission {
 		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
 		{"coordination.k8s.io", "leases", "", []string{"create"}},
 		{"coordination.k8s.io", "leases", v1alpha1.Name, []string{"get", "update"}},
-		{"", "events", "", []string{"list", "watch", "create", "patch"}},
+		{"", "events", "", []string{"list", "watch", "create"}},
 	}
 }
 

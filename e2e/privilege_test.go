@@ -1,0 +1,161 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
+	"github.com/kube-prepull/kube-prepull/e2e/privilege"
+)
+
+// asked is what kube-prepull asked of the API servers of all clusters that have gone down. What the roles of the chart
+// grant beyond that is too much.
+var asked struct {
+	sync.Mutex
+	allowed map[privilege.Access]bool
+}
+
+// span is a time in which a test takes permissions away; without an end it lasts.
+type span struct{ from, to time.Time }
+
+func (s span) contains(t time.Time) bool {
+	return !t.Before(s.from) && (s.to.IsZero() || !t.After(s.to))
+}
+
+// mayBeRefused begins a time in which kube-prepull may be refused what it asks for, because the test takes permissions
+// away. The function that it returns ends it.
+func (p *product) mayBeRefused() (end func()) {
+	p.refusals = append(p.refusals, span{from: time.Now()})
+	last := len(p.refusals) - 1
+	return func() { p.refusals[last].to = time.Now() }
+}
+
+// audited is a cluster whose API server writes down what kube-prepull asks for.
+func audited(o cluster.Options) cluster.Options {
+	o.APIServerFlags = append(slices.Clone(o.APIServerFlags),
+		"--audit-policy-file="+lab.Source("e2e/testdata/audit-policy.yaml"), "--audit-log-path="+filepath.Join(o.Dir, "logs", "audit.log"))
+	return o
+}
+
+// takeDown ends an audited cluster. It is an error if kube-prepull was refused anything, but for the given times.
+func takeDown(c *cluster.Cluster, except ...span) error {
+	return errors.Join(collect(c, except), c.Down(context.Background()))
+}
+
+// collect adds up what was asked for in a cluster.
+func collect(c *cluster.Cluster, except []span) error {
+	asked.Lock()
+	defer asked.Unlock()
+	if asked.allowed == nil {
+		asked.allowed = map[privilege.Access]bool{}
+	}
+	refused := map[privilege.Access]time.Time{}
+	each := func(e privilege.Event) {
+		switch {
+		case !e.Refused:
+			asked.allowed[e.Access] = true
+		case !slices.ContainsFunc(except, func(s span) bool { return s.contains(e.Time) }):
+			refused[e.Access] = e.Time
+		}
+	}
+	// A log that is long is continued in another file.
+	logs, _ := filepath.Glob(filepath.Join(c.Dir(), "logs", "audit*.log"))
+	var errs []error
+	for _, log := range logs {
+		errs = append(errs, readLog(log, each))
+	}
+	for access, when := range refused {
+		errs = append(errs, fmt.Errorf("refused at %s, %s", when.Format(time.StampMilli), access))
+	}
+	return errors.Join(errs...)
+}
+
+func readLog(path string, each func(privilege.Event)) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return privilege.ReadLog(f, each)
+}
+
+// checkPrivileges says which permissions of the chart no test needed. Only all tests together can tell.
+func checkPrivileges(passed bool) error {
+	if len(asked.allowed) == 0 {
+		return nil // no test had kube-prepull running
+	}
+	granted, err := chartGrants(context.Background())
+	if err != nil {
+		return err
+	}
+	unused, unexplained := privilege.Compare(granted, slices.Collect(maps.Keys(asked.allowed)))
+	var errs []error
+	for _, access := range unexplained {
+		// Everybody may ask what they may do. Asking is no use of it.
+		if access.Resource != "selfsubjectaccessreviews" {
+			errs = append(errs, fmt.Errorf("allowed, though not by the chart, %s", access))
+		}
+	}
+	if why := partial(passed); why != "" {
+		fmt.Fprintf(os.Stderr, "permissions: that each is used is not checked: %s; %d of %d were not used\n", why, len(unused), len(granted))
+		if os.Getenv("SHOW_UNUSED") != "" { for _, a := range unused { fmt.Fprintln(os.Stderr, "  unused:", a) } }
+		unused = nil
+	}
+	for _, access := range unused {
+		errs = append(errs, fmt.Errorf("granted and never used, %s", access))
+	}
+	return errors.Join(errs...)
+}
+
+// partial says why this run cannot tell what is never used, if it cannot.
+func partial(passed bool) string {
+	for _, name := range []string{"test.run", "test.skip"} {
+		if value := flag.Lookup(name).Value.String(); value != "" {
+			return "not every test ran"
+		}
+	}
+	if !passed {
+		return "a test failed"
+	}
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		return "there were no real nodes"
+	}
+	return ""
+}
+
+// chartGrants is what the chart grants, with pull secrets and without.
+func chartGrants(ctx context.Context) ([]privilege.Access, error) {
+	programs, err := cluster.Binaries(ctx, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	grants := map[privilege.Access]bool{}
+	for _, pullSecrets := range []string{"true", "false"} {
+		manifest, err := exec.CommandContext(ctx, filepath.Join(programs, "helm"), "template", "kube-prepull", lab.Source("deploy/chart"),
+			"--namespace", system, "--set", "config.pullSecrets="+pullSecrets).Output()
+		if err != nil {
+			return nil, fmt.Errorf("rendering the chart: %w", err)
+		}
+		granted, err := privilege.Granted(bytes.NewReader(manifest))
+		if err != nil {
+			return nil, err
+		}
+		for _, access := range granted {
+			grants[access] = true
+		}
+	}
+	return slices.Collect(maps.Keys(grants)), nil
+}
