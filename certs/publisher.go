@@ -1,8 +1,8 @@
 package certs
 
 import (
-	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -10,12 +10,8 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -25,73 +21,137 @@ import (
 // installs kube-prepull.
 const WebhookConfigurationName = v1alpha1.Name
 
-// CacheObjects limits the manager's cache to the two objects that this package watches: no other Secret of the cluster
-// is held in memory. Whoever needs another one must read past the cache.
-func CacheObjects(namespace string) map[client.Object]cache.ByObject {
-	named := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
-	return map[client.Object]cache.ByObject{
-		&corev1.Secret{}: {
-			Namespaces: map[string]cache.Config{namespace: {FieldSelector: named(SecretName)}},
-		},
-		&admissionregistrationv1.MutatingWebhookConfiguration{}: {Field: named(WebhookConfigurationName)},
-	}
-}
+const (
+	// lookTime is how often the leader looks whether cert-manager is there, and whether its objects are as they should be.
+	lookTime = 15 * time.Second
 
-// publisher makes the API server trust the CA, and rotates it. It runs on the leader.
+	// workTime is how often it looks while cert-manager has something to do.
+	workTime = 2 * time.Second
+)
+
+// publisher decides which certificates are served, makes the API server trust their CAs, and rotates our own one. It runs
+// on the leader.
 type publisher struct {
-	client    client.Client
-	secretKey types.NamespacedName
-	now       func() time.Time
-	leaving   farewell
+	*Source
+	decision decision
+	leaving  farewell
+	late     time.Time // since when cainjector has something to inject, zero if it has not
 }
 
 func setupPublisher(mgr ctrl.Manager, s *Source) error {
-	p := &publisher{client: s.client, secretKey: s.secretKey(), now: s.now}
-	err := ctrl.NewControllerManagedBy(mgr).
+	p := &publisher{Source: s}
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named("cabundle").
 		For(&corev1.Secret{}).
-		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(p.secretKey)).
-		Complete(reconcile.Func(p.reconcile))
-	if err != nil {
+		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(s.secretKey())).
+		WatchesRawSource(once(s.secretKey()))
+	for name := range s.secrets.caches {
+		b = b.WatchesRawSource(s.secrets.source(name, s.secretKey()))
+	}
+	if err := b.Complete(reconcile.Func(p.reconcile)); err != nil {
 		return fmt.Errorf("setting up the caBundle controller: %w", err)
 	}
 	return nil
 }
 
-// enqueue asks for one object, whatever the event is about.
-func enqueue(key types.NamespacedName) handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: key}}
-	})
-}
-
 // reconcile publishes what should be trusted, then stores it. A conflict with another write is no error: that write
 // is the event that brings it back here.
 func (p *publisher) reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	var secret corev1.Secret
-	if err := p.client.Get(ctx, p.secretKey, &secret); err != nil {
-		if apierrors.IsNotFound(err) {
-			return reconcile.Result{}, nil // the next event is its creation
-		}
-		return reconcile.Result{}, fmt.Errorf("getting the CA: %w", err)
-	}
 	now := p.now()
-	next, stored, err := planAuthority(secret.Data, now)
+	config, err := p.configuration(ctx)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	published, until, err := p.publish(ctx, next, now)
-	if err != nil || !published {
+	was := injected(config, p.options.Namespace)
+	made, served, err := p.made(ctx, was, now)
+	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if !stored {
+	pub := publication{certManager: p.decision.certManager(p.options.Mode, served, was, made, now)}
+	if pub.certManager != was {
+		logr.FromContextOrDiscard(ctx).Info("certificates come from elsewhere now", "certManager", pub.certManager)
+	}
+	pub.held = pub.certManager && !(made.good(now) && made.current(now))
+
+	var secret corev1.Secret
+	if err := p.client.Get(ctx, p.secretKey(), &secret); client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("getting the CA: %w", err)
+	}
+	next, stored, err := p.ownAuthority(&secret, pub.certManager, now)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	var own, cm origin
+	if next != nil {
+		own = &ownCA{authority: next}
+	}
+	if served {
+		cm = made
+	}
+	if pub.wanted = wantedCAs(pub.certManager, own, cm); len(pub.wanted) == 0 {
+		return reconcile.Result{RequeueAfter: p.untilLook(served, made, now)}, nil // what is trusted stays so
+	}
+	published, again, err := p.publish(ctx, config, pub, now)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if published && !stored {
 		return reconcile.Result{}, p.store(ctx, &secret, next)
 	}
-	again := next.maintenance()
-	if !until.IsZero() && until.Before(again) {
-		again = until
+	return reconcile.Result{RequeueAfter: p.until(again, next, served, made, now)}, nil
+}
+
+// made is what cert-manager has made, and whether its API is served: in the mode that forces it, it always counts as
+// that. It also makes cert-manager do what is to be done.
+func (p *publisher) made(ctx context.Context, was bool, now time.Time) (made *issued, served bool, err error) {
+	if p.manager == nil {
+		return &issued{}, false, nil
 	}
-	return reconcile.Result{RequeueAfter: max(again.Sub(now), time.Second)}, nil
+	serving, err := p.secrets.data(ctx, ServingSecretName)
+	if err != nil {
+		return nil, false, err
+	}
+	ca, err := p.secrets.data(ctx, IssuerSecretName)
+	if err != nil {
+		return nil, false, err
+	}
+	made = parseIssued(serving, ca, p.names[0])
+	reissue := made.certificate != nil && made.ca != nil && !made.current(now)
+	forced := p.options.Mode == v1alpha1.CertificatesCertManager
+	return made, p.manager.maintain(ctx, was, forced, reissue, now) || forced, nil
+}
+
+// ownAuthority is what the Secret of our own CA should hold, nil if nothing, and whether it does.
+func (p *publisher) ownAuthority(secret *corev1.Secret, certManager bool, now time.Time) (next *authority, stored bool, err error) {
+	absent := secret.ResourceVersion == "" // a replica makes it if it is needed
+	if absent || certManager && p.options.Mode == v1alpha1.CertificatesCertManager {
+		return nil, true, nil
+	}
+	return planAuthority(secret.Data, now)
+}
+
+// until is when something is to be done if nothing happens.
+func (p *publisher) until(again time.Time, own *authority, served bool, made *issued, now time.Time) time.Duration {
+	due := p.untilLook(served, made, now)
+	if own != nil && (due == 0 || own.maintenance().Before(now.Add(due))) {
+		due = max(own.maintenance().Sub(now), time.Second)
+	}
+	if !again.IsZero() && (due == 0 || again.Before(now.Add(due))) {
+		due = max(again.Sub(now), time.Second)
+	}
+	return due
+}
+
+// untilLook is when to look after cert-manager again, zero for never.
+func (p *publisher) untilLook(served bool, made *issued, now time.Time) time.Duration {
+	switch {
+	case p.manager == nil:
+		return 0
+	case served && !(made.good(now) && made.current(now)) && (p.decision.badSince.IsZero() || now.Before(p.decision.badSince.Add(fallbackTime))):
+		return workTime
+	default:
+		return lookTime
+	}
 }
 
 // planAuthority returns what the Secret should hold, and whether it does.
@@ -105,45 +165,56 @@ func planAuthority(data map[string][]byte, now time.Time) (next *authority, stor
 	return next, next == current, err
 }
 
-// publish puts what the authority trusts in every webhook of the configuration, unless it is there, and until when there
-// is something in it that leaves; without a configuration there is nobody to tell, and its creation is the event that
-// tells. It returns false if somebody else is changing it.
-func (p *publisher) publish(ctx context.Context, a *authority, now time.Time) (published bool, until time.Time, err error) {
-	var config admissionregistrationv1.MutatingWebhookConfiguration
-	if err := p.client.Get(ctx, types.NamespacedName{Name: WebhookConfigurationName}, &config); err != nil {
-		if apierrors.IsNotFound(err) {
-			return true, time.Time{}, nil
-		}
-		return false, time.Time{}, fmt.Errorf("getting the webhook configuration: %w", err)
+// publish puts the CAs that are wanted in every webhook of the configuration, unless they are there, and says whether
+// they are, and until when there is something in it that leaves; without a configuration there is nobody to tell, and its
+// creation is the event that tells. It returns false if somebody else is changing it.
+func (p *publisher) publish(ctx context.Context, config *admissionregistrationv1.MutatingWebhookConfiguration, pub publication, now time.Time) (published bool, again time.Time, err error) {
+	if config.ResourceVersion == "" {
+		return true, time.Time{}, nil
 	}
+	stay, again := p.leaving.staying(trustOf(config), pub.wanted, pub.held, now)
+	target := append(pub.wanted[:len(pub.wanted):len(pub.wanted)], stay...)
+	if pub.certManager {
+		if err := p.storeTrust(ctx, target); err != nil {
+			return false, time.Time{}, err
+		}
+		due, missing := bundleDue(config, target)
+		was := injected(config, p.options.Namespace)
+		if missing && was {
+			if p.late.IsZero() {
+				p.late = now
+			}
+			if end := p.late.Add(injectTime); now.Before(end) {
+				return false, end, nil
+			}
+		} else if !due && was {
+			p.late = time.Time{}
+			return true, again, nil
+		}
+	}
+	p.late = time.Time{}
 	// Merged by the webhooks' names and bound to what was read: nobody else's change is lost or brought back.
 	patch := client.StrategicMergeFrom(config.DeepCopy(), client.MergeFromWithOptimisticLock{})
-	stay, until := p.leaving.staying(trustOf(&config), a, now)
-	if !setBundle(&config, append(a.bundle(), encodeBundle(stay)...)) {
-		return true, until, nil
+	marked, set := setInjected(config, p.options.Namespace, pub.certManager), setBundle(config, encodeBundle(target))
+	if !marked && !set {
+		return true, again, nil
 	}
-	err = p.client.Patch(ctx, &config, patch)
+	err = p.client.Patch(ctx, config, patch)
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return false, time.Time{}, nil
+		return false, again, nil
 	case err != nil:
 		return false, time.Time{}, fmt.Errorf("publishing the CA: %w", err)
 	}
 	logr.FromContextOrDiscard(ctx).Info("published the CA")
-	return true, until, nil
+	return true, again, nil
 }
 
-// setBundle puts the bundle in every webhook and says whether that changed anything.
-func setBundle(config *admissionregistrationv1.MutatingWebhookConfiguration, bundle []byte) bool {
-	changed := false
-	for i := range config.Webhooks {
-		clientConfig := &config.Webhooks[i].ClientConfig
-		if !bytes.Equal(clientConfig.CABundle, bundle) {
-			clientConfig.CABundle = bundle
-			changed = true
-		}
-	}
-	return changed
+// publication is what the API server should be told.
+type publication struct {
+	certManager bool // cert-manager's certificates are served
+	wanted      []*x509.Certificate
+	held        bool // what is trusted stays so for the time being
 }
 
 // store writes the authority to the Secret as it was read.
