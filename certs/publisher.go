@@ -2,8 +2,8 @@ package certs
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -29,12 +29,10 @@ const (
 	workTime = 2 * time.Second
 )
 
-// publisher decides which certificates are served, makes the API server trust their CAs, and rotates our own one. It runs
-// on the leader.
+// publisher makes the API server trust the CAs of what is served, and rotates our own one. It runs on the leader.
 type publisher struct {
 	*Source
 	decision decision
-	leaving  farewell
 	late     time.Time // since when cainjector has something to inject, zero if it has not
 }
 
@@ -67,29 +65,21 @@ func (p *publisher) reconcile(ctx context.Context, _ reconcile.Request) (reconci
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	pub := publication{certManager: p.decision.certManager(p.options.Mode, served, was, made, now)}
-	if pub.certManager != was {
-		logr.FromContextOrDiscard(ctx).Info("certificates come from elsewhere now", "certManager", pub.certManager)
-	}
-	pub.held = pub.certManager && !(made.good(now) && made.current(now))
-
 	var secret corev1.Secret
 	if err := p.client.Get(ctx, p.secretKey(), &secret); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("getting the CA: %w", err)
 	}
-	next, stored, err := p.ownAuthority(&secret, pub.certManager, now)
+	next, stored, err := ownAuthority(secret.ResourceVersion != "", secret.Data, p.options.Mode, was, now)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	var own, cm origin
-	if next != nil {
-		own = &ownCA{authority: next}
+	pub := p.decision.publication(p.options.Mode, served, was, made, next, trustOf(config), now)
+	if pub.certManager != was {
+		logr.FromContextOrDiscard(ctx).Info("certificates come from elsewhere now", "certManager", pub.certManager)
 	}
-	if served {
-		cm = made
-	}
-	if pub.wanted = wantedCAs(pub.certManager, own, cm); len(pub.wanted) == 0 {
-		return reconcile.Result{RequeueAfter: p.untilLook(served, made, now)}, nil // what is trusted stays so
+	look := p.nextLook(served, made, now)
+	if len(pub.trusted) == 0 {
+		return reconcile.Result{RequeueAfter: untilFirst(now, look)}, nil // what is trusted stays so
 	}
 	published, again, err := p.publish(ctx, config, pub, now)
 	if err != nil {
@@ -98,7 +88,20 @@ func (p *publisher) reconcile(ctx context.Context, _ reconcile.Request) (reconci
 	if published && !stored {
 		return reconcile.Result{}, p.store(ctx, &secret, next)
 	}
-	return reconcile.Result{RequeueAfter: p.until(again, next, served, made, now)}, nil
+	var maintenance time.Time
+	if next != nil {
+		maintenance = next.maintenance()
+	}
+	return reconcile.Result{RequeueAfter: untilFirst(now, look, again, maintenance)}, nil
+}
+
+// untilFirst is the time until the first of some moments, a second at least; zero if all of them are never.
+func untilFirst(now time.Time, moments ...time.Time) time.Duration {
+	moments = slices.DeleteFunc(moments, time.Time.IsZero)
+	if len(moments) == 0 {
+		return 0
+	}
+	return max(slices.MinFunc(moments, time.Time.Compare).Sub(now), time.Second)
 }
 
 // made is what cert-manager has made, and whether its API is served: in the mode that forces it, it always counts as
@@ -121,64 +124,31 @@ func (p *publisher) made(ctx context.Context, was bool, now time.Time) (made *is
 	return made, p.manager.maintain(ctx, was, forced, reissue, now) || forced, nil
 }
 
-// ownAuthority is what the Secret of our own CA should hold, nil if nothing, and whether it does.
-func (p *publisher) ownAuthority(secret *corev1.Secret, certManager bool, now time.Time) (next *authority, stored bool, err error) {
-	absent := secret.ResourceVersion == "" // a replica makes it if it is needed
-	if absent || certManager && p.options.Mode == v1alpha1.CertificatesCertManager {
-		return nil, true, nil
-	}
-	return planAuthority(secret.Data, now)
-}
-
-// until is when something is to be done if nothing happens.
-func (p *publisher) until(again time.Time, own *authority, served bool, made *issued, now time.Time) time.Duration {
-	due := p.untilLook(served, made, now)
-	if own != nil && (due == 0 || own.maintenance().Before(now.Add(due))) {
-		due = max(own.maintenance().Sub(now), time.Second)
-	}
-	if !again.IsZero() && (due == 0 || again.Before(now.Add(due))) {
-		due = max(again.Sub(now), time.Second)
-	}
-	return due
-}
-
-// untilLook is when to look after cert-manager again, zero for never.
-func (p *publisher) untilLook(served bool, made *issued, now time.Time) time.Duration {
+// nextLook is when to look after cert-manager again, zero for never.
+func (p *publisher) nextLook(served bool, made *issued, now time.Time) time.Time {
 	switch {
 	case p.manager == nil:
-		return 0
-	case served && !(made.good(now) && made.current(now)) && (p.decision.badSince.IsZero() || now.Before(p.decision.badSince.Add(fallbackTime))):
-		return workTime
+		return time.Time{}
+	case served && !(made.good(now) && made.current(now)) && !p.decision.givenUp(now):
+		return now.Add(workTime)
 	default:
-		return lookTime
+		return now.Add(lookTime)
 	}
 }
 
-// planAuthority returns what the Secret should hold, and whether it does.
-func planAuthority(data map[string][]byte, now time.Time) (next *authority, stored bool, err error) {
-	current, err := parseAuthority(data)
-	if err != nil {
-		next, err = newAuthority(now)
-		return next, false, err
-	}
-	next, err = current.maintained(now)
-	return next, next == current, err
-}
-
-// publish puts the CAs that are wanted in every webhook of the configuration, unless they are there, and says whether
-// they are, and until when there is something in it that leaves; without a configuration there is nobody to tell, and its
-// creation is the event that tells. It returns false if somebody else is changing it.
+// publish puts the CAs in every webhook of the configuration, unless they are there, and says whether they are, and when
+// to look again; without a configuration there is nobody to tell, and its creation is the event that tells. It returns
+// false if somebody else is changing it, or should do so.
 func (p *publisher) publish(ctx context.Context, config *admissionregistrationv1.MutatingWebhookConfiguration, pub publication, now time.Time) (published bool, again time.Time, err error) {
 	if config.ResourceVersion == "" {
 		return true, time.Time{}, nil
 	}
-	stay, again := p.leaving.staying(trustOf(config), pub.wanted, pub.held, now)
-	target := append(pub.wanted[:len(pub.wanted):len(pub.wanted)], stay...)
+	again = pub.until
 	if pub.certManager {
-		if err := p.storeTrust(ctx, target); err != nil {
+		if err := p.storeTrust(ctx, pub.trusted); err != nil {
 			return false, time.Time{}, err
 		}
-		due, missing := bundleDue(config, target)
+		due, missing := bundleDue(config, pub.trusted)
 		was := injected(config, p.options.Namespace)
 		if missing && was {
 			if p.late.IsZero() {
@@ -195,7 +165,7 @@ func (p *publisher) publish(ctx context.Context, config *admissionregistrationv1
 	p.late = time.Time{}
 	// Merged by the webhooks' names and bound to what was read: nobody else's change is lost or brought back.
 	patch := client.StrategicMergeFrom(config.DeepCopy(), client.MergeFromWithOptimisticLock{})
-	marked, set := setInjected(config, p.options.Namespace, pub.certManager), setBundle(config, encodeBundle(target))
+	marked, set := setInjected(config, p.options.Namespace, pub.certManager), setBundle(config, encodeBundle(pub.trusted))
 	if !marked && !set {
 		return true, again, nil
 	}
@@ -208,13 +178,6 @@ func (p *publisher) publish(ctx context.Context, config *admissionregistrationv1
 	}
 	logr.FromContextOrDiscard(ctx).Info("published the CA")
 	return true, again, nil
-}
-
-// publication is what the API server should be told.
-type publication struct {
-	certManager bool // cert-manager's certificates are served
-	wanted      []*x509.Certificate
-	held        bool // what is trusted stays so for the time being
 }
 
 // store writes the authority to the Secret as it was read.
