@@ -3,13 +3,10 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -194,16 +191,7 @@ func (w *world) issue() {
 	if i := parseIssued(w.serving, w.ca, "x"); i.current(w.now) {
 		return
 	}
-	leaf := mustLeaf(w.t, w.issuer, w.now)
-	key, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.serving = map[string][]byte{
-		corev1.TLSCertKey:       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Leaf.Raw}),
-		corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-		keyTrusted:              w.ca[corev1.TLSCertKey],
-	}
+	w.serving = mustServing(w.t, w.issuer, mustLeaf(w.t, w.issuer, w.now))
 }
 
 // inject does what cainjector does: it adds.
