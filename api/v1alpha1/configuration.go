@@ -75,7 +75,7 @@ type Configuration struct {
 	// that are trusted for it too). Kubelets do not read it: it is for the manager's own questions. Default: [].
 	Registries []Registry `json:"registries"`
 
-	// certificates says where the webhook's serving certificate comes from: cert-manager, self-managed (a CA of our own in a
+	// certificates is where the serving certificate of the webhook comes from: cert-manager, self-managed (a CA of our own in a
 	// Secret), directory (certificateDirectory), or auto, which is cert-manager where its API is served and it issues, and
 	// self-managed elsewhere. Default: auto.
 	Certificates string `json:"certificates"`

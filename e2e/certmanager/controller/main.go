@@ -26,9 +26,8 @@ import (
 )
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", os.Getenv("KUBECONFIG"), "`path` of the kubeconfig")
-	flag.Parse()
-	if err := run(ctrl.SetupSignalHandler(), *kubeconfig); err != nil {
+	flag.Parse() // --kubeconfig, which package ctrl has defined
+	if err := run(ctrl.SetupSignalHandler(), flag.Lookup("kubeconfig").Value.String()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
