@@ -62,7 +62,7 @@ func (s *Source) reconcileLeaf(ctx context.Context, _ reconcile.Request) (reconc
 // zero would mean never.
 func (s *Source) untilDue(leaf *tls.Certificate, now time.Time) time.Duration {
 	due := leaf.Leaf.NotAfter
-	if s.own.authority != nil && s.own.last != nil {
+	if s.own.authority != nil && s.own.last != nil && renewal(s.own.last.Leaf).Before(due) {
 		due = renewal(s.own.last.Leaf)
 	}
 	return max(due.Sub(now), time.Minute)
