@@ -97,6 +97,17 @@ func TestNoAdmissionFailsWhileCertificatesComeFromElsewhere(t *testing.T) {
 		p.waitCertificates(t, false, true)
 	})
 	admitted, errs := stop()
+	step("kube-prepull is uninstalled where cert-manager is", func() {
+		kubectl(t, p, "apply", "--server-side", "-f", certManagerCRDs(t))
+		p.waitCertificates(t, true, true)
+		if err := lab.Uninstall(t.Context(), p.Cluster); err != nil {
+			t.Fatal(err)
+		}
+		left, err := p.Kubectl(t.Context(), "get", "certificates,issuers,secrets", "--namespace", system, "--output", "name", "--ignore-not-found")
+		if err != nil || left != "" {
+			t.Errorf("it leaves %s (%v)", left, err)
+		}
+	})
 	t.Logf("%d Deployments were admitted meanwhile", admitted)
 	for i, err := range errs {
 		if i == 10 {
