@@ -31,6 +31,7 @@ func TestCainjectorOnlyAdds(t *testing.T) {
 		"no webhooks":                     {bundled(), false, false},
 		"one lacks one":                   {bundled(pem(a, b), pem(b)), true, true},
 		"one has none":                    {bundled(pem(a, b), nil), true, true},
+		"only the first lacks one":        {bundled(pem(a), pem(a, b)), true, true},
 		"one has one too many":            {bundled(pem(a, b), pem(a, b, c)), true, false},
 		"one has another":                 {bundled(pem(a), pem(a, c)), true, false},
 		"one lacks one, one has too many": {bundled(pem(a), pem(a, b, c)), true, false},

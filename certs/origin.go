@@ -87,7 +87,7 @@ func (i *issued) trusted() []*x509.Certificate {
 		cas = append(cas, i.ca)
 	}
 	for _, ca := range i.signers {
-		if ca.IsCA && !slices.ContainsFunc(cas, ca.Equal) && ca.CheckSignature(i.certificate.Leaf.SignatureAlgorithm, i.certificate.Leaf.RawTBSCertificate, i.certificate.Leaf.Signature) == nil {
+		if !slices.ContainsFunc(cas, ca.Equal) && ca.CheckSignature(i.certificate.Leaf.SignatureAlgorithm, i.certificate.Leaf.RawTBSCertificate, i.certificate.Leaf.Signature) == nil {
 			cas = append(cas, ca)
 		}
 	}
