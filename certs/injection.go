@@ -23,8 +23,39 @@ import (
 // TrustSecretName is the Secret with all CAs that are trusted.
 const TrustSecretName = v1alpha1.Name + "-trust"
 
-// injectTime is how long cainjector may take. After that the CAs are put in the configuration without it.
-const injectTime = 5 * time.Second
+const (
+	// injectTime is how long cainjector may take. After that the CAs are put in the configuration without it.
+	injectTime = 5 * time.Second
+
+	// calmTime is how long after a change of the Secret nothing is taken out of the configuration: cainjector may just be
+	// adding to what it saw before.
+	calmTime = 2 * time.Second
+)
+
+// injection is the leader's memory of what it has left to cainjector. The zero value is ready.
+type injection struct {
+	missing time.Time // since when CAs are missing, zero if none are
+	changed time.Time // when the Secret was changed
+}
+
+// leave is until when the configuration is left to cainjector, zero if it need not be. changed is whether the Secret was
+// just changed; due and missing are those of bundleDue.
+func (i *injection) leave(changed, due, missing bool, now time.Time) time.Time {
+	if changed {
+		i.changed = now
+	}
+	if !missing {
+		i.missing = time.Time{}
+		if due {
+			return i.changed.Add(calmTime)
+		}
+		return time.Time{}
+	}
+	if i.missing.IsZero() {
+		i.missing = now
+	}
+	return i.missing.Add(injectTime)
+}
 
 // injected says whether it is decided that cert-manager's certificates are served: then cainjector is asked for the CAs.
 func injected(config *admissionregistrationv1.MutatingWebhookConfiguration, namespace string) bool {
@@ -69,15 +100,15 @@ func bundleDue(config *admissionregistrationv1.MutatingWebhookConfiguration, cas
 	return missing, missing
 }
 
-// storeTrust writes the CAs to the Secret that cainjector reads.
-func (p *publisher) storeTrust(ctx context.Context, cas []*x509.Certificate) error {
+// storeTrust writes the CAs to the Secret that cainjector reads, and says whether that changed it.
+func (p *publisher) storeTrust(ctx context.Context, cas []*x509.Certificate) (changed bool, err error) {
 	secret, err := p.secrets.get(ctx, TrustSecretName)
 	if err != nil {
-		return err
+		return false, err
 	}
 	bundle := encodeBundle(cas)
 	if bytes.Equal(secret.Data[keyTrusted], bundle) && secret.Annotations[certmanagerv1.AllowsInjectionFromSecretAnnotation] == "true" {
-		return nil
+		return false, nil
 	}
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, certmanagerv1.AllowsInjectionFromSecretAnnotation, "true")
 	secret.Data = map[string][]byte{keyTrusted: bundle}
@@ -89,7 +120,7 @@ func (p *publisher) storeTrust(ctx context.Context, cas []*x509.Certificate) err
 	}
 	// Somebody else's write is the event that brings it back here, and until then the old CAs are in it.
 	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("storing the trusted CAs: %w", err)
+		return false, fmt.Errorf("storing the trusted CAs: %w", err)
 	}
-	return nil
+	return true, nil
 }

@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/x509"
 	"testing"
+	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 
@@ -45,6 +46,28 @@ func TestCainjectorOnlyAdds(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestCainjectorHasItsTimeToAddAndIsNotDisturbed(t *testing.T) {
+	t.Parallel()
+	var i injection
+	check := func(after time.Duration, changed, due, missing bool, want time.Duration) {
+		t.Helper()
+		if got := i.leave(changed, due, missing, epoch.Add(after)); want < 0 && epoch.Add(after).Before(got) || want >= 0 && !got.Equal(epoch.Add(want)) {
+			t.Errorf("after %s it is left alone until %s, want %s", after, got.Sub(epoch), want)
+		}
+	}
+	const now = -1
+	check(0, false, false, false, now)
+	check(time.Second, true, true, true, time.Second+injectTime)
+	check(2*time.Second, false, true, true, time.Second+injectTime)
+	check(time.Minute, false, true, true, time.Second+injectTime)
+	check(time.Hour, false, false, false, now)
+	check(2*time.Hour, false, true, true, 2*time.Hour+injectTime) // another time
+	check(3*time.Hour, false, true, false, now)
+	check(4*time.Hour, true, true, false, 4*time.Hour+calmTime)
+	check(4*time.Hour+time.Second, false, true, false, 4*time.Hour+calmTime)
+	check(5*time.Hour, true, false, false, now)
 }
 
 func TestCainjectorIsAskedByAnAnnotation(t *testing.T) {

@@ -32,8 +32,8 @@ const (
 // publisher makes the API server trust the CAs of what is served, and rotates our own one. It runs on the leader.
 type publisher struct {
 	*Source
-	decision decision
-	late     time.Time // since when cainjector has something to inject, zero if it has not
+	decision  decision
+	injection injection
 }
 
 func setupPublisher(mgr ctrl.Manager, s *Source) error {
@@ -145,24 +145,20 @@ func (p *publisher) publish(ctx context.Context, config *admissionregistrationv1
 	}
 	again = pub.until
 	if pub.certManager {
-		if err := p.storeTrust(ctx, pub.trusted); err != nil {
+		changed, err := p.storeTrust(ctx, pub.trusted)
+		if err != nil {
 			return false, time.Time{}, err
 		}
-		due, missing := bundleDue(config, pub.trusted)
-		was := injected(config, p.options.Namespace)
-		if missing && was {
-			if p.late.IsZero() {
-				p.late = now
-			}
-			if end := p.late.Add(injectTime); now.Before(end) {
+		if injected(config, p.options.Namespace) {
+			due, missing := bundleDue(config, pub.trusted)
+			if end := p.injection.leave(changed, due, missing, now); now.Before(end) {
 				return false, end, nil
 			}
-		} else if !due && was {
-			p.late = time.Time{}
-			return true, again, nil
+			if !due {
+				return true, again, nil
+			}
 		}
 	}
-	p.late = time.Time{}
 	// Merged by the webhooks' names and bound to what was read: nobody else's change is lost or brought back.
 	patch := client.StrategicMergeFrom(config.DeepCopy(), client.MergeFromWithOptimisticLock{})
 	marked, set := setInjected(config, p.options.Namespace, pub.certManager), setBundle(config, encodeBundle(pub.trusted))

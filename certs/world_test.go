@@ -45,7 +45,6 @@ type world struct {
 	heard    []trust // what was published in the last seconds, the newest last
 	mode     string  // of the leader
 	leader   decision
-	late     int
 	replicas []*tls.Certificate
 	memories []*memory
 
@@ -55,6 +54,8 @@ type world struct {
 	issuer          *authority          // its CA
 	ca, serving     map[string][]byte   // what it has written
 	transported     []*x509.Certificate // what cainjector reads
+	triggered       bool                // it has changed, and cainjector has not looked yet
+	injection       injection
 }
 
 // memory is what a replica remembers.
@@ -166,13 +167,13 @@ func (w *world) lead() {
 		return
 	}
 	if p.certManager {
-		w.transported = p.trusted
-		missing := slices.ContainsFunc(p.trusted, func(ca *x509.Certificate) bool { return !w.config.has(ca) })
-		if w.late++; missing && w.injected && w.late < int(injectTime/time.Second) {
+		changed := !slices.EqualFunc(w.transported, p.trusted, (*x509.Certificate).Equal)
+		w.transported, w.triggered = p.trusted, w.triggered || changed
+		if due, missing := bundleDue(bundled(encodeBundle(w.config[0])), p.trusted); w.injected && w.now.Before(w.injection.leave(changed, due, missing, w.now)) {
 			return
 		}
 	}
-	w.late, w.injected, w.config = 0, p.certManager, trust{p.trusted}
+	w.injected, w.config = p.certManager, trust{p.trusted}
 	if !stored {
 		w.stored = mustData(w.t, next)
 	}
@@ -194,18 +195,20 @@ func (w *world) issue() {
 	w.serving = mustServing(w.t, w.issuer, mustLeaf(w.t, w.issuer, w.now))
 }
 
-// inject does what cainjector does: it adds.
+// inject does what cainjector does after the Secret has changed: it adds the CAs to those of a configuration that may be a
+// second old.
 func (w *world) inject() {
-	if !w.injected || !w.working {
+	if !w.injected || !w.working || !w.triggered {
 		return
 	}
-	for i := range w.config {
-		for _, ca := range w.transported {
-			if !slices.ContainsFunc(w.config[i], ca.Equal) {
-				w.config[i] = append(w.config[i][:len(w.config[i]):len(w.config[i])], ca)
-			}
+	w.triggered = false
+	cas := w.heard[len(w.heard)-1-w.random.IntN(2)][0]
+	for _, ca := range w.transported {
+		if !slices.ContainsFunc(cas, ca.Equal) {
+			cas = append(cas[:len(cas):len(cas)], ca)
 		}
 	}
+	w.config = trust{cas}
 }
 
 // replicate does what a replica does.
