@@ -69,6 +69,7 @@ func (h *handover) next(serving *tls.Certificate, origins []origin, published tr
 	}
 	if serving != nil && published.accepts(serving, now) {
 		if goal == nil {
+			*h = handover{}
 			return serving, 0, nil
 		}
 		if wait := h.wait(serving, goal, published, now); wait > 0 {
@@ -96,6 +97,7 @@ func (h *handover) next(serving *tls.Certificate, origins []origin, published tr
 // while.
 func (h *handover) wait(serving, goal *tls.Certificate, published trust, now time.Time) time.Duration {
 	if serving.Leaf.Equal(goal.Leaf) {
+		*h = handover{} // what was to be served once may be trusted no longer when it is again
 		return 0
 	}
 	if !published.everywhere(goal, now) {

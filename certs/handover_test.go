@@ -111,6 +111,11 @@ func TestAReplicaCountsForEachCertificate(t *testing.T) {
 	if got := h.wait(serving, goal, all, epoch.Add(settleTime)); got != 0 {
 		t.Errorf("then it waits for %s more", got)
 	}
+	// For a while it is to serve what it serves.
+	h.wait(serving, serving, all, epoch.Add(time.Minute))
+	if got := h.wait(serving, goal, all, epoch.Add(time.Hour)); got != settleTime {
+		t.Errorf("it waits for %s for one that was to be served before, want %s", got, settleTime)
+	}
 }
 
 func TestAPublishedCAThatNobodyWantsStaysForAWhile(t *testing.T) {

@@ -49,6 +49,7 @@ type world struct {
 	memories []*memory
 
 	connected [3]*tls.Certificate // what API servers have seen of each replica
+	unknown   [3]int              // for how many seconds with a certificate nobody will know of a replica yet
 
 	served, working bool                // cert-manager's API, and its controllers
 	issuer          *authority          // its CA
@@ -93,7 +94,8 @@ func (w *world) strike() {
 		modes := []string{v1alpha1.CertificatesAuto, v1alpha1.CertificatesCertManager, v1alpha1.CertificatesSelfManaged}
 		w.mode, w.leader = modes[w.random.IntN(3)], decision{}
 	case 7:
-		i := w.random.IntN(len(w.replicas)) // a restart
+		i := w.random.IntN(len(w.replicas)) // a restart; it takes a while to be an endpoint
+		w.unknown[i] = len(w.heard) - 1
 		w.replicas[i], w.memories[i] = nil, &memory{own: ownCA{names: []string{"x"}}}
 	}
 }
@@ -139,6 +141,10 @@ func (w *world) second() {
 // connect tries again only what is new since the last second: a certificate, or what API servers have heard.
 func (w *world) connect() {
 	for i, leaf := range w.replicas {
+		if leaf != nil && w.unknown[i] > 0 {
+			w.unknown[i]--
+			continue
+		}
 		for late := range w.heard {
 			behind := len(w.heard) - 1 - late
 			if leaf == nil || leaf == w.connected[i] && behind > 0 {
