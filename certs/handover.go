@@ -60,7 +60,8 @@ type handover struct {
 
 // next is what a replica that serves a certificate, or none, should serve now, and in what time to ask again; zero if
 // something must happen before. What the first origin has is served as soon as it has been trusted everywhere for a
-// while. A replica that has nothing of use takes what there is, what is trusted before all.
+// while. A replica that has nothing of use takes what there is, what is trusted before all; and a new one takes nothing
+// that is not trusted where something else is: others serve that, and it is not ready before.
 func (h *handover) next(serving *tls.Certificate, origins []origin, published trust, now time.Time) (*tls.Certificate, time.Duration, error) {
 	var leaves []*tls.Certificate
 	goal, err := origins[0].leaf(now)
@@ -86,11 +87,13 @@ func (h *handover) next(serving *tls.Certificate, origins []origin, published tr
 			leaves = append(leaves, leaf)
 		}
 	}
-	if len(leaves) == 0 {
+	if i := slices.IndexFunc(leaves, func(leaf *tls.Certificate) bool { return published.everywhere(leaf, now) }); i >= 0 {
+		return leaves[i], 0, nil
+	}
+	if len(leaves) == 0 || serving == nil && len(slices.Concat(published...)) > 0 {
 		return serving, 0, nil
 	}
-	i := slices.IndexFunc(leaves, func(leaf *tls.Certificate) bool { return published.everywhere(leaf, now) })
-	return leaves[max(i, 0)], 0, nil
+	return leaves[0], 0, nil
 }
 
 // wait is how long a replica goes on serving what it has: until the one that it should serve has been trusted for a

@@ -20,7 +20,8 @@ func TestAReplicaGoesOverToACertificateThatIsTrustedForAWhile(t *testing.T) {
 		want      *tls.Certificate
 		wait      time.Duration
 	}{
-		"it has no certificate":                            {nil, trust{{old.ca}}, -1, goal, 0},
+		"it has no certificate, and nothing is trusted":    {nil, trust{nil}, -1, goal, 0},
+		"it has no certificate, and another CA is trusted": {nil, trust{{old.ca}}, -1, nil, 0},
 		"there is no configuration":                        {serving, nil, -1, goal, 0},
 		"its certificate is of no use":                     {serving, trust{{next.ca}}, -1, goal, 0},
 		"the new CA is not published":                      {serving, trust{{old.ca}}, -1, serving, settleTime},

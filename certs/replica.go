@@ -71,8 +71,11 @@ func (s *Source) untilDue(leaf *tls.Certificate, now time.Time) time.Duration {
 // wait notes what a replica without a certificate waits for.
 func (s *Source) wait(ctx context.Context) {
 	waiting := "Secret " + SecretName
-	if s.options.Mode == v1alpha1.CertificatesCertManager {
+	switch {
+	case s.options.Mode == v1alpha1.CertificatesCertManager:
 		waiting = s.manager.waiting(ctx)
+	case s.own.authority != nil:
+		waiting = "the leader to publish the CA"
 	}
 	if before := s.waiting.Swap(&waiting); before == nil || *before != waiting {
 		logr.FromContextOrDiscard(ctx).Info("no serving certificate yet", "waitingFor", waiting)
