@@ -63,7 +63,6 @@ type handover struct {
 // while. A replica that has nothing of use takes what there is, what is trusted before all; and a new one takes nothing
 // that is not trusted where something else is: others serve that, and it is not ready before.
 func (h *handover) next(serving *tls.Certificate, origins []origin, published trust, now time.Time) (*tls.Certificate, time.Duration, error) {
-	var leaves []*tls.Certificate
 	goal, err := origins[0].leaf(now)
 	if err != nil {
 		return serving, 0, err
@@ -78,6 +77,7 @@ func (h *handover) next(serving *tls.Certificate, origins []origin, published tr
 		}
 		return goal, 0, nil
 	}
+	var leaves []*tls.Certificate
 	for _, o := range origins {
 		leaf, err := o.leaf(now)
 		if err != nil {
