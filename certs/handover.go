@@ -11,10 +11,11 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 )
 
-// A CA may be replaced without notice: its Secret is deleted, damaged or restored from a backup. Then the API server is
-// told to trust both CAs, the replicas go over to the new one, and only then the old one is trusted no longer.
+// A CA may be replaced without notice: its Secret is deleted, damaged or restored from a backup, or certificates come from
+// elsewhere now. Then the API server is told to trust both CAs, the replicas go over to the new one, and only then the
+// old one is trusted no longer.
 const (
-	// settleTime is how long after a CA was published a replica serves what it signed. Until then an API server may not
+	// settleTime is how long after its CA was published a replica serves a certificate. Until then an API server may not
 	// have heard of it.
 	settleTime = 5 * time.Second
 
@@ -45,44 +46,90 @@ func (t trust) accepts(leaf *tls.Certificate, now time.Time) bool {
 	return slices.ContainsFunc(t, func(cas []*x509.Certificate) bool { return verifies(leaf, cas, now) })
 }
 
-// handover is a replica's memory of when it saw first that the CA which signs is published. The zero value is ready.
+// everywhere says whether all webhooks accept the leaf now.
+func (t trust) everywhere(leaf *tls.Certificate, now time.Time) bool {
+	return !slices.ContainsFunc(t, func(cas []*x509.Certificate) bool { return !verifies(leaf, cas, now) })
+}
+
+// handover is a replica's memory of when it saw first that the certificate which it should serve is trusted. The zero
+// value is ready.
 type handover struct {
-	ca    *x509.Certificate
+	leaf  *x509.Certificate
 	since time.Time
 }
 
-// wait is how long a replica whose certificate is due goes on serving it: until the CA that signs the next one has been
-// published for a while. It does not wait if it has no certificate, or one that is of no use.
-func (h *handover) wait(leaf *tls.Certificate, a *authority, published trust, now time.Time) time.Duration {
-	if leaf == nil || !published.accepts(leaf, now) {
+// next is what a replica that serves a certificate, or none, should serve now, and in what time to ask again; zero if
+// something must happen before. What the first origin has is served as soon as it has been trusted everywhere for a
+// while. A replica that has nothing of use takes what there is, what is trusted before all; and a new one takes nothing
+// that is not trusted where something else is: others serve that, and it is not ready before.
+func (h *handover) next(serving *tls.Certificate, origins []origin, published trust, now time.Time) (*tls.Certificate, time.Duration, error) {
+	goal, err := origins[0].leaf(now)
+	if err != nil {
+		return serving, 0, err
+	}
+	if serving != nil && published.accepts(serving, now) {
+		if goal == nil {
+			*h = handover{}
+			return serving, 0, nil
+		}
+		if wait := h.wait(serving, goal, published, now); wait > 0 {
+			return serving, wait, nil
+		}
+		return goal, 0, nil
+	}
+	var leaves []*tls.Certificate
+	for _, o := range origins {
+		leaf, err := o.leaf(now)
+		if err != nil {
+			return serving, 0, err
+		}
+		if leaf != nil {
+			leaves = append(leaves, leaf)
+		}
+	}
+	if i := slices.IndexFunc(leaves, func(leaf *tls.Certificate) bool { return published.everywhere(leaf, now) }); i >= 0 {
+		return leaves[i], 0, nil
+	}
+	if len(leaves) == 0 || serving == nil && len(slices.Concat(published...)) > 0 {
+		return serving, 0, nil
+	}
+	return leaves[0], 0, nil
+}
+
+// wait is how long a replica goes on serving what it has: until the one that it should serve has been trusted for a
+// while.
+func (h *handover) wait(serving, goal *tls.Certificate, published trust, now time.Time) time.Duration {
+	if serving.Leaf.Equal(goal.Leaf) {
+		*h = handover{} // what was to be served once may be trusted no longer when it is again
 		return 0
 	}
-	if !published.has(a.ca) {
-		h.ca = nil
+	if !published.everywhere(goal, now) {
+		h.leaf = nil
 		return settleTime // its being published is an event, too
 	}
-	if h.ca == nil || !h.ca.Equal(a.ca) {
-		h.ca, h.since = a.ca, now
+	if h.leaf == nil || !h.leaf.Equal(goal.Leaf) {
+		h.leaf, h.since = goal.Leaf, now
 	}
 	return max(0, h.since.Add(settleTime).Sub(now))
 }
 
-// farewell is the publisher's memory of since when CAs are published that the authority no longer trusts, by their
-// content. The zero value is ready; a new leader begins to count once more.
+// farewell is the publisher's memory of since when CAs are published that are not wanted, by their content. The zero
+// value is ready; a new leader begins to count once more.
 type farewell struct {
 	since map[string]time.Time
 }
 
-// staying are the published CAs that the authority does not trust and that stay for now, and when the first of them
-// goes; zero if there are none.
-func (f *farewell) staying(published trust, a *authority, now time.Time) (stay []*x509.Certificate, until time.Time) {
+// staying are the published CAs that are not wanted and that stay for now, and when the first of them goes; zero if there
+// are none. Their time begins when all that are wanted are published, and not while they are held.
+func (f *farewell) staying(published trust, wanted []*x509.Certificate, held bool, now time.Time) (stay []*x509.Certificate, until time.Time) {
+	held = held || slices.ContainsFunc(wanted, func(ca *x509.Certificate) bool { return !published.has(ca) })
 	since := map[string]time.Time{}
 	for _, ca := range slices.Concat(published...) {
-		if slices.ContainsFunc(a.trusted, ca.Equal) || slices.ContainsFunc(stay, ca.Equal) || !now.Before(ca.NotAfter) {
+		if slices.ContainsFunc(wanted, ca.Equal) || slices.ContainsFunc(stay, ca.Equal) || !now.Before(ca.NotAfter) {
 			continue
 		}
 		first, known := f.since[string(ca.Raw)]
-		if !known {
+		if !known || held {
 			first = now
 		}
 		since[string(ca.Raw)] = first

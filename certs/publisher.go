@@ -1,21 +1,17 @@
 package certs
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -25,125 +21,159 @@ import (
 // installs kube-prepull.
 const WebhookConfigurationName = v1alpha1.Name
 
-// CacheObjects limits the manager's cache to the two objects that this package watches: no other Secret of the cluster
-// is held in memory. Whoever needs another one must read past the cache.
-func CacheObjects(namespace string) map[client.Object]cache.ByObject {
-	named := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
-	return map[client.Object]cache.ByObject{
-		&corev1.Secret{}: {
-			Namespaces: map[string]cache.Config{namespace: {FieldSelector: named(SecretName)}},
-		},
-		&admissionregistrationv1.MutatingWebhookConfiguration{}: {Field: named(WebhookConfigurationName)},
-	}
-}
+const (
+	// lookTime is how often the leader looks whether cert-manager is there, and whether its objects are as they should be.
+	lookTime = 15 * time.Second
 
-// publisher makes the API server trust the CA, and rotates it. It runs on the leader.
+	// workTime is how often it looks while cert-manager has something to do.
+	workTime = 2 * time.Second
+)
+
+// publisher makes the API server trust the CAs of what is served, and rotates our own one. It runs on the leader.
 type publisher struct {
-	client    client.Client
-	secretKey types.NamespacedName
-	now       func() time.Time
-	leaving   farewell
+	*Source
+	decision  decision
+	injection injection
 }
 
 func setupPublisher(mgr ctrl.Manager, s *Source) error {
-	p := &publisher{client: s.client, secretKey: s.secretKey(), now: s.now}
-	err := ctrl.NewControllerManagedBy(mgr).
+	p := &publisher{Source: s}
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named("cabundle").
 		For(&corev1.Secret{}).
-		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(p.secretKey)).
-		Complete(reconcile.Func(p.reconcile))
-	if err != nil {
+		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(s.secretKey())).
+		WatchesRawSource(once(s.secretKey()))
+	for name := range s.secrets.caches {
+		b = b.WatchesRawSource(s.secrets.source(name, s.secretKey()))
+	}
+	if err := b.Complete(reconcile.Func(p.reconcile)); err != nil {
 		return fmt.Errorf("setting up the caBundle controller: %w", err)
 	}
 	return nil
 }
 
-// enqueue asks for one object, whatever the event is about.
-func enqueue(key types.NamespacedName) handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: key}}
-	})
-}
-
 // reconcile publishes what should be trusted, then stores it. A conflict with another write is no error: that write
 // is the event that brings it back here.
 func (p *publisher) reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	now := p.now()
+	config, err := p.configuration(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	was := injected(config, p.options.Namespace)
+	made, served, err := p.made(ctx, was, now)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	var secret corev1.Secret
-	if err := p.client.Get(ctx, p.secretKey, &secret); err != nil {
-		if apierrors.IsNotFound(err) {
-			return reconcile.Result{}, nil // the next event is its creation
-		}
+	if err := p.client.Get(ctx, p.secretKey(), &secret); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("getting the CA: %w", err)
 	}
-	now := p.now()
-	next, stored, err := planAuthority(secret.Data, now)
+	next, stored, err := ownAuthority(secret.ResourceVersion != "", secret.Data, p.options.Mode, was, now)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	published, until, err := p.publish(ctx, next, now)
-	if err != nil || !published {
+	pub := p.decision.publication(p.options.Mode, served, was, made, next, trustOf(config), now)
+	if pub.certManager != was {
+		logr.FromContextOrDiscard(ctx).Info("certificates come from elsewhere now", "certManager", pub.certManager)
+	}
+	look := p.nextLook(served, made, now)
+	if len(pub.trusted) == 0 {
+		return reconcile.Result{RequeueAfter: untilFirst(now, look)}, nil // what is trusted stays so
+	}
+	published, again, err := p.publish(ctx, config, pub, now)
+	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if !stored {
+	if published && !stored {
 		return reconcile.Result{}, p.store(ctx, &secret, next)
 	}
-	again := next.maintenance()
-	if !until.IsZero() && until.Before(again) {
-		again = until
+	var maintenance time.Time
+	if next != nil {
+		maintenance = next.maintenance()
 	}
-	return reconcile.Result{RequeueAfter: max(again.Sub(now), time.Second)}, nil
+	return reconcile.Result{RequeueAfter: untilFirst(now, look, again, maintenance)}, nil
 }
 
-// planAuthority returns what the Secret should hold, and whether it does.
-func planAuthority(data map[string][]byte, now time.Time) (next *authority, stored bool, err error) {
-	current, err := parseAuthority(data)
+// untilFirst is the time until the first of some moments, a second at least; zero if all of them are never.
+func untilFirst(now time.Time, moments ...time.Time) time.Duration {
+	moments = slices.DeleteFunc(moments, time.Time.IsZero)
+	if len(moments) == 0 {
+		return 0
+	}
+	return max(slices.MinFunc(moments, time.Time.Compare).Sub(now), time.Second)
+}
+
+// made is what cert-manager has made, and whether its API is served: in the mode that forces it, it always counts as
+// that. It also makes cert-manager do what is to be done.
+func (p *publisher) made(ctx context.Context, was bool, now time.Time) (made *issued, served bool, err error) {
+	if p.manager == nil {
+		return &issued{}, false, nil
+	}
+	serving, err := p.secrets.data(ctx, ServingSecretName)
 	if err != nil {
-		next, err = newAuthority(now)
-		return next, false, err
+		return nil, false, err
 	}
-	next, err = current.maintained(now)
-	return next, next == current, err
+	ca, err := p.secrets.data(ctx, IssuerSecretName)
+	if err != nil {
+		return nil, false, err
+	}
+	made = parseIssued(serving, ca, p.names[0])
+	reissue := made.certificate != nil && made.ca != nil && !made.current(now)
+	forced := p.options.Mode == v1alpha1.CertificatesCertManager
+	return made, p.manager.maintain(ctx, was, forced, reissue, now) || forced, nil
 }
 
-// publish puts what the authority trusts in every webhook of the configuration, unless it is there, and until when there
-// is something in it that leaves; without a configuration there is nobody to tell, and its creation is the event that
-// tells. It returns false if somebody else is changing it.
-func (p *publisher) publish(ctx context.Context, a *authority, now time.Time) (published bool, until time.Time, err error) {
-	var config admissionregistrationv1.MutatingWebhookConfiguration
-	if err := p.client.Get(ctx, types.NamespacedName{Name: WebhookConfigurationName}, &config); err != nil {
-		if apierrors.IsNotFound(err) {
-			return true, time.Time{}, nil
+// nextLook is when to look after cert-manager again, zero for never.
+func (p *publisher) nextLook(served bool, made *issued, now time.Time) time.Time {
+	switch {
+	case p.manager == nil:
+		return time.Time{}
+	case served && !(made.good(now) && made.current(now)) && !p.decision.givenUp(now):
+		return now.Add(workTime)
+	default:
+		return now.Add(lookTime)
+	}
+}
+
+// publish puts the CAs in every webhook of the configuration, unless they are there, and says whether they are, and when
+// to look again; without a configuration there is nobody to tell, and its creation is the event that tells. It returns
+// false if somebody else is changing it, or should do so.
+func (p *publisher) publish(ctx context.Context, config *admissionregistrationv1.MutatingWebhookConfiguration, pub publication, now time.Time) (published bool, again time.Time, err error) {
+	if config.ResourceVersion == "" {
+		return true, time.Time{}, nil
+	}
+	again = pub.until
+	if pub.certManager {
+		changed, err := p.storeTrust(ctx, pub.trusted)
+		if err != nil {
+			return false, time.Time{}, err
 		}
-		return false, time.Time{}, fmt.Errorf("getting the webhook configuration: %w", err)
+		if injected(config, p.options.Namespace) {
+			due, missing := bundleDue(config, pub.trusted)
+			if end := p.injection.leave(changed, due, missing, now); now.Before(end) {
+				return false, end, nil
+			}
+			if !due {
+				return true, again, nil
+			}
+		}
 	}
 	// Merged by the webhooks' names and bound to what was read: nobody else's change is lost or brought back.
 	patch := client.StrategicMergeFrom(config.DeepCopy(), client.MergeFromWithOptimisticLock{})
-	stay, until := p.leaving.staying(trustOf(&config), a, now)
-	if !setBundle(&config, append(a.bundle(), encodeBundle(stay)...)) {
-		return true, until, nil
+	marked, set := setInjected(config, p.options.Namespace, pub.certManager), setBundle(config, encodeBundle(pub.trusted))
+	if !marked && !set {
+		return true, again, nil
 	}
-	err = p.client.Patch(ctx, &config, patch)
+	err = p.client.Patch(ctx, config, patch)
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return false, time.Time{}, nil
+		return false, again, nil
 	case err != nil:
 		return false, time.Time{}, fmt.Errorf("publishing the CA: %w", err)
 	}
 	logr.FromContextOrDiscard(ctx).Info("published the CA")
-	return true, until, nil
-}
-
-// setBundle puts the bundle in every webhook and says whether that changed anything.
-func setBundle(config *admissionregistrationv1.MutatingWebhookConfiguration, bundle []byte) bool {
-	changed := false
-	for i := range config.Webhooks {
-		clientConfig := &config.Webhooks[i].ClientConfig
-		if !bytes.Equal(clientConfig.CABundle, bundle) {
-			clientConfig.CABundle = bundle
-			changed = true
-		}
-	}
-	return changed
+	return true, again, nil
 }
 
 // store writes the authority to the Secret as it was read.

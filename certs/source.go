@@ -1,14 +1,14 @@
-// Package certs keeps the webhook's serving certificate, and the API server's trust in it, with nothing but the
-// cluster itself: a CA in a Secret, from which each replica issues its own certificate in memory.
+// Package certs keeps the webhook's serving certificate, and the API server's trust in it. Certificates come from
+// cert-manager, which issues one for all replicas, or with nothing but the cluster itself from a CA in a Secret, from
+// which each replica issues its own in memory.
 //
-// In a rotation trust comes first: the leader publishes the next CA in the caBundle, then stores it in the Secret, and
-// only what is stored signs. Every replica keeps the certificate that it has for as long as it is good; its CA is
-// trusted until it expires. A CA that is replaced without notice is trusted a little longer, until every replica serves
-// what its successor signed.
+// The leader alone decides which of the two is served, and tells with an annotation of the webhook configuration; the
+// replicas follow whatever their own settings are. Trust comes first: the leader publishes a CA in the caBundle, then
+// stores it, and a replica keeps the certificate that it has until the next one is trusted. A CA that is replaced without
+// notice, or no longer needed, is trusted a little longer, until every replica serves something else.
 package certs
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -16,50 +16,57 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-logr/logr"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
+	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// SecretName is the Secret that holds the CA, in the manager's namespace. Deleting it revokes the CA: a new one is
+// SecretName is the Secret that holds our own CA, in the manager's namespace. Deleting it revokes the CA: a new one is
 // made, and half a minute later nothing that the old one signed is trusted any more.
 const SecretName = v1alpha1.Name + "-ca"
 
-// Source issues this replica's serving certificate.
-type Source struct {
-	namespace string
-	names     []string
-	now       func() time.Time
-	client    client.Client
-	leaf      atomic.Pointer[tls.Certificate]
-	handover  handover // of the only worker
+// Options of a Source.
+type Options struct {
+	// Namespace that the manager runs in, with the Service kube-prepull.
+	Namespace string
+	// Mode is the configuration's key certificates.
+	Mode string
+	// Directory is the configuration's certificateDirectory.
+	Directory string
 }
 
-// NewSource returns a Source for the Service kube-prepull in this namespace. It has no certificate before the manager
-// that it is set up with has started.
-func NewSource(namespace string) *Source {
-	host := v1alpha1.Name + "." + namespace
-	return &Source{
-		namespace: namespace,
-		names:     []string{host + ".svc", host + ".svc.cluster.local", host},
-		now:       time.Now,
-	}
+// Source keeps this replica's serving certificate.
+type Source struct {
+	options Options
+	names   []string
+	now     func() time.Time
+	client  client.Client
+	secrets secrets
+	manager *certManager // nil unless the mode is for it
+	serving atomic.Pointer[tls.Certificate]
+	waiting atomic.Pointer[string] // for what, if there is no certificate
+	// of the only worker
+	own      ownCA
+	handover handover
+}
+
+// NewSource returns a Source. It has no certificate before the manager that it is set up with has started.
+func NewSource(o Options) *Source {
+	host := v1alpha1.Name + "." + o.Namespace
+	names := []string{host + ".svc", host + ".svc.cluster.local", host}
+	return &Source{options: o, names: names, now: time.Now, own: ownCA{names: names}}
 }
 
 // GetCertificate is for tls.Config. It fails as long as there is no certificate.
 func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	leaf := s.leaf.Load()
+	leaf := s.serving.Load()
 	if leaf == nil {
 		return nil, errors.New("no serving certificate yet")
 	}
@@ -70,6 +77,9 @@ func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 func (s *Source) Ready(*http.Request) error {
 	certificate, err := s.GetCertificate(nil)
 	if err != nil {
+		if waiting := s.waiting.Load(); waiting != nil {
+			return fmt.Errorf("%w: waiting for %s", err, *waiting)
+		}
 		return err
 	}
 	if expiry := certificate.Leaf.NotAfter; !s.now().Before(expiry) {
@@ -79,19 +89,33 @@ func (s *Source) Ready(*http.Request) error {
 }
 
 // SetupWithManager keeps the certificate on every replica, and the CA and the caBundle on the leader. The manager's
-// cache must be made with CacheObjects.
+// cache must be made with CacheObjects, its scheme with AddToScheme.
 func (s *Source) SetupWithManager(mgr ctrl.Manager) error {
+	if s.options.Mode == v1alpha1.CertificatesDirectory {
+		return mgr.Add(&directory{path: s.options.Directory, source: s, log: mgr.GetLogger().WithName("certificate")})
+	}
 	s.client = mgr.GetClient()
+	names := []string{ServingSecretName}
+	if usesCertManager(s.options.Mode) {
+		names = append(names, IssuerSecretName, TrustSecretName)
+		api, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+		if err != nil {
+			return fmt.Errorf("making the discovery client: %w", err)
+		}
+		s.manager = &certManager{client: s.client, live: mgr.GetAPIReader(), api: api, namespace: s.options.Namespace, names: s.names}
+	}
+	var err error
+	if s.secrets, err = newSecrets(mgr, s.options.Namespace, names...); err != nil {
+		return err
+	}
 	everyReplica := false
-	err := ctrl.NewControllerManagedBy(mgr).
+	err = ctrl.NewControllerManagedBy(mgr).
 		Named("certificate").
 		For(&corev1.Secret{}).
 		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(s.secretKey())).
-		// The Secret may not be there, and then no event would ever say so.
-		WatchesRawSource(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-			queue.Add(reconcile.Request{NamespacedName: s.secretKey()})
-			return nil
-		})).
+		WatchesRawSource(s.secrets.source(ServingSecretName, s.secretKey())).
+		// The Secrets may not be there, and then no event would ever say so.
+		WatchesRawSource(once(s.secretKey())).
 		WithOptions(controller.Options{NeedLeaderElection: &everyReplica}).
 		Complete(reconcile.Func(s.reconcileLeaf))
 	if err != nil {
@@ -100,93 +124,11 @@ func (s *Source) SetupWithManager(mgr ctrl.Manager) error {
 	return setupPublisher(mgr, s)
 }
 
+// usesCertManager says whether a mode has to do with cert-manager.
+func usesCertManager(mode string) bool {
+	return mode == v1alpha1.CertificatesAuto || mode == v1alpha1.CertificatesCertManager
+}
+
 func (s *Source) secretKey() types.NamespacedName {
-	return types.NamespacedName{Namespace: s.namespace, Name: SecretName}
-}
-
-// reconcileLeaf sees to it that there is a CA, and that this replica has a certificate of it.
-func (s *Source) reconcileLeaf(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	log := logr.FromContextOrDiscard(ctx)
-	var secret corev1.Secret
-	err := s.client.Get(ctx, s.secretKey(), &secret)
-	switch {
-	case apierrors.IsNotFound(err):
-		// Any replica may make the first CA: they cannot wait for a leader. What was created comes back as an event.
-		return reconcile.Result{}, s.createSecret(ctx)
-	case err != nil:
-		return reconcile.Result{}, fmt.Errorf("getting the CA: %w", err)
-	}
-	now := s.now()
-	a, err := parseAuthority(secret.Data)
-	if err != nil {
-		log.Info("the Secret of the CA is damaged, the leader will replace it", "reason", err.Error())
-		return reconcile.Result{}, nil
-	}
-	if !now.Before(a.ca.NotAfter) {
-		log.Info("the CA has expired, the leader will replace it", "notAfter", a.ca.NotAfter)
-		return reconcile.Result{}, nil
-	}
-	leaf := s.leaf.Load()
-	if leafDue(leaf, a, now) {
-		published, err := s.published(ctx)
-		if err != nil {
-			return reconcile.Result{}, err
-		}
-		if wait := s.handover.wait(leaf, a, published, now); wait > 0 {
-			return reconcile.Result{RequeueAfter: wait}, nil
-		}
-		if leaf, err = a.leaf(s.names, now); err != nil {
-			return reconcile.Result{}, err
-		}
-		s.leaf.Store(leaf)
-		log.Info("issued a serving certificate", "notAfter", leaf.Leaf.NotAfter)
-	}
-	return reconcile.Result{RequeueAfter: untilRenewal(leaf, now)}, nil
-}
-
-// published is what the API server is told to trust; nothing if there is no webhook configuration.
-func (s *Source) published(ctx context.Context) (trust, error) {
-	var config admissionregistrationv1.MutatingWebhookConfiguration
-	err := s.client.Get(ctx, types.NamespacedName{Name: WebhookConfigurationName}, &config)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("getting the webhook configuration: %w", err)
-	}
-	return trustOf(&config), nil
-}
-
-// untilRenewal is how long a replica keeps its certificate, a minute at least: under a CA that is about to expire two
-// thirds of a certificate's life are over when it is issued, and zero would mean never.
-func untilRenewal(leaf *tls.Certificate, now time.Time) time.Duration {
-	return max(renewal(leaf.Leaf).Sub(now), time.Minute)
-}
-
-// leafDue says whether a replica needs a new certificate: it has none, two thirds of its life are over, or its CA is
-// no longer trusted. A rotation of the CA alone is no reason.
-func leafDue(leaf *tls.Certificate, a *authority, now time.Time) bool {
-	return leaf == nil || !now.Before(renewal(leaf.Leaf)) || !a.accepts(leaf, now)
-}
-
-// createSecret stores a first CA, unless another replica is faster.
-func (s *Source) createSecret(ctx context.Context) error {
-	a, err := newAuthority(s.now())
-	if err != nil {
-		return err
-	}
-	data, err := a.data()
-	if err != nil {
-		return err
-	}
-	err = s.client.Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: s.namespace,
-			Name:      SecretName,
-			Labels:    map[string]string{v1alpha1.LabelName: v1alpha1.Name, v1alpha1.LabelComponent: v1alpha1.ComponentWebhook},
-		},
-		Type: corev1.SecretTypeTLS,
-		Data: data,
-	})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("storing a new CA: %w", err)
-	}
-	return nil
+	return types.NamespacedName{Namespace: s.options.Namespace, Name: SecretName}
 }

@@ -15,7 +15,7 @@ import (
 
 func TestASourceIsReadyWhileItHasACertificate(t *testing.T) {
 	t.Parallel()
-	s := NewSource("infra")
+	s := NewSource(Options{Namespace: "infra"})
 	now := epoch
 	s.now = func() time.Time { return now }
 	if err := s.Ready(nil); err == nil {
@@ -28,7 +28,7 @@ func TestASourceIsReadyWhileItHasACertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.leaf.Store(leaf)
+	s.serving.Store(leaf)
 	for _, now = range []time.Time{epoch, leaf.Leaf.NotAfter.Add(-time.Second)} {
 		if err := s.Ready(nil); err != nil {
 			t.Errorf("not ready with a certificate, %s before its end: %v", leaf.Leaf.NotAfter.Sub(now), err)
@@ -60,7 +60,8 @@ func TestAReplicaLooksAgainWhenItsLeafIsDue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := untilRenewal(leaf, now); got != test.want {
+			s := &Source{own: ownCA{authority: a, last: leaf}}
+			if got := s.untilDue(leaf, now); got != test.want {
 				t.Errorf("in %s, want %s", got, test.want)
 			}
 		})
@@ -71,12 +72,12 @@ func TestAHandshakeNeedsTheRightNameAndTheRightCA(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	a := mustAuthority(t, now)
-	s := NewSource("infra")
+	s := NewSource(Options{Namespace: "infra"})
 	leaf, err := a.leaf(s.names, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.leaf.Store(leaf)
+	s.serving.Store(leaf)
 	tests := map[string]struct {
 		bundle []byte
 		name   string

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -50,6 +51,10 @@ func TestValuesThatMakeNoSenseAreRefused(t *testing.T) {
 		"an interval below a second":            {"config.resyncInterval=999ms", "/config/resyncInterval"},
 		"half a second":                         {"config.resyncInterval=0.5s", "/config/resyncInterval"},
 		"a deadline of nothing":                 {"config.pullDeadline=0m", "/config/pullDeadline"},
+		"certificates from nowhere":             {"config.certificates=acme", "/config/certificates"},
+		"a directory without a Secret":          {"config.certificates=directory", "set both or neither"},
+		"a certificate that nobody serves":      {"certificate.secretName=own", "set both or neither"},
+		"CAs beside those of the managers":      {"certificate.caBundle=x", "no meaning without certificate.secretName"},
 		"a label of the chart":                  {`labels.app\.kubernetes\.io/name=mine`, "labels: app.kubernetes.io/name is set by the chart"},
 		"the label of the chart's version":      {`labels.helm\.sh/chart=mine`, "labels: helm.sh/chart is set by the chart"},
 		"a label that selects the pods":         {`podLabels.app\.kubernetes\.io/component=mine`, "podLabels: app.kubernetes.io/component is set by the chart"},
@@ -141,6 +146,28 @@ func TestValuesReachTheObjects(t *testing.T) {
 	}
 }
 
+func TestACertificateOfOnesOwnIsMountedAndTrusted(t *testing.T) {
+	t.Parallel()
+	objects := decode(t, render(t, "--set", "config.certificates=directory", "--set", "certificate.secretName=own", "--set", "certificate.caBundle=PEM"))
+	c := configuration(t, objects)
+	pod := only[*appsv1.Deployment](t, objects).Spec.Template.Spec
+	mounted := func(m corev1.VolumeMount) bool { return m.MountPath == c.CertificateDirectory && m.ReadOnly }
+	i := slices.IndexFunc(pod.Containers[0].VolumeMounts, mounted)
+	if i < 0 {
+		t.Fatalf("nothing is mounted at %s", c.CertificateDirectory)
+	}
+	for _, v := range pod.Volumes {
+		if v.Name == pod.Containers[0].VolumeMounts[i].Name && (v.Secret == nil || v.Secret.SecretName != "own") {
+			t.Errorf("volume %+v is mounted there", v)
+		}
+	}
+	for _, w := range only[*admissionregistrationv1.MutatingWebhookConfiguration](t, objects).Webhooks {
+		if string(w.ClientConfig.CABundle) != "PEM" {
+			t.Errorf("webhook %s trusts %q", w.Name, w.ClientConfig.CABundle)
+		}
+	}
+}
+
 func TestManagersRestartWithTheirConfigurationOnly(t *testing.T) {
 	t.Parallel()
 	template := func(set string) corev1.PodTemplateSpec {
@@ -169,7 +196,7 @@ func TestTheSchemaKnowsTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := slices.Collect(maps.Keys(schema.Properties.Config.Properties))
-	got = append(got, "apiVersion", "kind", "noopImage", "priorityClassName", "webhookPort", "metricsAddress", "healthAddress")
+	got = append(got, "apiVersion", "kind", "noopImage", "priorityClassName", "certificateDirectory", "webhookPort", "metricsAddress", "healthAddress")
 	var want []string
 	for f := range reflect.TypeFor[v1alpha1.Configuration]().Fields() {
 		want = append(want, f.Tag.Get("json"))

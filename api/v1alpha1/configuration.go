@@ -76,6 +76,15 @@ type Configuration struct {
 	// that are trusted for it too). Kubelets do not read it: it is for the manager's own questions. Default: [].
 	Registries []Registry `json:"registries"`
 
+	// certificates is where the serving certificate of the webhook comes from: cert-manager, self-managed (a CA of our own in a
+	// Secret), directory (certificateDirectory), or auto, which is cert-manager where its API is served and it issues, and
+	// self-managed elsewhere. Default: auto.
+	Certificates string `json:"certificates"`
+
+	// certificateDirectory is the directory with tls.crt and tls.key that certificates: directory reads, and reads again
+	// when they change. The webhook configuration's caBundle is then left alone. Default: empty.
+	CertificateDirectory string `json:"certificateDirectory"`
+
 	// maxConcurrentNodes is how many nodes that have their list of images take a new one at the same time: a number
 	// from 1, or a percentage from 1% to 100%. It bounds the load on the registry of a changed list; nodes without a
 	// list, all of them at first, take it at once. Default: 50.
@@ -112,6 +121,14 @@ type Configuration struct {
 	LogLevel string `json:"logLevel"`
 }
 
+// Values of the key certificates.
+const (
+	CertificatesAuto        = "auto"
+	CertificatesCertManager = "cert-manager"
+	CertificatesSelfManaged = "self-managed"
+	CertificatesDirectory   = "directory"
+)
+
 // Registry is how the manager reaches one registry.
 //
 // +kubebuilder:object:generate=false
@@ -138,6 +155,7 @@ func defaultConfiguration() *Configuration {
 		PullSecrets:        true,
 		RewritePullPolicy:  true,
 		Registries:         []Registry{},
+		Certificates:       CertificatesAuto,
 		MaxConcurrentNodes: intstr.FromInt32(50),
 		PullDeadline:       metav1.Duration{Duration: 15 * time.Minute},
 		ResyncInterval:     metav1.Duration{Duration: 10 * time.Minute},
@@ -227,6 +245,10 @@ func (c *Configuration) validate() field.ErrorList {
 		check(r.CA == "" || x509.NewCertPool().AppendCertsFromPEM([]byte(r.CA)), "registries", r.Host, "ca must be certificates in PEM")
 		check(!r.PlainHTTP || r.CA == "", "registries", r.Host, "ca has no meaning with plainHTTP")
 	}
+	check(slices.Contains([]string{CertificatesAuto, CertificatesCertManager, CertificatesSelfManaged, CertificatesDirectory}, c.Certificates),
+		"certificates", c.Certificates, "must be auto, cert-manager, self-managed or directory")
+	check((c.Certificates == CertificatesDirectory) == (c.CertificateDirectory != ""),
+		"certificateDirectory", c.CertificateDirectory, "must be set with certificates: directory, and with nothing else")
 	check(validShare(c.MaxConcurrentNodes), "maxConcurrentNodes", c.MaxConcurrentNodes.String(), "must be a number from 1, or a percentage from 1% to 100%")
 	check(c.PullDeadline.Duration >= time.Second, "pullDeadline", c.PullDeadline.Duration.String(), "must be at least 1s")
 	check(c.ResyncInterval.Duration >= time.Second, "resyncInterval", c.ResyncInterval.Duration.String(), "must be at least 1s")

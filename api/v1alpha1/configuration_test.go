@@ -32,6 +32,8 @@ minBytes: 10Mi
 exclude: ["*:debug"]
 refreshInterval: 1h
 pullSecrets: false
+certificates: directory
+certificateDirectory: /certificate
 maxConcurrentNodes: 10%
 pullDeadline: 1s
 resyncInterval: 90s
@@ -50,6 +52,8 @@ logLevel: debug
 				c.Exclude = []string{"*:debug"}
 				c.RefreshInterval = metav1.Duration{Duration: time.Hour}
 				c.PullSecrets = false
+				c.Certificates = "directory"
+				c.CertificateDirectory = "/certificate"
 				c.MaxConcurrentNodes = intstr.FromString("10%")
 				c.PullDeadline = metav1.Duration{Duration: time.Second}
 				c.ResyncInterval = metav1.Duration{Duration: 90 * time.Second}
@@ -137,6 +141,9 @@ unknown: {a: b}
 		"too many images":               {header + "maxImagesPerNode: 201", []string{"maxImagesPerNode: Invalid value: 201"}},
 		"a number that is text":         {header + `maxImagesPerNode: "5"`, []string{`maxImagesPerNode: Invalid value: "5": `}},
 		"half an image":                 {header + "maxImagesPerNode: 1.5", []string{"maxImagesPerNode: Invalid value: 1.5: "}},
+		"certificates from nowhere":     {header + "certificates: acme", []string{`certificates: Invalid value: "acme"`}},
+		"certificates: directory alone": {header + "certificates: directory", []string{`certificateDirectory: Invalid value: ""`}},
+		"a directory for nothing":       {header + "certificateDirectory: /a", []string{`certificateDirectory: Invalid value: "/a"`}},
 		"a share beyond all nodes":      {header + "maxConcurrentNodes: 101%", []string{`maxConcurrentNodes: Invalid value: "101%"`}},
 		"a share of nothing":            {header + "maxConcurrentNodes: 0%", []string{`maxConcurrentNodes: Invalid value: "0%"`}},
 		"a share without its sign":      {header + `maxConcurrentNodes: "10"`, []string{`maxConcurrentNodes: Invalid value: "10"`}},

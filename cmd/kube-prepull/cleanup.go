@@ -6,7 +6,8 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,7 +18,7 @@ import (
 )
 
 // cleanup deletes what a manager that no longer runs has left: first of all the webhook configuration, so that nothing
-// calls what is not there, then the CA and the lease, then what package prepull made.
+// calls what is not there, then the lease and what certificates come from, then what package prepull made.
 func cleanup(ctx context.Context, namespace string) error {
 	setLogger("info")
 	kube, err := ctrl.GetConfig()
@@ -32,12 +33,13 @@ func cleanup(ctx context.Context, namespace string) error {
 	if err != nil {
 		return fmt.Errorf("creating the client: %w", err)
 	}
-	for _, object := range []client.Object{
+	objects := []client.Object{
 		&admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: certs.WebhookConfigurationName}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: certs.SecretName}},
 		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1alpha1.Name}},
-	} {
-		if err := client.IgnoreNotFound(c.Delete(ctx, object)); err != nil {
+	}
+	for _, object := range append(objects, certs.Objects(namespace)...) {
+		// The API of cert-manager may be gone, or never have been there.
+		if err := c.Delete(ctx, object); err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
 			return fmt.Errorf("deleting %T %s: %w", object, object.GetName(), err)
 		}
 	}

@@ -21,8 +21,18 @@ type permission struct {
 	verbs    []string
 }
 
+// settings are the configuration's keys that permissions depend on.
+type settings struct {
+	pullSecrets  bool
+	certificates string
+}
+
+func permissionsFor(c *v1alpha1.Configuration) settings {
+	return settings{pullSecrets: c.PullSecrets, certificates: c.Certificates}
+}
+
 // clusterPermissions hold in every namespace.
-func clusterPermissions(pullSecrets bool) []permission {
+func clusterPermissions(s settings) []permission {
 	permissions := []permission{
 		{v1alpha1.GroupVersion.Group, "prepullimages", "", []string{"get", "list", "watch", "create", "delete"}},
 		{v1alpha1.GroupVersion.Group, "prepullimages/status", "", []string{"patch"}},
@@ -41,33 +51,54 @@ func clusterPermissions(pullSecrets bool) []permission {
 		{"", "serviceaccounts", "", []string{"get"}},
 		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", certs.WebhookConfigurationName, []string{"list", "watch", "patch"}},
 	}
-	if pullSecrets {
+	if s.pullSecrets {
 		permissions = append(permissions, permission{"", "secrets", "", []string{"get"}})
 	}
 	return permissions
 }
 
 // namespacePermissions hold in the manager's namespace. Without pull secrets it deletes the copies of an earlier time.
-func namespacePermissions(pullSecrets bool) []permission {
+func namespacePermissions(s settings) []permission {
 	copies := permission{"", "secrets", "", []string{"deletecollection"}}
-	if pullSecrets {
+	if s.pullSecrets {
 		copies.verbs = []string{"list", "patch", "delete"}
 	}
-	return []permission{
+	return append(certificatePermissions(s.certificates), []permission{
 		copies,
 		{"apps", "daemonsets", "", []string{"list", "watch", "create", "update", "delete"}},
 		{"", "pods", "", []string{"list", "watch", "create", "delete"}},
-		{"", "secrets", "", []string{"create"}},
-		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
 		{"coordination.k8s.io", "leases", "", []string{"create"}},
 		{"coordination.k8s.io", "leases", v1alpha1.Name, []string{"get", "update"}},
 		{"", "events", "", []string{"list", "watch", "create"}},
+	}...)
+}
+
+// certificatePermissions hold in the manager's namespace. Every replica serves what the leader decides, which may have
+// other settings during a rollout.
+func certificatePermissions(certificates string) []permission {
+	if certificates == v1alpha1.CertificatesDirectory {
+		return nil
 	}
+	permissions := []permission{
+		{"", "secrets", "", []string{"create"}},
+		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
+		{"", "secrets", certs.ServingSecretName, []string{"list", "watch"}},
+	}
+	if certificates == v1alpha1.CertificatesSelfManaged {
+		return permissions
+	}
+	return append(permissions,
+		permission{"", "secrets", certs.IssuerSecretName, []string{"list", "watch"}},
+		permission{"", "secrets", certs.TrustSecretName, []string{"list", "watch", "update"}},
+		permission{"cert-manager.io", "issuers", "", []string{"list", "create", "patch"}},
+		permission{"cert-manager.io", "certificates", "", []string{"list", "create", "patch"}},
+		permission{"cert-manager.io", "certificates/status", "", []string{"patch"}},
+	)
 }
 
 // checkPermissions asks the API server for every permission, and returns one error that names all that are missing.
-func checkPermissions(ctx context.Context, c client.Client, namespace string, pullSecrets bool) error {
-	attributes := append(expand(clusterPermissions(pullSecrets), ""), expand(namespacePermissions(pullSecrets), namespace)...)
+func checkPermissions(ctx context.Context, c client.Client, namespace string, s settings) error {
+	attributes := append(expand(clusterPermissions(s), ""), expand(namespacePermissions(s), namespace)...)
 	var missing []string
 	for _, a := range attributes {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &a}}

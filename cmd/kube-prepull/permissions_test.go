@@ -48,29 +48,40 @@ func TestEveryVerbIsAsked(t *testing.T) {
 // What is installed grants what the manager asks for at its start, and nothing else.
 func TestTheInstalledRolesAreThePermissions(t *testing.T) {
 	t.Parallel()
-	for name, pullSecrets := range map[string]bool{"as installed": true, "without pull secrets": false} {
+	own := []string{"--set", "config.certificates=directory", "--set", "certificate.secretName=own"}
+	tests := map[string]struct {
+		settings settings
+		values   []string
+	}{
+		"as installed":                    {settings{true, v1alpha1.CertificatesAuto}, nil},
+		"without pull secrets":            {settings{false, v1alpha1.CertificatesAuto}, []string{"--set", "config.pullSecrets=false"}},
+		"with cert-manager":               {settings{true, v1alpha1.CertificatesCertManager}, []string{"--set", "config.certificates=cert-manager"}},
+		"without cert-manager":            {settings{true, v1alpha1.CertificatesSelfManaged}, []string{"--set", "config.certificates=self-managed"}},
+		"with a certificate of one's own": {settings{true, v1alpha1.CertificatesDirectory}, own},
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			manifest := installYAML(t)
-			if !pullSecrets {
-				manifest = withoutPullSecrets(t)
+			if len(test.values) > 0 {
+				manifest = render(t, test.values)
 			}
 			var clusterRole rbacv1.ClusterRole
 			var role rbacv1.Role
 			find(t, manifest, "ClusterRole", v1alpha1.Name, &clusterRole)
 			find(t, manifest, "Role", v1alpha1.Name, &role)
-			if diff := cmp.Diff(descriptions(clusterPermissions(pullSecrets)), granted(clusterRole.Rules)); diff != "" {
+			if diff := cmp.Diff(descriptions(clusterPermissions(test.settings)), granted(clusterRole.Rules)); diff != "" {
 				t.Errorf("ClusterRole (-asked for +granted):\n%s", diff)
 			}
-			if diff := cmp.Diff(descriptions(namespacePermissions(pullSecrets)), granted(role.Rules)); diff != "" {
+			if diff := cmp.Diff(descriptions(namespacePermissions(test.settings)), granted(role.Rules)); diff != "" {
 				t.Errorf("Role (-asked for +granted):\n%s", diff)
 			}
 		})
 	}
 }
 
-// withoutPullSecrets renders the chart with pull secrets switched off.
-func withoutPullSecrets(t *testing.T) []byte {
+// render renders the chart with values.
+func render(t *testing.T, values []string) []byte {
 	t.Helper()
 	binary := os.Getenv("HELM")
 	if binary == "" {
@@ -79,8 +90,7 @@ func withoutPullSecrets(t *testing.T) []byte {
 	if _, err := exec.LookPath(binary); err != nil {
 		t.Skip("no helm: put it in PATH, or set HELM to a binary, to test the chart")
 	}
-	command := exec.CommandContext(t.Context(), binary, "template", "kube-prepull", "../../deploy/chart",
-		"--namespace", "kube-prepull", "--no-hooks", "--set", "config.pullSecrets=false")
+	command := exec.CommandContext(t.Context(), binary, append([]string{"template", "kube-prepull", "../../deploy/chart", "--namespace", "kube-prepull", "--no-hooks"}, values...)...)
 	manifest, err := command.Output()
 	if err != nil {
 		t.Fatal(err)

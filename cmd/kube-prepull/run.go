@@ -56,7 +56,11 @@ func run(ctx context.Context, o options) error {
 	}
 	setLogger(configuration.LogLevel)
 
-	certificate := certs.NewSource(o.namespace)
+	certificate := certs.NewSource(certs.Options{
+		Namespace: o.namespace,
+		Mode:      configuration.Certificates,
+		Directory: configuration.CertificateDirectory,
+	})
 	server := ctrlwebhook.NewServer(ctrlwebhook.Options{
 		Port: configuration.WebhookPort,
 		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
@@ -68,7 +72,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if err := checkPermissions(ctx, mgr.GetClient(), o.namespace, configuration.PullSecrets); err != nil {
+	if err := checkPermissions(ctx, mgr.GetClient(), o.namespace, permissionsFor(configuration)); err != nil {
 		return err
 	}
 	if err := certificate.SetupWithManager(mgr); err != nil {
@@ -150,7 +154,7 @@ func newManager(c *v1alpha1.Configuration, namespace string, server ctrlwebhook.
 
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), certs.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("registering types: %w", err)
 	}
 	return scheme, nil

@@ -119,7 +119,7 @@ func build(ctx context.Context, dir string, progress io.Writer) error {
 	fmt.Fprintf(progress, "Building Kubernetes %s, etcd, containerd, KWOK and Helm from source, once (some minutes, and about 5 GB of Go's caches)\n", kubernetesVersion(mod))
 	packages := append(toolPackages(mod), "./pause")
 	args := append([]string{"build", "-v", "-trimpath", "-ldflags", versionFlags(kubernetesVersion(mod)), "-o", bin + "/"}, packages...)
-	if err := goCommand(ctx, module, progress, args...); err != nil {
+	if err := goCommand(ctx, module, progress, 3700, args...); err != nil {
 		return err
 	}
 	// The main package of etcd's server lives in a folder called server.
@@ -160,8 +160,8 @@ func versionFlags(version string) string {
 	return flags
 }
 
-// goCommand runs the go tool in dir and tells progress how many packages have been compiled.
-func goCommand(ctx context.Context, dir string, progress io.Writer, args ...string) error {
+// goCommand runs the go tool in dir and tells progress how many packages of about so many have been compiled.
+func goCommand(ctx context.Context, dir string, progress io.Writer, about int, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
@@ -177,7 +177,7 @@ func goCommand(ctx context.Context, dir string, progress io.Writer, args ...stri
 	var compiled atomic.Int64
 	start, done := time.Now(), make(chan struct{})
 	var telling sync.WaitGroup
-	telling.Go(func() { tellProgress(progress, &compiled, start, done) })
+	telling.Go(func() { tellProgress(progress, &compiled, about, start, done) })
 	said := readBuildOutput(output, func() { compiled.Add(1) })
 	err = cmd.Wait()
 	close(done)
@@ -206,7 +206,7 @@ func readBuildOutput(r io.Reader, compiled func()) string {
 	return said.String()
 }
 
-func tellProgress(w io.Writer, compiled *atomic.Int64, start time.Time, done <-chan struct{}) {
+func tellProgress(w io.Writer, compiled *atomic.Int64, about int, start time.Time, done <-chan struct{}) {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
 	for {
@@ -214,7 +214,7 @@ func tellProgress(w io.Writer, compiled *atomic.Int64, start time.Time, done <-c
 		case <-done:
 			return
 		case <-tick.C:
-			fmt.Fprintf(w, "  %d of about 3700 packages compiled, %s\n", compiled.Load(), time.Since(start).Round(time.Second))
+			fmt.Fprintf(w, "  %d of about %d packages compiled, %s\n", compiled.Load(), about, time.Since(start).Round(time.Second))
 		}
 	}
 }

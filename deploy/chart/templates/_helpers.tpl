@@ -36,6 +36,9 @@ apiVersion: kube-prepull.io/v1alpha1
 kind: Configuration
 noopImage: {{ include "kube-prepull.reference" .Values.noop.image | quote }}
 priorityClassName: {{ .Values.priorityClass.name | quote }}
+{{- if .Values.certificate.secretName }}
+certificateDirectory: /etc/kube-prepull-certificate
+{{- end }}
 {{- with .Values.config }}
 {{ toYaml . }}
 {{- end }}
@@ -44,6 +47,11 @@ priorityClassName: {{ .Values.priorityClass.name | quote }}
 {{- /* Not empty if the pull secrets of workloads are used. */ -}}
 {{- define "kube-prepull.pullSecrets" -}}
 {{- if ne (toString (.Values.config | default dict).pullSecrets) "false" }}true{{ end -}}
+{{- end -}}
+
+{{- /* Where the serving certificate comes from. */ -}}
+{{- define "kube-prepull.certificates" -}}
+{{- (.Values.config | default dict).certificates | default "auto" -}}
 {{- end -}}
 
 {{- define "kube-prepull.podSecurityContext" -}}

@@ -1,0 +1,55 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// rereadTime is how often a directory is read: a Secret that is mounted takes a minute to change anyway.
+const rereadTime = 10 * time.Second
+
+// directory serves what lies in files. Whoever put it there sees to it that API servers trust it.
+type directory struct {
+	path   string
+	source *Source
+	log    logr.Logger
+}
+
+// NeedLeaderElection is false: every replica has its files.
+func (d *directory) NeedLeaderElection() bool { return false }
+
+// Start reads the files until ctx ends.
+func (d *directory) Start(ctx context.Context) error {
+	tick := time.NewTicker(rereadTime)
+	defer tick.Stop()
+	for {
+		d.read()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// read keeps what is served if the files are not there or do not belong together: they may be changing just now.
+func (d *directory) read() {
+	leaf, err := tls.LoadX509KeyPair(filepath.Join(d.path, corev1.TLSCertKey), filepath.Join(d.path, corev1.TLSPrivateKeyKey))
+	if err != nil {
+		waiting := fmt.Sprintf("a certificate in %s: %s", d.path, err)
+		if before := d.source.waiting.Swap(&waiting); before == nil || *before != waiting {
+			d.log.Info("the directory has no certificate", "reason", err.Error())
+		}
+		return
+	}
+	d.source.waiting.Store(nil)
+	if before := d.source.serving.Swap(&leaf); before == nil || !before.Leaf.Equal(leaf.Leaf) {
+		d.log.Info("serving a certificate", "issuer", leaf.Leaf.Issuer.CommonName, "notAfter", leaf.Leaf.NotAfter)
+	}
+}

@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/e2e/images"
+)
+
+// TestACertificateOfOnesOwn is served from a Secret that somebody else keeps, is trusted because the chart says so, and
+// changes without a restart. In the end the managers take their own again.
+func TestACertificateOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	p := ownProduct(t, "node-1")
+	host := "kube-prepull." + system + ".svc"
+	first, firstKey := selfSigned(t, host)
+	second, secondKey := selfSigned(t, host)
+	secrets := p.Client().CoreV1().Secrets(system)
+	secret, err := secrets.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "own"}, Type: corev1.SecretTypeTLS,
+		StringData: map[string]string{corev1.TLSCertKey: first, corev1.TLSPrivateKeyKey: firstKey},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(bundle, []byte(first+second), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The managers have written the caBundle until now.
+	p.configure(t, "--set", "config.certificates=directory", "--set", "certificate.secretName=own", "--set-file", "certificate.caBundle="+bundle, "--force-conflicts")
+	p.waitServed(t, first)
+	before := p.managers(t)
+
+	p.namespace(t, "shop", true)
+	image := p.push(t, "shop/app:v1", images.Image{Seed: 172})
+	p.deploy(t, "shop", deployment("app", image, 0))
+	p.waitState(t, image, "Ready")
+	if p.admissions(t) == 0 {
+		t.Error("no admission reached the managers")
+	}
+
+	secret.Data = map[string][]byte{corev1.TLSCertKey: []byte(second), corev1.TLSPrivateKeyKey: []byte(secondKey)}
+	if _, err := secrets.Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.waitServed(t, second)
+	for i, manager := range p.managers(t) {
+		if manager.Name != before[i].Name || manager.Status.ContainerStatuses[0].RestartCount > 0 {
+			t.Errorf("manager %s is a new one, or was restarted", manager.Name)
+		}
+	}
+	if err := p.trustsOnly(t, [][]byte{[]byte(first), []byte(second)}); err != nil {
+		t.Errorf("the managers changed what is trusted: %v", err)
+	}
+	p.configure(t, "--set", "config.certificates=auto", "--set", "certificate.secretName=", "--set", "certificate.caBundle=", "--force-conflicts")
+	p.waitCertificates(t, false, true)
+}
+
+// waitServed waits until every manager serves a certificate. A Secret that is mounted may take more than a minute to
+// change.
+func (p *product) waitServed(t *testing.T, certificate string) {
+	t.Helper()
+	eventually(t, 3*time.Minute, "the certificate to be served", func() error {
+		for _, manager := range p.managers(t) {
+			leaf, err := servedBy(manager.Status.PodIP + ":9443")
+			if err != nil {
+				return err
+			}
+			if encodePEM("CERTIFICATE", leaf.Raw) != certificate {
+				return fmt.Errorf("manager %s serves one of %s", manager.Name, leaf.Issuer.CommonName)
+			}
+		}
+		return nil
+	})
+}
