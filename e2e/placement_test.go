@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"runtime"
@@ -89,16 +88,6 @@ func TestImagesGoWhereTheirPodsMayRun(t *testing.T) {
 		p.patchNode(t, "web-1", `{"spec":{"taints":null}}`)
 		p.waitState(t, web, "Ready")
 		p.oneForEachNode(t, "web-1", "gpu-1", "gpu-2")
-	})
-	// The DaemonSet stays for the other node, and takes no pod from one that got a taint.
-	t.Run("a taint of one of two nodes alike", func(t *testing.T) {
-		before := getNode(t, p.Cluster, "gpu-2").Spec.Taints
-		taints, err := json.Marshal(append(before, corev1.Taint{Key: "closed", Value: "today", Effect: corev1.TaintEffectNoSchedule}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.patchNode(t, "gpu-2", `{"spec":{"taints":`+string(taints)+`}}`)
-		p.oneForEachNode(t, "web-1", "gpu-1")
 	})
 }
 
