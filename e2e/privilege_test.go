@@ -111,11 +111,6 @@ func checkPrivileges(passed bool) error {
 	}
 	if why := partial(passed); why != "" {
 		fmt.Fprintf(os.Stderr, "permissions: that each is used is not checked: %s; %d of %d were not used\n", why, len(unused), len(granted))
-		if os.Getenv("SHOW_UNUSED") != "" {
-			for _, a := range unused {
-				fmt.Fprintln(os.Stderr, "  unused:", a)
-			}
-		}
 		unused = nil
 	}
 	for _, access := range unused {
