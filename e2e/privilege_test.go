@@ -114,6 +114,9 @@ func checkPrivileges(passed bool) error {
 		unused = nil
 	}
 	for _, access := range unused {
+		if slices.Contains(sometimes, access) {
+			continue
+		}
 		errs = append(errs, fmt.Errorf("granted and never used, %s", access))
 	}
 	return errors.Join(errs...)
@@ -133,6 +136,13 @@ func partial(passed bool) string {
 		return "there were no real nodes"
 	}
 	return ""
+}
+
+// sometimes are the permissions that only a race makes the product use: two replicas that learn an image at the same
+// moment, and a node that gets a taint before its class of nodes knows of it.
+var sometimes = []privilege.Access{
+	{Account: "kube-prepull/kube-prepull", Verb: "get", Group: "kube-prepull.io", Resource: "prepullimages"},
+	{Account: "kube-prepull/kube-prepull", Verb: "delete", Resource: "pods", Namespace: system},
 }
 
 // chartGrants is what the chart grants, with pull secrets and without.
