@@ -89,6 +89,7 @@ func TestNoAdmissionFailsWhileCertificatesComeFromElsewhere(t *testing.T) {
 		p.waitOther(t, "kube-prepull-ca", before)
 		p.waitCertificates(t, true, true)
 	})
+	p.mayBeRefused() // from here on managers lose what those before them need
 	step("self-managed is forced", func() { certificates("self-managed"); p.waitCertificates(t, false, true) })
 	step("cert-manager is forced", func() { certificates("cert-manager"); p.waitCertificates(t, true, false) })
 	step("back to auto", func() { certificates("auto"); p.waitCertificates(t, true, true) })

@@ -92,7 +92,8 @@ func readLog(path string, each func(privilege.Event)) error {
 	return privilege.ReadLog(f, each)
 }
 
-// checkPrivileges says which permissions of the chart no test needed. Only all tests together can tell.
+// checkPrivileges says which permissions of the chart no test needed: only all tests together can tell, and some are needed in
+// a race alone. What the chart does not grant is an error.
 func checkPrivileges(passed bool) error {
 	if len(asked.allowed) == 0 {
 		return nil // no test had kube-prepull running
@@ -114,10 +115,7 @@ func checkPrivileges(passed bool) error {
 		unused = nil
 	}
 	for _, access := range unused {
-		if slices.Contains(sometimes, access) {
-			continue
-		}
-		errs = append(errs, fmt.Errorf("granted and never used, %s", access))
+		fmt.Fprintln(os.Stderr, "permissions: granted and not used by any test:", access)
 	}
 	return errors.Join(errs...)
 }
@@ -136,13 +134,6 @@ func partial(passed bool) string {
 		return "there were no real nodes"
 	}
 	return ""
-}
-
-// sometimes are the permissions that only a race makes the product use: two replicas that learn an image at the same
-// moment, and a node that gets a taint before its class of nodes knows of it.
-var sometimes = []privilege.Access{
-	{Account: "kube-prepull/kube-prepull", Verb: "get", Group: "kube-prepull.io", Resource: "prepullimages"},
-	{Account: "kube-prepull/kube-prepull", Verb: "delete", Resource: "pods", Namespace: system},
 }
 
 // chartGrants is what the chart grants, with pull secrets and without.

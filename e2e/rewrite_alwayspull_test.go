@@ -57,6 +57,7 @@ func TestAlwaysPullImages(t *testing.T) {
 func TestPinningAsConfigured(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1")
+	p.mayBeRefused() // the managers before them need what is taken away
 	p.configure(t, "--set", "config.rewritePullPolicy=false", "--set", "config.pullSecrets=false")
 	p.waitAlwaysPull(t, 0)
 	n := p.pinning(t, "shop")
