@@ -6,6 +6,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/list"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/status"
 )
 
 // newCommand is the plugin with all of its commands.
@@ -21,6 +23,7 @@ func newCommand(env *cli.Environment) *cobra.Command {
 	root.SetOut(env.Out)
 	root.SetErr(env.ErrOut)
 	env.AddFlags(root.PersistentFlags())
+	root.AddCommand(status.Command(env), list.Images(env), list.Nodes(env))
 	root.AddCommand(newVersionCommand(env))
 	return root
 }
