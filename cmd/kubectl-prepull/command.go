@@ -6,8 +6,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/explain"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/list"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/status"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/ungate"
 )
 
 // newCommand is the plugin with all of its commands.
@@ -23,7 +25,7 @@ func newCommand(env *cli.Environment) *cobra.Command {
 	root.SetOut(env.Out)
 	root.SetErr(env.ErrOut)
 	env.AddFlags(root.PersistentFlags())
-	root.AddCommand(status.Command(env), list.Images(env), list.Nodes(env))
+	root.AddCommand(status.Command(env), list.Images(env), list.Nodes(env), explain.Command(env), ungate.Command(env))
 	root.AddCommand(newVersionCommand(env))
 	return root
 }

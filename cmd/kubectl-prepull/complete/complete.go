@@ -3,6 +3,7 @@ package complete
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,15 +95,5 @@ func begins(begun string, all ...string) []string {
 }
 
 func without(all, given []string) []string {
-	var rest []string
-	for _, s := range all {
-		known := false
-		for _, g := range given {
-			known = known || g == s
-		}
-		if !known {
-			rest = append(rest, s)
-		}
-	}
-	return rest
+	return slices.DeleteFunc(all, func(s string) bool { return slices.Contains(given, s) })
 }

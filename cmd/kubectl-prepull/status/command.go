@@ -46,13 +46,13 @@ func run(ctx context.Context, env *cli.Environment, output *cli.Output, follow b
 	if err != nil {
 		return err
 	}
-	print := func(s Status, now time.Time) error {
+	write := func(s Status, now time.Time) error {
 		return output.Print(env.Out, s, func() error { return s.write(env.Out, env.Colours(), now) })
 	}
 	if !follow {
-		return print(first, now)
+		return write(first, now)
 	}
-	show := whenChanged(env, output, print)
+	show := whenChanged(env, output, write)
 	if env.Terminal() && output.ForPeople() {
 		show = func(s Status, now time.Time) error { return redraw(env, s, now) }
 	}

@@ -51,7 +51,7 @@ func watch(ctx context.Context, s *source, status Status, took time.Duration, sh
 }
 
 // whenChanged prints a status if it is another one than before.
-func whenChanged(env *cli.Environment, output *cli.Output, print func(Status, time.Time) error) func(Status, time.Time) error {
+func whenChanged(env *cli.Environment, output *cli.Output, write func(Status, time.Time) error) func(Status, time.Time) error {
 	var before []byte
 	return func(s Status, now time.Time) error {
 		text, err := json.Marshal(s)
@@ -69,7 +69,7 @@ func whenChanged(env *cli.Environment, output *cli.Output, print func(Status, ti
 			fmt.Fprintln(env.Out, heading)
 		}
 		before = text
-		return print(s, now)
+		return write(s, now)
 	}
 }
 
