@@ -89,6 +89,7 @@ func (q question) starts(ctx context.Context, wanted func(*inventory.Start) bool
 	if apierrors.IsForbidden(err) {
 		return nil, err.Error(), nil
 	}
+	starts = []inventory.Start{} // a list in JSON, an empty one too
 	for i := len(all) - 1; i >= 0 && len(starts) < maxStarts; i-- {
 		if wanted(&all[i]) {
 			starts = append(starts, all[i])

@@ -27,7 +27,7 @@ type Problem struct {
 // problems are what is wrong, the worst first: without a manager nothing gets better, a node that is stuck gets no image,
 // and a failing image harms its own pods only. What has no place comes last.
 func problems(f findings) []Problem {
-	found := managerProblems(f.manager)
+	found := append([]Problem{}, managerProblems(f.manager)...) // a list in JSON, an empty one too
 	failing := map[string]bool{}
 	for i := range f.images {
 		failing[f.images[i].Image] = f.images[i].State == inventory.ImageFailing
