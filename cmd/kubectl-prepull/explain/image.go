@@ -22,7 +22,7 @@ const maxStarts = 10
 type imageAnswer struct {
 	inventory.Image
 
-	// Selected says whether the image has a place on the nodes, and why, as the manager says.
+	// Selected is what the manager says of its place on the nodes, where that is not just a place on all that want it.
 	Selected string `json:"selected,omitempty"`
 
 	// Placements are where its users may run, in words.
@@ -100,7 +100,7 @@ func (q question) starts(ctx context.Context, wanted func(*inventory.Start) bool
 
 func imageAnswerOf(o *v1alpha1.PrepullImage, fleet *inventory.Fleet) *imageAnswer {
 	a := &imageAnswer{Image: inventory.ImageOf(o), Retries: o.Status.Retries}
-	if c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionSelected); c != nil {
+	if c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionSelected); c != nil && c.Reason != "WithinBudget" {
 		a.Selected = c.Message
 	}
 	for _, p := range prepull.PlacementsOf(o) {
@@ -110,13 +110,13 @@ func imageAnswerOf(o *v1alpha1.PrepullImage, fleet *inventory.Fleet) *imageAnswe
 		a.PullSecrets = append(a.PullSecrets, s.Namespace+"/"+s.Name)
 	}
 	for _, n := range fleet.Nodes() {
-		a.OnNodes = append(a.OnNodes, standing(o, &a.Image, &n, fleet))
+		a.OnNodes = append(a.OnNodes, standing(o, &a.Image, &n, fleet.Machine(n.Name), fleet.Has(n.Name, o.Spec.Image)))
 	}
 	return a
 }
 
-// standing says how an image stands on a node.
-func standing(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory.Node, fleet *inventory.Fleet) onNode {
+// standing says how an image stands on a node, m as Kubernetes has it, which may report the image whatever its list.
+func standing(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory.Node, m *corev1.Node, reported bool) onNode {
 	s := onNode{Node: n.Name, Class: n.Class, State: notListed}
 	i := slices.IndexFunc(n.Images, func(i inventory.NodeImage) bool { return i.Image == o.Spec.Image })
 	switch {
@@ -132,10 +132,10 @@ func standing(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory.Nod
 		case s.State == prepull.PullQueued:
 			s.Message = queueWords(n, i)
 		}
-	case fleet.Has(n.Name, o.Spec.Image):
+	case reported:
 		s.State = prepull.PullDone
 	default:
-		s.Message = whyNotListed(o, image, n, fleet.Machine(n.Name))
+		s.Message = whyNotListed(o, image, n, m)
 	}
 	return s
 }

@@ -25,7 +25,7 @@ func (a *imageAnswer) write(p *page) {
 		r := &a.Retries[i]
 		p.text("", fmt.Sprintf("class %s: %s in a row, %s", r.NodeClass, plural(int(r.Failures), "failure"), cli.NextTry(r.Time.Time, p.now)))
 	}
-	if a.Selected != a.Message && a.State != inventory.ImageReady {
+	if a.Selected != a.Message {
 		p.text("", a.Selected)
 	}
 	p.text("KNOWN AS", a.knownAs(p))

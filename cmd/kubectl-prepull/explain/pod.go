@@ -62,7 +62,7 @@ func (q question) pod(ctx context.Context, namespace, name string) (answer, erro
 	if err != nil {
 		return nil, err
 	}
-	fleet, err := inventory.ReadFleet(ctx, q.client, q.home)
+	fleet, err := inventory.ReadFleet(ctx, q.client, q.home, imagesOf(&pod)...)
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +74,36 @@ func (q question) pod(ctx context.Context, namespace, name string) (answer, erro
 		Namespace: namespace, Name: name, Node: pod.Spec.NodeName, Created: pod.CreationTimestamp.Time,
 		OptedIn: in, OptedOut: pod.Labels[v1alpha1.LabelEnabled] == v1alpha1.Disabled, StartsUnknown: unknown,
 	}
+	nodes := fleet.Nodes()
+	on := slices.IndexFunc(nodes, func(n inventory.Node) bool { return n.Name == a.Node })
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		a.Containers = append(a.Containers, containerAnswerOf(a, &c, objects, starts, fleet))
+		object := objectOf(objects, c.Image)
+		var there *onNode
+		if object != nil && on >= 0 {
+			image := inventory.ImageOf(object)
+			s := standing(object, &image, &nodes[on], fleet.Machine(a.Node), fleet.Has(a.Node, c.Image))
+			there = &s
+		}
+		a.Containers = append(a.Containers, containerAnswerOf(a, &c, object, there, starts))
 	}
 	return a, nil
+}
+
+// objectOf is the object with an image, byte for byte; nil if there is none.
+func objectOf(objects []v1alpha1.PrepullImage, image string) *v1alpha1.PrepullImage {
+	object, err := find(objects, image)
+	if err != nil || object.Spec.Image != image {
+		return nil
+	}
+	return object
+}
+
+func imagesOf(pod *corev1.Pod) []string {
+	var images []string
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		images = append(images, c.Image)
+	}
+	return images
 }
 
 // optedIn reads one namespace.
@@ -90,26 +116,21 @@ func (q question) optedIn(ctx context.Context, namespace string) (bool, error) {
 	return err == nil && prepull.OptedIn(&n, q.home), nil
 }
 
-func containerAnswerOf(a *podAnswer, c *corev1.Container, objects []v1alpha1.PrepullImage, starts []inventory.Start, fleet *inventory.Fleet) containerAnswer {
+func containerAnswerOf(a *podAnswer, c *corev1.Container, object *v1alpha1.PrepullImage, there *onNode, starts []inventory.Start) containerAnswer {
 	answer := containerAnswer{Name: c.Name, Image: c.Image, Policy: c.ImagePullPolicy}
-	for i := range starts {
-		if starts[i].Container == c.Name {
-			answer.Start = &starts[i]
-			break
-		}
+	if i := slices.IndexFunc(starts, func(s inventory.Start) bool { return s.Container == c.Name }); i >= 0 {
+		answer.Start = &starts[i]
 	}
-	object, err := find(objects, c.Image)
-	if err != nil || object.Spec.Image != c.Image {
-		object = nil
-	} else {
+	if object != nil {
 		answer.State = inventory.ImageOf(object).State
 	}
-	answer.Why = why(a, &answer, object, fleet)
+	answer.Why = why(a, &answer, object, there)
 	return answer
 }
 
-// why says why a container found its image on the node or not.
-func why(a *podAnswer, c *containerAnswer, object *v1alpha1.PrepullImage, fleet *inventory.Fleet) string {
+// why says why a container found its image on the node or not. there is how the image stands now on the pod's node, nil if
+// that is gone.
+func why(a *podAnswer, c *containerAnswer, object *v1alpha1.PrepullImage, there *onNode) string {
 	switch {
 	case c.Start != nil && c.Start.Hit && c.Start.SavedSeconds > 0:
 		return "a prepull pod had brought it, and nothing else had used it since"
@@ -130,17 +151,12 @@ func why(a *podAnswer, c *containerAnswer, object *v1alpha1.PrepullImage, fleet 
 	if seen == nil || !seen.Time.Before(a.Created) {
 		return "the image was learned from this pod or its workload: it comes to the other nodes first"
 	}
-	nodes := fleet.Nodes()
-	i := slices.IndexFunc(nodes, func(n inventory.Node) bool { return n.Name == a.Node })
-	if i < 0 {
+	switch {
+	case there == nil:
 		return "its node is gone"
-	}
-	image := inventory.ImageOf(object)
-	s := standing(object, &image, &nodes[i], fleet)
-	if s.State != prepull.PullDone {
-		return s.Message
-	}
-	if c.Start == nil {
+	case there.State != prepull.PullDone:
+		return there.Message
+	case c.Start == nil:
 		return "the image is on the node now"
 	}
 	return "the node was still warming, or the image had been removed from it; it is there now"
