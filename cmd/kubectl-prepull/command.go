@@ -21,6 +21,8 @@ func newCommand(env *cli.Environment) *cobra.Command {
 			cobra.CommandDisplayNameAnnotation: "kubectl prepull",
 		},
 	}
+	// Its scripts are for a program called prepull; kubectl asks for completions in another way.
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.ErrOut)
