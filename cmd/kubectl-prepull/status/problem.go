@@ -27,7 +27,7 @@ type Problem struct {
 // problems are what is wrong, the worst first: without a manager nothing gets better, a node that is stuck gets no image,
 // and a failing image harms its own pods only. What has no place comes last.
 func problems(f findings) []Problem {
-	found := append([]Problem{}, managerProblems(f.manager)...) // a list in JSON, an empty one too
+	found := append([]Problem{}, managerProblems(f.manager, f.gated)...) // a list in JSON, an empty one too
 	failing := map[string]bool{}
 	for i := range f.images {
 		failing[f.images[i].Image] = f.images[i].State == inventory.ImageFailing
@@ -41,16 +41,22 @@ func problems(f findings) []Problem {
 	return append(found, skipped(f.images)...)
 }
 
-func managerProblems(m *Manager) []Problem {
+func managerProblems(m *Manager, gated int) []Problem {
+	message := ""
 	switch {
 	case m == nil || m.Ready > 0 && m.Ready == m.Desired:
 		return nil
+	case m.Ready > 0:
+		message = fmt.Sprintf("%d of %d managers are ready", m.Ready, m.Desired)
 	case m.Desired == 0:
-		return []Problem{{Kind: "Manager", Count: 1, Message: "there is no manager: nothing is learned, and lists stay as they are"}}
-	case m.Ready == 0:
-		return []Problem{{Kind: "Manager", Count: 1, Message: "no manager is ready: nothing is learned, and lists stay as they are"}}
+		message = "there is no manager: nothing is learned, and lists stay as they are"
+	default:
+		message = "no manager is ready: nothing is learned, and lists stay as they are"
 	}
-	return []Problem{{Kind: "Manager", Count: 1, Message: fmt.Sprintf("%d of %d managers are ready", m.Ready, m.Desired)}}
+	if m.Ready == 0 && gated > 0 {
+		message += fmt.Sprintf("; %d nodes keep pods off, which kubectl prepull ungate ends", gated)
+	}
+	return []Problem{{Kind: "Manager", Count: 1, Message: message}}
 }
 
 // nodeProblems are those of nodes which no failing image explains, each once.

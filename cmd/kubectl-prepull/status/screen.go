@@ -24,6 +24,10 @@ func (s *Status) write(w io.Writer, colours bool, now time.Time) error {
 	p := printer{&out, colours}
 	p.problems(s.Problems, now)
 	p.sums(s)
+	if s.Images.Total == 0 {
+		p.line()
+		p.line(cli.Faint("No image is known. Opt in a namespace: kubectl label namespace NAME kube-prepull.io/enabled=true"))
+	}
 	p.classes(s.Classes)
 	_, err := io.WriteString(w, out.String())
 	return err
@@ -81,6 +85,7 @@ func (p printer) sums(s *Status) {
 	p.counts("NODES       ", s.Nodes.Total, []count{
 		{s.Nodes.Warm, "warm", good}, {s.Nodes.Warming, "warming", busy}, {s.Nodes.Failing, "failing", bad},
 		{s.Nodes.Away, "away", plain}, {s.Nodes.Unserved, "without a list", plain},
+		{s.GatedNodes, "keep pods off", busy},
 	})
 	switch h := s.LastHour; {
 	case h == nil:

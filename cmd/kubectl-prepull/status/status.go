@@ -25,6 +25,9 @@ type Status struct {
 	Images inventory.ImageSums `json:"images"`
 	Nodes  inventory.NodeSums  `json:"nodes"`
 
+	// GatedNodes is how many nodes have the taint that keeps pods off until the images are there.
+	GatedNodes int `json:"gatedNodes"`
+
 	// LastHour is of the containers that started in opted-in namespaces, from the events that kubelets wrote; nil if these
 	// may not be read, and LastHourUnknown then says why.
 	LastHour        *inventory.Starts `json:"lastHour,omitempty"`
@@ -46,6 +49,7 @@ type findings struct {
 	images  []inventory.Image
 	nodes   []inventory.Node
 	classes []inventory.Class
+	gated   int
 	hour    hour
 }
 
@@ -60,7 +64,7 @@ type hour struct {
 func statusOf(f findings, now time.Time) Status {
 	s := Status{
 		Problems: problems(f), Manager: f.manager,
-		Images: inventory.SumImages(f.images), Nodes: inventory.SumNodes(f.nodes),
+		Images: inventory.SumImages(f.images), Nodes: inventory.SumNodes(f.nodes), GatedNodes: f.gated,
 		LastHourUnknown: f.hour.unknown, Classes: f.classes,
 	}
 	if f.hour.unknown == "" {
@@ -96,6 +100,15 @@ func (s *source) read(ctx context.Context, now time.Time) (Status, error) {
 	f.classes = fleet.Classes(f.nodes)
 	if f.manager, err = s.readManager(ctx); err != nil {
 		return Status{}, err
+	}
+	gate, err := inventory.ReadGateKey(ctx, s.client, s.home)
+	if err != nil {
+		return Status{}, err
+	}
+	for i := range f.nodes {
+		if inventory.HasTaint(f.nodes[i].Taints, gate) {
+			f.gated++
+		}
 	}
 	if s.hour.read.IsZero() || now.Sub(s.hour.read) >= eventsEvery {
 		if s.hour, err = s.readHour(ctx, now); err != nil {

@@ -77,11 +77,11 @@ func TestTheScreen(t *testing.T) {
 	}{
 		"much is wrong": {busy(), busyScreen},
 		"nothing is known yet": {findings{manager: &Manager{Desired: 2, Ready: 2}},
-			"MANAGERS    2 of 2 ready\nIMAGES      0\nNODES       0\nLAST HOUR   no container started in an opted-in namespace\n"},
+			"MANAGERS    2 of 2 ready\nIMAGES      0\nNODES       0\nLAST HOUR   no container started in an opted-in namespace\n\nNo image is known. Opt in a namespace: kubectl label namespace NAME kube-prepull.io/enabled=true\n"},
 		"events may not be read": {findings{hour: hour{unknown: "events is forbidden"}},
-			"IMAGES      0\nNODES       0\nLAST HOUR   not known: events is forbidden\n"},
-		"no manager": {findings{manager: &Manager{}},
-			"manager: there is no manager: nothing is learned, and lists stay as they are\n\nMANAGERS    0 of 0 ready\nIMAGES      0\nNODES       0\nLAST HOUR   no container started in an opted-in namespace\n"},
+			"IMAGES      0\nNODES       0\nLAST HOUR   not known: events is forbidden\n\nNo image is known. Opt in a namespace: kubectl label namespace NAME kube-prepull.io/enabled=true\n"},
+		"no manager": {findings{manager: &Manager{}, gated: 3},
+			"manager: there is no manager: nothing is learned, and lists stay as they are; 3 nodes keep pods off, which kubectl prepull ungate ends\n\nMANAGERS    0 of 0 ready\nIMAGES      0\nNODES       0   3 keep pods off\nLAST HOUR   no container started in an opted-in namespace\n\nNo image is known. Opt in a namespace: kubectl label namespace NAME kube-prepull.io/enabled=true\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -134,7 +134,7 @@ func TestTheKeysOfAStatus(t *testing.T) {
 		`{"kind":"Image","name":"shop/big:v1","count":2,"message":"OverBudget: It does not fit."}],` +
 		`"manager":{"desired":2,"ready":1},` +
 		`"images":{"total":5,"ready":1,"pulling":0,"pending":0,"failing":1,"skipped":3},` +
-		`"nodes":{"total":5,"warm":1,"warming":0,"failing":3,"away":0,"unserved":1},` +
+		`"nodes":{"total":5,"warm":1,"warming":0,"failing":3,"away":0,"unserved":1},"gatedNodes":0,` +
 		`"lastHour":{"count":3,"hits":2,"hitRate":0.6666666666666666,"savedSeconds":200,"waitedSeconds":4.2},` +
 		`"classes":[{"name":"linux-amd64","imageCount":4,"nodes":{"total":4,"warm":1,"warming":0,"failing":3,"away":0,"unserved":0},"pullCount":16,"pullsDone":10},` +
 		`{"name":"linux-arm64","imageCount":1,"nodes":{"total":2,"warm":2,"warming":0,"failing":0,"away":0,"unserved":0},"pullCount":2,"pullsDone":2}]}`
