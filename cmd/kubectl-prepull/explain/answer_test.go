@@ -177,3 +177,68 @@ LAST STARTS   POD          CONTAINER   NODE     IMAGE WAS   WAITED   SAVED
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+func TestThePageOfAPod(t *testing.T) {
+	t.Parallel()
+	a := &podAnswer{Namespace: "shop", Name: "app-1", Node: "node-1", Created: noon.Add(-time.Minute), OptedIn: true, Containers: []containerAnswer{
+		{Name: "app", Image: "shop/app:v1", State: inventory.ImageReady, Start: &inventory.Start{Time: noon.Add(-30 * time.Second), Hit: true, SavedSeconds: 12}, Why: "a prepull pod had brought it"},
+		{Name: "log", Image: "log:v2", Start: &inventory.Start{Time: noon.Add(-30 * time.Second), WaitedSeconds: 3.3}, Why: "kube-prepull does not know the image yet"},
+	}}
+	p := &page{now: noon}
+	a.write(p)
+	const want = `POD          shop/app-1
+NODE         node-1
+CREATED      60s ago
+OPTED IN     the namespace is opted in
+
+CONTAINER    app
+IMAGE        shop/app:v1
+STATE        Ready
+START        30s ago: the image was there, which saved 12 s
+WHY          a prepull pod had brought it
+
+CONTAINER    log
+IMAGE        log:v2
+STATE        not known to kube-prepull
+START        30s ago: waited 3.3 s for the image
+WHY          kube-prepull does not know the image yet
+`
+	if diff := cmp.Diff(want, p.out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestThePageOfANode(t *testing.T) {
+	t.Parallel()
+	a := &nodeAnswer{
+		Node: inventory.Node{
+			Name: "node-1", Class: "linux-amd64", State: inventory.NodeWarming, Message: "pulling shop/app:v1", ImageCount: 2, ReadyCount: 1,
+			Images: []inventory.NodeImage{
+				{Image: "redis:7", State: prepull.PullDone, Seconds: 4, SizeBytes: 40_000_000}, {Image: "shop/app:v1", State: prepull.PullActive},
+			},
+			Taints:    []corev1.Taint{{Key: "kube-prepull.io/warming", Effect: corev1.TaintEffectNoSchedule}},
+			Condition: &corev1.NodeCondition{Type: "kube-prepull.io/ImagesReady", Status: "False", Reason: "Pulling", Message: "1 of 2.", LastTransitionTime: metav1.NewTime(noon.Add(-time.Hour))},
+		},
+		Gated: true, GateTaint: "kube-prepull.io/warming",
+	}
+	p := &page{now: noon}
+	a.write(p)
+	const want = `NODE         node-1
+STATE        Warming
+             pulling shop/app:v1
+CLASS        linux-amd64
+IMAGES       1 of 2 are there
+GATE         the taint kube-prepull.io/warming keeps pods off; kubectl prepull ungate node-1 takes it away
+CONDITION    kube-prepull.io/ImagesReady is False (Pulling), changed 60m ago: 1 of 2.
+TAINTS       kube-prepull.io/warming:NoSchedule
+
+    IMAGE         STATE     WAITED   SIZE    WHY
+1   redis:7       Ready     4.0 s    40 MB   -
+2   shop/app:v1   Pulling   -        -       -
+
+LAST STARTS  none in the last hour
+`
+	if diff := cmp.Diff(want, p.out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -59,7 +59,7 @@ func (a *nodeAnswer) write(p *page) {
 		p.line("GATE", cli.Busy("the taint "+a.GateTaint+" keeps pods off; kubectl prepull ungate "+a.Name+" takes it away"))
 	}
 	if c := a.Condition; c != nil {
-		p.text("CONDITION", fmt.Sprintf("%s is %s (%s) since %s: %s", c.Type, c.Status, c.Reason, cli.Ago(c.LastTransitionTime.Time, p.now), c.Message))
+		p.text("CONDITION", fmt.Sprintf("%s is %s (%s), changed %s: %s", c.Type, c.Status, c.Reason, cli.Ago(c.LastTransitionTime.Time, p.now), c.Message))
 	}
 	p.text("TAINTS", some(taintWords(a.Taints), 5))
 	if len(a.Images) > 0 {

@@ -56,5 +56,5 @@ func run(ctx context.Context, env *cli.Environment, output *cli.Output, follow b
 	if env.Terminal() && output.ForPeople() {
 		show = func(s Status, now time.Time) error { return redraw(env, s, now) }
 	}
-	return watch(ctx, s, first, time.Since(now), show, env.ErrOut)
+	return watch(ctx, s.read, first, time.Since(now), show, env.ErrOut)
 }

@@ -23,7 +23,7 @@ const (
 )
 
 // watch shows a status, and goes on until ctx ends. A cluster that cannot be read for a while is waited for.
-func watch(ctx context.Context, s *source, status Status, took time.Duration, show func(Status, time.Time) error, problems io.Writer) error {
+func watch(ctx context.Context, read func(context.Context, time.Time) (Status, error), status Status, took time.Duration, show func(Status, time.Time) error, problems io.Writer) error {
 	now := time.Now()
 	for {
 		if err := show(status, now); err != nil {
@@ -36,7 +36,7 @@ func watch(ctx context.Context, s *source, status Status, took time.Duration, sh
 			case <-time.After(max(leastPause, pauseShare*took)):
 			}
 			now = time.Now()
-			next, err := s.read(ctx, now)
+			next, err := read(ctx, now)
 			took = time.Since(now)
 			if err == nil {
 				status = next
