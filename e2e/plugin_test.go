@@ -166,7 +166,7 @@ func TestThePluginTellsWhatIsThere(t *testing.T) {
 			t.Errorf("on %s it is %s", n.Node, n.State)
 		}
 	}
-	k.says(t, []string{"explain", bad.GetName()}, "STATE        Failing: NotFound, on 0 of 2 nodes", "1 failure in a row, next try in 4 min", "Deployment plugin/missing", "failed to resolve image")
+	k.says(t, []string{"explain", bad.GetName()}, "STATE        Failing: NotFound, on 0 of 2 nodes", "1 failure in a row, next try in ", "Deployment plugin/missing", "failed to resolve image")
 	k.says(t, []string{"explain", "pod/" + learned, "-n", "plugin"}, "the namespace is opted in", "IMAGE        "+good, "STATE        Ready", "START")
 	k.says(t, []string{"explain", "pod/" + p.podOf(t, "plugin-out", "outside"), "-n", "plugin-out"}, "waited", "the namespace is not opted in: kubectl label namespace plugin-out")
 	k.says(t, []string{"explain", "node/node-1"}, "CLASS        linux-", good, "LAST STARTS")
