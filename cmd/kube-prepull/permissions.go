@@ -34,7 +34,7 @@ func permissionsFor(c *v1alpha1.Configuration) settings {
 // clusterPermissions hold in every namespace.
 func clusterPermissions(s settings) []permission {
 	permissions := []permission{
-		{v1alpha1.GroupVersion.Group, "prepullimages", "", []string{"get", "list", "watch", "create", "delete"}},
+		{v1alpha1.GroupVersion.Group, "prepullimages", "", []string{"list", "watch", "create", "delete"}},
 		{v1alpha1.GroupVersion.Group, "prepullimages/status", "", []string{"patch"}},
 		{"", "namespaces", "", []string{"list", "watch"}},
 		{"", "nodes", "", []string{"list", "watch"}},
