@@ -69,6 +69,7 @@ func sharedProduct(t *testing.T) *product {
 }
 
 func downShared() error {
+	defer once.remove()
 	if shared.product == nil {
 		return nil
 	}
@@ -112,7 +113,11 @@ func (p *product) install(ctx context.Context) error {
 	if p.registry, err = lab.Serve(p.Cluster, registry.Options{}); err != nil {
 		return err
 	}
-	if err := lab.PushProduct(ctx, p.registry.Addr()); err != nil {
+	images, err := once.product(lab.Version)
+	if err != nil {
+		return err
+	}
+	if err := lab.Push(ctx, images, p.registry.Addr(), lab.Version); err != nil {
 		return err
 	}
 	client, err := dynamic.NewForConfig(p.Config())
