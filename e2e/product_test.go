@@ -61,6 +61,9 @@ func sharedProduct(t *testing.T) *product {
 		if shared.dir, shared.err = os.MkdirTemp("", "kpp-"); shared.err == nil {
 			shared.product, shared.err = upProduct(context.Background(), shared.dir, "node-1", "node-2")
 		}
+		if shared.err == nil {
+			shared.err = shared.product.install(context.Background())
+		}
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -78,6 +81,16 @@ func downShared() error {
 
 // ownProduct is a product for one test that breaks it.
 func ownProduct(t *testing.T, nodes ...string) *product {
+	t.Helper()
+	p := uninstalled(t, nodes...)
+	if err := p.install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// uninstalled is a cluster for one test, whose registry has the images of kube-prepull.
+func uninstalled(t *testing.T, nodes ...string) *product {
 	t.Helper()
 	requireNodes(t)
 	p, err := upProduct(t.Context(), shortTempDir(t), nodes...)
@@ -102,13 +115,14 @@ func upProduct(ctx context.Context, dir string, nodes ...string) (*product, erro
 		return nil, err
 	}
 	p := &product{Cluster: c}
-	if err := p.install(ctx); err != nil {
+	if err := p.serve(ctx); err != nil {
 		return nil, errors.Join(err, c.Down(context.Background()))
 	}
 	return p, nil
 }
 
-func (p *product) install(ctx context.Context) error {
+// serve starts the registry.
+func (p *product) serve(ctx context.Context) error {
 	var err error
 	if p.registry, err = lab.Serve(p.Cluster, registry.Options{}); err != nil {
 		return err
@@ -125,6 +139,10 @@ func (p *product) install(ctx context.Context) error {
 		return err
 	}
 	p.images = client.Resource(prepullImages)
+	return nil
+}
+
+func (p *product) install(ctx context.Context) error {
 	if err := p.upgrade(ctx); err != nil {
 		return err
 	}
