@@ -32,6 +32,7 @@ var certManagerModule = cluster.Module{Dir: lab.Source("e2e/certmanager"), Comma
 // would be an error.
 func TestNoAdmissionFailsWhileCertificatesComeFromElsewhere(t *testing.T) {
 	requireNodes(t)
+	t.Parallel()
 	programs, err := certManagerModule.Build(t.Context(), progress{t})
 	if err != nil {
 		t.Fatal(err)

@@ -113,6 +113,9 @@ func checkPrivileges(passed bool) error {
 	}
 	if why := partial(passed); why != "" {
 		fmt.Fprintf(os.Stderr, "permissions: that each is used is not checked: %s; %d of %d were not used\n", why, len(unused), len(granted))
+		for _, access := range unused {
+			fmt.Fprintln(os.Stderr, "  not used:", access)
+		}
 		unused = nil
 	}
 	for _, access := range unused {

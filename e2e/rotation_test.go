@@ -28,7 +28,8 @@ import (
 // created. The webhook is made to deny what it cannot be asked about, so that a certificate that the API server does not
 // trust would be an error.
 func TestNoAdmissionFailsWhileTheCAChanges(t *testing.T) {
-	p := ownProduct(t, "node-1") // and nothing runs beside it: it keeps the machine busy
+	t.Parallel()
+	p := ownProduct(t, "node-1")
 	p.namespace(t, "shop", true)
 	image := p.push(t, "shop/app:v1", images.Image{Seed: 161})
 	p.deploy(t, "shop", deployment("app", image, 0))

@@ -28,7 +28,7 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 	if err := lab.Push(t.Context(), dir, p.registry.Addr(), earlier); err != nil {
 		t.Fatal(err)
 	}
-	newest := []string{"lastPullSeconds", "size"}
+	newest := []string{"size", "sizeBytes"}
 	install := func(chart, version string, values ...string) {
 		t.Helper()
 		arguments := []string{"upgrade", "--install", "kube-prepull", chart, "--namespace", system, "--create-namespace", "--wait", "--timeout", "3m",
@@ -50,16 +50,24 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 	p.deploy(t, "shop", deployment("app", app, 1))
 	p.declare(t, "declared", p.push(t, "shop/declared:v1", images.Image{Seed: 82}))
 	p.waitFields(t, newest, false)
+	p.waitRunning(t, "shop")
 
 	stop := p.admitAllTheTime(t, "shop", app)
 	seed := uint64(83)
 	step := func(name string, act func(), known bool) {
+		p.waitFields(t, newest, !known)
 		was := p.knowledge(t)
 		act()
 		if diff := cmp.Diff(was, p.knowledge(t)); diff != "" {
 			t.Errorf("%s is noticed (-before +after):\n%s", name, diff)
 		}
 		p.waitFields(t, newest, known)
+		eventually(t, 10*time.Second, "the start that an earlier manager counted", func() error {
+			if starts := field(p.prepullImage(t, app), "status", "starts", "count"); starts != "1" {
+				return fmt.Errorf("there are %q", starts)
+			}
+			return nil
+		})
 		image := p.push(t, fmt.Sprintf("shop/app-%d:v1", seed), images.Image{Seed: seed})
 		p.deploy(t, "shop", deployment(fmt.Sprint("app-", seed), image, 0))
 		p.waitState(t, image, "Ready")
@@ -104,7 +112,7 @@ func (p *product) knowledge(t *testing.T) map[string]any {
 	for i := range list.Items {
 		o := &list.Items[i]
 		words := []string{o.GetName(), string(o.GetUID()), field(o, "spec")}
-		for _, name := range []string{"firstSeenTime", "starts", "users", "userCount", "placements", "sizeBytes", "ready", "state"} {
+		for _, name := range []string{"firstSeenTime", "users", "userCount", "placements", "ready", "state"} {
 			words = append(words, name+"="+field(o, "status", name))
 		}
 		objects = append(objects, strings.Join(words, " "))
