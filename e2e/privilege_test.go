@@ -144,6 +144,7 @@ func partial(passed bool) string {
 var variants = [][]string{
 	{"config.pullSecrets=true"},
 	{"config.pullSecrets=false"},
+	{"config.certificates=directory", "certificate.secretName=own"},
 }
 
 // chartGrants is what the chart grants with any of the variants.

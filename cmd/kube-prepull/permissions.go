@@ -63,7 +63,12 @@ func namespacePermissions(s settings) []permission {
 	if s.pullSecrets {
 		copies.verbs = []string{"list", "patch", "delete"}
 	}
-	return append(certificatePermissions(s.certificates), []permission{
+	permissions := certificatePermissions(s.certificates)
+	// Creating cannot be limited to a name: it is for the copies and for the CA.
+	if s.pullSecrets || s.certificates != v1alpha1.CertificatesDirectory {
+		permissions = append(permissions, permission{"", "secrets", "", []string{"create"}})
+	}
+	return append(permissions, []permission{
 		copies,
 		{"apps", "daemonsets", "", []string{"list", "watch", "create", "update", "delete"}},
 		{"", "pods", "", []string{"list", "watch", "create", "delete"}},
@@ -80,7 +85,6 @@ func certificatePermissions(certificates string) []permission {
 		return nil
 	}
 	permissions := []permission{
-		{"", "secrets", "", []string{"create"}},
 		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
 		{"", "secrets", certs.ServingSecretName, []string{"list", "watch"}},
 	}

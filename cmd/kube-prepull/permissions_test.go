@@ -58,6 +58,7 @@ func TestTheInstalledRolesAreThePermissions(t *testing.T) {
 		"with cert-manager":               {settings{true, v1alpha1.CertificatesCertManager}, []string{"--set", "config.certificates=cert-manager"}},
 		"without cert-manager":            {settings{true, v1alpha1.CertificatesSelfManaged}, []string{"--set", "config.certificates=self-managed"}},
 		"with a certificate of one's own": {settings{true, v1alpha1.CertificatesDirectory}, own},
+		"with that, and no pull secrets":  {settings{false, v1alpha1.CertificatesDirectory}, append(slices.Clone(own), "--set", "config.pullSecrets=false")},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
