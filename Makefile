@@ -15,7 +15,7 @@ HELM       := $(BIN)/helm
 RACE       := $(if $(shell command -v $$(go env CC)),-race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image sbom scan generate check-generate lint test test-packages test-clusters bench cluster-up cluster-down demo demo-down FORCE
+.PHONY: help build image sbom scan generate check-generate lint test bench cluster-up cluster-down demo demo-down FORCE
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,7 @@ test: $(HELM) ## Run every test: unit, real API server, and (as root on Linux) r
 	@[ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] || echo "SKIPPED: tests on real nodes, and the build of the Dockerfile: they need root on Linux"
 	@$(MAKE) --no-print-directory --jobs 2 test-packages test-clusters
 
+.PHONY: test-packages test-clusters
 # The clusters leave the processors to the packages often enough, and are not to be held up by them.
 test-packages: $(HELM)
 	HELM=$(HELM) nice go test $(RACE) -timeout 30m ./...
