@@ -1,15 +1,12 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,9 +29,10 @@ import (
 // product is a cluster of two real nodes with kube-prepull installed, shared by the tests that only use it.
 type product struct {
 	*cluster.Cluster
-	registry *registry.Registry
-	images   dynamic.ResourceInterface // PrepullImages
-	refusals []span                    // times without some permissions
+	registry    *registry.Registry
+	images      dynamic.ResourceInterface // PrepullImages
+	refusals    []span                    // times without some permissions
+	scrapeToken string                    // for metrics
 }
 
 const (
@@ -120,6 +118,9 @@ func (p *product) install(ctx context.Context) error {
 		return err
 	}
 	p.images = client.Resource(prepullImages)
+	if p.scrapeToken, err = lab.ScrapeToken(ctx, p.Cluster); err != nil {
+		return err
+	}
 	if err := p.upgrade(ctx); err != nil {
 		return err
 	}
@@ -380,30 +381,13 @@ func (p *product) managers(t *testing.T) []corev1.Pod {
 }
 
 // metric is the sum of the series whose text begins with some words, as a manager serves them.
-func metric(t *testing.T, manager corev1.Pod, series string) float64 {
+func (p *product) metric(t *testing.T, manager corev1.Pod, series string) float64 {
 	t.Helper()
-	client := &http.Client{Timeout: 5 * time.Second}
-	response, err := client.Get("http://" + net.JoinHostPort(manager.Status.PodIP, "8080") + "/metrics")
+	value, err := lab.Metric(t.Context(), p.Cluster, net.JoinHostPort(manager.Status.PodIP, "8080"), p.scrapeToken, series)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	sum := 0.0
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		if !strings.HasPrefix(lines.Text(), series) {
-			continue
-		}
-		value, err := strconv.ParseFloat(lines.Text()[strings.LastIndex(lines.Text(), " ")+1:], 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += value
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return sum
+	return value
 }
 
 // admissions is how many requests have reached the webhook, whichever manager answered.
@@ -411,7 +395,7 @@ func (p *product) admissions(t *testing.T) int {
 	t.Helper()
 	sum := 0.0
 	for _, manager := range p.managers(t) {
-		sum += metric(t, manager, "kube_prepull_admissions_total{")
+		sum += p.metric(t, manager, "kube_prepull_admissions_total{")
 	}
 	return int(sum)
 }
