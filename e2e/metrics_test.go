@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -71,6 +72,19 @@ func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 	}
 	if _, _, err := lab.Scrape(t.Context(), address, p.scrapeToken, nil); err == nil {
 		t.Error("a scraper that trusts nobody accepts the certificate")
+	}
+}
+
+// checkPlainMetrics reads metrics as anybody can where that is configured.
+func (p *product) checkPlainMetrics(t *testing.T) {
+	t.Helper()
+	response, err := http.Get("http://" + net.JoinHostPort(p.managers(t)[0].Status.PodIP, "8080") + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(body), "\nkube_prepull_") {
+		t.Errorf("plain HTTP gets %s (%v)", response.Status, err)
 	}
 }
 

@@ -154,6 +154,13 @@ func TestTheWebhookGone(t *testing.T) {
 	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("without the webhook the Deployment's pod took %s", took)
 	}
+	eventually(t, time.Minute, "managers on their way out to be gone: they still answer", func() error {
+		pods, err := p.Client().CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=webhook"})
+		if err == nil && len(pods.Items) > 0 {
+			err = fmt.Errorf("there are %d", len(pods.Items))
+		}
+		return err
+	})
 	if err := p.checkRelease(t); err == nil || !strings.Contains(err.Error(), "webhook pods.kube-prepull.io: asking Service kube-prepull") {
 		t.Errorf("helm test without managers: %v", err)
 	}
