@@ -32,8 +32,8 @@ const (
 	// checkTime is how long something may not answer yet: what was just installed takes a few seconds.
 	checkTime = 20 * time.Second
 
-	// answerTime is how long one answer may take.
-	answerTime = 3 * time.Second
+	// replyTime is how long one answer may take.
+	replyTime = 3 * time.Second
 )
 
 // checker asks what kube-prepull serves as others do: at the addresses of its Services, and trusting what API servers
@@ -171,7 +171,7 @@ func (c *checker) answer(request *http.Request, service string, bundle []byte) (
 		TLSClientConfig:   &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12},
 		DisableKeepAlives: true,
 	}
-	response, err := (&http.Client{Transport: transport, Timeout: answerTime}).Do(request)
+	response, err := (&http.Client{Transport: transport, Timeout: replyTime}).Do(request)
 	if wrapped := new(url.Error); errors.As(err, &wrapped) {
 		err = wrapped.Err // without the URL: a path is a secret
 	}
