@@ -10,14 +10,51 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
 )
+
+// scrapeTokens are for metrics, one for each cluster.
+var scrapeTokens struct {
+	sync.Mutex
+	of map[*cluster.Cluster]string
+}
+
+func (p *product) scrapeToken(t *testing.T) string {
+	t.Helper()
+	scrapeTokens.Lock()
+	defer scrapeTokens.Unlock()
+	if token, ok := scrapeTokens.of[p.Cluster]; ok {
+		return token
+	}
+	token, err := lab.ScrapeToken(t.Context(), p.Cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if scrapeTokens.of == nil {
+		scrapeTokens.of = map[*cluster.Cluster]string{}
+	}
+	scrapeTokens.of[p.Cluster] = token
+	return token
+}
+
+// metric is the sum of the series whose text begins with some words, as a manager serves them.
+func (p *product) metric(t *testing.T, manager corev1.Pod, series string) float64 {
+	t.Helper()
+	value, err := lab.Metric(t.Context(), p.Cluster, net.JoinHostPort(manager.Status.PodIP, "8080"), p.scrapeToken(t), series)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
 
 // TestMetricsAreForThoseWhoMayGetThem scrapes a manager as documented: over HTTPS, with the CAs from the ConfigMap, the
 // name of the Service and a token. Without one of these nothing is to be had. The ConfigMap is emptied on the way.
@@ -54,10 +91,10 @@ func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 		token string
 		want  int
 	}{
-		"who has the role":    {p.scrapeToken, http.StatusOK},
+		"who has the role":    {p.scrapeToken(t), http.StatusOK},
 		"who has it not":      {nobody.Status.Token, http.StatusForbidden},
 		"who has no token":    {"", http.StatusUnauthorized},
-		"who forges a token":  {p.scrapeToken + "A", http.StatusUnauthorized},
+		"who forges a token":  {p.scrapeToken(t) + "A", http.StatusUnauthorized},
 		"who makes a mess up": {"nonsense", http.StatusUnauthorized},
 	} {
 		status, body, err := lab.Scrape(t.Context(), address, tt.token, []byte(cas))
@@ -70,7 +107,7 @@ func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 			t.Errorf("plain HTTP gets %s", response.Status)
 		}
 	}
-	if _, _, err := lab.Scrape(t.Context(), address, p.scrapeToken, nil); err == nil {
+	if _, _, err := lab.Scrape(t.Context(), address, p.scrapeToken(t), nil); err == nil {
 		t.Error("a scraper that trusts nobody accepts the certificate")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -29,10 +28,9 @@ import (
 // product is a cluster of two real nodes with kube-prepull installed, shared by the tests that only use it.
 type product struct {
 	*cluster.Cluster
-	registry    *registry.Registry
-	images      dynamic.ResourceInterface // PrepullImages
-	refusals    []span                    // times without some permissions
-	scrapeToken string                    // for metrics
+	registry *registry.Registry
+	images   dynamic.ResourceInterface // PrepullImages
+	refusals []span                    // times without some permissions
 }
 
 const (
@@ -118,9 +116,6 @@ func (p *product) install(ctx context.Context) error {
 		return err
 	}
 	p.images = client.Resource(prepullImages)
-	if p.scrapeToken, err = lab.ScrapeToken(ctx, p.Cluster); err != nil {
-		return err
-	}
 	if err := p.upgrade(ctx); err != nil {
 		return err
 	}
@@ -378,16 +373,6 @@ func (p *product) managers(t *testing.T) []corev1.Pod {
 		t.Fatal(err)
 	}
 	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil || !podRunning(&pod) })
-}
-
-// metric is the sum of the series whose text begins with some words, as a manager serves them.
-func (p *product) metric(t *testing.T, manager corev1.Pod, series string) float64 {
-	t.Helper()
-	value, err := lab.Metric(t.Context(), p.Cluster, net.JoinHostPort(manager.Status.PodIP, "8080"), p.scrapeToken, series)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return value
 }
 
 // admissions is how many requests have reached the webhook, whichever manager answered.
