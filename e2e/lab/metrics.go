@@ -14,6 +14,7 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,12 +41,31 @@ func ScrapeToken(ctx context.Context, c *cluster.Cluster) (string, error) {
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return "", err
 	}
+	if err := waitAllowed(ctx, c); err != nil {
+		return "", err
+	}
 	hours := int64(4 * 3600)
 	token, err := accounts.CreateToken(ctx, scraper, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &hours}}, metav1.CreateOptions{})
 	if err != nil {
 		return "", err
 	}
 	return token.Status.Token, nil
+}
+
+// waitAllowed returns when the API server has heard of the binding: a manager remembers for a while who may not.
+func waitAllowed(ctx context.Context, c *cluster.Cluster) error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		review, err := c.Client().AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User:                  "system:serviceaccount:" + metav1.NamespaceDefault + ":" + scraper,
+			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"},
+		}}, metav1.CreateOptions{})
+		if err != nil || review.Status.Allowed {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s may not get /metrics: %s", scraper, review.Status.Reason)
+		}
+	}
 }
 
 // Scrape asks a manager at an address, host:port, for its metrics, and verifies its certificate against some CAs. An empty
