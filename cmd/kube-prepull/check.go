@@ -30,7 +30,7 @@ import (
 
 const (
 	// checkTime is how long something may not answer yet: what was just installed takes a few seconds.
-	checkTime = 20 * time.Second
+	checkTime = 10 * time.Second
 
 	// replyTime is how long one answer may take.
 	replyTime = 3 * time.Second
@@ -66,8 +66,11 @@ func check(ctx context.Context, o options, stdout io.Writer) error {
 	}
 	var last error
 	err = wait.PollUntilContextTimeout(ctx, time.Second, checkTime, true, func(ctx context.Context) (bool, error) {
-		last = c.all(ctx)
-		return last == nil, nil
+		err := c.all(ctx)
+		if last == nil || ctx.Err() == nil {
+			last = err // the end of the time is no news
+		}
+		return err == nil, nil
 	})
 	if err != nil {
 		return errors.Join(last, ctx.Err())
