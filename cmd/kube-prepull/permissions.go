@@ -25,10 +25,15 @@ type permission struct {
 type settings struct {
 	pullSecrets  bool
 	certificates string
+	metrics      bool // with authentication
 }
 
 func permissionsFor(c *v1alpha1.Configuration) settings {
-	return settings{pullSecrets: c.PullSecrets, certificates: c.Certificates}
+	return settings{
+		pullSecrets:  c.PullSecrets,
+		certificates: c.Certificates,
+		metrics:      c.MetricsAuthentication && c.MetricsAddress != v1alpha1.MetricsOff,
+	}
 }
 
 // clusterPermissions hold in every namespace.
@@ -53,6 +58,12 @@ func clusterPermissions(s settings) []permission {
 	}
 	if s.pullSecrets {
 		permissions = append(permissions, permission{"", "secrets", "", []string{"get"}})
+	}
+	if s.metrics {
+		permissions = append(permissions,
+			permission{"authentication.k8s.io", "tokenreviews", "", []string{"create"}},
+			permission{"authorization.k8s.io", "subjectaccessreviews", "", []string{"create"}},
+		)
 	}
 	return permissions
 }
@@ -87,6 +98,7 @@ func certificatePermissions(certificates string) []permission {
 	permissions := []permission{
 		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
 		{"", "secrets", certs.ServingSecretName, []string{"list", "watch"}},
+		{"", "configmaps", certs.TrustConfigMapName, []string{"list", "watch", "patch"}},
 	}
 	if certificates == v1alpha1.CertificatesSelfManaged {
 		return permissions

@@ -68,7 +68,7 @@ func run(ctx context.Context, o options) error {
 			c.NextProtos = []string{"http/1.1"} // all that API servers speak to webhooks
 		}},
 	})
-	mgr, err := newManager(configuration, o.namespace, server)
+	mgr, err := newManager(configuration, o.namespace, server, metricsOptions(configuration, certificate))
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func setLogger(level string) {
 	klog.SetSlogLogger(log)
 }
 
-func newManager(c *v1alpha1.Configuration, namespace string, server ctrlwebhook.Server) (ctrl.Manager, error) {
+func newManager(c *v1alpha1.Configuration, namespace string, server ctrlwebhook.Server, metrics metricsserver.Options) (ctrl.Manager, error) {
 	kube, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("finding the cluster: %w", err)
@@ -135,7 +135,7 @@ func newManager(c *v1alpha1.Configuration, namespace string, server ctrlwebhook.
 		Scheme:                        scheme,
 		Cache:                         caches,
 		WebhookServer:                 server,
-		Metrics:                       metricsserver.Options{BindAddress: c.MetricsAddress},
+		Metrics:                       metrics,
 		HealthProbeBindAddress:        c.HealthAddress,
 		LeaderElection:                true,
 		LeaderElectionID:              v1alpha1.Name,
