@@ -1,10 +1,10 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -382,28 +382,35 @@ func (p *product) managers(t *testing.T) []corev1.Pod {
 // metric is the sum of the series whose text begins with some words, as a manager serves them.
 func metric(t *testing.T, manager corev1.Pod, series string) float64 {
 	t.Helper()
+	sum := 0.0
+	for line := range strings.Lines(scrape(t, manager)) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, series) {
+			continue
+		}
+		value, err := strconv.ParseFloat(line[strings.LastIndex(line, " ")+1:], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += value
+	}
+	return sum
+}
+
+// scrape returns all metrics of a manager.
+func scrape(t *testing.T, manager corev1.Pod) string {
+	t.Helper()
 	client := &http.Client{Timeout: 5 * time.Second}
 	response, err := client.Get("http://" + net.JoinHostPort(manager.Status.PodIP, "8080") + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	sum := 0.0
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		if !strings.HasPrefix(lines.Text(), series) {
-			continue
-		}
-		value, err := strconv.ParseFloat(lines.Text()[strings.LastIndex(lines.Text(), " ")+1:], 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += value
-	}
-	if err := lines.Err(); err != nil {
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return sum
+	return string(body)
 }
 
 // admissions is how many requests have reached the webhook, whichever manager answered.

@@ -1,0 +1,120 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
+)
+
+// TestARegistryThatQuotesCredentials answers with what it was told in headers, bodies and links, to kubelets and managers.
+// Nothing of it is told to anybody else.
+func TestARegistryThatQuotesCredentials(t *testing.T) {
+	t.Parallel()
+	for name, token := range map[string]bool{"basic": false, "token": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			password := "pl4nted/p+ss=w0rd-" + name
+			n := newPinning(t, "quoted-"+name, "latest")
+			n.kubectl(t, "label", "namespace", n.name, "kube-prepull.io/enabled=true")
+			n = n.at(newRegistry(t, n.Cluster, registry.Options{}))
+			n.registry.Private("*", registry.Auth{User: "clerk", Password: password, Token: token})
+			quoter := &quoter{}
+			front := serveFront(t, n, quoter.wrap)
+			n.loginSecret(t, "key", corev1.SecretTypeDockerConfigJson, front, password)
+			n.loginSecret(t, "wrong", corev1.SecretTypeDockerConfigJson, front, "not-"+password)
+			n.accountWithSecret(t, n.name, "runner", "key")
+			image := func(repository string) string { return front + "/" + n.name + "/" + repository }
+
+			for _, repository := range []string{"good", "tag", "manifest", "blob", "link"} {
+				n.versions(t, repository, 1)
+				n.point(t, repository, "latest", "v1")
+				d := withSecrets(deployment(repository, image(repository+":latest"), 0), "key")
+				if repository == "link" {
+					d.Spec.Template.Spec.ImagePullSecrets, d.Spec.Template.Spec.ServiceAccountName = nil, "runner"
+				}
+				n.admitNew(t, d)
+			}
+			n.admitNew(t, withSecrets(deployment("wrong", image("good:v1"), 0), "wrong"))
+			for _, repository := range []string{"tag", "manifest", "blob", "link"} {
+				n.waitPullFailed(t, image(repository))
+			}
+			n.neverTold(t, append(quoter.told(), password, "not-"+password)...)
+		})
+	}
+}
+
+// quoter is a registry that says what it was told: where a tag points, in manifests, in blobs or in links to these, after
+// the repository's name.
+type quoter struct {
+	mu   sync.Mutex
+	seen []string
+}
+
+// signature is in a link that is good for whoever has it.
+const signature = "pl4nted-s1gnature"
+
+func (q *quoter) wrap(proxy *httputil.ReverseProxy) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := r.Header.Get("Authorization")
+		_, credential, _ := strings.Cut(header, " ")
+		if credential != "" {
+			q.mu.Lock()
+			q.seen = append(q.seen, credential)
+			q.mu.Unlock()
+		}
+		_, password, _ := r.BasicAuth()
+		quote := strings.Join([]string{header, credential, password, r.URL.Query().Get("signature")}, " and ")
+		manifest, blob := strings.Contains(r.URL.Path, "/manifests/"), strings.Contains(r.URL.Path, "/blobs/")
+		of := func(repository string) bool { return strings.Contains(r.URL.Path, "/"+repository+"/") }
+		switch {
+		case of("tag") && manifest, of("manifest") && manifest && r.Method == http.MethodGet, of("blob") && blob, strings.HasPrefix(r.URL.Path, "/link"):
+			for _, key := range []string{"WWW-Authenticate", "Warning", "X-Reason", "Content-Type"} {
+				w.Header().Set(key, quote)
+			}
+			w.WriteHeader(http.StatusForbidden)
+			_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": "you said " + quote}}})
+		case of("link") && blob:
+			http.Redirect(w, r, "http://clerk:"+signature+"@"+r.Host+"/link?signature="+signature, http.StatusTemporaryRedirect)
+		default:
+			proxy.ServeHTTP(w, r)
+		}
+	})
+}
+
+// told are the tokens and the like that clients showed, and what it gave out.
+func (q *quoter) told() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	slices.Sort(q.seen)
+	return append(slices.Compact(q.seen), signature)
+}
+
+// waitPullFailed waits for a failure of an image of a repository, whatever its tag or digest.
+func (p *product) waitPullFailed(t *testing.T, repository string) {
+	t.Helper()
+	eventually(t, 2*time.Minute, repository+" to fail", func() error {
+		list, err := p.images.List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, o := range list.Items {
+			if strings.HasPrefix(field(&o, "spec", "image"), repository) && strings.HasPrefix(field(&o, "status", "state"), "PullFailed") {
+				_, _, message := condition(&o, "PullFailed")
+				t.Logf("%s says: %s", field(&o, "spec", "image"), message)
+				return nil
+			}
+		}
+		return errors.New("it does not")
+	})
+}
