@@ -111,7 +111,8 @@ func (h *handler) serve(ctx context.Context, w http.ResponseWriter, req *http.Re
 	}
 	// The server has a deadline for a body; this is an earlier one. Not every ResponseWriter has any (those of tests do not).
 	leave := func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }
-	guest := room.enter(clientOf(req), size, leave)
+	client := clientOf(req)
+	guest := room.enter(client, size, leave)
 	if guest == nil {
 		// Waiting would slow the cluster down; a call that fails at once does not.
 		return answer{}, dropped, http.StatusServiceUnavailable
@@ -131,7 +132,7 @@ func (h *handler) serve(ctx context.Context, w http.ResponseWriter, req *http.Re
 	}
 	room.settle(guest)
 
-	a, outcome := h.admit(ctx, body.Bytes(), rewrite)
+	a, outcome := h.admit(ctx, body.Bytes(), client, rewrite)
 	if a.uid == "" {
 		return answer{}, outcome, http.StatusBadRequest
 	}
@@ -149,7 +150,7 @@ func clientOf(req *http.Request) string {
 
 // admit turns a review into a hint, if there is one in it, and into a verdict where images are pinned. It survives
 // whatever it is given.
-func (h *handler) admit(ctx context.Context, raw []byte, rewrite bool) (a answer, result outcome) {
+func (h *handler) admit(ctx context.Context, raw []byte, client string, rewrite bool) (a answer, result outcome) {
 	var r review
 	defer func() {
 		if p := recover(); p != nil {
@@ -161,7 +162,7 @@ func (h *handler) admit(ctx context.Context, raw []byte, rewrite bool) (a answer
 		h.log.V(1).Info("admission let through", "uid", r.uid, "reason", err.Error())
 		return answer{uid: r.uid}, failed
 	}
-	a.uid = r.uid
+	a.uid, r.hint.Client = r.uid, client
 	if rewrite && rewritten(&r) {
 		v, err := h.rewriter.rewrite(ctx, &r)
 		if err == nil {
