@@ -2,7 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
-	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httputil"
 	"slices"
@@ -108,13 +108,15 @@ func (p *product) waitPullFailed(t *testing.T, repository string) {
 		if err != nil {
 			return err
 		}
+		var others []string
 		for _, o := range list.Items {
+			others = append(others, field(&o, "spec", "image")+" is "+field(&o, "status", "state"))
 			if strings.HasPrefix(field(&o, "spec", "image"), repository) && strings.HasPrefix(field(&o, "status", "state"), "PullFailed") {
 				_, _, message := condition(&o, "PullFailed")
 				t.Logf("%s says: %s", field(&o, "spec", "image"), message)
 				return nil
 			}
 		}
-		return errors.New("it does not")
+		return fmt.Errorf("it does not; %v", others)
 	})
 }
