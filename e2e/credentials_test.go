@@ -204,28 +204,40 @@ func (p *product) copies(t *testing.T) []corev1.Secret {
 	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool { return !strings.HasPrefix(s.Name, "kube-prepull-pull-") })
 }
 
-// neverTold looks for passwords of the user clerk, and other secrets, where they must not be: logs, Events, metrics, and
-// objects other than Secrets.
-func (p *product) neverTold(t *testing.T, secrets ...string) {
+// neverTold looks for passwords of the user clerk where they must not be.
+func (p *product) neverTold(t *testing.T, passwords ...string) {
+	t.Helper()
+	neverIn(t, p.told(t), passwords...)
+}
+
+// told is what kube-prepull and kubelets say, by where: logs, Events, metrics, and objects other than Secrets.
+func (p *product) told(t *testing.T) map[string]string {
 	t.Helper()
 	told := map[string]string{}
-	for name, args := range map[string][]string{
-		"PrepullImages": {"get", "prepullimages", "-o", "json"},
-		"objects":       {"get", "daemonsets,deployments,replicasets,controllerrevisions,configmaps,leases,mutatingwebhookconfigurations", "-A", "-o", "json"},
-		"pods":          {"get", "pods", "-A", "-o", "json"},
-		"Events":        {"get", "events", "-A", "-o", "json"},
-		"copies' names": {"get", "secrets", "-n", system, "-o", "jsonpath={.items[*].metadata}"},
-		"logs":          {"logs", "-n", system, "-l", "app.kubernetes.io/component=webhook", "--tail=-1"},
+	for where, args := range map[string][]string{
+		"PrepullImages":    {"get", "prepullimages", "-o", "json"},
+		"objects":          {"get", "daemonsets,deployments,replicasets,controllerrevisions,configmaps,leases,mutatingwebhookconfigurations", "-A", "-o", "json"},
+		"metadata":         {"get", "secrets", "-n", system, "-o", "jsonpath={.items[*].metadata}"},
+		"logs":             {"logs", "-n", system, "-l", "app.kubernetes.io/component=webhook", "--tail=-1"},
+		"Events":           {"get", "events", "-A", "-o", "json", "--field-selector=source!=kubelet"},
+		"kubelets' Events": {"get", "events", "-A", "-o", "json", "--field-selector=source=kubelet"},
+		"kubelets' pods":   {"get", "pods", "-A", "-o", "json"},
 	} {
 		output, err := p.Kubectl(t.Context(), args...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		told[name] = output
+		told[where] = output
 	}
 	for _, manager := range p.managers(t) {
 		told["metrics of "+manager.Name] = scrape(t, manager)
 	}
+	return told
+}
+
+// neverIn looks for secrets in what is told, in every form.
+func neverIn(t *testing.T, told map[string]string, secrets ...string) {
+	t.Helper()
 	for _, secret := range secrets {
 		for _, form := range formsOf(secret) {
 			for where, text := range told {
