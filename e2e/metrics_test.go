@@ -56,6 +56,16 @@ func (p *product) metric(t *testing.T, manager corev1.Pod, series string) float6
 	return value
 }
 
+// metrics are all that a manager serves.
+func (p *product) metrics(t *testing.T, manager corev1.Pod) string {
+	t.Helper()
+	text, err := lab.Metrics(t.Context(), p.Cluster, net.JoinHostPort(manager.Status.PodIP, "8080"), p.scrapeToken(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // TestMetricsAreForThoseWhoMayGetThem scrapes a manager as documented: over HTTPS, with the CAs from the ConfigMap, the
 // name of the Service and a token. Without one of these nothing is to be had. The ConfigMap is emptied on the way.
 func TestMetricsAreForThoseWhoMayGetThem(t *testing.T) {

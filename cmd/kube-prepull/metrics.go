@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -21,10 +22,10 @@ import (
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/client-go/rest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/certs"
 )
 
 // What is asked of the API server for /metrics, so that no flood of forged tokens becomes a flood of requests to it.
@@ -46,27 +47,27 @@ const (
 // token68 is what a bearer token consists of.
 var token68 = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
-// metricsOptions serve /metrics as the configuration says.
-func metricsOptions(c *v1alpha1.Configuration, certificate *certs.Source) metricsserver.Options {
-	options := metricsserver.Options{BindAddress: c.MetricsAddress}
-	if !c.MetricsAuthentication {
-		return options
+// addMetricsServer makes the manager serve /metrics as the configuration says.
+func addMetricsServer(mgr ctrl.Manager, c *v1alpha1.Configuration, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) error {
+	if c.MetricsAddress == v1alpha1.MetricsOff {
+		return nil
 	}
-	options.SecureServing = true
-	options.TLSOpts = []func(*tls.Config){func(c *tls.Config) {
-		c.GetCertificate = certificate.GetCertificate
-		c.NextProtos = []string{"http/1.1"} // a scrape is one request
-	}}
-	options.FilterProvider = func(config *rest.Config, client *http.Client) (metricsserver.Filter, error) {
-		ask, err := askAPIServer(config, client)
+	listener, err := listenFairly(c.MetricsAddress, maxScrapeConnections)
+	if err != nil {
+		return err
+	}
+	handler := promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError})
+	if c.MetricsAuthentication {
+		ask, err := askAPIServer(mgr.GetConfig(), mgr.GetHTTPClient())
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return func(log logr.Logger, next http.Handler) (http.Handler, error) {
-			return newMetricsGuard(ask, log, next), nil
-		}, nil
+		handler = newMetricsGuard(ask, mgr.GetLogger().WithName("metrics"), handler)
+		listener = secured(listener, certificate)
 	}
-	return options
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", handler)
+	return addServer(mgr, "metrics", listener, mux)
 }
 
 // metricsGuard lets through to what it guards who may get that.

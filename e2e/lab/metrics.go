@@ -93,19 +93,24 @@ func Scrape(ctx context.Context, address, token string, cas []byte) (status int,
 	return response.StatusCode, body, err
 }
 
-// Metric is the sum of the series whose text begins with some words, as a manager serves them.
-func Metric(ctx context.Context, c *cluster.Cluster, address, token, series string) (float64, error) {
-	// The CAs that the API server trusts, wherever certificates come from.
+// Metrics are those of a manager, verified with the CAs that the API server trusts, wherever certificates come from.
+func Metrics(ctx context.Context, c *cluster.Cluster, address, token string) ([]byte, error) {
 	config, err := c.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, "kube-prepull", metav1.GetOptions{})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	status, body, err := Scrape(ctx, address, token, config.Webhooks[0].ClientConfig.CABundle)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s answers %d: %s", address, status, body)
+	}
+	return body, err
+}
+
+// Metric is the sum of the series whose text begins with some words, as a manager serves them.
+func Metric(ctx context.Context, c *cluster.Cluster, address, token, series string) (float64, error) {
+	body, err := Metrics(ctx, c, address, token)
 	if err != nil {
 		return 0, err
-	}
-	if status != http.StatusOK {
-		return 0, fmt.Errorf("%s answers %d: %s", address, status, body)
 	}
 	sum := 0.0
 	lines := bufio.NewScanner(bytes.NewReader(body))
