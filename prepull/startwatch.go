@@ -73,32 +73,38 @@ func (w *startWatch) Start(ctx context.Context) error {
 // catchUp reads the events that are stored, about those of the last hour. They tell which pulls of ours nobody has used
 // yet, and those that are new since the last look are counted.
 func (w *startWatch) catchUp(ctx context.Context) error {
-	var starts []pulled.Start
-	var page corev1.EventList
-	for {
-		if err := w.live.List(ctx, &page, client.MatchingFieldsSelector{Selector: pulled.Selector}, client.Limit(startPage), client.Continue(page.Continue)); err != nil {
-			return fmt.Errorf("listing events: %w", err)
+	starts, version, err := w.stored(ctx)
+	if err != nil {
+		return fmt.Errorf("listing events: %w", err)
+	}
+	for _, s := range starts {
+		saved := w.ledger.Enter(s, w.ours(s))
+		if w.last != "" && s.After(w.last) {
+			w.count(ctx, s, saved)
+		}
+	}
+	w.last = version
+	return nil
+}
+
+// stored are the starts that the API server knows, in the order in which they happened, up to a resource version. That
+// prepull pods found images there is the most of it, and says nothing.
+func (w *startWatch) stored(ctx context.Context) (starts []pulled.Start, version string, err error) {
+	for next := ""; ; {
+		var page corev1.EventList
+		if err := w.live.List(ctx, &page, client.MatchingFieldsSelector{Selector: pulled.Selector}, client.Limit(startPage), client.Continue(next)); err != nil {
+			return nil, "", err
 		}
 		for i := range page.Items {
 			if s, ok := pulled.StartOf(&page.Items[i]); ok && !(w.ours(s) && s.Present) {
 				starts = append(starts, s)
 			}
 		}
-		if page.Continue == "" {
-			break
+		if next = page.Continue; next == "" {
+			pulled.Sort(starts)
+			return starts, page.ResourceVersion, nil
 		}
 	}
-	pulled.Sort(starts)
-	for _, s := range starts {
-		saved := w.ledger.Enter(s, w.ours(s))
-		if w.last != "" && s.After(w.last) {
-			if err := w.count(ctx, s, saved); err != nil {
-				return err
-			}
-		}
-	}
-	w.last = page.ResourceVersion
-	return nil
 }
 
 // follow counts what is new until the watch ends, which it does with an error.
@@ -119,9 +125,7 @@ func (w *startWatch) follow(ctx context.Context) error {
 			}
 			w.last = event.ResourceVersion
 			if s, ok := pulled.StartOf(event); ok {
-				if err := w.count(ctx, s, w.ledger.Enter(s, w.ours(s))); err != nil {
-					return err
-				}
+				w.count(ctx, s, w.ledger.Enter(s, w.ours(s)))
 			}
 		}
 	}
@@ -137,19 +141,16 @@ func (w *startWatch) WatchWithContext(ctx context.Context, o metav1.ListOptions)
 func (w *startWatch) ours(s pulled.Start) bool { return s.Namespace == w.namespace }
 
 // count adds a start to the metrics if its namespace is opted in.
-func (w *startWatch) count(ctx context.Context, s pulled.Start, saved time.Duration) error {
-	if w.ours(s) {
-		return nil
-	}
+func (w *startWatch) count(ctx context.Context, s pulled.Start, saved time.Duration) {
 	namespace := namespaceMetadata()
 	if err := w.cached.Get(ctx, client.ObjectKey{Name: s.Namespace}, namespace); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil
+		if !apierrors.IsNotFound(err) {
+			w.log.Error(err, "a start is not counted", "namespace", s.Namespace)
 		}
-		return fmt.Errorf("reading namespace %s: %w", s.Namespace, err)
+		return
 	}
 	if !optedIn(namespace, w.namespace) {
-		return nil
+		return
 	}
 	if s.Present {
 		startsMetric.WithLabelValues("hit").Inc()
@@ -158,5 +159,4 @@ func (w *startWatch) count(ctx context.Context, s pulled.Start, saved time.Durat
 		workloadPullMetric.Observe(s.Waited.Seconds())
 	}
 	savedMetric.Add(saved.Seconds())
-	return nil
 }
