@@ -61,6 +61,19 @@ func TestTheMetricsTellWhatHappened(t *testing.T) {
 	p.eventsAbout(t, "shop", "Deployment", "ImageNotPrepulled", "not found")
 	p.pinOne(t)
 
+	p.checkFigures(t, took)
+	if diff := cmp.Diff(documentedMetrics(t), p.servedMetrics(t)); diff != "" {
+		t.Errorf("metrics (-documented +served):\n%s", diff)
+	}
+	lintMetrics(t, p.scrape(t, p.managers(t)[0]))
+	prometheus.checkQueries(t)
+
+	p.newLeader(t, app)
+}
+
+// checkFigures compares with what has happened until then; a pull of the image took some seconds.
+func (p *product) checkFigures(t *testing.T, took float64) {
+	t.Helper()
 	for series, want := range map[string]func(float64) bool{
 		`kube_prepull_images{state="ready"}`:                        atLeast(2),
 		`kube_prepull_images{state="pullfailed"}`:                   exactly(1),
@@ -88,13 +101,6 @@ func TestTheMetricsTellWhatHappened(t *testing.T) {
 			return nil
 		})
 	}
-	if diff := cmp.Diff(documentedMetrics(t), p.servedMetrics(t)); diff != "" {
-		t.Errorf("metrics (-documented +served):\n%s", diff)
-	}
-	lintMetrics(t, p.scrape(t, p.managers(t)[0]))
-	prometheus.checkQueries(t)
-
-	p.newLeader(t, app)
 }
 
 // scrape is what a manager serves as metrics.
