@@ -51,7 +51,7 @@ func clusterPermissions(s settings) []permission {
 		{"batch", "cronjobs", "", []string{"get", "list"}},
 		{"apps", "replicasets", "", []string{"list"}},
 		{"apps", "controllerrevisions", "", []string{"list"}},
-		{"", "events", "", []string{"create"}},
+		{"", "events", "", []string{"list", "watch", "create"}},
 		{"autoscaling", "horizontalpodautoscalers", "", []string{"list"}},
 		{"", "serviceaccounts", "", []string{"get"}},
 		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", certs.WebhookConfigurationName, []string{"list", "watch", "patch"}},
