@@ -128,8 +128,8 @@ func startPrometheus(t *testing.T, p *product) prometheus {
 		t.Fatal(err)
 	}
 	config, err := json.Marshal(map[string]any{ // YAML too
-		"global":         map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"},
-		"rule_files":     []string{lab.Source(alertsFile)},
+		"global":     map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"},
+		"rule_files": []string{lab.Source(alertsFile)},
 		"scrape_configs": []any{map[string]any{
 			"job_name": "kube-prepull", "static_configs": []any{map[string]any{"targets": targets}},
 			"scheme": "https", "authorization": map[string]any{"credentials": p.scrapeToken(t)},

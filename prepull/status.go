@@ -141,7 +141,7 @@ func (s summary) status(o *v1alpha1.PrepullImage, now time.Time) observed {
 		// The image was there already, which says nothing about how long it takes to pull.
 		next.LastPullSeconds = old.LastPullSeconds
 	}
-	next.Size = humanSize(cmp.Or(next.SizeBytes, old.DownloadBytes))
+	next.Size = HumanSize(cmp.Or(next.SizeBytes, old.DownloadBytes))
 	if s.skipped.reason == "" {
 		next.Ready = fmt.Sprintf("%d/%d", s.ready, s.desired)
 	}
@@ -229,8 +229,8 @@ func (s summary) readiness(failed bool) (string, metav1.Condition) {
 	return c.Reason, c
 }
 
-// humanSize is a number of bytes for people, in powers of 1000; empty for 0.
-func humanSize(bytes int64) string {
+// HumanSize is a number of bytes for people, in powers of 1000; empty for 0.
+func HumanSize(bytes int64) string {
 	if bytes <= 0 {
 		return ""
 	}
