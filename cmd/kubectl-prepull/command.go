@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/measure"
 )
 
 // newCommand is the plugin with all of its commands.
@@ -21,6 +22,7 @@ func newCommand(env *cli.Environment) *cobra.Command {
 	root.SetOut(env.Out)
 	root.SetErr(env.ErrOut)
 	env.Kube.AddFlags(root.PersistentFlags())
+	root.AddCommand(measure.Command(env))
 	root.AddCommand(newVersionCommand(env))
 	return root
 }

@@ -1,0 +1,60 @@
+package measure
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+)
+
+// stripWidth is how many characters the longest start-up is drawn with.
+const stripWidth = 40
+
+// strip draws a start-up: what is not the pull lightly, the pull full.
+func (s *Start) strip(longest float64) string {
+	chars := func(seconds float64) int { return int(math.Round(stripWidth * part(seconds, longest))) }
+	before, pulled, end := chars(s.SandboxSeconds), chars(s.SandboxSeconds+s.PulledSeconds), chars(s.StartUpSeconds)
+	return strings.Repeat("░", before) + strings.Repeat("█", pulled-before) + strings.Repeat("░", max(0, end-pulled))
+}
+
+// short is a span for people, with hundredths where those tell something.
+func short(seconds float64) string {
+	if seconds < 0.995 {
+		return fmt.Sprintf("%.2f s", seconds)
+	}
+	return cli.Seconds(seconds)
+}
+
+// sizeWords is the size of an image, in brackets, or nothing.
+func sizeWords(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return " (" + size(bytes) + ")"
+}
+
+// size in the units of Kubernetes, rounded as far as people want.
+func size(bytes int64) string {
+	const mebi = 1 << 20
+	if bytes >= mebi {
+		bytes = (bytes + mebi/2) / mebi * mebi
+	}
+	return resource.NewQuantity(bytes, resource.BinarySI).String() + "B"
+}
+
+func percent(share float64) string {
+	return fmt.Sprintf("%.0f %%", 100*share)
+}
+
+// verdict is what an experiment says in one paragraph.
+func (x *Experiment) verdict() string {
+	words := append([]string(nil), x.Notes...)
+	if x.Ratio > 0 {
+		words = append([]string{fmt.Sprintf("With the image on the node the start-up takes %s, without it %s: %.1f times as long. %s of that is the pull.",
+			short(x.WarmSeconds), short(x.ColdSeconds), x.Ratio, percent(x.pullShare()))}, words...)
+	}
+	return strings.Join(words, "\n")
+}
