@@ -1,9 +1,158 @@
 package measure
 
 import (
-	"github.com/spf13/cobra"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
 
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 )
 
-func newHistoryCommand(env *cli.Environment) *cobra.Command { return &cobra.Command{Use: "history"} }
+// historyOptions are the flags of measure history.
+type historyOptions struct {
+	all    bool
+	html   string
+	output cli.Output
+}
+
+func newHistoryCommand(env *cli.Environment) *cobra.Command {
+	o := &historyOptions{}
+	c := &cobra.Command{
+		Use:   "history",
+		Short: "Tell how the pods of the cluster started: what they waited for images, and how often those were there",
+		Long: `Tell how the pods of the cluster started: what they waited for images, and how often those were there.
+
+It reads the status of pods and the events of their kubelets, and needs nothing of kube-prepull, so it also tells how things are
+before kube-prepull is installed. Without a namespace it looks at all that are opted in. API servers keep events for an hour: what
+older pods waited for is unknown.`,
+		Example: `  kubectl prepull measure history
+  kubectl prepull measure history -n shop -o wide
+  kubectl prepull measure history -A --html starts.html`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return o.run(c.Context(), env)
+		},
+	}
+	c.Flags().BoolVarP(&o.all, "all-namespaces", "A", false, "look at all namespaces, opted in or not")
+	c.Flags().StringVar(&o.html, "html", "", "file to write a page with charts to")
+	o.output.AddFlag(c)
+	return c
+}
+
+func (o *historyOptions) run(ctx context.Context, env *cli.Environment) error {
+	if o.all && *env.Kube.Namespace != "" {
+		return cli.Usagef("--namespace and --all-namespaces exclude each other")
+	}
+	c, err := env.Client()
+	if err != nil {
+		return err
+	}
+	namespaces, err := o.namespaces(ctx, c, *env.Kube.Namespace)
+	if err != nil {
+		return err
+	}
+	r := &records{parents: map[types.UID]*metav1.OwnerReference{}}
+	for _, namespace := range namespaces {
+		if err := r.read(ctx, c, namespace); err != nil {
+			return err
+		}
+	}
+	now := time.Now()
+	h := recall(r, now)
+	if o.html != "" {
+		if err := writePage(o.html, historyPage(h, now)); err != nil {
+			return err
+		}
+	}
+	return o.output.Print(env.Out, h, func() error { return h.print(env.Out, env.Colours(), o.output.Wide()) })
+}
+
+// namespaces to look at; "" is all of them.
+func (o *historyOptions) namespaces(ctx context.Context, c client.Reader, asked string) ([]string, error) {
+	if o.all {
+		return []string{""}, nil
+	}
+	if asked != "" {
+		return []string{asked}, nil
+	}
+	var list corev1.NamespaceList
+	if err := c.List(ctx, &list, client.MatchingLabels{v1alpha1.LabelEnabled: v1alpha1.Enabled}); err != nil {
+		return nil, fmt.Errorf("listing the namespaces that are opted in: %w", err)
+	}
+	if len(list.Items) == 0 {
+		return nil, errors.New("no namespace is opted in: name one with --namespace, or look at all with --all-namespaces")
+	}
+	var names []string
+	for _, namespace := range list.Items {
+		names = append(names, namespace.Name)
+	}
+	return names, nil
+}
+
+// print writes a history for people.
+func (h *History) print(w io.Writer, colours, wide bool) error {
+	if h.Starts == 0 {
+		_, err := fmt.Fprintln(w, "No pod there has started.")
+		return err
+	}
+	columns := []string{"NAMESPACE", "WORKLOAD", "STARTS", "HITS", "MISSES", "UNKNOWN", "PULLED", "SHARE", "START-UP"}
+	if wide {
+		columns = append(columns, "SLOWEST PULL", "NODE", "IMAGE")
+	}
+	table := cli.NewTable(columns...)
+	for i := range h.Workloads {
+		x := &h.Workloads[i]
+		row := append([]any{x.Namespace, x.Kind + "/" + x.Name}, x.cells()...)
+		if wide {
+			row = append(row, x.slowest()...)
+		}
+		table.Row(row...)
+	}
+	if err := table.Write(w, colours); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", h.verdict())
+	return err
+}
+
+func (t *Totals) cells() []any {
+	misses := cli.Plain(fmt.Sprint(t.Misses))
+	if t.Misses > 0 {
+		misses = cli.Bad(misses.String())
+	}
+	cells := []any{t.Starts, t.Hits, misses, t.Unknown, "", "", ""}
+	if t.Misses > 0 {
+		cells[4] = short(t.PulledSeconds)
+	}
+	if t.PullShare != nil {
+		cells[5] = percent(*t.PullShare)
+	}
+	if t.MedianStartUpSeconds > 0 {
+		cells[6] = short(t.MedianStartUpSeconds)
+	}
+	return cells
+}
+
+// slowest pull of a workload: how long, where and of what.
+func (x *Workload) slowest() []any {
+	var worst Pull
+	var node string
+	for _, s := range x.Pods {
+		if len(s.Pulls) > 0 && s.Pulls[0].PulledSeconds >= worst.PulledSeconds {
+			worst, node = s.Pulls[0], s.Node
+		}
+	}
+	if worst.Image == "" {
+		return []any{"", "", ""}
+	}
+	return []any{short(worst.PulledSeconds), node, worst.Image + sizeWords(worst.SizeBytes)}
+}

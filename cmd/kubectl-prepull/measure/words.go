@@ -58,3 +58,26 @@ func (x *Experiment) verdict() string {
 	}
 	return strings.Join(words, "\n")
 }
+
+// verdict is what a history says in one paragraph.
+func (h *History) verdict() string {
+	words := []string{fmt.Sprintf("Of %s, %d found every image on the node and %d waited, %s together.",
+		counted(h.Starts, "start", "starts"), h.Hits, h.Misses, short(h.PulledSeconds))}
+	if h.PullShare != nil && h.Misses > 0 {
+		words = append(words, fmt.Sprintf("That is %s of the time in which these pods started.", percent(*h.PullShare)))
+	}
+	if h.Unknown > 0 {
+		words = append(words, fmt.Sprintf("Of %d it is not known any more: events are kept for an hour.", h.Unknown))
+	}
+	if h.NotStarted > 0 {
+		words = append(words, fmt.Sprintf("%s not started yet.", counted(h.NotStarted, "pod has", "pods have")))
+	}
+	return strings.Join(words, " ")
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
