@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,12 +69,13 @@ func (o *historyOptions) run(ctx context.Context, env *cli.Environment) error {
 	}
 	now := time.Now()
 	h := recall(r, now)
-	if o.html != "" {
-		if err := writePage(o.html, historyPage(h, now)); err != nil {
-			return err
-		}
+	if err := o.output.Print(env.Out, h, func() error { return h.print(env.Out, env.Colours(), o.output.Wide()) }); err != nil {
+		return err
 	}
-	return o.output.Print(env.Out, h, func() error { return h.print(env.Out, env.Colours(), o.output.Wide()) })
+	if o.html == "" {
+		return nil
+	}
+	return writePage(o.html, historyPage(h, now))
 }
 
 // namespaces to look at; "" is all of them.
@@ -101,7 +103,7 @@ func (o *historyOptions) namespaces(ctx context.Context, c client.Reader, asked 
 // print writes a history for people.
 func (h *History) print(w io.Writer, colours, wide bool) error {
 	if h.Starts == 0 {
-		_, err := fmt.Fprintln(w, "No pod there has started.")
+		_, err := fmt.Fprintln(w, strings.TrimSpace("No pod has started there. "+h.pending()))
 		return err
 	}
 	columns := []string{"NAMESPACE", "WORKLOAD", "STARTS", "HITS", "MISSES", "UNKNOWN", "PULLED", "SHARE", "START-UP"}
@@ -112,8 +114,10 @@ func (h *History) print(w io.Writer, colours, wide bool) error {
 	for i := range h.Workloads {
 		x := &h.Workloads[i]
 		row := append([]any{x.Namespace, x.Kind + "/" + x.Name}, x.cells()...)
-		if wide {
-			row = append(row, x.slowest()...)
+		if worst, node := x.slowest(); wide && worst != nil {
+			row = append(row, short(worst.PulledSeconds), node, worst.Image+sizeWords(worst.SizeBytes))
+		} else if wide {
+			row = append(row, "", "", "")
 		}
 		table.Row(row...)
 	}
@@ -142,17 +146,13 @@ func (t *Totals) cells() []any {
 	return cells
 }
 
-// slowest pull of a workload: how long, where and of what.
-func (x *Workload) slowest() []any {
-	var worst Pull
-	var node string
-	for _, s := range x.Pods {
-		if len(s.Pulls) > 0 && s.Pulls[0].PulledSeconds >= worst.PulledSeconds {
-			worst, node = s.Pulls[0], s.Node
+// slowest pull of a workload and its node; nil if nothing was pulled.
+func (x *Workload) slowest() (worst *Pull, node string) {
+	for i := range x.Pods {
+		s := &x.Pods[i]
+		if len(s.Pulls) > 0 && (worst == nil || s.Pulls[0].PulledSeconds > worst.PulledSeconds) {
+			worst, node = &s.Pulls[0], s.Node
 		}
 	}
-	if worst.Image == "" {
-		return []any{"", "", ""}
-	}
-	return []any{short(worst.PulledSeconds), node, worst.Image + sizeWords(worst.SizeBytes)}
+	return worst, node
 }

@@ -94,12 +94,13 @@ func (o *runOptions) run(ctx context.Context, env *cli.Environment) error {
 	if err != nil {
 		return err
 	}
-	if o.html != "" {
-		if err := writePage(o.html, experimentPage(x, time.Now())); err != nil {
-			return err
-		}
+	if err := o.output.Print(env.Out, x, func() error { return x.print(env.Out, env.Colours()) }); err != nil {
+		return err
 	}
-	return o.output.Print(env.Out, x, func() error { return x.print(env.Out, env.Colours()) })
+	if o.html == "" {
+		return nil
+	}
+	return writePage(o.html, experimentPage(x, time.Now()))
 }
 
 // nodes are where to look for a cold start: the one that is asked for, or those that seem to lack the image.
@@ -166,6 +167,10 @@ func (x *Experiment) print(w io.Writer, colours bool) error {
 	if err := table.Write(w, colours); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", x.verdict())
-	return err
+	for _, words := range append([]string{x.summary()}, x.Notes...) {
+		if words != "" {
+			fmt.Fprintf(w, "\n%s\n", words)
+		}
+	}
+	return nil
 }

@@ -49,14 +49,13 @@ func percent(share float64) string {
 	return fmt.Sprintf("%.0f %%", 100*share)
 }
 
-// verdict is what an experiment says in one paragraph.
-func (x *Experiment) verdict() string {
-	words := append([]string(nil), x.Notes...)
-	if x.Ratio > 0 {
-		words = append([]string{fmt.Sprintf("With the image on the node the start-up takes %s, without it %s: %.1f times as long. %s of that is the pull.",
-			short(x.WarmSeconds), short(x.ColdSeconds), x.Ratio, percent(x.pullShare()))}, words...)
+// summary is what an experiment says in a sentence or two; empty without a ratio.
+func (x *Experiment) summary() string {
+	if x.Ratio == 0 {
+		return ""
 	}
-	return strings.Join(words, "\n")
+	return fmt.Sprintf("With the image on the node the start-up takes %s, without it %s: %.1f times as long. %s of that is the pull.",
+		short(x.WarmSeconds), short(x.ColdSeconds), x.Ratio, percent(x.pullShare()))
 }
 
 // verdict is what a history says in one paragraph.
@@ -69,10 +68,15 @@ func (h *History) verdict() string {
 	if h.Unknown > 0 {
 		words = append(words, fmt.Sprintf("Of %d it is not known any more: events are kept for an hour.", h.Unknown))
 	}
-	if h.NotStarted > 0 {
-		words = append(words, fmt.Sprintf("%s not started yet.", counted(h.NotStarted, "pod has", "pods have")))
+	return strings.TrimSpace(strings.Join(append(words, h.pending()), " "))
+}
+
+// pending says how many pods have not started; nothing if all have.
+func (h *History) pending() string {
+	if h.NotStarted == 0 {
+		return ""
 	}
-	return strings.Join(words, " ")
+	return counted(h.NotStarted, "pod has", "pods have") + " not started yet."
 }
 
 func counted(n int, one, many string) string {
