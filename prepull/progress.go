@@ -3,7 +3,6 @@ package prepull
 import (
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -70,7 +69,3 @@ func PullsOf(pod *corev1.Pod, failed FailedPullEvents) (pulls []Pull, stuck stri
 	}
 	return pulls, stuck
 }
-
-// ListOf returns the images in the list of a prepull DaemonSet, in order: the names of the containers are those of the
-// images.
-func ListOf(ds *appsv1.DaemonSet) []corev1.Container { return listed(ds) }

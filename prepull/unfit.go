@@ -32,16 +32,3 @@ func Unfit(n *corev1.Node, asked *v1alpha1.Placement) string {
 	}
 	return "the node is not one that the required node affinity allows"
 }
-
-// PlacementsOf are where the users of an image may run, together with where a declared one is to go. None means any node
-// without a taint.
-func PlacementsOf(image *v1alpha1.PrepullImage) []v1alpha1.Placement {
-	found := slices.Clone(image.Status.Placements)
-	if !managed(image) {
-		found = append(found, v1alpha1.Placement{NodeSelector: image.Spec.NodeSelector, Tolerations: image.Spec.Tolerations})
-	}
-	if len(found) == 0 {
-		found = append(found, v1alpha1.Placement{})
-	}
-	return found
-}

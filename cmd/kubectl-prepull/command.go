@@ -21,7 +21,7 @@ func newCommand(env *cli.Environment) *cobra.Command {
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.ErrOut)
-	env.Kube.AddFlags(root.PersistentFlags())
+	env.AddFlags(root.PersistentFlags())
 	root.AddCommand(measure.Command(env))
 	root.AddCommand(newVersionCommand(env))
 	return root

@@ -5,17 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
 )
 
 // historyOptions are the flags of measure history.
@@ -57,7 +58,7 @@ func (o *historyOptions) run(ctx context.Context, env *cli.Environment) error {
 	if err != nil {
 		return err
 	}
-	namespaces, err := o.namespaces(ctx, c, *env.Kube.Namespace)
+	namespaces, err := o.namespaces(ctx, c, *env.Kube.Namespace, env.Home)
 	if err != nil {
 		return err
 	}
@@ -79,25 +80,21 @@ func (o *historyOptions) run(ctx context.Context, env *cli.Environment) error {
 }
 
 // namespaces to look at; "" is all of them.
-func (o *historyOptions) namespaces(ctx context.Context, c client.Reader, asked string) ([]string, error) {
+func (o *historyOptions) namespaces(ctx context.Context, c client.Reader, asked, home string) ([]string, error) {
 	if o.all {
 		return []string{""}, nil
 	}
 	if asked != "" {
 		return []string{asked}, nil
 	}
-	var list corev1.NamespaceList
-	if err := c.List(ctx, &list, client.MatchingLabels{v1alpha1.LabelEnabled: v1alpha1.Enabled}); err != nil {
-		return nil, fmt.Errorf("listing the namespaces that are opted in: %w", err)
+	optedIn, err := inventory.ReadOptedIn(ctx, c, home)
+	if err != nil {
+		return nil, err
 	}
-	if len(list.Items) == 0 {
+	if len(optedIn) == 0 {
 		return nil, errors.New("no namespace is opted in: name one with --namespace, or look at all with --all-namespaces")
 	}
-	var names []string
-	for _, namespace := range list.Items {
-		names = append(names, namespace.Name)
-	}
-	return names, nil
+	return slices.Sorted(maps.Keys(optedIn)), nil
 }
 
 // print writes a history for people.

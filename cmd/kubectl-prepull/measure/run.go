@@ -77,12 +77,12 @@ func (o *runOptions) run(ctx context.Context, env *cli.Environment) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	nodes, err := o.nodes(ctx, c)
+	nodes, err := o.nodes(ctx, c, env.Home)
 	if err != nil {
 		return ended(ctx, err, "")
 	}
 	if o.noopImage == "" {
-		if o.noopImage, err = installedNoop(ctx, c); err != nil {
+		if o.noopImage, err = installedNoop(ctx, c, env.Home); err != nil {
 			return ended(ctx, err, "")
 		}
 	}
@@ -104,7 +104,7 @@ func (o *runOptions) run(ctx context.Context, env *cli.Environment) error {
 }
 
 // nodes are where to look for a cold start: the one that is asked for, or those that seem to lack the image.
-func (o *runOptions) nodes(ctx context.Context, c client.Reader) ([]string, error) {
+func (o *runOptions) nodes(ctx context.Context, c client.Reader, home string) ([]string, error) {
 	if o.node != "" {
 		var node corev1.Node
 		if err := c.Get(ctx, client.ObjectKey{Name: o.node}, &node); err != nil {
@@ -130,14 +130,14 @@ func (o *runOptions) nodes(ctx context.Context, c client.Reader) ([]string, erro
 	}
 	// Who may not see them can do without: the kubelet has the last word.
 	var pods corev1.PodList
-	_ = c.List(ctx, &pods, client.InNamespace(v1alpha1.Name), client.MatchingLabels{v1alpha1.LabelComponent: v1alpha1.ComponentPrepull})
+	_ = c.List(ctx, &pods, client.InNamespace(home), client.MatchingLabels{v1alpha1.LabelComponent: v1alpha1.ComponentPrepull})
 	return candidates(nodes, pods.Items, o.image), nil
 }
 
 // installedNoop is the image of noop that an installed kube-prepull uses.
-func installedNoop(ctx context.Context, c client.Reader) (string, error) {
+func installedNoop(ctx context.Context, c client.Reader, home string) (string, error) {
 	var stored corev1.ConfigMap
-	if err := c.Get(ctx, client.ObjectKey{Namespace: v1alpha1.Name, Name: v1alpha1.Name}, &stored); err != nil {
+	if err := c.Get(ctx, client.ObjectKey{Namespace: home, Name: v1alpha1.Name}, &stored); err != nil {
 		return "", fmt.Errorf("looking for the image of noop in the configuration of kube-prepull (--noop-image names one without it): %w", err)
 	}
 	var configuration struct {
