@@ -3,6 +3,7 @@ package measure
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -60,19 +61,23 @@ type imageKey struct {
 	image string
 }
 
-// firstWords keeps what kubelets said first about each use of an image: what they say later is about restarts.
+// firstWords keeps what kubelets said first about each use of an image: what they say later is about restarts. Of what was said
+// within a second, the pull came first. Debugging containers are none of a workload's.
 func firstWords(events []corev1.Event) map[types.UID]map[imageKey]pulled.Image {
 	at := map[imageKey]time.Time{}
 	found := map[types.UID]map[imageKey]pulled.Image{}
 	for i := range events {
 		e := &events[i]
 		image, ok := pulled.Parse(e)
-		if !ok {
+		if !ok || strings.HasPrefix(e.InvolvedObject.FieldPath, "spec.ephemeralContainers") {
 			continue
 		}
 		key := imageKey{e.InvolvedObject.UID, e.InvolvedObject.FieldPath, image.Name}
-		if before, known := at[key]; known && !eventTime(e).Before(before) {
-			continue
+		if before, known := at[key]; known {
+			order := eventTime(e).Compare(before)
+			if order > 0 || order == 0 && image.Present {
+				continue
+			}
 		}
 		at[key] = eventTime(e)
 		if found[key.pod] == nil {

@@ -104,17 +104,18 @@ func (x *Experiment) conclude() {
 			warm = append(warm, s.StartUpSeconds)
 		}
 	}
-	x.ColdSeconds, x.WarmSeconds = thousandths(median(cold)), thousandths(median(warm))
-	if x.ColdSeconds > 0 && x.WarmSeconds > 0 {
-		x.Ratio = thousandths(x.ColdSeconds / x.WarmSeconds)
+	if x.alwaysPulls() {
+		x.Notes = append(x.Notes, "There is nothing to compare: the cluster asks the registry at every start, as the admission plugin AlwaysPullImages makes it, "+
+			"and the kubelet does not tell then whether the image was there.")
+		return
 	}
 	if len(cold) == 0 {
 		x.Notes = append(x.Notes, "There is no cold start: node "+x.Node+" has the image, and this program removes none. "+
 			"Name with --node a node that has never run it, or measure a tag or digest that is new to the cluster.")
 	}
-	if x.alwaysPulls() {
-		x.Notes = append(x.Notes, "There is no warm start: the node asked the registry although it had the image, as the admission plugin AlwaysPullImages makes it. "+
-			"The first start is the cold one, the second shows what remains.")
+	x.ColdSeconds, x.WarmSeconds = thousandths(median(cold)), thousandths(median(warm))
+	if x.ColdSeconds > 0 && x.WarmSeconds > 0 {
+		x.Ratio = thousandths(x.ColdSeconds / x.WarmSeconds)
 	}
 }
 
