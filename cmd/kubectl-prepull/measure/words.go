@@ -5,8 +5,6 @@ import (
 	"math"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/resource"
-
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 )
 
@@ -36,13 +34,16 @@ func sizeWords(bytes int64) string {
 	return " (" + size(bytes) + ")"
 }
 
-// size in the units of Kubernetes, rounded as far as people want.
+// size in the units of Kubernetes, as exactly as people want to know it.
 func size(bytes int64) string {
-	const mebi = 1 << 20
-	if bytes >= mebi {
-		bytes = (bytes + mebi/2) / mebi * mebi
+	const kibi, mebi, gibi = 1 << 10, 1 << 20, 1 << 30
+	switch {
+	case bytes < mebi:
+		return fmt.Sprintf("%.0f KiB", math.Ceil(float64(bytes)/kibi))
+	case bytes < gibi:
+		return fmt.Sprintf("%.0f MiB", float64(bytes)/mebi)
 	}
-	return resource.NewQuantity(bytes, resource.BinarySI).String() + "B"
+	return fmt.Sprintf("%.1f GiB", float64(bytes)/gibi)
 }
 
 func percent(share float64) string {
