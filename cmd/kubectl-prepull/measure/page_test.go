@@ -56,13 +56,13 @@ const hostile = `"><script>alert('1')</script><img src=x onerror=alert(2)>`
 
 func TestExperimentPage(t *testing.T) {
 	t.Parallel()
-	x := &Experiment{Image: "app:v1", Node: "node-1", SizeBytes: 50 << 20, Starts: []Start{
+	x := &Experiment{Image: "app:v1", Node: "node-1", SizeBytes: 50_000_000, Starts: []Start{
 		{Pod: "p", Cold: true, ScheduledSeconds: 0.1, SandboxSeconds: 0.5, PulledSeconds: 4, StartedSeconds: 0.5, StartUpSeconds: 5},
 		{Pod: "q", ScheduledSeconds: 0.1, SandboxSeconds: 0.3, StartedSeconds: 0.2, StartUpSeconds: 0.5},
 	}}
 	x.conclude()
 	page := render(t, experimentPage(x, time.Unix(0, 0)))
-	for _, want := range []string{"app:v1 on node node-1 (50 MiB)", "10.0×", "pulled: 4.0 s", "1 January 1970, 00:00 UTC"} {
+	for _, want := range []string{"app:v1 on node node-1 (50 MB)", "10.0×", "pulled: 4.0 s", "1 January 1970, 00:00 UTC"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
 		}

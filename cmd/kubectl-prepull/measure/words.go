@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
 // stripWidth is how many characters the longest start-up is drawn with.
@@ -31,19 +32,7 @@ func sizeWords(bytes int64) string {
 	if bytes == 0 {
 		return ""
 	}
-	return " (" + size(bytes) + ")"
-}
-
-// size in the units of Kubernetes, as exactly as people want to know it.
-func size(bytes int64) string {
-	const kibi, mebi, gibi = 1 << 10, 1 << 20, 1 << 30
-	switch {
-	case bytes < mebi:
-		return fmt.Sprintf("%.0f KiB", math.Ceil(float64(bytes)/kibi))
-	case bytes < gibi:
-		return fmt.Sprintf("%.0f MiB", float64(bytes)/mebi)
-	}
-	return fmt.Sprintf("%.1f GiB", float64(bytes)/gibi)
+	return " (" + prepull.HumanSize(bytes) + ")"
 }
 
 func percent(share float64) string {
