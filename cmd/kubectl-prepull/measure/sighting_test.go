@@ -79,6 +79,12 @@ func TestSightingOfAStart(t *testing.T) {
 			},
 			Start{ScheduledSeconds: 0.01, SandboxSeconds: 0.49, PreparationSeconds: 1, StartedSeconds: 0.2, StartUpSeconds: 0.69},
 		},
+		"the event that the pull began is lost": {
+			[]heard{
+				{10, scheduledNews}, {500, sandboxNews}, {6500, said(measuredPath, "Pulled", pulledText)}, {6700, said(measuredPath, "Started", "")},
+			},
+			Start{Cold: true, ScheduledSeconds: 0.01, SandboxSeconds: 0.49, PreparationSeconds: 1, PulledSeconds: 5, QueueSeconds: 3, StartedSeconds: 0.2, StartUpSeconds: 5.69},
+		},
 		"the events go before the condition, and what comes twice counts once": {
 			[]heard{
 				{10, scheduledNews}, {20, scheduledNews}, {400, said(installPath, "Pulled", presentText)}, {500, sandboxNews},
