@@ -3,6 +3,9 @@ package cli
 import (
 	"fmt"
 	"math"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/duration"
 )
 
 // Seconds is a span for people: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min.
@@ -18,4 +21,17 @@ func Seconds(seconds float64) string {
 	}
 	m := int(math.Round(seconds / 60))
 	return fmt.Sprintf("%d h %d min", m/60, m%60)
+}
+
+// NextTry says when something is tried again.
+func NextTry(at, now time.Time) string {
+	if !at.After(now) {
+		return "next try is due"
+	}
+	return "next try in " + Seconds(math.Ceil(at.Sub(now).Seconds()))
+}
+
+// Ago says how long ago something was.
+func Ago(at, now time.Time) string {
+	return duration.HumanDuration(max(0, now.Sub(at))) + " ago"
 }

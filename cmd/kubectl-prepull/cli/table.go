@@ -57,13 +57,11 @@ func (t *Table) Write(w io.Writer, colours bool) error {
 	}
 	var out strings.Builder
 	for _, line := range lines {
+		var row strings.Builder
 		for i, cell := range line {
-			out.WriteString(cell.Render(colours))
-			if i < len(line)-1 {
-				out.WriteString(strings.Repeat(" ", widths[i]-cell.width()) + gap)
-			}
+			row.WriteString(cell.Render(colours) + strings.Repeat(" ", widths[i]-cell.width()) + gap)
 		}
-		out.WriteByte('\n')
+		out.WriteString(strings.TrimRight(row.String(), " ") + "\n")
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

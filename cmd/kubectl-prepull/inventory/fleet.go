@@ -16,6 +16,7 @@ import (
 type Fleet struct {
 	lists    []*list
 	machines []*machine
+	byName   map[string]*machine
 	pods     map[string][]*prepullPod // by node
 }
 
@@ -86,42 +87,20 @@ func (m *machine) away() string {
 	return "it is not ready"
 }
 
-// Classes are the classes of nodes, by name.
-func (f *Fleet) Classes(nodes []Node) []Class {
-	classes := make([]Class, 0, len(f.lists))
-	for _, l := range f.lists {
-		c := Class{Name: l.class, ImageCount: len(l.images), Nodes: map[NodeState]int{}}
-		for i := range nodes {
-			if n := &nodes[i]; n.Class == l.class {
-				c.Nodes[n.State]++
-				if n.State != NodeAway {
-					c.PullCount += n.ImageCount
-					c.PullsDone += n.ReadyCount
-				}
-			}
-		}
-		classes = append(classes, c)
-	}
-	return classes
-}
-
 // Machine is a node as Kubernetes has it, without its images; nil if there is none of that name.
 func (f *Fleet) Machine(name string) *corev1.Node {
-	for _, m := range f.machines {
-		if m.node.Name == name {
-			return m.node
-		}
+	if m := f.byName[name]; m != nil {
+		return m.node
 	}
 	return nil
 }
 
 // Has tells whether a node reports an image that the fleet was read for.
 func (f *Fleet) Has(node, image string) bool {
-	for _, m := range f.machines {
-		if m.node.Name == node {
-			_, found := m.images[image]
-			return found
-		}
+	m := f.byName[node]
+	if m == nil {
+		return false
 	}
-	return false
+	_, found := m.images[image]
+	return found
 }

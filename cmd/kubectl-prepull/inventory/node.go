@@ -70,30 +70,6 @@ type NodeImage struct {
 	Message string `json:"message,omitempty"`
 }
 
-// Class is the nodes that have one list of images.
-type Class struct {
-	Name string `json:"name"`
-
-	// ImageCount is the length of its list.
-	ImageCount int `json:"imageCount"`
-
-	// Nodes counts its nodes by state.
-	Nodes map[NodeState]int `json:"nodes"`
-
-	// PullCount is how many images its nodes are to have, the nodes that nobody waits for left out, and PullsDone how many
-	// of these are there.
-	PullCount int `json:"pullCount"`
-	PullsDone int `json:"pullsDone"`
-}
-
-// NodeCount is how many nodes the class has that somebody waits for.
-func (c *Class) NodeCount() int {
-	return c.Nodes[NodeFailing] + c.Nodes[NodeWarming] + c.Nodes[NodeWarm]
-}
-
-// Done tells whether all nodes of the class are warm.
-func (c *Class) Done() bool { return c.Nodes[NodeWarm] == c.NodeCount() }
-
 // nodeOf puts together what a node, its pods and the list of its class tell.
 func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
 	n := Node{Name: m.node.Name, Taints: m.node.Spec.Taints, Condition: m.condition}

@@ -58,7 +58,7 @@ func Images(objects []v1alpha1.PrepullImage) []Image {
 // ReadFleet reads the nodes, and from the namespace of kube-prepull the DaemonSets, their pods and what kubelets say of
 // failed pulls. Of what nodes report, the listed images are kept, and those that are asked about.
 func ReadFleet(ctx context.Context, c client.Reader, home string, about ...string) (*Fleet, error) {
-	f := &Fleet{pods: map[string][]*prepullPod{}}
+	f := &Fleet{byName: map[string]*machine{}, pods: map[string][]*prepullPod{}}
 	ours := []client.ListOption{client.InNamespace(home), client.MatchingLabels{
 		v1alpha1.LabelName: v1alpha1.Name, v1alpha1.LabelComponent: v1alpha1.ComponentPrepull,
 	}}
@@ -149,6 +149,7 @@ func (f *Fleet) addNode(n *corev1.Node, wanted map[string][]string) {
 		Spec:       n.Spec, Status: corev1.NodeStatus{Conditions: n.Status.Conditions},
 	}
 	f.machines = append(f.machines, m)
+	f.byName[n.Name] = m
 }
 
 // conditionImagesReady is the type of the condition that tells of a node whether it has its images.

@@ -3,10 +3,12 @@ package inventory
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/prepull"
@@ -133,6 +135,24 @@ func ReadOptedIn(ctx context.Context, c client.Reader, home string) (map[string]
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing namespaces: %w", err)
+	}
+	return found, nil
+}
+
+// ReadPodsWith returns the pods with a container whose image contains a text.
+func ReadPodsWith(ctx context.Context, c client.Reader, part string) ([]types.NamespacedName, error) {
+	var found []types.NamespacedName
+	err := pages(ctx, c, func() *corev1.PodList { return &corev1.PodList{} }, func(page *corev1.PodList) {
+		for i := range page.Items {
+			pod := &page.Items[i]
+			uses := func(c corev1.Container) bool { return strings.Contains(c.Image, part) }
+			if slices.ContainsFunc(pod.Spec.InitContainers, uses) || slices.ContainsFunc(pod.Spec.Containers, uses) {
+				found = append(found, client.ObjectKeyFromObject(pod))
+			}
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing pods: %w", err)
 	}
 	return found, nil
 }
