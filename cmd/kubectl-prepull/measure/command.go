@@ -13,6 +13,8 @@ func Command(env *cli.Environment) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "measure",
 		Short: "Measure starts with and without the image on the node",
+		Example: `  kubectl prepull measure history -n shop
+  kubectl prepull measure run registry.example.com/shop:v2`,
 	}
 	c.AddCommand(newHistoryCommand(env), newRunCommand(env))
 	return c

@@ -10,11 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
 	"github.com/kube-prepull/kube-prepull/prepull/pulled"
 )
-
-// page is how many objects one answer of the API server holds.
-const page = 500
 
 // records are what the API server has on how pods started.
 type records struct {
@@ -28,11 +26,11 @@ type records struct {
 // read adds a namespace, or all of them if it is empty.
 func (r *records) read(ctx context.Context, c client.Reader, namespace string) error {
 	within := client.InNamespace(namespace)
-	err := pages(ctx, c, func() *corev1.PodList { return &corev1.PodList{} }, func(l *corev1.PodList) { r.pods = append(r.pods, l.Items...) }, within)
+	err := inventory.Pages(ctx, c, func() *corev1.PodList { return &corev1.PodList{} }, func(l *corev1.PodList) { r.pods = append(r.pods, l.Items...) }, within)
 	if err != nil {
 		return fmt.Errorf("listing pods: %w", err)
 	}
-	err = pages(ctx, c, func() *corev1.EventList { return &corev1.EventList{} }, func(l *corev1.EventList) { r.events = append(r.events, l.Items...) },
+	err = inventory.Pages(ctx, c, func() *corev1.EventList { return &corev1.EventList{} }, func(l *corev1.EventList) { r.events = append(r.events, l.Items...) },
 		within, client.MatchingFieldsSelector{Selector: pulled.Selector})
 	if err != nil {
 		return fmt.Errorf("listing events: %w", err)
@@ -45,7 +43,7 @@ func (r *records) read(ctx context.Context, c client.Reader, namespace string) e
 			l.SetGroupVersionKind(kind)
 			return l
 		}
-		if err := pages(ctx, c, empty, r.adopt, within); err != nil {
+		if err := inventory.Pages(ctx, c, empty, r.adopt, within); err != nil {
 			return fmt.Errorf("listing the owners of pods: %w", err)
 		}
 	}
@@ -56,20 +54,6 @@ func (r *records) adopt(owners *metav1.PartialObjectMetadataList) {
 	for i := range owners.Items {
 		if parent := metav1.GetControllerOf(&owners.Items[i]); parent != nil {
 			r.parents[owners.Items[i].UID] = parent
-		}
-	}
-}
-
-// pages lists objects, and calls take with each page.
-func pages[L client.ObjectList](ctx context.Context, c client.Reader, empty func() L, take func(L), options ...client.ListOption) error {
-	for next := ""; ; {
-		list := empty()
-		if err := c.List(ctx, list, append(options, client.Limit(page), client.Continue(next))...); err != nil {
-			return err
-		}
-		take(list)
-		if next = list.GetContinue(); next == "" {
-			return nil
 		}
 	}
 }

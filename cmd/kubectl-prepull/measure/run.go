@@ -14,6 +14,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/complete"
 )
 
 // runOptions are the flags of measure run.
@@ -49,6 +50,7 @@ interruption. No image is removed from a node: a cold start needs a node that la
 	f.StringVar(&o.serviceAccount, "service-account", "", "service account of the pods, whose pull secrets they use; default: that of the namespace")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "how long all of it may take")
 	f.StringVar(&o.html, "html", "", "file to write a page with charts to")
+	_ = c.RegisterFlagCompletionFunc("node", complete.Nodes(env))
 	o.output.AddFlag(c)
 	return c
 }
