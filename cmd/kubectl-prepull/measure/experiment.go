@@ -34,7 +34,7 @@ type laboratory struct {
 
 // measure makes one cold start, on the first of the nodes that turns out to lack the image, and warm ones on the same node.
 func (l *laboratory) measure(ctx context.Context, nodes []string) (*Experiment, error) {
-	x := &Experiment{Image: l.image}
+	x := &Experiment{Image: l.image, Notes: []string{}}
 	for _, node := range nodes {
 		x.Node, x.Starts = node, nil
 		if err := l.add(ctx, x); err != nil {

@@ -44,7 +44,7 @@ type PodStart struct {
 	StartUpSeconds float64 `json:"startUpSeconds"`
 
 	// Images that containers waited for, the slowest first.
-	Pulls []Pull `json:"pulls,omitempty"`
+	Pulls []Pull `json:"pulls"`
 }
 
 // Pull is one image that a container waited for.
@@ -99,7 +99,7 @@ func startOf(pod *corev1.Pod, said map[imageKey]pulled.Image, now time.Time) (Po
 	if scheduled.IsZero() || started.IsZero() && !restarted {
 		return PodStart{}, false
 	}
-	s := PodStart{Pod: pod.Name, Node: pod.Spec.NodeName, ScheduledTime: scheduled, Outcome: Unknown}
+	s := PodStart{Pod: pod.Name, Node: pod.Spec.NodeName, ScheduledTime: scheduled.UTC(), Outcome: Unknown, Pulls: []Pull{}}
 	if !restarted || now.Sub(scheduled) < eventLife {
 		s.read(said, len(pod.Spec.InitContainers)+len(pod.Spec.Containers))
 	}

@@ -91,7 +91,7 @@ type Experiment struct {
 	Ratio float64 `json:"ratio"`
 
 	// Notes say why something is missing.
-	Notes []string `json:"notes,omitempty"`
+	Notes []string `json:"notes"`
 }
 
 // conclude computes what follows from the starts.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -141,7 +142,7 @@ func TestStartOf(t *testing.T) {
 				return
 			}
 			test.want.Pod, test.want.Node, test.want.ScheduledTime = "p", "node-1", scheduledAt
-			if diff := cmp.Diff(*test.want, got); diff != "" {
+			if diff := cmp.Diff(*test.want, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
