@@ -271,4 +271,5 @@ func (m *measuring) viewerMeasures(t *testing.T) {
 		}
 		return nil
 	})
+	m.refuses(t, 1, []string{"measure", "run", "app:v1", "-n", "remember", "--node", "node-1", "--as", "measure-viewer"}, "cannot create resource")
 }

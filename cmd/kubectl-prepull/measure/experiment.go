@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -81,10 +82,14 @@ func (l *laboratory) start(ctx context.Context, node string) (t *timeline, name 
 			return nil, name, err
 		}
 	}
-	defer func() { err = errors.Join(err, l.remove(ctx, name)) }()
 	pod := l.pod(name, node)
-	if err := l.Create(ctx, pod); err != nil {
-		return nil, name, ended(ctx, fmt.Errorf("creating a pod: %w", err), "")
+	created := l.Create(ctx, pod)
+	if refused(created) {
+		return nil, name, fmt.Errorf("creating a pod: %w", created)
+	}
+	defer func() { err = errors.Join(err, l.remove(ctx, name)) }()
+	if created != nil {
+		return nil, name, ended(ctx, fmt.Errorf("creating a pod: %w", created), "")
 	}
 	s := &sighting{timeline: timeline{created: time.Now()}}
 	for !s.complete() {
@@ -101,6 +106,12 @@ func (l *laboratory) start(ctx context.Context, node string) (t *timeline, name 
 		}
 	}
 	return &s.timeline, name, nil
+}
+
+// refused tells whether the API server has answered that it does not do something: then it has not been done.
+func refused(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && status.Status().Code >= http.StatusBadRequest && status.Status().Code < http.StatusInternalServerError
 }
 
 // ended says in words why a context ended, if it did; else the error stays as it is.
