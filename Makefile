@@ -63,12 +63,19 @@ lint: check-generate ## Check format, vet, staticcheck, and that generated files
 	cd deploy/release && go vet ./...
 
 test: $(HELM) ## Run every test: unit, real API server, and (as root on Linux) real nodes.
-	HELM=$(HELM) go test $(RACE) -timeout 30m ./...
-	cd deploy/release && HELM=$(HELM) go test -count=1 -timeout 30m ./...
-	cd e2e/cluster && go test ./...
-	cd e2e && go test $$(go list ./... | tail -n +2)
 	@[ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] || echo "SKIPPED: tests on real nodes, and the build of the Dockerfile: they need root on Linux"
-	cd e2e && go test -v -count=1 -parallel 5 -timeout 60m .
+	@$(MAKE) --no-print-directory --jobs 2 test-packages test-clusters
+
+.PHONY: test-packages test-clusters
+# The clusters leave the processors to the packages often enough, and are not to be held up by them.
+test-packages: $(HELM)
+	HELM=$(HELM) nice go test $(RACE) -timeout 30m ./...
+	cd deploy/release && HELM=$(HELM) nice go test -count=1 -timeout 30m ./...
+	cd e2e/cluster && nice go test ./...
+	cd e2e && nice go test $$(go list ./... | tail -n +2)
+
+test-clusters:
+	cd e2e && go test -v -count=1 -parallel 6 -timeout 60m .
 
 bench: ## Measure, in process and on a real API server with 500 fake nodes; table, and bin/bench.json.
 	@mkdir -p $(BIN)

@@ -12,10 +12,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/images"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 // TestACertificateOfOnesOwn is served from a Secret that somebody else keeps, is trusted because the chart says so, and
-// changes without a restart. In the end the managers take their own again.
+// changes without a restart. In the end the managers take their own again, and serve metrics to everybody.
 func TestACertificateOfOnesOwn(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1")
@@ -35,14 +36,20 @@ func TestACertificateOfOnesOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The managers have written the caBundle until now.
-	p.mayBeRefused() // the managers before them need what is taken away
+	again := p.mayBeRefused() // the managers before them need what is taken away
 	p.configure(t, "--set", "config.certificates=directory", "--set", "certificate.secretName=own", "--set-file", "certificate.caBundle="+bundle, "--force-conflicts")
 	p.waitServed(t, first)
+	again()
 	before := p.managers(t)
 
+	// A copy of a pull secret is made without the permission to make a CA, too.
 	p.namespace(t, "shop", true)
+	p.registry.Private("shop/*", registry.Auth{User: "clerk", Password: "planted-5"})
+	p.pullSecret(t, "shop", "key", corev1.SecretTypeDockerConfigJson, "planted-5")
 	image := p.push(t, "shop/app:v1", images.Image{Seed: 172})
-	p.deploy(t, "shop", deployment("app", image, 0))
+	d := deployment("app", image, 0)
+	d.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "key"}}
+	p.deploy(t, "shop", d)
 	p.waitState(t, image, "Ready")
 	if p.admissions(t) == 0 {
 		t.Error("no admission reached the managers")
@@ -70,8 +77,15 @@ func TestACertificateOfOnesOwn(t *testing.T) {
 			}
 		}
 	}
-	p.configure(t, "--set", "config.certificates=auto", "--set", "certificate.secretName=", "--set", "certificate.caBundle=", "--force-conflicts")
+	if err := p.checkRelease(t); err != nil {
+		t.Errorf("helm test: %v", err)
+	}
+	p.configure(t, "--set", "config.certificates=auto", "--set", "certificate.secretName=", "--set", "certificate.caBundle=", "--set", "config.metricsAuthentication=false", "--force-conflicts")
 	p.waitCertificates(t, false, true)
+	if err := p.checkRelease(t); err != nil {
+		t.Errorf("helm test with metrics for everybody: %v", err)
+	}
+	p.checkPlainMetrics(t)
 }
 
 // waitServed waits until every manager serves a certificate. A Secret that is mounted may take more than a minute to

@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -33,6 +32,7 @@ var certManagerModule = cluster.Module{Dir: lab.Source("e2e/certmanager"), Comma
 // would be an error.
 func TestNoAdmissionFailsWhileCertificatesComeFromElsewhere(t *testing.T) {
 	requireNodes(t)
+	t.Parallel()
 	programs, err := certManagerModule.Build(t.Context(), progress{t})
 	if err != nil {
 		t.Fatal(err)
@@ -109,36 +109,14 @@ func TestNoAdmissionFailsWhileCertificatesComeFromElsewhere(t *testing.T) {
 			t.Errorf("it leaves %s (%v)", left, err)
 		}
 	})
-	t.Logf("%d Deployments were admitted meanwhile", admitted)
-	for i, err := range errs {
-		if i == 10 {
-			t.Logf("and %d more", len(errs)-i)
-			break
-		}
-		t.Error(err)
-	}
-	if admitted < 1000 {
-		t.Errorf("only %d Deployments were admitted meanwhile", admitted)
-	}
+	requireAdmitted(t, admitted, errs, 1000)
 }
 
 // closedChart returns a function that installs the chart with another source of certificates. The chart is one whose
-// webhooks deny what they cannot be asked about, and have more time: what is tested is trust.
+// webhooks deny what they cannot be asked about.
 func closedChart(t *testing.T, p *product) func(certificates string) {
 	t.Helper()
-	chart := filepath.Join(t.TempDir(), "chart")
-	if err := os.CopyFS(chart, os.DirFS(lab.Source("deploy/chart"))); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(chart, "templates", "mutatingwebhookconfiguration.yaml")
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := strings.NewReplacer("failurePolicy: Ignore", "failurePolicy: Fail", "timeoutSeconds: 1", "timeoutSeconds: 10").Replace(string(content))
-	if err := os.WriteFile(file, []byte(closed), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	chart := chartOf(t, closed)
 	return func(certificates string) {
 		if err := lab.Helm(t.Context(), p.Cluster, "upgrade", "kube-prepull", chart, "--namespace", system,
 			"--reset-then-reuse-values", "--set", "config.certificates="+certificates, "--wait", "--timeout", "3m"); err != nil {

@@ -19,6 +19,7 @@ import (
 // throttled registry, a pull fails while the registry is cut off, and nothing is left at the end.
 func TestClusterPullsFromARegistry(t *testing.T) {
 	requireNodes(t)
+	t.Parallel()
 	before := hostState(t)
 	dir := shortTempDir(t)
 	start := time.Now()

@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -43,8 +41,8 @@ func newRegistry(t *testing.T, c *cluster.Cluster, o registry.Options) *registry
 // push makes an image of a Go command below cmd and returns its reference.
 func push(t *testing.T, r *registry.Registry, command, name string, image images.Image) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), command)
-	if err := images.GoBuild(t.Context(), filepath.Join("cmd", command), runtime.GOARCH, binary); err != nil {
+	binary, err := once.command(command)
+	if err != nil {
 		t.Fatal(err)
 	}
 	image.Binaries = map[string]string{"/" + command: binary}

@@ -2,64 +2,19 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/images"
-	"github.com/kube-prepull/kube-prepull/e2e/lab"
 	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
-
-// TestUpgradePullsNothingAgain upgrades to another version of the chart, with another tag of the manager's image. The
-// nodes do not notice.
-func TestUpgradePullsNothingAgain(t *testing.T) {
-	t.Parallel()
-	p := ownProduct(t, "node-1") // no other test changes its list
-	p.namespace(t, "upgrade", true)
-	image := p.push(t, "upgrade/app:v1", images.Image{Seed: 81})
-	p.deploy(t, "upgrade", deployment("app", image, 1))
-	p.waitState(t, image, "Ready")
-	var pods []string
-	eventually(t, time.Minute, "the only prepull pod to be ready", func() error {
-		if pods = podIdentities(p.prepullPods(t)); len(pods) != 1 || !podRunning(&p.prepullPods(t)[0]) {
-			return fmt.Errorf("there are %v", pods)
-		}
-		return nil
-	})
-	generation := p.daemonSets(t)[0].Generation
-	before := p.registry.Counts("upgrade/app")
-
-	retag(t, p.registry, "kube-prepull:"+lab.Version, "next")
-	if err := lab.Helm(t.Context(), p.Cluster, "upgrade", "kube-prepull", nextChart(t), "--namespace", system,
-		"--reset-then-reuse-values", "--set", "image.tag=next", "--wait", "--timeout", "3m"); err != nil {
-		t.Fatal(err)
-	}
-	p.waitLeader(t, p.registry.Addr()+"/kube-prepull:next")
-	if diff := cmp.Diff(pods, podIdentities(p.prepullPods(t))); diff != "" {
-		t.Errorf("the upgrade changed the prepull pods (-before +after):\n%s", diff)
-	}
-	if after := p.daemonSets(t)[0].Generation; after != generation {
-		t.Errorf("the DaemonSet's generation went from %d to %d", generation, after)
-	}
-	next := p.push(t, "upgrade/next:v1", images.Image{Seed: 82})
-	p.deploy(t, "upgrade", deployment("next", next, 1))
-	p.waitState(t, next, "Ready")
-	if after := p.registry.Counts("upgrade/app"); after.BlobGets != before.BlobGets {
-		t.Errorf("the image was pulled again: %+v, before the upgrade %+v", after, before)
-	}
-}
 
 // podIdentities are the names and UIDs of pods, with how often their containers were restarted.
 func podIdentities(pods []corev1.Pod) []string {
@@ -72,25 +27,6 @@ func podIdentities(pods []corev1.Pod) []string {
 		identities = append(identities, identity)
 	}
 	return identities
-}
-
-// nextChart is the chart of this checkout as another version.
-func nextChart(t *testing.T) string {
-	t.Helper()
-	chart := filepath.Join(t.TempDir(), "chart")
-	if err := os.CopyFS(chart, os.DirFS(lab.Source("deploy/chart"))); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(chart, "Chart.yaml")
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content = regexp.MustCompile(`(?m)^(version|appVersion): .*$`).ReplaceAll(content, []byte("$1: 99.0.0"))
-	if err := os.WriteFile(file, content, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return chart
 }
 
 // retag gives an image of a registry one more tag.
@@ -124,7 +60,7 @@ func (p *product) waitLeader(t *testing.T, image string) {
 				continue
 			}
 			for _, labels := range []string{`controller="prepull",result="success"`, `controller="resync",result="requeue_after"`} {
-				if metric(t, manager, "controller_runtime_reconcile_total{"+labels+"}") == 0 {
+				if p.metric(t, manager, "controller_runtime_reconcile_total{"+labels+"}") == 0 {
 					return fmt.Errorf("it has no reconciliation of %s", labels)
 				}
 			}
@@ -135,6 +71,7 @@ func (p *product) waitLeader(t *testing.T, image string) {
 }
 
 // TestTheWebhookGone creates workloads while no manager runs, as if kube-prepull were not there; they are learned later.
+// helm test notices.
 func TestTheWebhookGone(t *testing.T) {
 	p := sharedProduct(t)
 	p.namespace(t, "gone", true)
@@ -153,8 +90,21 @@ func TestTheWebhookGone(t *testing.T) {
 	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("without the webhook the Deployment's pod took %s", took)
 	}
+	eventually(t, time.Minute, "managers on their way out to be gone: they still answer", func() error {
+		pods, err := p.Client().CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=webhook"})
+		if err == nil && len(pods.Items) > 0 {
+			err = fmt.Errorf("there are %d", len(pods.Items))
+		}
+		return err
+	})
+	if err := p.checkRelease(t); err == nil || !strings.Contains(err.Error(), "webhook pods.kube-prepull.io: asking Service kube-prepull") {
+		t.Errorf("helm test without managers: %v", err)
+	}
 	p.scaleManagers(t, 2)
 	p.waitState(t, image, "Ready")
+	if err := p.checkRelease(t); err != nil {
+		t.Errorf("helm test: %v", err)
+	}
 }
 
 // TestTheLeaderKilledInTheMiddleOfARoll kills the leading manager while nodes pull; the next one carries on.
@@ -241,62 +191,5 @@ func TestWhatIsDeletedUnderUsComesBack(t *testing.T) {
 		if restarts := manager.Status.ContainerStatuses[0].RestartCount; restarts > 0 {
 			t.Errorf("manager %s was restarted %d times", manager.Name, restarts)
 		}
-	}
-}
-
-// TestUninstallLeavesOnlyWhatPeopleDeclared uninstalls the release and looks for what it made; workloads go on.
-func TestUninstallLeavesOnlyWhatPeopleDeclared(t *testing.T) {
-	t.Parallel()
-	p := ownProduct(t, "node-1")
-	p.namespace(t, "shop", true)
-	image := p.push(t, "shop/app:v1", images.Image{Seed: 121})
-	p.deploy(t, "shop", deployment("app", image, 1))
-	p.waitState(t, image, "Ready")
-	declared := p.push(t, "shop/declared:v1", images.Image{Seed: 122})
-	p.declare(t, "declared", declared)
-	p.waitState(t, declared, "Ready")
-	pods, err := p.Client().CoreV1().Pods("shop").List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.mayBeRefused() // a manager may end after its roles
-	if err := lab.Uninstall(t.Context(), p.Cluster); err != nil {
-		t.Fatal(err)
-	}
-	configurations, err := p.Client().AdmissionregistrationV1().MutatingWebhookConfigurations().List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(configurations.Items) > 0 {
-		t.Errorf("there are %d webhook configurations (%v)", len(configurations.Items), err)
-	}
-	if left := p.daemonSets(t); len(left) > 0 {
-		t.Errorf("there are %d DaemonSets", len(left))
-	}
-	eventually(t, 30*time.Second, "the prepull pods to go", func() error {
-		if left := p.prepullPods(t); len(left) > 0 {
-			return fmt.Errorf("there are %d", len(left))
-		}
-		return nil
-	})
-	if p.prepullImage(t, image) != nil {
-		t.Error("the learned image is left")
-	}
-	if p.prepullImage(t, declared) == nil {
-		t.Error("the declared image is gone")
-	}
-	if leases, err := p.Client().CoordinationV1().Leases(system).List(t.Context(), metav1.ListOptions{}); err != nil || len(leases.Items) > 0 {
-		t.Errorf("%d Leases are left (%v)", len(leases.Items), err)
-	}
-	for _, kind := range []string{"clusterroles", "clusterrolebindings", "priorityclasses"} {
-		output, err := p.Kubectl(t.Context(), "get", kind, "-o", "name")
-		if err != nil || strings.Contains(output, "kube-prepull") && !strings.Contains(output, "kube-prepull-test") {
-			t.Errorf("%s are left (%v): %s", kind, err, output)
-		}
-	}
-	secrets, err := p.Client().CoreV1().Secrets(system).List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(secrets.Items) > 0 {
-		t.Errorf("%d Secrets are left (%v)", len(secrets.Items), err)
-	}
-	after, err := p.Client().CoreV1().Pods("shop").Get(t.Context(), pods.Items[0].Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) || err != nil || after.UID != pods.Items[0].UID || !podRunning(after) {
-		t.Errorf("the workload's pod was touched: %v", err)
 	}
 }

@@ -137,6 +137,23 @@ func TestNodesThatDifferInATaintAlone(t *testing.T) {
 		t.Errorf("the image without tolerations is in the lists of %v", got)
 	}
 	p.oneForEachNode(t, "web-1", "own-1")
+
+	// Once the nodes are alike, one of them is closed: the DaemonSet controller leaves the pod there, which is of a class
+	// that the node is in no more.
+	p.patchNode(t, "own-1", `{"spec":{"taints":null}}`)
+	p.waitOnNodes(t, web, "own-1")
+	alike := p.oneForEachNode(t, "web-1", "own-1")
+	p.patchNode(t, "own-1", `{"spec":{"taints":[{"key":"owner","value":"data","effect":"NoSchedule"}]}}`)
+	eventually(t, time.Minute, "the node to be left by the pod of the others", func() error {
+		if got := p.nodesThatList(t, web); !slices.Equal(got, []string{"web-1"}) {
+			return fmt.Errorf("the image is in the lists of %v", got)
+		}
+		return nil
+	})
+	p.waitOnNodes(t, anywhere, "own-1")
+	if after := p.oneForEachNode(t, "web-1", "own-1"); after["web-1"] != alike["web-1"] {
+		t.Error("the prepull pod of the other node was replaced")
+	}
 }
 
 // TestTwelveShapes brings a new image to nodes of twelve shapes with one write for each, and leaves one alone whose disk

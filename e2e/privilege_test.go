@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -92,8 +93,8 @@ func readLog(path string, each func(privilege.Event)) error {
 	return privilege.ReadLog(f, each)
 }
 
-// checkPrivileges says which permissions of the chart no test needed: only all tests together can tell, and some are needed in
-// a race alone. What the chart does not grant is an error.
+// checkPrivileges returns an error if no test needed a permission of the chart, which only all tests together can tell, or
+// if kube-prepull was allowed what the chart does not grant.
 func checkPrivileges(passed bool) error {
 	if len(asked.allowed) == 0 {
 		return nil // no test had kube-prepull running
@@ -112,10 +113,13 @@ func checkPrivileges(passed bool) error {
 	}
 	if why := partial(passed); why != "" {
 		fmt.Fprintf(os.Stderr, "permissions: that each is used is not checked: %s; %d of %d were not used\n", why, len(unused), len(granted))
+		for _, access := range unused {
+			fmt.Fprintln(os.Stderr, "  not used:", access)
+		}
 		unused = nil
 	}
 	for _, access := range unused {
-		fmt.Fprintln(os.Stderr, "permissions: granted and not used by any test:", access)
+		errs = append(errs, fmt.Errorf("granted, and not used by any test, %s", access))
 	}
 	return errors.Join(errs...)
 }
@@ -136,18 +140,25 @@ func partial(passed bool) string {
 	return ""
 }
 
-// chartGrants is what the chart grants, with pull secrets and without.
+// variants are the values of the chart that grant something that others do not.
+var variants = [][]string{
+	{"config.pullSecrets=true"},
+	{"config.pullSecrets=false"},
+	{"config.certificates=directory", "certificate.secretName=own"},
+}
+
+// chartGrants is what the chart grants with any of the variants.
 func chartGrants(ctx context.Context) ([]privilege.Access, error) {
 	programs, err := cluster.Binaries(ctx, io.Discard)
 	if err != nil {
 		return nil, err
 	}
 	grants := map[privilege.Access]bool{}
-	for _, pullSecrets := range []string{"true", "false"} {
+	for _, values := range variants {
 		manifest, err := exec.CommandContext(ctx, filepath.Join(programs, "helm"), "template", "kube-prepull", lab.Source("deploy/chart"),
-			"--namespace", system, "--set", "config.pullSecrets="+pullSecrets).Output()
+			"--namespace", system, "--set", strings.Join(values, ",")).Output()
 		if err != nil {
-			return nil, fmt.Errorf("rendering the chart: %w", err)
+			return nil, fmt.Errorf("rendering the chart with %v: %w", values, err)
 		}
 		granted, err := privilege.Granted(bytes.NewReader(manifest))
 		if err != nil {

@@ -1,15 +1,11 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +57,9 @@ func sharedProduct(t *testing.T) *product {
 		if shared.dir, shared.err = os.MkdirTemp("", "kpp-"); shared.err == nil {
 			shared.product, shared.err = upProduct(context.Background(), shared.dir, "node-1", "node-2")
 		}
+		if shared.err == nil {
+			shared.err = shared.product.install(context.Background())
+		}
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -69,6 +68,7 @@ func sharedProduct(t *testing.T) *product {
 }
 
 func downShared() error {
+	defer once.remove()
 	if shared.product == nil {
 		return nil
 	}
@@ -77,6 +77,16 @@ func downShared() error {
 
 // ownProduct is a product for one test that breaks it.
 func ownProduct(t *testing.T, nodes ...string) *product {
+	t.Helper()
+	p := uninstalled(t, nodes...)
+	if err := p.install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// uninstalled is a cluster for one test, whose registry has the images of kube-prepull.
+func uninstalled(t *testing.T, nodes ...string) *product {
 	t.Helper()
 	requireNodes(t)
 	p, err := upProduct(t.Context(), shortTempDir(t), nodes...)
@@ -101,18 +111,23 @@ func upProduct(ctx context.Context, dir string, nodes ...string) (*product, erro
 		return nil, err
 	}
 	p := &product{Cluster: c}
-	if err := p.install(ctx); err != nil {
+	if err := p.serve(ctx); err != nil {
 		return nil, errors.Join(err, c.Down(context.Background()))
 	}
 	return p, nil
 }
 
-func (p *product) install(ctx context.Context) error {
+// serve starts the registry.
+func (p *product) serve(ctx context.Context) error {
 	var err error
 	if p.registry, err = lab.Serve(p.Cluster, registry.Options{}); err != nil {
 		return err
 	}
-	if err := lab.PushProduct(ctx, p.registry.Addr()); err != nil {
+	images, err := once.product(lab.Version)
+	if err != nil {
+		return err
+	}
+	if err := lab.Push(ctx, images, p.registry.Addr(), lab.Version); err != nil {
 		return err
 	}
 	client, err := dynamic.NewForConfig(p.Config())
@@ -120,6 +135,10 @@ func (p *product) install(ctx context.Context) error {
 		return err
 	}
 	p.images = client.Resource(prepullImages)
+	return nil
+}
+
+func (p *product) install(ctx context.Context) error {
 	if err := p.upgrade(ctx); err != nil {
 		return err
 	}
@@ -379,39 +398,12 @@ func (p *product) managers(t *testing.T) []corev1.Pod {
 	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil || !podRunning(&pod) })
 }
 
-// metric is the sum of the series whose text begins with some words, as a manager serves them.
-func metric(t *testing.T, manager corev1.Pod, series string) float64 {
-	t.Helper()
-	client := &http.Client{Timeout: 5 * time.Second}
-	response, err := client.Get("http://" + net.JoinHostPort(manager.Status.PodIP, "8080") + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	sum := 0.0
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		if !strings.HasPrefix(lines.Text(), series) {
-			continue
-		}
-		value, err := strconv.ParseFloat(lines.Text()[strings.LastIndex(lines.Text(), " ")+1:], 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += value
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return sum
-}
-
 // admissions is how many requests have reached the webhook, whichever manager answered.
 func (p *product) admissions(t *testing.T) int {
 	t.Helper()
 	sum := 0.0
 	for _, manager := range p.managers(t) {
-		sum += metric(t, manager, "kube_prepull_admissions_total{")
+		sum += p.metric(t, manager, "kube_prepull_admissions_total{")
 	}
 	return int(sum)
 }

@@ -22,13 +22,16 @@ func TestAlwaysPullImages(t *testing.T) {
 	t.Parallel()
 	requireNodes(t)
 	p := &product{Cluster: upCluster(t, cluster.Options{Nodes: []cluster.Node{{Name: "node-1"}}, AdmissionPlugins: []string{"AlwaysPullImages"}})}
-	err := p.install(t.Context())
+	err := p.serve(t.Context())
 	t.Cleanup(func() {
 		if p.registry != nil {
 			p.registry.Close() //nolint:errcheck // the end of the test
 		}
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.install(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	p.waitAlwaysPull(t, 1)
@@ -87,7 +90,7 @@ func (p *product) waitAlwaysPull(t *testing.T, want float64) {
 	eventually(t, time.Minute, "every manager to know of AlwaysPullImages", func() error {
 		managers := p.managers(t)
 		for _, manager := range managers {
-			if got := metric(t, manager, "kube_prepull_always_pull_images "); got != want {
+			if got := p.metric(t, manager, "kube_prepull_always_pull_images "); got != want {
 				return fmt.Errorf("%s says %v", manager.Name, got)
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -99,8 +98,8 @@ func (n *pinning) tryPod(t *testing.T, pod *corev1.Pod) *corev1.Pod {
 // versions pushes images of the sleeper that differ, with the tags v1, v2 and so on, and returns their digests.
 func (n *pinning) versions(t *testing.T, repository string, count int) []string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "sleeper")
-	if err := images.GoBuild(t.Context(), filepath.Join("cmd", "sleeper"), runtime.GOARCH, binary); err != nil {
+	binary, err := once.command("sleeper")
+	if err != nil {
 		t.Fatal(err)
 	}
 	var digests []string

@@ -77,6 +77,7 @@ func starter(t *testing.T, dir string, wait bool, env ...string) *exec.Cmd {
 // TestNothingIsLeftAfterAKill kills the starter of a cluster, and then also its supervisor, without a warning.
 func TestNothingIsLeftAfterAKill(t *testing.T) {
 	requireNodes(t)
+	t.Parallel()
 	t.Run("of the starter", func(t *testing.T) {
 		before, dir := hostState(t), shortTempDir(t)
 		cmd := starter(t, dir, true)
@@ -142,6 +143,7 @@ func TestNodesNeedRoot(t *testing.T) {
 
 // TestAControlPlaneNeedsNoRoot brings one up, with fake nodes, as a user without any privilege.
 func TestAControlPlaneNeedsNoRoot(t *testing.T) {
+	t.Parallel()
 	binaries, err := cluster.Binaries(t.Context(), progress{t})
 	if err != nil {
 		t.Fatal(err)

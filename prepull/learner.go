@@ -38,6 +38,9 @@ const (
 
 	// flushInterval is how often counted starts are written.
 	flushInterval = time.Minute
+
+	// lastFlush is how long that may take when the manager stops.
+	lastFlush = 5 * time.Second
 )
 
 // Learner turns hints into PrepullImages. It runs on every replica.
@@ -82,7 +85,9 @@ func newLearner(mgr ctrl.Manager, o Options) *Learner {
 func (l *Learner) Hint(h Hint) bool {
 	p, ok := placeOf(h)
 	if ok {
-		ok = l.queueOf(p).add(firstLookAt(p, time.Now()))
+		first := firstLookAt(p, time.Now())
+		first.client = h.Client
+		ok = l.queueOf(p).add(first)
 	}
 	if !ok {
 		hintsMetric.WithLabelValues("dropped").Inc()
@@ -226,22 +231,29 @@ func (l *Learner) record(ctx context.Context, u use) (bool, error) {
 	return l.images.update(ctx, o, func(have learned) learned { return have.withUse(u.user, u.demand, time.Now()) })
 }
 
-// flushStarts writes the counted starts until ctx ends.
+// flushStarts writes the counted starts until ctx ends, and then once more: a restart loses none.
 func (l *Learner) flushStarts(ctx context.Context) {
 	tick := time.NewTicker(flushInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
+			defer cancel()
+			l.flushAll(last)
 			return
 		case <-tick.C:
+			l.flushAll(ctx)
 		}
-		deltas := l.starts.take()
-		for _, image := range slices.Sorted(maps.Keys(deltas)) {
-			if err := l.flush(ctx, image, deltas[image]); err != nil {
-				l.starts.putBack(image, deltas[image])
-				l.complain.Do(func() { l.log.Error(err, "writing starts failed") })
-			}
+	}
+}
+
+func (l *Learner) flushAll(ctx context.Context) {
+	deltas := l.starts.take()
+	for _, image := range slices.Sorted(maps.Keys(deltas)) {
+		if err := l.flush(ctx, image, deltas[image]); err != nil {
+			l.starts.putBack(image, deltas[image])
+			l.complain.Do(func() { l.log.Error(err, "writing starts failed") })
 		}
 	}
 }

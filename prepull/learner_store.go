@@ -88,15 +88,27 @@ func (s *imageStore) ensure(ctx context.Context, image string) (*v1alpha1.Prepul
 		return nil, fmt.Errorf("creating the PrepullImage: %w", err)
 	}
 	// Another replica was faster, or the cache is behind.
-	var stored v1alpha1.PrepullImage
-	if err := s.live.Get(ctx, client.ObjectKeyFromObject(made), &stored); err != nil {
-		return nil, fmt.Errorf("getting the PrepullImage: %w", err)
+	stored, err := s.stored(ctx, made.Name)
+	if err != nil {
+		return nil, err
 	}
 	if stored.Spec.Image != image {
 		s.skip(image, "name_taken")
 		return nil, nil
 	}
-	return &stored, nil
+	return stored, nil
+}
+
+// stored is a PrepullImage as the API server has it now. It is listed by its name: who may list need not be allowed to get.
+func (s *imageStore) stored(ctx context.Context, name string) (*v1alpha1.PrepullImage, error) {
+	var list v1alpha1.PrepullImageList
+	if err := s.live.List(ctx, &list, client.MatchingFields{metav1.ObjectNameField: name}); err != nil {
+		return nil, fmt.Errorf("listing the PrepullImage: %w", err)
+	}
+	if len(list.Items) == 0 {
+		return nil, apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("prepullimages").GroupResource(), name)
+	}
+	return &list.Items[0], nil
 }
 
 // learnedImage constructs the PrepullImage of a learned image.
@@ -126,6 +138,7 @@ func (s *imageStore) skip(image, reason string) {
 // first, change is asked again about what is stored then. A PrepullImage that is gone needs no update.
 func (s *imageStore) update(ctx context.Context, o *v1alpha1.PrepullImage, change func(learned) learned) (bool, error) {
 	var err error
+	name := o.Name
 	for range writeAttempts {
 		have := learnedOf(o.Status)
 		want := change(have)
@@ -138,16 +151,14 @@ func (s *imageStore) update(ctx context.Context, o *v1alpha1.PrepullImage, chang
 		if !apierrors.IsConflict(err) {
 			break
 		}
-		var stored v1alpha1.PrepullImage
-		if err = s.live.Get(ctx, client.ObjectKeyFromObject(o), &stored); err != nil {
+		if o, err = s.stored(ctx, name); err != nil {
 			break
 		}
-		o = &stored
 	}
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
-	return false, fmt.Errorf("updating the status of PrepullImage %s: %w", o.Name, err)
+	return false, fmt.Errorf("updating the status of PrepullImage %s: %w", name, err)
 }
 
 // apply writes the learner's part of the status, all of it: what is left out would be removed.

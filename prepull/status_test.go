@@ -122,7 +122,7 @@ func TestStatus(t *testing.T) {
 				}
 			}
 			o.Status.Conditions, o.Status.State, o.Status.Ready = got.Conditions, got.State, got.Ready
-			o.Status.Nodes, o.Status.Retries = got.Nodes, got.Retries
+			o.Status.Nodes, o.Status.Retries, o.Status.FirstReadyTime = got.Nodes, got.Retries, got.FirstReadyTime
 			if diff := cmp.Diff(got, tc.summary.status(&o, noon.Add(time.Hour))); diff != "" {
 				t.Errorf("an hour later (-want +got):\n%s", diff)
 			}
@@ -188,7 +188,8 @@ func TestTheStatusLeavesTheLearnersFieldsAlone(t *testing.T) {
 	}
 	want := map[string]any{
 		"conditions": nil, "state": "", "sizeBytes": 0.0, "size": "", "ready": "", "lastPullSeconds": 0.0, "retries": nil,
-		"nodes": map[string]any{"desired": 0.0, "ready": 0.0, "failed": 0.0},
+		"firstReadyTime": nil,
+		"nodes":          map[string]any{"desired": 0.0, "ready": 0.0, "failed": 0.0},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("patch (-want +got):\n%s", diff)

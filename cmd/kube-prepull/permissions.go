@@ -25,16 +25,21 @@ type permission struct {
 type settings struct {
 	pullSecrets  bool
 	certificates string
+	metrics      bool // with authentication
 }
 
 func permissionsFor(c *v1alpha1.Configuration) settings {
-	return settings{pullSecrets: c.PullSecrets, certificates: c.Certificates}
+	return settings{
+		pullSecrets:  c.PullSecrets,
+		certificates: c.Certificates,
+		metrics:      c.MetricsAuthentication && c.MetricsAddress != v1alpha1.MetricsOff,
+	}
 }
 
 // clusterPermissions hold in every namespace.
 func clusterPermissions(s settings) []permission {
 	permissions := []permission{
-		{v1alpha1.GroupVersion.Group, "prepullimages", "", []string{"get", "list", "watch", "create", "delete"}},
+		{v1alpha1.GroupVersion.Group, "prepullimages", "", []string{"list", "watch", "create", "delete"}},
 		{v1alpha1.GroupVersion.Group, "prepullimages/status", "", []string{"patch"}},
 		{"", "namespaces", "", []string{"list", "watch"}},
 		{"", "nodes", "", []string{"list", "watch"}},
@@ -46,13 +51,19 @@ func clusterPermissions(s settings) []permission {
 		{"batch", "cronjobs", "", []string{"get", "list"}},
 		{"apps", "replicasets", "", []string{"list"}},
 		{"apps", "controllerrevisions", "", []string{"list"}},
-		{"", "events", "", []string{"create"}},
+		{"", "events", "", []string{"list", "watch", "create"}},
 		{"autoscaling", "horizontalpodautoscalers", "", []string{"list"}},
 		{"", "serviceaccounts", "", []string{"get"}},
 		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", certs.WebhookConfigurationName, []string{"list", "watch", "patch"}},
 	}
 	if s.pullSecrets {
 		permissions = append(permissions, permission{"", "secrets", "", []string{"get"}})
+	}
+	if s.metrics {
+		permissions = append(permissions,
+			permission{"authentication.k8s.io", "tokenreviews", "", []string{"create"}},
+			permission{"authorization.k8s.io", "subjectaccessreviews", "", []string{"create"}},
+		)
 	}
 	return permissions
 }
@@ -63,7 +74,12 @@ func namespacePermissions(s settings) []permission {
 	if s.pullSecrets {
 		copies.verbs = []string{"list", "patch", "delete"}
 	}
-	return append(certificatePermissions(s.certificates), []permission{
+	permissions := certificatePermissions(s.certificates)
+	// Creating cannot be limited to a name: it is for the copies and for the CA.
+	if s.pullSecrets || s.certificates != v1alpha1.CertificatesDirectory {
+		permissions = append(permissions, permission{"", "secrets", "", []string{"create"}})
+	}
+	return append(permissions, []permission{
 		copies,
 		{"apps", "daemonsets", "", []string{"list", "watch", "create", "update", "delete"}},
 		{"", "pods", "", []string{"list", "watch", "create", "delete"}},
@@ -80,9 +96,9 @@ func certificatePermissions(certificates string) []permission {
 		return nil
 	}
 	permissions := []permission{
-		{"", "secrets", "", []string{"create"}},
 		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
 		{"", "secrets", certs.ServingSecretName, []string{"list", "watch"}},
+		{"", "configmaps", certs.TrustConfigMapName, []string{"list", "watch", "patch"}},
 	}
 	if certificates == v1alpha1.CertificatesSelfManaged {
 		return permissions

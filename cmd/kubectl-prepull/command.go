@@ -8,6 +8,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/explain"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/list"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/measure"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/status"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/ungate"
 )
@@ -28,6 +29,7 @@ func newCommand(env *cli.Environment) *cobra.Command {
 	root.SetErr(env.ErrOut)
 	env.AddFlags(root.PersistentFlags())
 	root.AddCommand(status.Command(env), list.Images(env), list.Nodes(env), explain.Command(env), ungate.Command(env))
+	root.AddCommand(measure.Command(env))
 	root.AddCommand(newVersionCommand(env))
 	return root
 }

@@ -43,6 +43,8 @@ func TestAWrongCommandLineIsAUsageError(t *testing.T) {
 	for _, args := range [][]string{
 		{"nothing"}, {"status", "extra"}, {"status", "-o", "xml"}, {"images", "--nothing"}, {"nodes", "one"},
 		{"explain"}, {"explain", "a", "b"}, {"explain", "pod/"}, {"explain", ""}, {"ungate"}, {"ungate", "a", "--all"},
+		{"measure", "nothing"}, {"measure", "run"}, {"measure", "run", "a", "b"}, {"measure", "run", "a", "--timeout", "0s"},
+		{"measure", "history", "extra"}, {"measure", "history", "-n", "a", "-A"},
 	} {
 		stdout, stderr, code := run(t, args...)
 		if code != 2 || stdout != "" || !strings.HasPrefix(stderr, "error: ") || !strings.Contains(stderr, "--help'") {
@@ -55,10 +57,21 @@ func TestWithoutAClusterThereIsASentence(t *testing.T) {
 	t.Setenv("KUBECONFIG", "/nonexistent")
 	for _, args := range [][]string{
 		{"status"}, {"status", "--watch"}, {"images"}, {"nodes"}, {"explain", "nginx"}, {"explain", "pod/a"}, {"explain", "node/a"}, {"ungate", "--all"}, {"ungate", "a", "--taint", "k"},
+		{"measure", "history"}, {"measure", "history", "-n", "a"}, {"measure", "run", "a"}, {"measure", "run", "a", "--node", "b"},
 	} {
 		stdout, stderr, code := run(t, append(args, "--server", "http://127.0.0.1:1")...)
 		if code != 1 || stdout != "" || !strings.Contains(stderr, "connection refused") {
 			t.Errorf("%q ends with %d:\n%s%s", args, code, stdout, stderr)
+		}
+	}
+}
+
+func TestWhatIsNoImageIsNotMeasured(t *testing.T) {
+	t.Setenv("KUBECONFIG", "/nonexistent")
+	for _, image := range []string{"", "a b", "app:v1; reboot", "$(reboot)", "`reboot`", "app:v1|cat", "../app", "App"} {
+		_, stderr, code := run(t, "measure", "run", image)
+		if code != 1 || !strings.Contains(stderr, "is not the name of an image") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%q ends with %d:\n%s", image, code, stderr)
 		}
 	}
 }

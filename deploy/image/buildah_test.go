@@ -65,7 +65,8 @@ func installBuildah(t *testing.T) error {
 	}
 	t.Log("Installing buildah")
 	for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "buildah"}} {
-		cmd := exec.CommandContext(t.Context(), "apt-get", append([]string{"-o", "DPkg::Lock::Timeout=300"}, args...)...)
+		// The same file as of the clusters that tests bring up meanwhile.
+		cmd := exec.CommandContext(t.Context(), "flock", append([]string{"/run/lock/kube-prepull-packages", "apt-get", "-o", "DPkg::Lock::Timeout=300"}, args...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("installing buildah with apt-get: %w: %s", err, output)

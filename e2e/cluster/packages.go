@@ -71,7 +71,8 @@ func ensurePackages(ctx context.Context, progress io.Writer) error {
 	}
 	fmt.Fprintf(progress, "Installing %s\n", list)
 	for _, args := range [][]string{{"update"}, append([]string{"install", "-y", "--no-install-recommends"}, missing...)} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		// Another cluster, or a test beside it, may be at it.
+		cmd := exec.CommandContext(ctx, "flock", append([]string{"/run/lock/kube-prepull-packages", "apt-get"}, args...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		var output bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &output, &output

@@ -9,6 +9,10 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 )
 
@@ -21,14 +25,51 @@ func root() string {
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
-// PushProduct builds the images of this checkout and pushes them to a registry.
-func PushProduct(ctx context.Context, registry string) error {
-	for _, target := range []string{"kube-prepull", "kube-prepull-noop"} {
+// targets are the images of kube-prepull.
+var targets = []string{"kube-prepull", "kube-prepull-noop"}
+
+// PushProduct builds the images of this checkout in a folder, and pushes them to a registry.
+func PushProduct(ctx context.Context, dir, registry string) error {
+	if err := Build(ctx, dir, Version); err != nil {
+		return err
+	}
+	return Push(ctx, dir, registry, Version)
+}
+
+// Build builds the images of this checkout, which report a version, into a folder, once for any number of registries.
+func Build(ctx context.Context, dir, version string) error {
+	for _, target := range targets {
 		cmd := exec.CommandContext(ctx, "go", "run", "./deploy/image",
-			"--target", target, "--platform", "linux/"+runtime.GOARCH, "--version", Version, "--push", registry+"/"+target+":"+Version)
+			"--target", target, "--platform", "linux/"+runtime.GOARCH, "--version", version, "--output", filepath.Join(dir, target))
 		cmd.Dir = root()
 		if output, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building and pushing %s: %w: %s", target, err, output)
+			return fmt.Errorf("building %s: %w: %s", target, err, output)
+		}
+	}
+	return nil
+}
+
+// Push pushes what Build has built to a registry, under a tag.
+func Push(ctx context.Context, dir, registry, tag string) error {
+	for _, target := range targets {
+		to, err := name.ParseReference(registry+"/"+target+":"+tag, name.Insecure)
+		if err != nil {
+			return fmt.Errorf("parsing the reference: %w", err)
+		}
+		built, err := layout.ImageIndexFromPath(filepath.Join(dir, target))
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", target, err)
+		}
+		manifest, err := built.IndexManifest()
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", target, err)
+		}
+		index, err := built.ImageIndex(manifest.Manifests[0].Digest)
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", target, err)
+		}
+		if err := remote.WriteIndex(to, index, remote.WithContext(ctx)); err != nil {
+			return fmt.Errorf("pushing %s: %w", target, err)
 		}
 	}
 	return nil

@@ -49,7 +49,7 @@ func gateKey(config []byte) (string, error) {
 // NodesWithTaint returns the names of the nodes that have a taint with a key.
 func NodesWithTaint(ctx context.Context, c client.Reader, key string) ([]string, error) {
 	var names []string
-	err := pages(ctx, c, func() *corev1.NodeList { return &corev1.NodeList{} }, func(page *corev1.NodeList) {
+	err := Pages(ctx, c, func() *corev1.NodeList { return &corev1.NodeList{} }, func(page *corev1.NodeList) {
 		for i := range page.Items {
 			if n := &page.Items[i]; HasTaint(n.Spec.Taints, key) {
 				names = append(names, n.Name)

@@ -18,8 +18,8 @@ import (
 // pageSize is how many objects are asked for at a time.
 const pageSize = 500
 
-// pages lists objects page by page: what each leaves behind is all that is kept in memory.
-func pages[L client.ObjectList](ctx context.Context, c client.Reader, empty func() L, each func(L), options ...client.ListOption) error {
+// Pages lists objects page by page: what each leaves behind is all that is kept in memory.
+func Pages[L client.ObjectList](ctx context.Context, c client.Reader, empty func() L, each func(L), options ...client.ListOption) error {
 	token := ""
 	for {
 		page := empty()
@@ -36,7 +36,7 @@ func pages[L client.ObjectList](ctx context.Context, c client.Reader, empty func
 // ReadPrepullImages lists them as they are.
 func ReadPrepullImages(ctx context.Context, c client.Reader) ([]v1alpha1.PrepullImage, error) {
 	var found []v1alpha1.PrepullImage
-	err := pages(ctx, c, func() *v1alpha1.PrepullImageList { return &v1alpha1.PrepullImageList{} }, func(page *v1alpha1.PrepullImageList) {
+	err := Pages(ctx, c, func() *v1alpha1.PrepullImageList { return &v1alpha1.PrepullImageList{} }, func(page *v1alpha1.PrepullImageList) {
 		found = append(found, page.Items...)
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func ReadFleet(ctx context.Context, c client.Reader, home string, about ...strin
 	ours := []client.ListOption{client.InNamespace(home), client.MatchingLabels{
 		v1alpha1.LabelName: v1alpha1.Name, v1alpha1.LabelComponent: v1alpha1.ComponentPrepull,
 	}}
-	err := pages(ctx, c, func() *appsv1.DaemonSetList { return &appsv1.DaemonSetList{} }, func(page *appsv1.DaemonSetList) {
+	err := Pages(ctx, c, func() *appsv1.DaemonSetList { return &appsv1.DaemonSetList{} }, func(page *appsv1.DaemonSetList) {
 		for i := range page.Items {
 			f.addDaemonSet(&page.Items[i])
 		}
@@ -72,7 +72,7 @@ func ReadFleet(ctx context.Context, c client.Reader, home string, about ...strin
 	}
 	slices.SortFunc(f.lists, func(a, b *list) int { return strings.Compare(a.class, b.class) })
 	wanted := f.wanted(about)
-	err = pages(ctx, c, func() *corev1.NodeList { return &corev1.NodeList{} }, func(page *corev1.NodeList) {
+	err = Pages(ctx, c, func() *corev1.NodeList { return &corev1.NodeList{} }, func(page *corev1.NodeList) {
 		for i := range page.Items {
 			f.addNode(&page.Items[i], wanted)
 		}
@@ -81,14 +81,14 @@ func ReadFleet(ctx context.Context, c client.Reader, home string, about ...strin
 		return nil, fmt.Errorf("listing nodes: %w", err)
 	}
 	var failed []corev1.Event
-	err = pages(ctx, c, func() *corev1.EventList { return &corev1.EventList{} }, func(page *corev1.EventList) {
+	err = Pages(ctx, c, func() *corev1.EventList { return &corev1.EventList{} }, func(page *corev1.EventList) {
 		failed = append(failed, page.Items...)
 	}, client.InNamespace(home), client.MatchingFieldsSelector{Selector: prepull.FailedPulls})
 	if err != nil {
 		return nil, fmt.Errorf("listing events of failed pulls: %w", err)
 	}
 	events := prepull.FailedPullsIn(failed)
-	err = pages(ctx, c, func() *corev1.PodList { return &corev1.PodList{} }, func(page *corev1.PodList) {
+	err = Pages(ctx, c, func() *corev1.PodList { return &corev1.PodList{} }, func(page *corev1.PodList) {
 		for i := range page.Items {
 			f.addPod(&page.Items[i], events)
 		}

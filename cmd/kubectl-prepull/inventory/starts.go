@@ -72,7 +72,7 @@ func Sum(starts []Start, since time.Time) Starts {
 // those of all namespaces but kube-prepull's own.
 func ReadStarts(ctx context.Context, c client.Reader, home string) ([]Start, error) {
 	var events []event
-	err := pages(ctx, c, func() *corev1.EventList { return &corev1.EventList{} }, func(page *corev1.EventList) {
+	err := Pages(ctx, c, func() *corev1.EventList { return &corev1.EventList{} }, func(page *corev1.EventList) {
 		for i := range page.Items {
 			if e, ok := eventOf(&page.Items[i]); ok {
 				events = append(events, e)
@@ -126,7 +126,7 @@ func startsOf(events []event, home string) []Start {
 // ReadOptedIn returns the namespaces that are opted in.
 func ReadOptedIn(ctx context.Context, c client.Reader, home string) (map[string]bool, error) {
 	found := map[string]bool{}
-	err := pages(ctx, c, func() *corev1.NamespaceList { return &corev1.NamespaceList{} }, func(page *corev1.NamespaceList) {
+	err := Pages(ctx, c, func() *corev1.NamespaceList { return &corev1.NamespaceList{} }, func(page *corev1.NamespaceList) {
 		for i := range page.Items {
 			if n := &page.Items[i]; prepull.OptedIn(n, home) {
 				found[n.Name] = true
@@ -142,7 +142,7 @@ func ReadOptedIn(ctx context.Context, c client.Reader, home string) (map[string]
 // ReadPodsWith returns the pods with a container whose image contains a text.
 func ReadPodsWith(ctx context.Context, c client.Reader, part string) ([]types.NamespacedName, error) {
 	var found []types.NamespacedName
-	err := pages(ctx, c, func() *corev1.PodList { return &corev1.PodList{} }, func(page *corev1.PodList) {
+	err := Pages(ctx, c, func() *corev1.PodList { return &corev1.PodList{} }, func(page *corev1.PodList) {
 		for i := range page.Items {
 			pod := &page.Items[i]
 			uses := func(c corev1.Container) bool { return strings.Contains(c.Image, part) }

@@ -39,7 +39,7 @@ func livePod(ctx context.Context, dir string) (results []result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	if err := lab.PushProduct(ctx, r.Addr()); err != nil {
+	if err := lab.PushProduct(ctx, filepath.Join(c.Dir(), "images"), r.Addr()); err != nil {
 		return nil, err
 	}
 	if err := lab.Install(ctx, c, r.Addr()); err != nil {

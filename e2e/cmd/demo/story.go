@@ -86,14 +86,14 @@ func (s *story) tell(ctx context.Context) error {
 }
 
 func (s *story) pushImages(ctx context.Context) error {
-	if err := lab.PushProduct(ctx, s.lab.Registry); err != nil {
-		return err
-	}
 	dir, err := os.MkdirTemp("", "kube-prepull-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if err := lab.PushProduct(ctx, dir, s.lab.Registry); err != nil {
+		return err
+	}
 	binary := filepath.Join(dir, "sleeper")
 	if err := images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, binary); err != nil {
 		return err
