@@ -6,6 +6,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/convert"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/export"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/manifest"
 )
 
 // newCommand is the plugin with all of its commands.
@@ -21,7 +24,7 @@ func newCommand(env *cli.Environment) *cobra.Command {
 	root.SetOut(env.Out)
 	root.SetErr(env.ErrOut)
 	env.Kube.AddFlags(root.PersistentFlags())
-	root.AddCommand(newVersionCommand(env))
+	root.AddCommand(newVersionCommand(env), manifest.Command(env), export.Command(env), convert.Command(env))
 	return root
 }
 
