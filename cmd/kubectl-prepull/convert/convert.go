@@ -2,6 +2,7 @@ package convert
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/manifest"
 	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
@@ -35,13 +37,13 @@ func convert(object map[string]any, place, namespace string) (*origin, error) {
 	}
 	kind, _ := object["kind"].(string)
 	version, _ := object["apiVersion"].(string)
-	o := &origin{name: kind, place: place}
+	o := &origin{name: manifest.NameOf(object), place: place}
 	switch kind + " " + version {
 	case "ImageCache kubefledged.io/v1alpha2", "ImageCache kubefledged.io/v1alpha3":
 		err = o.fromCache(text, namespace)
 	case "ImagePullJob apps.kruise.io/v1alpha1", "ImagePullJob apps.kruise.io/v1beta1",
 		"ImageListPullJob apps.kruise.io/v1alpha1", "ImageListPullJob apps.kruise.io/v1beta1":
-		err = o.fromJob(text, namespace)
+		err = o.fromJob(kind, text, namespace)
 	default:
 		err = fmt.Errorf("%s is none of ImageCache (kubefledged.io/v1alpha2, v1alpha3), ImagePullJob and ImageListPullJob (apps.kruise.io/v1alpha1, v1beta1)",
 			strings.TrimSpace(version+" "+kind))
@@ -66,15 +68,6 @@ func strict(text []byte, into any) error {
 
 func (o *origin) note(format string, args ...any) {
 	o.notes = append(o.notes, fmt.Sprintf("%s: %s: ", o.place, o.name)+fmt.Sprintf(format, args...))
-}
-
-// identify takes the name of the object, and returns its namespace.
-func (o *origin) identify(meta metav1.ObjectMeta, namespace string) string {
-	if meta.Namespace != "" {
-		namespace = meta.Namespace
-	}
-	o.name += " " + strings.TrimPrefix(namespace+"/"+meta.Name, "/")
-	return namespace
 }
 
 // secrets are names of Secrets with their namespace, which kube-prepull reads only where it is opted in.
@@ -103,7 +96,7 @@ func (o *origin) fromCache(text []byte, namespace string) error {
 	if err := strict(text, &cache); err != nil {
 		return fmt.Errorf("reading the ImageCache: %w", err)
 	}
-	namespace = o.identify(cache.Metadata, namespace)
+	namespace = cmp.Or(cache.Metadata.Namespace, namespace)
 	if len(cache.Spec.CacheSpec) == 0 {
 		return errors.New("reading the ImageCache: it has no cacheSpec")
 	}
@@ -129,13 +122,12 @@ func (o *origin) fromCache(text []byte, namespace string) error {
 }
 
 // fromJob reads an ImagePullJob or an ImageListPullJob.
-func (o *origin) fromJob(text []byte, namespace string) error {
-	kind := o.name
+func (o *origin) fromJob(kind string, text []byte, namespace string) error {
 	var job imagePullJob
 	if err := strict(text, &job); err != nil {
 		return fmt.Errorf("reading the %s: %w", kind, err)
 	}
-	namespace = o.identify(job.Metadata, namespace)
+	namespace = cmp.Or(job.Metadata.Namespace, namespace)
 	spec := job.Spec
 	images := spec.Images
 	if kind == "ImagePullJob" {
@@ -196,7 +188,7 @@ func (o *origin) noteSettings(s pullJobSpec) {
 		o.note("pullPolicy.backoffLimit has no equivalent: an image that fails is tried again after 5 minutes, and then more and more rarely, for ever")
 	}
 	if c := s.CompletionPolicy; c.Type != "Never" {
-		o.note("completionPolicy %s has no equivalent: the images stay on the nodes, new ones included, until the PrepullImage is deleted", orDefault(c.Type, "Always"))
+		o.note("completionPolicy %s has no equivalent: the images stay on the nodes, new ones included, until the PrepullImage is deleted", cmp.Or(c.Type, "Always"))
 	}
 	if c := s.CompletionPolicy; c.ActiveDeadlineSeconds != nil {
 		o.note("completionPolicy.activeDeadlineSeconds has no equivalent")
@@ -210,11 +202,4 @@ func (o *origin) noteSettings(s pullJobSpec) {
 	if s.ImagePullPolicy == "Always" {
 		o.note("imagePullPolicy Always has no equivalent for a declared image: a tag that moves is followed where the pods that use it pull it always")
 	}
-}
-
-func orDefault(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }

@@ -100,6 +100,9 @@ func split(text []byte) []part {
 var (
 	yamlLine = regexp.MustCompile(`^(?:error converting YAML to JSON: )?(?:yaml: )?(?:line (\d+): )?`)
 
+	// parserError is one of those errors whose line the library counts from 0.
+	parserError = regexp.MustCompile(`^did not find expected (key|node content|'-' indicator|',' or '[\]}]'|<)`)
+
 	// action is something that only a template engine understands.
 	action = regexp.MustCompile(`(?m)^[^#\n]*\{\{`)
 )
@@ -111,6 +114,9 @@ func explain(file string, p part, err error) error {
 	line := p.begin()
 	if n, err := strconv.Atoi(found[1]); err == nil {
 		line = p.line + n - 1
+		if parserError.MatchString(text[len(found[0]):]) {
+			line++
+		}
 	}
 	if at := action.FindIndex(p.text); at != nil {
 		line = p.line + bytes.Count(p.text[:at[1]], []byte("\n"))

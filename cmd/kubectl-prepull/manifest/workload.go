@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -42,8 +43,8 @@ func Read(documents []Document, namespace string) (*Found, error) {
 	var images []prepull.Image
 	for _, d := range documents {
 		for _, object := range Flatten(d.Object) {
-			more, err := found.read(object, namespace)
-			if err != nil {
+			more, errs := found.read(object, namespace)
+			for _, err := range errs {
 				problems = append(problems, fmt.Errorf("%s: %w", d.Where(), err))
 			}
 			images = append(images, more...)
@@ -72,15 +73,15 @@ func nothingIn(documents []Document, others []string) error {
 	return fmt.Errorf("there is no workload in %s: no pods come of %s", documents[0].File, strings.Join(others, ", "))
 }
 
-// read returns the images of one object.
-func (f *Found) read(object map[string]any, namespace string) ([]prepull.Image, error) {
-	name := nameOf(object)
+// read returns the images of one object, or what is wrong with it.
+func (f *Found) read(object map[string]any, namespace string) ([]prepull.Image, []error) {
+	name := NameOf(object)
 	if kind, _ := object["kind"].(string); kind == "" {
-		return nil, errors.New("this object has no kind: for a values file of Helm there is --helm-values")
+		return nil, []error{errors.New("this object has no kind: for a values file of Helm there is --helm-values")}
 	}
 	workload, err := workloadOf(object, namespace)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, []error{fmt.Errorf("%s: %w", name, err)}
 	}
 	if workload == nil {
 		f.others = append(f.others, name)
@@ -98,7 +99,7 @@ func (f *Found) read(object map[string]any, namespace string) ([]prepull.Image, 
 			problems = append(problems, fmt.Errorf("%s: image %q: %w", name, image.Name, err))
 		}
 	}
-	return images, errors.Join(problems...)
+	return images, problems
 }
 
 // workloadOf is an object as a typed one that has its pod template, nil if it has none.
@@ -182,8 +183,8 @@ func Flatten(object map[string]any) []map[string]any {
 	return objects
 }
 
-// nameOf is kind, namespace and name of an object, for messages.
-func nameOf(object map[string]any) string {
+// NameOf is kind, namespace and name of an object, for messages.
+func NameOf(object map[string]any) string {
 	kind, _ := object["kind"].(string)
 	meta := mapAt(object, "metadata")
 	namespace, _ := meta["namespace"].(string)
@@ -191,5 +192,15 @@ func nameOf(object map[string]any) string {
 	if namespace != "" {
 		name = namespace + "/" + name
 	}
-	return strings.TrimSpace(kind + " " + name)
+	return printable(strings.TrimSpace(kind + " " + name))
+}
+
+// printable leaves out what could do something to a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
 }
