@@ -40,6 +40,7 @@ credentials() {
     token=$(az acr login --name "${host%%.*}" --expose-token --output tsv --query accessToken) &&
       printf '00000000-0000-0000-0000-000000000000:%s' "$token"
     ;;
+  *) ;;
   esac
 }
 
