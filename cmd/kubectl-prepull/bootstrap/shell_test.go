@@ -78,7 +78,7 @@ func (s *shell) run(script string, env ...string) (output string, code int) {
 	s.t.Helper()
 	s.calls = s.t.TempDir()
 	cmd := exec.CommandContext(s.t.Context(), "bash", "-c", script)
-	cmd.Env = append([]string{"PATH=" + s.dir + ":/usr/bin:/bin", "CALLS=" + s.calls, "TMPDIR=" + s.t.TempDir(), "PREPULL_TRIES=1"}, env...)
+	cmd.Env = append([]string{"PATH=" + s.dir + ":/usr/bin:/bin", "CALLS=" + s.calls, "TMPDIR=" + s.t.TempDir(), "PREPULL_TRIES=1", "PREPULL_HOSTS_DIR=" + s.dir + "/none"}, env...)
 	text, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
