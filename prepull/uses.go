@@ -86,7 +86,7 @@ func Wanted(objects []v1alpha1.PrepullImage, nodes []corev1.Node, maxBytes int64
 		if !c.useOn(nodes) {
 			continue
 		}
-		if why := c.whyAbsent(); why != "" {
+		if why := c.whyAbsent(len(nodes) > 0); why != "" {
 			absent = append(absent, Absent{c.image, why})
 			continue
 		}
@@ -121,11 +121,13 @@ func (c *candidate) useOn(nodes []corev1.Node) bool {
 	})
 }
 
-// whyAbsent is why no node gets the image now, in the words of its status; empty if nodes do, or nobody has decided yet.
-func (c *candidate) whyAbsent() string {
+// whyAbsent is why no node gets the image now, in the words of its status; empty if nodes do, or nobody has decided yet. That
+// there is no node for it is no reason where it is useful on one that is yet to come.
+func (c *candidate) whyAbsent(useful bool) string {
 	for _, o := range c.objects {
 		for _, condition := range o.Status.Conditions {
-			skipped := condition.Type == v1alpha1.ConditionSelected && condition.Status == metav1.ConditionFalse
+			skipped := condition.Type == v1alpha1.ConditionSelected && condition.Status == metav1.ConditionFalse &&
+				!(useful && condition.Reason == skippedNoNodes)
 			failed := condition.Type == v1alpha1.ConditionPullFailed && condition.Status == metav1.ConditionTrue
 			if skipped || failed {
 				return condition.Message
