@@ -2,7 +2,6 @@
 package bootstrap
 
 import (
-	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -66,16 +65,16 @@ func (o *Output) Check() error {
 	return nil
 }
 
-// Write prints images to out, and notes to errOut, a line each.
-func (o *Output) Write(out, errOut io.Writer, images []prepull.Image, notes []string) error {
+// Write prints images, and notes.
+func (o *Output) Write(env *cli.Environment, images []prepull.Image, notes []string) error {
 	text, more, err := formats[o.format](images, o)
 	for _, note := range append(slices.Clone(notes), more...) {
-		fmt.Fprintln(errOut, "note: "+note)
+		env.Note(note)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(out, text)
+	_, err = io.WriteString(env.Out, text)
 	return err
 }
 

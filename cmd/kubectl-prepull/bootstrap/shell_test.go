@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
@@ -134,8 +137,9 @@ func imagesNamed(names ...string) []prepull.Image {
 func rendered(t *testing.T, format string, names ...string) string {
 	t.Helper()
 	o := &Output{format: format, noopImage: defaultNoopImage, parallel: 2}
-	var out, notes bytes.Buffer
-	if err := o.Write(&out, &notes, imagesNamed(names...), nil); err != nil {
+	var out bytes.Buffer
+	env := cli.NewEnvironment(genericiooptions.IOStreams{Out: &out, ErrOut: t.Output()})
+	if err := o.Write(env, imagesNamed(names...), nil); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

@@ -34,7 +34,7 @@ taken over: kube-prepull learns those that pods use.`,
 			}
 			text, notes, err := read(files, env)
 			for _, note := range notes {
-				fmt.Fprintln(env.ErrOut, "note: "+note)
+				env.Note(note)
 			}
 			if err != nil {
 				return err

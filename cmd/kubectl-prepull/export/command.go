@@ -56,7 +56,7 @@ per byte come first. What it leaves out itself, or cannot pull, is left out too,
 			if err != nil {
 				return err
 			}
-			return output.Write(env.Out, env.ErrOut, images, notes)
+			return output.Write(env, images, notes)
 		},
 	}
 	c.Flags().StringVar(&chosen.node, "node", "", "images for nodes like this one")

@@ -45,7 +45,7 @@ may use; what it does use is in the output of helm template.`,
 			if err != nil {
 				return err
 			}
-			return output.Write(env.Out, env.ErrOut, found.Images, found.Notes)
+			return output.Write(env, found.Images, found.Notes)
 		},
 	}
 	c.Flags().StringSliceVarP(&from.files, "filename", "f", nil, "files or folders with manifests; - reads what is piped in")
