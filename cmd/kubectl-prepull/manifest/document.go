@@ -77,6 +77,13 @@ func (p part) begin() int {
 	return p.line
 }
 
+// lines are some of the file, as far as the part has them.
+func (p part) lines(first, last int) []byte {
+	all := bytes.SplitAfter(p.text, []byte("\n"))
+	first, last = max(first-p.line, 0), min(last-p.line+1, len(all))
+	return bytes.Join(all[min(first, last):last], nil)
+}
+
 // split divides a stream where a line begins with three dashes, the only place where YAML allows them.
 func split(text []byte) []part {
 	var parts []part
@@ -102,25 +109,28 @@ var (
 
 	// parserError is one of those errors whose line the library counts from 0.
 	parserError = regexp.MustCompile(`^did not find expected (key|node content|'-' indicator|',' or '[\]}]'|<)`)
-
-	// action is something that only a template engine understands.
-	action = regexp.MustCompile(`(?m)^[^#\n]*\{\{`)
 )
+
+// action begins what only a template engine understands.
+const action = "{{"
+
+// errNotRendered is what is wrong with most manifests that are no YAML.
+var errNotRendered = errors.New("this is a template that is not rendered: pipe the output of `helm template` in")
 
 // explain says in which line of a file a document is broken, and how.
 func explain(file string, p part, err error) error {
 	text := err.Error()
 	found := yamlLine.FindStringSubmatch(text)
-	line := p.begin()
+	line, near := p.begin(), p.text
 	if n, err := strconv.Atoi(found[1]); err == nil {
 		line = p.line + n - 1
 		if parserError.MatchString(text[len(found[0]):]) {
 			line++
 		}
+		near = p.lines(line-1, line+1)
 	}
-	if at := action.FindIndex(p.text); at != nil {
-		line = p.line + bytes.Count(p.text[:at[1]], []byte("\n"))
-		return fmt.Errorf("%s:%d: this is a template that is not rendered: pipe the output of `helm template` in", file, line)
+	if bytes.Contains(near, []byte(action)) {
+		return fmt.Errorf("%s:%d: %w", file, line, errNotRendered)
 	}
 	return fmt.Errorf("%s:%d: this is not YAML: %w", file, line, errors.New(text[len(found[0]):]))
 }

@@ -118,7 +118,7 @@ func (v *values) add(node *yaml.Node, path string) {
 	default:
 		return // null, empty or a switch: nothing to pull
 	}
-	if problem == "" && strings.Contains(image, "{{") {
+	if problem == "" && strings.Contains(image, action) {
 		problem = "is a template"
 	}
 	if problem == "" {

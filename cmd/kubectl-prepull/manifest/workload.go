@@ -95,7 +95,11 @@ func (f *Found) read(object map[string]any, namespace string) ([]prepull.Image, 
 	images := prepull.ImagesOf(workload)
 	var problems []error
 	for _, image := range images {
-		if err := prepull.ValidImage(image.Name); err != nil {
+		err := prepull.ValidImage(image.Name)
+		if strings.Contains(image.Name, action) {
+			err = errNotRendered
+		}
+		if err != nil {
 			problems = append(problems, fmt.Errorf("%s: image %q: %w", name, image.Name, err))
 		}
 	}
