@@ -38,15 +38,22 @@ func newGenerator(t *testing.T, p *product) *generator {
 // run returns what the plugin prints for what is piped in, and its notes.
 func (g *generator) run(t *testing.T, input string, args ...string) (output, notes string) {
 	t.Helper()
+	output, notes, err := g.try(t, input, args...)
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, notes)
+	}
+	return output, notes
+}
+
+func (g *generator) try(t *testing.T, input string, args ...string) (output, messages string, err error) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), g.path, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+g.Kubeconfig())
 	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v: %v\n%s", args, err, &stderr)
-	}
-	return stdout.String(), stderr.String()
+	err = cmd.Run()
+	return stdout.String(), stderr.String(), err
 }
 
 // apply gives the API server manifests, which must be without fields that it does not know.
@@ -233,6 +240,16 @@ func TestImagesOfTheClusterAreExported(t *testing.T) {
 	script, _ := g.run(t, "", "export", "--node", "node-1", "--format", "bash-ctr", "--max-bytes", "100Gi")
 	if !strings.Contains(script, "  '"+everywhere+"'\n") {
 		t.Errorf("the script is\n%s", script)
+	}
+	for want, args := range map[string][]string{
+		"error: listing PrepullImages: prepullimages.kube-prepull.io is forbidden: ": {"--as", "nobody"},
+		`error: reading node nowhere: nodes "nowhere" not found`:                     {"--node", "nowhere"},
+	} {
+		output, messages, err := g.try(t, "", append([]string{"export"}, args...)...)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 || output != "" || !strings.HasPrefix(messages, want) || strings.Count(messages, "\n") != 1 {
+			t.Errorf("%v ends with %v:\n%s%s", args, err, output, messages)
+		}
 	}
 	declared, _ := g.run(t, "", "export", "--format", "prepullimages")
 	g.apply(t, declared, "--dry-run=server")

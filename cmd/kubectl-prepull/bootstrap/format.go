@@ -46,7 +46,7 @@ var formats = map[string]render{
 func (o *Output) AddFlags(c *cobra.Command) {
 	names := slices.Sorted(maps.Keys(formats))
 	c.Flags().StringVar(&o.format, "format", "list", "what to print: "+strings.Join(names, ", "))
-	c.Flags().StringVar(&o.noopImage, "noop-image", defaultNoopImage, "the image that the pods of a daemonset run `noop` from")
+	c.Flags().StringVar(&o.noopImage, "noop-image", defaultNoopImage, "image that the pods of a daemonset run noop from")
 	c.Flags().IntVar(&o.parallel, "parallel", 4, "how many images a script pulls at a time")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 }
