@@ -127,7 +127,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 		was := stored[name]
 		placed := placeOn(wanted, c)
 		// What nodes tell of the size of an image that is left out may bring it back.
-		w := observeClass(c, slices.Concat(placed, leftOut), on[c.name], o.PullDeadline, now)
+		w := observe(c.waiting, slices.Concat(placed, leftOut), on[c.name], o.PullDeadline, now)
 		cp := p.planClass(c, placed, w, on[c.name], was, o, now)
 		cp.refused = s.refused[name]
 		p.classes = append(p.classes, cp)
