@@ -102,11 +102,12 @@ func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
 	wait := container(like, "wait", o.NoopImage)
 	wait.Args = []string{"wait"}
 	return corev1.PodSpec{
+		HostNetwork:                   o.HostNetwork,
 		InitContainers:                first,
 		Containers:                    []corev1.Container{wait},
 		Volumes:                       []corev1.Volume{{Name: noopVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 		Affinity:                      c.affinity(),
-		Tolerations:                   c.tolerations(),
+		Tolerations:                   c.tolerations(o.Gate),
 		PriorityClassName:             o.PriorityClassName,
 		ImagePullSecrets:              pullSecrets(images),
 		AutomountServiceAccountToken:  ptr.To(false),

@@ -33,10 +33,22 @@ var (
 		Help:    "How long a node took for an image that it did not have, in whole seconds.",
 		Buckets: []float64{1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280},
 	})
+	releasesMetric = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kube_prepull_gate_releases_total",
+		Help: "Nodes that lost the taint of the gate, by reason: warm, empty (nothing to pull), failing (what is missing fails) or deadline.",
+	}, []string{"reason"})
+	heldSecondsMetric = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "kube_prepull_gate_held_seconds",
+		Help:    "How long a node had the taint of the gate, from the creation of the node.",
+		Buckets: []float64{5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600},
+	})
 )
 
 func init() {
-	metrics.Registry.MustRegister(imagesMetric, nodesMetric, revisionsMetric, quarantinesMetric, pullSecondsMetric)
+	metrics.Registry.MustRegister(imagesMetric, nodesMetric, revisionsMetric, quarantinesMetric, pullSecondsMetric, releasesMetric, heldSecondsMetric)
+	for _, reason := range []releaseReason{releaseWarm, releaseEmpty, releaseFailing, releaseDeadline} {
+		releasesMetric.WithLabelValues(string(reason))
+	}
 }
 
 // measure sets the gauges to what was observed and planned.

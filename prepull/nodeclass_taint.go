@@ -6,10 +6,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-)
 
-// warmingTaint keeps pods off a new node until its images are there.
-const warmingTaint = "kube-prepull.io/warming"
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
 
 // lifecycleTaints are the keys of taints that come and go with the state of a node: it starts, is full, has a problem or
 // leaves. They say nothing about who may use the node, and a prepull pod stays, or starts already, all the same.
@@ -20,7 +19,7 @@ var lifecycleTaints = []string{
 	"efs.csi.aws.com/agent-not-ready",
 	"karpenter.sh/disrupted",
 	"karpenter.sh/unregistered",
-	warmingTaint,
+	v1alpha1.TaintWarming,
 	"node.cilium.io/agent-not-ready",
 	"node.cloudprovider.kubernetes.io/shutdown",
 	"node.cloudprovider.kubernetes.io/uninitialized",
@@ -35,8 +34,8 @@ var lifecycleTaints = []string{
 }
 
 const (
-	// startupTaintPrefix is of taints that the cluster autoscaler expects to go once a new node has started.
-	startupTaintPrefix = "startup-taint.cluster-autoscaler.kubernetes.io/"
+	// ownTaintPrefix is of taints that keep pods off a new node until its images are there.
+	ownTaintPrefix = v1alpha1.Name + ".io/"
 
 	// agentTaintSuffix is of taints that network and storage drivers remove once their agent runs on the node.
 	agentTaintSuffix = "/agent-not-ready"
@@ -52,7 +51,7 @@ func lifecycleTolerations() []corev1.Toleration {
 }
 
 func isStartupTaint(t *corev1.Taint) bool {
-	return strings.HasPrefix(t.Key, startupTaintPrefix) || strings.HasSuffix(t.Key, agentTaintSuffix)
+	return strings.HasPrefix(t.Key, v1alpha1.StartupTaintPrefix) || strings.HasPrefix(t.Key, ownTaintPrefix) || strings.HasSuffix(t.Key, agentTaintSuffix)
 }
 
 // lasts tells whether a taint keeps pods off a node for longer than a state of the node.
@@ -76,8 +75,8 @@ func lastingTaints(n *corev1.Node) []corev1.Taint {
 }
 
 // tolerations let prepull pods start on the nodes of a class, whatever state these are in, and on no others that have the
-// same labels and more taints.
-func (c *nodeClass) tolerations() []corev1.Toleration {
+// same labels and more taints. A new node may have the taint of the gate, if there is one, before anybody has seen it.
+func (c *nodeClass) tolerations(g Gate) []corev1.Toleration {
 	if c.anyTaints {
 		return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	}
@@ -90,6 +89,9 @@ func (c *nodeClass) tolerations() []corev1.Toleration {
 	tolerations = append(tolerations, lifecycleTolerations()...)
 	// A toleration matches whole keys only.
 	var starting []string
+	if g.Enabled && !slices.Contains(lifecycleTaints, g.TaintKey) {
+		starting = append(starting, g.TaintKey)
+	}
 	for _, n := range c.nodes {
 		for i := range n.Spec.Taints {
 			if t := &n.Spec.Taints[i]; isStartupTaint(t) && !slices.Contains(lifecycleTaints, t.Key) {

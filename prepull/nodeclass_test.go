@@ -282,7 +282,7 @@ func TestTolerations(t *testing.T) {
 	if len(classes) != 1 {
 		t.Fatalf("%d classes", len(classes))
 	}
-	if diff := cmp.Diff(want, classes[0].tolerations()); diff != "" {
+	if diff := cmp.Diff(want, classes[0].tolerations(Gate{})); diff != "" {
 		t.Errorf("tolerations (-want +got):\n%s", diff)
 	}
 }
@@ -323,7 +323,7 @@ func TestTooManyClasses(t *testing.T) {
 		})
 	}
 	one := classify(tainted, nil, 1).classes[0]
-	if diff := cmp.Diff([]corev1.Toleration{{Operator: corev1.TolerationOpExists}}, one.tolerations()); diff != "" || one.name != "linux-amd64" {
+	if diff := cmp.Diff([]corev1.Toleration{{Operator: corev1.TolerationOpExists}}, one.tolerations(Gate{})); diff != "" || one.name != "linux-amd64" {
 		t.Errorf("%s tolerates (-want +got):\n%s", one.name, diff)
 	}
 }

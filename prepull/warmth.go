@@ -212,7 +212,7 @@ func (w *warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline 
 			w.next = late
 		}
 	}
-	f.since = pod.CreationTimestamp.Time
+	f.since, f.began = pod.CreationTimestamp.Time, frontSince(pod, previous)
 	image := w.images[statuses[i].Name]
 	switch {
 	case image != nil && failed:
