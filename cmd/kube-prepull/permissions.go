@@ -23,12 +23,14 @@ type permission struct {
 
 // settings are the configuration's keys that permissions depend on.
 type settings struct {
-	pullSecrets  bool
-	certificates string
+	pullSecrets   bool
+	certificates  string
+	nodeCondition bool
+	gate          bool
 }
 
 func permissionsFor(c *v1alpha1.Configuration) settings {
-	return settings{pullSecrets: c.PullSecrets, certificates: c.Certificates}
+	return settings{pullSecrets: c.PullSecrets, certificates: c.Certificates, nodeCondition: c.NodeCondition, gate: c.Gate.Enabled}
 }
 
 // clusterPermissions hold in every namespace.
@@ -53,6 +55,12 @@ func clusterPermissions(s settings) []permission {
 	}
 	if s.pullSecrets {
 		permissions = append(permissions, permission{"", "secrets", "", []string{"get"}})
+	}
+	if s.nodeCondition {
+		permissions = append(permissions, permission{"", "nodes/status", "", []string{"patch"}})
+	}
+	if s.gate {
+		permissions = append(permissions, permission{"", "nodes", "", []string{"patch"}})
 	}
 	return permissions
 }

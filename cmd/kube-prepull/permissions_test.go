@@ -53,11 +53,13 @@ func TestTheInstalledRolesAreThePermissions(t *testing.T) {
 		settings settings
 		values   []string
 	}{
-		"as installed":                    {settings{true, v1alpha1.CertificatesAuto}, nil},
-		"without pull secrets":            {settings{false, v1alpha1.CertificatesAuto}, []string{"--set", "config.pullSecrets=false"}},
-		"with cert-manager":               {settings{true, v1alpha1.CertificatesCertManager}, []string{"--set", "config.certificates=cert-manager"}},
-		"without cert-manager":            {settings{true, v1alpha1.CertificatesSelfManaged}, []string{"--set", "config.certificates=self-managed"}},
-		"with a certificate of one's own": {settings{true, v1alpha1.CertificatesDirectory}, own},
+		"as installed":                    {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto}, nil},
+		"without pull secrets":            {settings{certificates: v1alpha1.CertificatesAuto}, []string{"--set", "config.pullSecrets=false"}},
+		"with cert-manager":               {settings{pullSecrets: true, certificates: v1alpha1.CertificatesCertManager}, []string{"--set", "config.certificates=cert-manager"}},
+		"without cert-manager":            {settings{pullSecrets: true, certificates: v1alpha1.CertificatesSelfManaged}, []string{"--set", "config.certificates=self-managed"}},
+		"with a certificate of one's own": {settings{pullSecrets: true, certificates: v1alpha1.CertificatesDirectory}, own},
+		"with a condition on nodes":       {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto, nodeCondition: true}, []string{"--set", "config.nodeCondition=true"}},
+		"with a gate":                     {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto, gate: true}, []string{"--set", "config.gate.enabled=true"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
