@@ -144,6 +144,9 @@ func unfinished(n *corev1.Node) bool {
 // words are the numbers for people.
 func (p *progress) words() string {
 	words := fmt.Sprintf("%d of %d images", p.present, p.images)
+	if p.images == 0 {
+		words = "no images"
+	}
 	if p.present < p.images {
 		words += fmt.Sprintf(", %d pulling", p.pulling)
 	}
@@ -151,7 +154,7 @@ func (p *progress) words() string {
 		words += "; " + p.trouble
 	}
 	if p.oversized > 0 {
-		words += fmt.Sprintf("; not waiting for %d larger ones (gate.maxBytes)", p.oversized)
+		words += fmt.Sprintf("; %d too large to wait for (gate.maxBytes)", p.oversized)
 	}
 	return words
 }
