@@ -19,7 +19,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// How many conditions a pass writes at most: those that turn, and those of which only the words change. After a new image
+// How many conditions a pass writes at most: those that turn, and those of which only the message changes. After a new image
 // each node of thousands has other words, and nobody waits for these.
 const (
 	conditionBatch = 100
@@ -35,7 +35,7 @@ type nodeWriter struct {
 	// held is since when nodes are known to be held.
 	held map[types.UID]time.Time
 
-	// worded is when the words of a condition were written last.
+	// worded is when a condition was written last, by the UID of its node.
 	worded map[types.UID]time.Time
 }
 
@@ -81,7 +81,7 @@ func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time,
 	for _, c := range p.conditions {
 		done, most, due := &turned, conditionBatch, now
 		if c.minor {
-			done, most, due = &reworded, wordsBatch, w.worded[c.uid].Add(progressInterval)
+			done, most, due = &reworded, wordsBatch, latest(now, w.worded[c.uid].Add(progressInterval))
 		}
 		if due.After(now) || *done == most {
 			later(due)

@@ -214,11 +214,9 @@ func conditionOf(n *corev1.Node) *corev1.NodeCondition {
 func conditionChangeOf(n *corev1.Node, p progress, now time.Time) *conditionChange {
 	old := conditionOf(n)
 	next := imagesReady(p, hasCondition(n, corev1.NodeReady), old, now)
-	if old == nil || old.Status != next.Status {
-		return &conditionChange{node: n.Name, uid: n.UID, condition: next}
+	turns := old == nil || old.Status != next.Status || old.Reason != next.Reason
+	if !turns && old.Message == next.Message {
+		return nil
 	}
-	if old.Reason != next.Reason || old.Message != next.Message {
-		return &conditionChange{node: n.Name, uid: n.UID, condition: next, minor: true}
-	}
-	return nil
+	return &conditionChange{node: n.Name, uid: n.UID, condition: next, minor: !turns}
 }
