@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -136,18 +137,25 @@ func partial(passed bool) string {
 	return ""
 }
 
-// chartGrants is what the chart grants, with pull secrets and without.
+// variants are the values of the chart that grant something that others do not.
+var variants = [][]string{
+	{"config.pullSecrets=true"},
+	{"config.pullSecrets=false"},
+	{"config.nodeCondition=true", "config.gate.enabled=true"},
+}
+
+// chartGrants is what the chart grants with any of the variants.
 func chartGrants(ctx context.Context) ([]privilege.Access, error) {
 	programs, err := cluster.Binaries(ctx, io.Discard)
 	if err != nil {
 		return nil, err
 	}
 	grants := map[privilege.Access]bool{}
-	for _, pullSecrets := range []string{"true", "false"} {
+	for _, values := range variants {
 		manifest, err := exec.CommandContext(ctx, filepath.Join(programs, "helm"), "template", "kube-prepull", lab.Source("deploy/chart"),
-			"--namespace", system, "--set", "config.pullSecrets="+pullSecrets).Output()
+			"--namespace", system, "--set", strings.Join(values, ",")).Output()
 		if err != nil {
-			return nil, fmt.Errorf("rendering the chart: %w", err)
+			return nil, fmt.Errorf("rendering the chart with %v: %w", values, err)
 		}
 		granted, err := privilege.Granted(bytes.NewReader(manifest))
 		if err != nil {
