@@ -143,6 +143,12 @@ func (p *plan) planNodes(s state, on map[string][]*corev1.Pod, o Options, now ti
 	})
 }
 
+// overdue is what may be done of a plan that is made without knowing all: a deadline is one whatever else is wrong.
+func (p *plan) overdue() plan {
+	late := slices.Clone(p.releases)
+	return plan{releases: slices.DeleteFunc(late, func(r release) bool { return r.reason != releaseDeadline })}
+}
+
 func (p *plan) planRelease(s state, n *corev1.Node, pr progress, g Gate, now time.Time) {
 	since, known := s.held[n.UID]
 	if !known {

@@ -125,11 +125,10 @@ func (o observer) trouble(p *progress, node string, w *warmth, now time.Time) bo
 		p.trouble = ""
 		return false
 	}
-	if !f.counts(now) {
+	if f.settled && !f.counts(now) {
 		p.until = f.began.Add(troubleTime)
-		return false
 	}
-	return true
+	return f.counts(now)
 }
 
 // counts tells whether a failure on one node is a reason not to wait for it.

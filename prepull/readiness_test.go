@@ -63,12 +63,16 @@ func TestProgressOfANode(t *testing.T) {
 			outlookStuck, "0 of 2 images, 0 pulling; a:1 cannot be pulled: access denied",
 		},
 		"with trouble that may pass": {
-			list(done(a, 2, 3), waits(b, "ImagePullBackOff", "connection refused"), waits(c, pulling, "")), nil, noon.Add(time.Minute),
+			list(done(a, 2, 3), waits(b, "ImagePullBackOff", "connection refused"), waits(c, pulling, "")), nil, noon.Add(30 * time.Second),
 			outlookWaiting, "1 of 2 images, 0 pulling; b:1 cannot be pulled: registry unreachable",
 		},
 		"with trouble that does not pass": {
 			list(done(a, 2, 3), waits(b, "ImagePullBackOff", "connection refused"), waits(c, pulling, "")), nil, later,
 			outlookStuck, "1 of 2 images, 0 pulling; b:1 cannot be pulled: registry unreachable",
+		},
+		"with a first failure after a long pull": {
+			list(done(a, 2, 3), waits(b, "ErrImagePull", "connection refused"), waits(c, pulling, "")), nil, later,
+			outlookWaiting, "1 of 2 images, 0 pulling; b:1 cannot be pulled: registry unreachable",
 		},
 		"whose prepull pod does not get to its images": {
 			[]corev1.ContainerStatus{waits("install", "ErrImagePull", "noop: not found"), waits(a, pulling, "")}, nil, noon,
@@ -90,6 +94,9 @@ func TestProgressOfANode(t *testing.T) {
 			}
 			cp := makePlan(s, warmingOptions(), tc.at).classes[0]
 			got := newObserver(cp, s.pods, 15*time.Minute, tc.at).progress(&s.nodes[0], true, tc.at)
+			if !got.until.IsZero() && got.until.Before(tc.at) {
+				t.Errorf("somebody is to look again at %v, before now", got.until)
+			}
 			if got.outlook != tc.outlook || got.words() != tc.words {
 				t.Errorf("outlook %v, %q; want %v, %q", got.outlook, got.words(), tc.outlook, tc.words)
 			}

@@ -77,7 +77,8 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	s.held = r.nodes.see(s.nodes, now)
 	p, copyErr := r.plan(ctx, s, now)
 	if !r.credentials.known() {
-		return reconcile.Result{}, copyErr
+		_, err := r.nodes.act(ctx, p.overdue(), now)
+		return reconcile.Result{}, errors.Join(copyErr, err)
 	}
 	r.accept(s, p)
 	r.measure(s, p)
