@@ -82,6 +82,11 @@ func (w *imageWarmth) lists(node string) bool {
 	return counts && w.present != nil && w.present[i]
 }
 
+// there tells whether the node at a position has run or lists the image.
+func (w *imageWarmth) there(i int) bool {
+	return w.ran != nil && w.ran[i] > 0 || w.present != nil && w.present[i]
+}
+
 // has tells whether a node has the image and is not in trouble with it.
 func (w *imageWarmth) has(node string) bool {
 	if _, failed := w.failed[node]; failed {
@@ -95,7 +100,7 @@ func (w *imageWarmth) has(node string) bool {
 func (w *imageWarmth) ready() int {
 	n := 0
 	for i := range max(len(w.ran), len(w.present)) {
-		if w.ran != nil && w.ran[i] > 0 || w.present != nil && w.present[i] {
+		if w.there(i) {
 			n++
 		}
 	}
