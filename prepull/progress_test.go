@@ -5,6 +5,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 func TestProgressOfANode(t *testing.T) {
