@@ -228,7 +228,7 @@ func (r randomPlaces) nodes() []corev1.Node {
 		for range r.IntN(3) * r.IntN(2) {
 			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{
 				Key: oneOf(r, "dedicated", "gpu", "dedicated", "gpu", corev1.TaintNodeUnreachable, v1alpha1.TaintWarming,
-					"node.cilium.io/agent-not-ready", "startup-taint.cluster-autoscaler.kubernetes.io/x"),
+					"node.cilium.io/agent-not-ready", "startup-taint.cluster-autoscaler.kubernetes.io/x", "readiness.k8s.io/x"),
 				Value:     oneOf(r, "", "a", "b"),
 				Effect:    oneOf(r, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute, corev1.TaintEffectPreferNoSchedule),
 				TimeAdded: oneOf(r, nil, &metav1.Time{Time: noon}),

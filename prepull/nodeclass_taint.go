@@ -33,13 +33,13 @@ var lifecycleTaints = []string{
 	corev1.TaintNodeUnschedulable,
 }
 
-const (
-	// ownTaintPrefix is of taints that keep pods off a new node until its images are there.
-	ownTaintPrefix = v1alpha1.Name + ".io/"
+// startupTaintPrefixes are of taints that go once a new node has started: those that keep pods off it until its images are
+// there, those that the cluster autoscaler expects to go, and those that the node-readiness-controller takes away for a
+// condition, which may be ours.
+var startupTaintPrefixes = []string{v1alpha1.GroupVersion.Group + "/", v1alpha1.StartupTaintPrefix, "readiness.k8s.io/"}
 
-	// agentTaintSuffix is of taints that network and storage drivers remove once their agent runs on the node.
-	agentTaintSuffix = "/agent-not-ready"
-)
+// agentTaintSuffix is of taints that network and storage drivers remove once their agent runs on the node.
+const agentTaintSuffix = "/agent-not-ready"
 
 // lifecycleTolerations tolerate the lifecycle taints whose keys are known.
 func lifecycleTolerations() []corev1.Toleration {
@@ -51,7 +51,8 @@ func lifecycleTolerations() []corev1.Toleration {
 }
 
 func isStartupTaint(t *corev1.Taint) bool {
-	return strings.HasPrefix(t.Key, v1alpha1.StartupTaintPrefix) || strings.HasPrefix(t.Key, ownTaintPrefix) || strings.HasSuffix(t.Key, agentTaintSuffix)
+	begins := func(prefix string) bool { return strings.HasPrefix(t.Key, prefix) }
+	return slices.ContainsFunc(startupTaintPrefixes, begins) || strings.HasSuffix(t.Key, agentTaintSuffix)
 }
 
 // lasts tells whether a taint keeps pods off a node for longer than a state of the node.
