@@ -71,6 +71,10 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 			}
 			return nil
 		})
+		// Somebody else changes the taints meanwhile.
+		if _, err := p.Kubectl(t.Context(), "taint", "node", "node-3", "readiness.k8s.io/others=:NoSchedule"); err != nil {
+			t.Fatal(err)
+		}
 		p.killManagers(t)
 		if !p.held(t, "node-3") {
 			t.Error("the node was let go before its images were there")
@@ -79,6 +83,9 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 		p.scaleManagers(t, 2)
 		p.waitReleased(t, "node-3")
 		p.waitCondition(t, "node-3", corev1.ConditionTrue, "ImagesPresent")
+		if _, err := p.Kubectl(t.Context(), "taint", "node", "node-3", "readiness.k8s.io/others-"); err != nil {
+			t.Errorf("the taint of somebody else is gone: %v", err)
+		}
 		p.removeNode(t, "node-3")
 	})
 	t.Run("a node that has nothing to wait for is let go at once", func(t *testing.T) {
