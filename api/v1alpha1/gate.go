@@ -55,9 +55,6 @@ const (
 // gateKeyPrefixes are of the taints that are ours to take away: nobody else waits for them.
 var gateKeyPrefixes = []string{GroupVersion.Group + "/", StartupTaintPrefix}
 
-// StartupTaintPrefix is of taints that the cluster autoscaler expects to go once a new node has started.
-const StartupTaintPrefix = "startup-taint.cluster-autoscaler.kubernetes.io/"
-
 func (g *Gate) validate(path *field.Path) field.ErrorList {
 	var problems field.ErrorList
 	ours := func(prefix string) bool { return strings.HasPrefix(g.TaintKey, prefix) }

@@ -39,6 +39,10 @@ const (
 	// unless the configuration key gate.taintKey names another one.
 	TaintWarming = "kube-prepull.io/warming"
 
+	// StartupTaintPrefix begins the keys of taints that the cluster autoscaler expects to go once a new node has started;
+	// gate.taintKey may have it.
+	StartupTaintPrefix = "startup-taint.cluster-autoscaler.kubernetes.io/"
+
 	// LabelRewrite on a namespace pins the images of its workloads to digests: RewriteLatest those that are tagged latest or
 	// not at all, RewriteTags those with any tag. On a pod template (or a bare pod) it says the same for that one workload,
 	// also where a controller owns it, and any other value, such as "off", exempts it.
