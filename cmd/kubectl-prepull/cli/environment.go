@@ -1,0 +1,62 @@
+// Package cli is what the commands of the plugin have in common: the cluster they speak to, where they print, and how
+// they end.
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// Environment is where a command runs.
+type Environment struct {
+	genericiooptions.IOStreams
+
+	// Kube has kubectl's flags that say which cluster, context, user and namespace.
+	Kube *genericclioptions.ConfigFlags
+}
+
+// NewEnvironment reads and prints on streams, and finds the cluster as kubectl does.
+func NewEnvironment(streams genericiooptions.IOStreams) *Environment {
+	return &Environment{IOStreams: streams, Kube: genericclioptions.NewConfigFlags(true)}
+}
+
+// Client speaks to the cluster, in the types of Kubernetes and of kube-prepull.
+func (e *Environment) Client() (client.WithWatch, error) {
+	config, err := e.Kube.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding the cluster: %w", err)
+	}
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("registering types: %w", err)
+	}
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("registering types: %w", err)
+	}
+	config.QPS, config.Burst = 100, 200
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("finding the cluster: %w", err)
+	}
+	return c, nil
+}
+
+// Colours tells whether output may have colours: on a terminal, unless NO_COLOR is set (https://no-color.org).
+func (e *Environment) Colours() bool {
+	return e.Terminal() && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// Terminal tells whether output goes to a terminal.
+func (e *Environment) Terminal() bool {
+	file, ok := e.Out.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}

@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+)
+
+// Exit codes.
+const (
+	codeOK    = 0
+	codeError = 1 // something could not be done
+	codeUsage = 2 // the command line is wrong
+)
+
+// usageError is an error of the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Usagef is an error of the command line: its exit code is 2.
+func Usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// Execute runs a command and returns its exit code. An error is one sentence on the error stream.
+func Execute(ctx context.Context, root *cobra.Command, args []string) int {
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetArgs(args)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	ran := false
+	everyCommand(root, func(c *cobra.Command) {
+		if c.RunE == nil {
+			c.Args, c.RunE = cobra.ArbitraryArgs, group
+		}
+		run := c.RunE
+		c.RunE = func(c *cobra.Command, args []string) error {
+			ran = true
+			return run(c, args)
+		}
+	})
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return codeOK
+	}
+	var usage usageError
+	if !ran || errors.As(err, &usage) {
+		fmt.Fprintf(command.ErrOrStderr(), "error: %v\nSee '%s --help'.\n", err, command.CommandPath())
+		return codeUsage
+	}
+	fmt.Fprintf(command.ErrOrStderr(), "error: %s\n", explain(err))
+	return codeError
+}
+
+func everyCommand(c *cobra.Command, each func(*cobra.Command)) {
+	each(c)
+	for _, sub := range c.Commands() {
+		everyCommand(sub, each)
+	}
+}
+
+// group runs a command that only has other commands.
+func group(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return Usagef("unknown command %q", args[0])
+	}
+	return c.Help()
+}
+
+// explain adds to an error what to do about it, where that is known.
+func explain(err error) string {
+	text := strings.TrimSpace(err.Error())
+	switch {
+	case meta.IsNoMatchError(err):
+		return text + ": kube-prepull is not installed in this cluster, or its CRD is missing"
+	case apierrors.IsForbidden(err):
+		return text + ": ask for a role that allows it"
+	case apierrors.IsUnauthorized(err):
+		return text + ": the credentials of the kubeconfig are not accepted"
+	case utilnet.IsConnectionRefused(err):
+		return text + ": is the cluster of the current context running?"
+	}
+	return text
+}
