@@ -8,6 +8,7 @@ FAKE_NODES ?= 0
 BANDWIDTH  ?= 0
 VERSION    ?= 0.1.0
 PLATFORM   ?= linux/amd64,linux/arm64
+PLUGIN_PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 BIN        := $(CURDIR)/bin
 comma      := ,
 HELM       := $(BIN)/helm
@@ -15,13 +16,21 @@ HELM       := $(BIN)/helm
 RACE       := $(if $(shell command -v $$(go env CC)),-race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image sbom scan generate check-generate lint test bench cluster-up cluster-down demo demo-down FORCE
+.PHONY: help build plugin image sbom scan generate check-generate lint test bench cluster-up cluster-down demo demo-down FORCE
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the binaries into bin/.
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
+
+plugin: ## Build the kubectl plugin for every platform into bin/plugin.
+	@rm -rf $(BIN)/plugin
+	for platform in $(PLUGIN_PLATFORMS); do \
+		os=$${platform%/*} arch=$${platform#*/} && \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" \
+			-o $(BIN)/plugin/kubectl-prepull-$$os-$$arch$$(GOOS=$$os go env GOEXE) ./cmd/kubectl-prepull || exit 1; \
+	done
 
 image: ## Build the images into bin/images (OCI layouts), without a container engine, and their binaries into bin/binaries.
 	go run ./deploy/image -target kube-prepull -version $(VERSION) -platform $(PLATFORM) -output $(BIN)/images/kube-prepull -binaries $(BIN)/binaries

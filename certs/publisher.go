@@ -42,6 +42,7 @@ func setupPublisher(mgr ctrl.Manager, s *Source) error {
 		Named("cabundle").
 		For(&corev1.Secret{}).
 		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(s.secretKey())).
+		Watches(&corev1.ConfigMap{}, enqueue(s.secretKey())).
 		WatchesRawSource(once(s.secretKey()))
 	for name := range s.secrets.caches {
 		b = b.WatchesRawSource(s.secrets.source(name, s.secretKey()))
@@ -87,6 +88,9 @@ func (p *publisher) reconcile(ctx context.Context, _ reconcile.Request) (reconci
 	}
 	if published && !stored {
 		return reconcile.Result{}, p.store(ctx, &secret, next)
+	}
+	if err := p.tell(ctx, pub.trusted); err != nil {
+		return reconcile.Result{}, err
 	}
 	var maintenance time.Time
 	if next != nil {

@@ -17,12 +17,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// CacheObjects limits the manager's cache to the two objects that this package watches in any case: no other Secret of
+// CacheObjects limits the manager's cache to the objects that this package watches in any case: no other Secret of
 // the cluster is held in memory. Whoever needs another one must read past the cache.
 func CacheObjects(namespace string) map[client.Object]cache.ByObject {
 	return map[client.Object]cache.ByObject{
 		&corev1.Secret{}: {
 			Namespaces: map[string]cache.Config{namespace: {FieldSelector: named(SecretName)}},
+		},
+		&corev1.ConfigMap{}: {
+			Namespaces: map[string]cache.Config{namespace: {FieldSelector: named(TrustConfigMapName)}},
 		},
 		&admissionregistrationv1.MutatingWebhookConfiguration{}: {Field: named(WebhookConfigurationName)},
 	}

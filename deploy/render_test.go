@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -59,6 +60,26 @@ func TestValuesThatMakeNoSenseAreRefused(t *testing.T) {
 		"the label of the chart's version":      {`labels.helm\.sh/chart=mine`, "labels: helm.sh/chart is set by the chart"},
 		"a label that selects the pods":         {`podLabels.app\.kubernetes\.io/component=mine`, "podLabels: app.kubernetes.io/component is set by the chart"},
 		"the annotation that restarts the pods": {`podAnnotations.kube-prepull\.io/config-checksum=mine`, "podAnnotations: kube-prepull.io/config-checksum is set by the chart"},
+		"an annotation of Helm's":               {`annotations.helm\.sh/hook=test`, "annotations: helm.sh/hook is Helm's own"},
+		"a variable of the chart":               {"env[0].name=GOMEMLIMIT", "env: GOMEMLIMIT is set by the chart"},
+		"two tags":                              {"image.repository=example.com/manager:v1", "image.repository example.com/manager:v1 has a tag: set image.tag"},
+		"two digests":                           {"image.repository=example.com/manager@sha256:a", "/image/repository"},
+		"two tags of the noop image":            {"noop.image.repository=example.com/noop:v1", "noop.image.repository example.com/noop:v1 has a tag"},
+		"another operating system":              {`nodeSelector.kubernetes\.io/os=windows`, "nodeSelector: the manager runs on Linux only"},
+		"a Secret that cannot exist":            {"imagePullSecrets={My_Login}", "/imagePullSecrets/0"},
+		"a certificate that cannot exist":       {"config.certificates=directory,certificate.secretName=My_Own", "/certificate/secretName"},
+		"a class that cannot exist":             {"priorityClass.name=My_Class", "/priorityClass/name"},
+		"bytes that are no number":              {"config.maxBytesPerNode=half", "/config/maxBytesPerNode"},
+		"a CA of a registry without TLS":        {"config.registries[0].host=a,config.registries[0].plainHTTP=true,config.registries[0].ca=x", "a has both plainHTTP and a ca"},
+		"metrics somewhere else":                {"config.metricsAddress=:9090", "/config/metricsAddress"},
+		"authentication now and then":           {"config.metricsAuthentication=sometimes", "/config/metricsAuthentication"},
+		"a ServiceMonitor without authority":    {"serviceMonitor.enabled=true,config.certificates=directory,certificate.secretName=own", "serviceMonitor.tlsConfig has to say how the certificate is verified"},
+		"a PodMonitor without a token":          {"podMonitor.enabled=true", "podMonitor.authorization has to name a Secret with a token"},
+		"two monitors":                          {"podMonitor.enabled=true,podMonitor.authorization.type=Bearer,serviceMonitor.enabled=true", "would scrape each manager twice"},
+		"a monitor's label of the chart":        {`serviceMonitor.enabled=true,serviceMonitor.labels.helm\.sh/chart=a`, "serviceMonitor.labels: helm.sh/chart is set by the chart"},
+		"an interval of no scrape":              {"serviceMonitor.interval=often", "/serviceMonitor/interval"},
+		"a misspelt peer":                       {"networkPolicy.webhookFrom[0].ipblock.cidr=10.0.0.0/8", "'ipblock' not allowed"},
+		"a policy that is not made":             {"networkPolicy.enabled=false,networkPolicy.egress[0].ports[0].port=443", "have no effect where networkPolicy.enabled is false"},
 		"a new class with a name of Kubernetes": {"priorityClass.name=system-node-critical", "set priorityClass.create to false"},
 	}
 	for title, tc := range tests {
@@ -77,6 +98,21 @@ func TestOddDurationsThatMakeSenseAreTaken(t *testing.T) {
 	t.Parallel()
 	for _, set := range []string{"config.resyncInterval=1s", "config.resyncInterval=0h90s", "config.resyncInterval=010m", "config.resyncInterval=0.5m", "config.pullDeadline=1.5h", "config.retention=0s"} {
 		configuration(t, decode(t, render(t, "--set-string", set)))
+	}
+}
+
+// What only makes no sense where metrics are off.
+func TestMonitorsOfNoMetricsAreRefused(t *testing.T) {
+	t.Parallel()
+	for set, words := range map[string]string{
+		"serviceMonitor.enabled=true":        "serviceMonitor has nothing to scrape: config.metricsAddress is 0",
+		"podMonitor.enabled=true":            "podMonitor has nothing to scrape",
+		"config.metricsAuthentication=false": "config.metricsAuthentication has no meaning",
+	} {
+		out, err := helm(t, "template", "kube-prepull", "chart", "--namespace", "kube-prepull", "--set-string", "config.metricsAddress=0", "--set", set)
+		if err == nil || !strings.Contains(out, words) {
+			t.Errorf("%s gave %v and does not say %q:\n%s", set, err, words, out)
+		}
 	}
 }
 
@@ -104,7 +140,8 @@ func TestValuesReachTheObjects(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("a", 64)
 	objects := decode(t, render(t,
 		"--set", "image.repository=registry.example.com:5000/kube-prepull", "--set", "image.tag=dev", "--set", "image.digest="+digest,
-		"--set", "imagePullSecrets={login}", "--set", "replicas=1", "--set", "crds.keep=false", "--set", "labels.team=platform",
+		"--set", "imagePullSecrets={login}", "--set", "replicas=1", "--set", "crds.keep=false", "--set", "labels.team=platform", "--set", "annotations.owner=platform",
+		"--set", "service.annotations.of=service,metricsService.annotations.of=metricsService,serviceAccount.annotations.of=serviceAccount",
 		"--set", "podLabels.scrape=no", "--set", "podAnnotations.note=hello", "--set", "tolerations[0].operator=Exists",
 		"--set", "affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=zone",
 		"--set", "env[0].name=HTTPS_PROXY", "--set", "env[0].value=http://proxy:3128",
@@ -132,6 +169,20 @@ func TestValuesReachTheObjects(t *testing.T) {
 		}
 		if job.Affinity == nil || job.Affinity.PodAffinity == nil {
 			t.Error("a pod of the release lacks the affinity")
+		}
+	}
+	for _, o := range objects {
+		if a := o.GetAnnotations(); a["owner"] != "platform" {
+			t.Errorf("%T %s has the annotations %v", o, o.GetName(), a)
+		}
+	}
+	for kind, o := range map[string]client.Object{
+		"service":        named[*corev1.Service](t, objects, "kube-prepull"),
+		"metricsService": named[*corev1.Service](t, objects, "kube-prepull-metrics"),
+		"serviceAccount": named[*corev1.ServiceAccount](t, objects, "kube-prepull"),
+	} {
+		if a := o.GetAnnotations(); a["of"] != kind {
+			t.Errorf("%s has the annotations %v", kind, a)
 		}
 	}
 	if crd := only[*apiextensionsv1.CustomResourceDefinition](t, objects); crd.Annotations["helm.sh/resource-policy"] != "" {
@@ -196,7 +247,7 @@ func TestTheSchemaKnowsTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := slices.Collect(maps.Keys(schema.Properties.Config.Properties))
-	got = append(got, "apiVersion", "kind", "noopImage", "priorityClassName", "certificateDirectory", "webhookPort", "metricsAddress", "healthAddress")
+	got = append(got, "apiVersion", "kind", "noopImage", "priorityClassName", "certificateDirectory", "webhookPort", "healthAddress")
 	var want []string
 	for f := range reflect.TypeFor[v1alpha1.Configuration]().Fields() {
 		want = append(want, f.Tag.Get("json"))

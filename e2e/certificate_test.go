@@ -16,7 +16,7 @@ import (
 )
 
 // TestACertificateOfOnesOwn is served from a Secret that somebody else keeps, is trusted because the chart says so, and
-// changes without a restart. In the end the managers take their own again.
+// changes without a restart. In the end the managers take their own again, and serve metrics to everybody.
 func TestACertificateOfOnesOwn(t *testing.T) {
 	t.Parallel()
 	p := ownProduct(t, "node-1")
@@ -77,8 +77,15 @@ func TestACertificateOfOnesOwn(t *testing.T) {
 			}
 		}
 	}
-	p.configure(t, "--set", "config.certificates=auto", "--set", "certificate.secretName=", "--set", "certificate.caBundle=", "--force-conflicts")
+	if err := p.checkRelease(t); err != nil {
+		t.Errorf("helm test: %v", err)
+	}
+	p.configure(t, "--set", "config.certificates=auto", "--set", "certificate.secretName=", "--set", "certificate.caBundle=", "--set", "config.metricsAuthentication=false", "--force-conflicts")
 	p.waitCertificates(t, false, true)
+	if err := p.checkRelease(t); err != nil {
+		t.Errorf("helm test with metrics for everybody: %v", err)
+	}
+	p.checkPlainMetrics(t)
 }
 
 // waitServed waits until every manager serves a certificate. A Secret that is mounted may take more than a minute to

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -203,29 +204,62 @@ func (p *product) copies(t *testing.T) []corev1.Secret {
 	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool { return !strings.HasPrefix(s.Name, "kube-prepull-pull-") })
 }
 
-// neverTold looks for passwords where they must not be: logs, events, statuses, DaemonSets and metrics.
+// neverTold looks for passwords of the user clerk where they must not be.
 func (p *product) neverTold(t *testing.T, passwords ...string) {
 	t.Helper()
+	neverIn(t, p.told(t), passwords...)
+}
+
+// told is what kube-prepull and kubelets say, by where: logs, Events, metrics, and objects other than Secrets.
+func (p *product) told(t *testing.T) map[string]string {
+	t.Helper()
 	told := map[string]string{}
-	for name, args := range map[string][]string{
-		"objects": {"get", "prepullimages,daemonsets,pods,events,configmaps", "-A", "-o", "yaml"},
-		"logs":    {"logs", "-n", system, "-l", "app.kubernetes.io/component=webhook", "--tail=-1"},
+	for where, args := range map[string][]string{
+		"PrepullImages":    {"get", "prepullimages", "-o", "json"},
+		"objects":          {"get", "daemonsets,deployments,replicasets,controllerrevisions,configmaps,leases,mutatingwebhookconfigurations", "-A", "-o", "json"},
+		"metadata":         {"get", "secrets", "-n", system, "-o", "jsonpath={.items[*].metadata}"},
+		"logs":             {"logs", "-n", system, "-l", "app.kubernetes.io/component=webhook", "--tail=-1"},
+		"Events":           {"get", "events", "-A", "-o", "json", "--field-selector=source!=kubelet"},
+		"kubelets' Events": {"get", "events", "-A", "-o", "json", "--field-selector=source=kubelet"},
+		"kubelets' pods":   {"get", "pods", "-A", "-o", "json"},
 	} {
 		output, err := p.Kubectl(t.Context(), args...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		told[name] = output
+		told[where] = output
 	}
-	for _, password := range passwords {
-		for _, secret := range []string{password, base64.StdEncoding.EncodeToString([]byte("clerk:" + password))} {
+	for _, manager := range p.managers(t) {
+		told["metrics of "+manager.Name] = p.metrics(t, manager)
+	}
+	return told
+}
+
+// neverIn looks for secrets in what is told, in every form.
+func neverIn(t *testing.T, told map[string]string, secrets ...string) {
+	t.Helper()
+	for _, secret := range secrets {
+		for _, form := range formsOf(secret) {
 			for where, text := range told {
-				if strings.Contains(text, secret) {
-					t.Errorf("a password is in the %s", where)
+				if at := strings.Index(text, form); at >= 0 {
+					t.Errorf("%s is in the %s: %q", form, where, text[max(0, at-300):min(len(text), at+100)])
 				}
 			}
 		}
 	}
+}
+
+// formsOf are a secret as it is, with a user before it, in base64, and as parts of URLs.
+func formsOf(secret string) []string {
+	var forms []string
+	for _, text := range []string{secret, "clerk:" + secret} {
+		forms = append(forms, text, url.QueryEscape(text), url.PathEscape(text))
+		for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			forms = append(forms, encoding.EncodeToString([]byte(text)))
+		}
+	}
+	slices.Sort(forms)
+	return slices.Compact(forms)
 }
 
 func (p *product) kubectlApply(t *testing.T, manifest string) (string, error) {

@@ -60,7 +60,7 @@ func (p *product) waitLeader(t *testing.T, image string) {
 				continue
 			}
 			for _, labels := range []string{`controller="prepull",result="success"`, `controller="resync",result="requeue_after"`} {
-				if metric(t, manager, "controller_runtime_reconcile_total{"+labels+"}") == 0 {
+				if p.metric(t, manager, "controller_runtime_reconcile_total{"+labels+"}") == 0 {
 					return fmt.Errorf("it has no reconciliation of %s", labels)
 				}
 			}
@@ -71,6 +71,7 @@ func (p *product) waitLeader(t *testing.T, image string) {
 }
 
 // TestTheWebhookGone creates workloads while no manager runs, as if kube-prepull were not there; they are learned later.
+// helm test notices.
 func TestTheWebhookGone(t *testing.T) {
 	p := sharedProduct(t)
 	p.namespace(t, "gone", true)
@@ -89,8 +90,21 @@ func TestTheWebhookGone(t *testing.T) {
 	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("without the webhook the Deployment's pod took %s", took)
 	}
+	eventually(t, time.Minute, "managers on their way out to be gone: they still answer", func() error {
+		pods, err := p.Client().CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=webhook"})
+		if err == nil && len(pods.Items) > 0 {
+			err = fmt.Errorf("there are %d", len(pods.Items))
+		}
+		return err
+	})
+	if err := p.checkRelease(t); err == nil || !strings.Contains(err.Error(), "webhook pods.kube-prepull.io: asking Service kube-prepull") {
+		t.Errorf("helm test without managers: %v", err)
+	}
 	p.scaleManagers(t, 2)
 	p.waitState(t, image, "Ready")
+	if err := p.checkRelease(t); err != nil {
+		t.Errorf("helm test: %v", err)
+	}
 }
 
 // TestTheLeaderKilledInTheMiddleOfARoll kills the leading manager while nodes pull; the next one carries on.

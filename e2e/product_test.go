@@ -1,15 +1,11 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -402,39 +398,12 @@ func (p *product) managers(t *testing.T) []corev1.Pod {
 	return slices.DeleteFunc(pods.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil || !podRunning(&pod) })
 }
 
-// metric is the sum of the series whose text begins with some words, as a manager serves them.
-func metric(t *testing.T, manager corev1.Pod, series string) float64 {
-	t.Helper()
-	client := &http.Client{Timeout: 5 * time.Second}
-	response, err := client.Get("http://" + net.JoinHostPort(manager.Status.PodIP, "8080") + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	sum := 0.0
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		if !strings.HasPrefix(lines.Text(), series) {
-			continue
-		}
-		value, err := strconv.ParseFloat(lines.Text()[strings.LastIndex(lines.Text(), " ")+1:], 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += value
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return sum
-}
-
 // admissions is how many requests have reached the webhook, whichever manager answered.
 func (p *product) admissions(t *testing.T) int {
 	t.Helper()
 	sum := 0.0
 	for _, manager := range p.managers(t) {
-		sum += metric(t, manager, "kube_prepull_admissions_total{")
+		sum += p.metric(t, manager, "kube_prepull_admissions_total{")
 	}
 	return int(sum)
 }

@@ -77,7 +77,7 @@ func (p *product) resyncs(t *testing.T) int {
 	t.Helper()
 	sum := 0.0
 	for _, manager := range p.managers(t) {
-		sum += metric(t, manager, `controller_runtime_reconcile_total{controller="resync",result="requeue_after"}`)
+		sum += p.metric(t, manager, `controller_runtime_reconcile_total{controller="resync",result="requeue_after"}`)
 	}
 	return int(sum)
 }

@@ -90,7 +90,7 @@ func (p *product) waitAlwaysPull(t *testing.T, want float64) {
 	eventually(t, time.Minute, "every manager to know of AlwaysPullImages", func() error {
 		managers := p.managers(t)
 		for _, manager := range managers {
-			if got := metric(t, manager, "kube_prepull_always_pull_images "); got != want {
+			if got := p.metric(t, manager, "kube_prepull_always_pull_images "); got != want {
 				return fmt.Errorf("%s says %v", manager.Name, got)
 			}
 		}

@@ -328,7 +328,7 @@ func (n *pinning) problems(t *testing.T, reason string) int {
 	t.Helper()
 	sum := 0.0
 	for _, manager := range n.managers(t) {
-		sum += metric(t, manager, fmt.Sprintf("kube_prepull_pin_problems_total{reason=%q}", reason))
+		sum += n.metric(t, manager, fmt.Sprintf("kube_prepull_pin_problems_total{reason=%q}", reason))
 	}
 	return int(sum)
 }

@@ -116,7 +116,7 @@ func sizeWords(bytes int64) string {
 	if bytes == 0 {
 		return "0 B"
 	}
-	return humanSize(bytes)
+	return HumanSize(bytes)
 }
 
 // bytes is the size that the image counts with.
@@ -130,7 +130,7 @@ func (c *candidate) bytes() int64 {
 // bytesWords is the same for people.
 func (c *candidate) bytesWords() string {
 	if c.size <= 0 {
-		return fmt.Sprintf("%s as long as its size is not known", humanSize(assumedSize))
+		return fmt.Sprintf("%s as long as its size is not known", HumanSize(assumedSize))
 	}
-	return humanSize(c.size)
+	return HumanSize(c.size)
 }

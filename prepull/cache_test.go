@@ -41,7 +41,7 @@ func TestTheCacheKeepsWhatAPlanNeeds(t *testing.T) {
 	if diff := cmp.Diff(want.write, got.write); diff != "" {
 		t.Errorf("DaemonSets (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(want.statuses, got.statuses, cmp.AllowUnexported(statusChange{})); diff != "" {
+	if diff := cmp.Diff(want.statuses, got.statuses, cmp.AllowUnexported(statusChange{}, notice{})); diff != "" {
 		t.Errorf("statuses (-want +got):\n%s", diff)
 	}
 }

@@ -106,6 +106,7 @@ func (s *state) carryOut(p plan) {
 				o.Status.SizeBytes, o.Status.Size = c.status.SizeBytes, c.status.Size
 				o.Status.Nodes, o.Status.Ready = c.status.Nodes, c.status.Ready
 				o.Status.LastPullSeconds, o.Status.Retries = c.status.LastPullSeconds, c.status.Retries
+				o.Status.FirstReadyTime = c.status.FirstReadyTime
 			}
 		}
 	}

@@ -61,6 +61,9 @@ type reading struct {
 	hash    string
 	problem string
 
+	// words are hidden where a kubelet quotes them.
+	words []string
+
 	// at is when it was read, and failed is set if that did not work: the rest is what was known before.
 	at     time.Time
 	failed bool
@@ -81,7 +84,7 @@ func (r *reconciler) plan(ctx context.Context, s state, now time.Time) (plan, er
 	s.pulls = r.credentials.pulls
 	p := makePlan(s, r.options, now)
 	next, err := r.credentials.sync(ctx, demands(p.classes), s.daemonSets, now)
-	if !r.credentials.pulls.equal(s.pulls) {
+	if quoted := r.credentials.hide(s.pods); quoted || !r.credentials.pulls.equal(s.pulls) {
 		s.pulls = r.credentials.pulls
 		p = makePlan(s, r.options, now)
 	}
@@ -233,7 +236,7 @@ func (c *credentials) readOne(ctx context.Context, ref v1alpha1.SecretReference,
 	if problem != "" {
 		return reading{problem: problem, at: now}, nil
 	}
-	return reading{content: content, hash: contentHash(content), at: now}, nil
+	return reading{content: content, hash: contentHash(content), words: secretWordsIn(content), at: now}, nil
 }
 
 // list reads the stored copies at the start, when they were found to be others, and along with their sources: somebody

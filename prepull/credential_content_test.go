@@ -70,3 +70,32 @@ func TestBothTypesWithEqualCredentialsAreEqual(t *testing.T) {
 		t.Errorf("%s and %s differ", a, b)
 	}
 }
+
+// FuzzDockerConfig reads pull secrets as their owners may write them: what is copied is bounded, reads the same again, and
+// no words about it tell any of it.
+func FuzzDockerConfig(f *testing.F) {
+	f.Add([]byte(`{"auths":{"r.test":{"username":"u","password":"p","auth":"dTpw"}}}`), true)
+	f.Add([]byte(`{"r.test":{"auth":"dTpw="}}`), false)
+	f.Add([]byte(`{"auths":{"r.test":null}}`), true)
+	f.Fuzz(func(t *testing.T, data []byte, json bool) {
+		s := cfgSecret(string(data))
+		if json {
+			s = configSecret(string(data))
+		}
+		content, problem := dockerConfig(s)
+		if (content == nil) == (problem == "") || len(content) > maxCredentials {
+			t.Fatalf("%d bytes, %q", len(content), problem)
+		}
+		if content == nil {
+			return
+		}
+		if again, problem := dockerConfig(configSecret(string(content))); string(again) != string(content) {
+			t.Errorf("%s becomes %s, %q", content, again, problem)
+		}
+		for _, word := range secretWordsIn(content) {
+			if len(word) < minSecret {
+				t.Errorf("%q is hidden", word)
+			}
+		}
+	})
+}

@@ -144,9 +144,10 @@ func startMessage(message, reason string, code int32) string {
 // wrapping is what the kubelet puts before the words of a registry.
 var wrapping = regexp.MustCompile(`^(Failed to pull image "[^"]*": |Back-off pulling image "[^"]*"(: |$)|ErrImagePull: |rpc error: code = \w+ desc = )+`)
 
-// plainMessage is a message without the kubelet's wrapping, of bounded length, or the reason if nothing is left.
+// plainMessage is a message without the kubelet's wrapping and without tokens, of bounded length, or the reason if nothing
+// is left.
 func plainMessage(message, reason string) string {
-	message = strings.TrimSpace(wrapping.ReplaceAllString(message, ""))
+	message = strings.TrimSpace(withoutTokens(wrapping.ReplaceAllString(message, "")))
 	if message == "" {
 		return reason
 	}

@@ -50,13 +50,13 @@ func slug(image string) string {
 // ValidImage says in words why the kubelet would not accept an image string, or returns nil. An image that it does not
 // accept must never get into a DaemonSet: InvalidImageName holds up every image behind it.
 func ValidImage(image string) error {
-	_, err := canonicalImage(image)
+	_, err := CanonicalImage(image)
 	return err
 }
 
-// canonicalImage is the name under which a node reports an image, such as docker.io/library/nginx:latest for nginx. The
+// CanonicalImage is the name under which a node reports an image, such as docker.io/library/nginx:latest for nginx. The
 // error is that of ValidImage.
-func canonicalImage(image string) (string, error) {
+func CanonicalImage(image string) (string, error) {
 	if image == "" {
 		return "", errors.New("the image is empty")
 	}

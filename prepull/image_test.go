@@ -88,8 +88,8 @@ func TestCanonicalImageIsTheNameThatNodesReport(t *testing.T) {
 		"nginx@" + digest:              "docker.io/library/nginx@" + digest,
 		"registry.test/a:v1@" + digest: "registry.test/a@" + digest,
 	} {
-		if got, err := canonicalImage(image); got != want || err != nil {
-			t.Errorf("canonicalImage(%q) = %q, %v, want %q", image, got, err, want)
+		if got, err := CanonicalImage(image); got != want || err != nil {
+			t.Errorf("CanonicalImage(%q) = %q, %v, want %q", image, got, err, want)
 		}
 	}
 }

@@ -85,7 +85,9 @@ func newLearner(mgr ctrl.Manager, o Options) *Learner {
 func (l *Learner) Hint(h Hint) bool {
 	p, ok := placeOf(h)
 	if ok {
-		ok = l.queueOf(p).add(firstLookAt(p, time.Now()))
+		first := firstLookAt(p, time.Now())
+		first.client = h.Client
+		ok = l.queueOf(p).add(first)
 	}
 	if !ok {
 		hintsMetric.WithLabelValues("dropped").Inc()

@@ -22,6 +22,8 @@ type Hint struct {
 	OwnerName string
 	OwnerUID  types.UID
 	Labels    map[string]string
+	// Client is the address that the review came from.
+	Client string
 }
 
 const (

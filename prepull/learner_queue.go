@@ -10,6 +10,8 @@ import (
 // look says that something should be read soon: what, and on account of how many admissions.
 type look struct {
 	place
+	// client is who sent the review: of several, one that had the fewest looks waiting.
+	client string
 	// admissions is how many hints led here.
 	admissions int
 	// attempt counts the looks that went before, in vain.
@@ -18,19 +20,21 @@ type look struct {
 }
 
 // lookQueue holds the looks that are due now or later, one for each place, up to a bound, of which one namespace may
-// take a quarter.
+// take a quarter. Where there is no room, the client that has the most looks gives way to one that has fewer: a flood of
+// reviews from a pod does not keep out what API servers send.
 type lookQueue struct {
 	limit int
 	mu    sync.Mutex
 	looks map[place]*look
 	// waiting is how many of the looks are at places of a namespace.
 	waiting map[string]int
+	shares  shares
 	order   lookHeap
 	wake    chan struct{}
 }
 
 func newLookQueue(limit int) *lookQueue {
-	return &lookQueue{limit: limit, looks: map[place]*look{}, waiting: map[string]int{}, wake: make(chan struct{}, 1)}
+	return &lookQueue{limit: limit, looks: map[place]*look{}, waiting: map[string]int{}, shares: shares{}, wake: make(chan struct{}, 1)}
 }
 
 // add queues a look, or adds its admissions to the look that waits for the same place, which keeps its time. It never
@@ -41,16 +45,54 @@ func (q *lookQueue) add(l look) bool {
 	if waiting := q.looks[l.place]; waiting != nil {
 		waiting.admissions += l.admissions
 		waiting.attempt = min(waiting.attempt, l.attempt)
+		if q.shares[everywhere][l.client] < q.shares[everywhere][waiting.client] {
+			q.shares.add(waiting, -1)
+			waiting.client = l.client
+			q.shares.add(waiting, 1)
+		}
 		return true
 	}
-	if len(q.looks) >= q.limit || 4*q.waiting[l.namespace] >= q.limit {
+	if !q.roomFor(&l) {
 		return false
 	}
 	q.looks[l.place] = &l
 	q.waiting[l.namespace]++
+	q.shares.add(&l, 1)
 	heap.Push(&q.order, &l)
 	q.signal()
 	return true
+}
+
+// roomFor makes room for a look if there is none and another has to give way: the last one of its client.
+func (q *lookQueue) roomFor(l *look) bool {
+	scope := everywhere
+	switch {
+	case 4*q.waiting[l.namespace] >= q.limit:
+		scope = l.namespace
+	case len(q.looks) < q.limit:
+		return true
+	}
+	client := q.shares.most(scope)
+	if !q.shares.givesWay(scope, client, l.client) {
+		return false
+	}
+	last := -1
+	for i, other := range q.order {
+		if other.client == client && (scope == everywhere || other.namespace == scope) && (last < 0 || q.order[last].due.Before(other.due)) {
+			last = i
+		}
+	}
+	q.forget(heap.Remove(&q.order, last).(*look))
+	return true
+}
+
+// forget takes a look that has left the order off the books.
+func (q *lookQueue) forget(l *look) {
+	delete(q.looks, l.place)
+	if q.waiting[l.namespace]--; q.waiting[l.namespace] == 0 {
+		delete(q.waiting, l.namespace)
+	}
+	q.shares.add(l, -1)
 }
 
 // crowded is true while more than half of the queue is taken.
@@ -90,10 +132,7 @@ func (q *lookQueue) pop(now time.Time) (*look, time.Duration) {
 		return nil, wait
 	}
 	l := heap.Pop(&q.order).(*look)
-	delete(q.looks, l.place)
-	if q.waiting[l.namespace]--; q.waiting[l.namespace] == 0 {
-		delete(q.waiting, l.namespace)
-	}
+	q.forget(l)
 	// Another taker may be waiting for a time that this look kept it from learning.
 	q.signal()
 	return l, 0

@@ -113,6 +113,45 @@ func TestANamespaceTakesAQuarterOfTheQueue(t *testing.T) {
 	}
 }
 
+func TestTheClientWithMostLooksGivesWay(t *testing.T) {
+	t.Parallel()
+	of := func(client, namespace, name string) look {
+		l := inNamespace(namespace, name)
+		l.client = client
+		return l
+	}
+	for name, test := range map[string]struct {
+		flood func(i int) look // 40 times, into a queue for 40
+		add   []look
+		want  bool
+	}{
+		"in a namespace":               {func(i int) look { return of("pod", "shop", fmt.Sprint(i)) }, []look{of("api", "shop", "web")}, true},
+		"everywhere":                   {func(i int) look { return of("pod", fmt.Sprint(i), "a") }, []look{of("api", "shop", "web")}, true},
+		"not for itself":               {func(i int) look { return of("pod", fmt.Sprint(i), "a") }, []look{of("pod", "shop", "web")}, false},
+		"not to one that has as many":  {func(i int) look { return of(fmt.Sprint(i), fmt.Sprint(i), "a") }, []look{of("api", "shop", "web")}, false},
+		"and not again what came then": {func(i int) look { return of("pod", "shop", fmt.Sprint(i)) }, []look{of("api", "shop", "web"), of("pod", "shop", "one more")}, false},
+		"nor what another also hinted": {func(i int) look { return of("pod", "shop", fmt.Sprint(i)) }, []look{of("api", "shop", "3"), of("third", "shop", "one more")}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newLookQueue(40)
+			for i := range 40 {
+				q.add(test.flood(i))
+			}
+			before, got := len(q.looks), false
+			for _, l := range test.add {
+				got = q.add(l)
+			}
+			if got != test.want || len(q.looks) != before || len(q.order) != before {
+				t.Errorf("add = %t, want %t; there are %d looks, want the %d before", got, test.want, len(q.looks), before)
+			}
+			if first := test.add[0]; first.client == "api" && (test.want || len(test.add) > 1) && q.looks[first.place] == nil {
+				t.Errorf("the look at %v is gone", first.place)
+			}
+		})
+	}
+}
+
 func TestAQueueIsCrowdedWhenMoreThanHalfFull(t *testing.T) {
 	t.Parallel()
 	q := newLookQueue(8)
@@ -133,14 +172,20 @@ func FuzzLookQueue(f *testing.F) {
 			if s%5 == 0 {
 				q.pop(time.Now())
 			} else {
-				q.add(inNamespace(fmt.Sprint(s%7), fmt.Sprint(s)))
+				l := inNamespace(fmt.Sprint(s%7), fmt.Sprint(s))
+				l.client = fmt.Sprint(s / 64)
+				q.add(l)
 			}
-			waiting := map[string]int{}
-			for p := range q.looks {
+			waiting, held := map[string]int{}, shares{}
+			for p, l := range q.looks {
+				held.add(l, 1)
 				waiting[p.namespace]++
 				if n := waiting[p.namespace]; 4*(n-1) >= int(limit) {
 					t.Fatalf("%d of %d looks are of one namespace", n, limit)
 				}
+			}
+			if diff := cmp.Diff(held, q.shares); diff != "" {
+				t.Fatalf("by client (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(waiting, q.waiting); diff != "" || len(q.order) != len(q.looks) || len(q.looks) > int(limit) {
 				t.Fatalf("%d looks in order, %d of %d in all, by namespace (-want +got):\n%s", len(q.order), len(q.looks), limit, diff)

@@ -1,42 +1,75 @@
 package prepull
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// The reconciler's metrics. None has an image or a node in a label: there may be thousands of both.
+// The metrics of what is on the nodes. None has an image, a node or a namespace in a label: there may be thousands of each.
 var (
-	imagesMetric = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	imagesMetric = promauto.With(metrics.Registry).NewGaugeVec(prometheus.GaugeOpts{
 		Name: "kube_prepull_images",
-		Help: "PrepullImages by state: ready, pulling, pending, pullfailed or skipped.",
+		Help: "PrepullImages by state: ready, pulling, pending, pullfailed or skipped. On the leader only.",
 	}, []string{"state"})
-	nodesMetric = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	nodesMetric = promauto.With(metrics.Registry).NewGaugeVec(prometheus.GaugeOpts{
 		Name: "kube_prepull_nodes",
-		Help: "Nodes that can pull, by state: warm (they have their whole list), warming or failing.",
+		Help: "Nodes that can pull, by state: warm (they have their whole list), warming or failing. On the leader only.",
 	}, []string{"state"})
-	revisionsMetric = prometheus.NewCounter(prometheus.CounterOpts{
+	revisionsMetric = promauto.With(metrics.Registry).NewCounter(prometheus.CounterOpts{
 		Name: "kube_prepull_daemonset_revisions_total",
 		Help: "Prepull DaemonSets that were created or changed.",
 	})
-	quarantinesMetric = prometheus.NewCounter(prometheus.CounterOpts{
+	quarantinesMetric = promauto.With(metrics.Registry).NewCounter(prometheus.CounterOpts{
 		Name: "kube_prepull_quarantines_total",
 		Help: "Images that left the list of a node class, or went to its end, because they could not be pulled.",
 	})
-	pullSecondsMetric = prometheus.NewHistogram(prometheus.HistogramOpts{
+	pullSecondsMetric = promauto.With(metrics.Registry).NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "kube_prepull_pull_seconds",
-		Help:    "How long a node took for an image that it did not have, in whole seconds.",
+		Help:    "How long a node took for an image that it did not have, the wait for other pulls included, in whole seconds. From the status of prepull pods.",
 		Buckets: []float64{1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280},
+	}, []string{"node_class"})
+	pullBytesMetric = promauto.With(metrics.Registry).NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "kube_prepull_pull_bytes",
+		Help:    "Sizes of the images that nodes pulled because they did not have them, as nodes report them, or else the registry. Images whose size nobody tells are left out.",
+		Buckets: []float64{1e6, 4e6, 16e6, 64e6, 128e6, 256e6, 512e6, 1e9, 2e9, 4e9, 8e9, 16e9},
+	}, []string{"node_class"})
+	warmMetric = promauto.With(metrics.Registry).NewHistogram(prometheus.HistogramOpts{
+		Name:    "kube_prepull_time_to_warm_seconds",
+		Help:    "Time from when an image was learned, or declared, to when every node that wants it had it for the first time.",
+		Buckets: []float64{2, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 3600, 4 * 3600, 24 * 3600},
+	})
+)
+
+// The metrics of what workloads make of it.
+var (
+	startsMetric = promauto.With(metrics.Registry).NewCounterVec(prometheus.CounterOpts{
+		Name: "kube_prepull_container_starts_total",
+		Help: "Container starts in opted-in namespaces, by result: hit (the image was on the node) or miss (it was pulled). From the events of kubelets.",
+	}, []string{"result"})
+	workloadPullMetric = promauto.With(metrics.Registry).NewHistogram(prometheus.HistogramOpts{
+		Name:    "kube_prepull_workload_pull_seconds",
+		Help:    "How long containers in opted-in namespaces waited for an image that had to be pulled, the wait for other pulls included. From the events of kubelets.",
+		Buckets: []float64{.1, .25, .5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280},
+	})
+	savedMetric = promauto.With(metrics.Registry).NewCounter(prometheus.CounterOpts{
+		Name: "kube_prepull_saved_seconds_total",
+		Help: "Pull time that containers in opted-in namespaces were saved: what the pull of a prepull pod took, when the first container after it starts on the node with the image.",
 	})
 )
 
 func init() {
-	metrics.Registry.MustRegister(imagesMetric, nodesMetric, revisionsMetric, quarantinesMetric, pullSecondsMetric)
+	// What is counted is there from the start, with 0.
+	for _, result := range []string{"hit", "miss"} {
+		startsMetric.WithLabelValues(result)
+	}
 }
 
 // measure sets the gauges to what was observed and planned.
@@ -98,17 +131,24 @@ func (cp *classPlan) failing(node string) bool {
 	return false
 }
 
-// newPulls are the pulls that ended between two plans, on nodes that did not have the image before. A class that is
-// new tells nothing: its pulls may have ended long ago.
-func newPulls(before map[string]*warmth, after []*classPlan) []time.Duration {
-	var took []time.Duration
+// nodePull is one that ended on a node which did not have the image before.
+type nodePull struct {
+	class string
+	took  time.Duration
+	bytes int64 // 0 if not known
+}
+
+// newPulls are the pulls that ended between two plans. A class that is new tells nothing: its pulls may have ended long
+// ago.
+func newPulls(before map[string]*warmth, after []*classPlan) []nodePull {
+	var pulls []nodePull
 	for _, cp := range after {
 		was := before[cp.name]
 		if was == nil {
 			continue
 		}
-		for name, w := range cp.warmth.images {
-			old := was.images[name]
+		for image := range cp.verdicts {
+			w, old := cp.warmth.images[image.name], was.images[image.name]
 			if old == nil {
 				old = &imageWarmth{}
 			}
@@ -116,12 +156,28 @@ func newPulls(before map[string]*warmth, after []*classPlan) []time.Duration {
 				continue
 			}
 			for node := range w.at {
-				d, ran := w.pulled(node)
+				took, ran := w.pulled(node)
 				if _, before := old.pulled(node); ran && !before && !old.lists(node) {
-					took = append(took, d)
+					pulls = append(pulls, nodePull{cp.name, took, cmp.Or(w.size, image.size)})
 				}
 			}
 		}
 	}
-	return took
+	return pulls
+}
+
+// measurePulls adds the pulls that ended since the pass before, and forgets classes that are gone.
+func measurePulls(before map[string]*warmth, after []*classPlan) {
+	for _, p := range newPulls(before, after) {
+		pullSecondsMetric.WithLabelValues(p.class).Observe(p.took.Seconds())
+		if p.bytes > 0 {
+			pullBytesMetric.WithLabelValues(p.class).Observe(float64(p.bytes))
+		}
+	}
+	for class := range before {
+		if !slices.ContainsFunc(after, func(cp *classPlan) bool { return cp.name == class }) {
+			pullSecondsMetric.DeleteLabelValues(class)
+			pullBytesMetric.DeleteLabelValues(class)
+		}
+	}
 }

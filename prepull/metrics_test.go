@@ -47,17 +47,17 @@ func gaugeValue(t *testing.T, g prometheus.Gauge) float64 {
 }
 
 func TestNewPulls(t *testing.T) {
-	t.Parallel()
 	a := ObjectName("a:1")
 	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
-	s.nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}}}
+	s.nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}, SizeBytes: 5000}}
 	before := makePlan(s, testOptions, noon).classes[0].warmth
 	s.pods = []*corev1.Pod{
 		testPod("node-000", noon, done("install", 0, 1), done(a, 31, 32)),
 		testPod("node-001", noon, done("install", 0, 1), done(a, 2, 3)),
 	}
 	after := makePlan(s, testOptions, noon).classes
-	if diff := cmp.Diff([]time.Duration{30 * time.Second}, newPulls(map[string]*warmth{"linux-amd64": before}, after)); diff != "" {
+	want := []nodePull{{"linux-amd64", 30 * time.Second, 5000}}
+	if diff := cmp.Diff(want, newPulls(map[string]*warmth{"linux-amd64": before}, after), cmp.AllowUnexported(nodePull{})); diff != "" {
 		t.Errorf("pulls (-want +got):\n%s", diff)
 	}
 	if got := newPulls(map[string]*warmth{"linux-amd64": after[0].warmth}, after); got != nil {
@@ -66,4 +66,18 @@ func TestNewPulls(t *testing.T) {
 	if got := newPulls(nil, after); got != nil {
 		t.Errorf("pulls from before the start are counted: %v", got)
 	}
+	measurePulls(map[string]*warmth{"linux-amd64": before}, after)
+	if n, seconds := series(pullBytesMetric), series(pullSecondsMetric); n != 1 || seconds != 1 {
+		t.Errorf("there are histograms of %d and %d classes, want 1", n, seconds)
+	}
+	measurePulls(map[string]*warmth{"linux-amd64": after[0].warmth}, nil)
+	if n, seconds := series(pullBytesMetric), series(pullSecondsMetric); n != 0 || seconds != 0 {
+		t.Errorf("a class that is gone has histograms: %d and %d", n, seconds)
+	}
+}
+
+func series(c prometheus.Collector) int {
+	all := make(chan prometheus.Metric, 100)
+	c.Collect(all)
+	return len(all)
 }

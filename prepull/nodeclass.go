@@ -117,7 +117,7 @@ func newNodeClass(shapes []*shape, keys, others []string, tainted bool) *nodeCla
 	}
 	slices.SortFunc(c.nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
 	for _, n := range c.nodes {
-		if pullsNow(n) {
+		if PullsNow(n) {
 			c.waiting = append(c.waiting, n)
 		}
 	}
@@ -141,9 +141,9 @@ func (c *nodeClass) newName() string {
 	return base + "-" + hex.EncodeToString(h.Sum(nil))[:hashLength-1]
 }
 
-// pullsNow tells whether a node is there to stay, its kubelet reports and it has room. Prepull pods may run on some others
+// PullsNow tells whether a node is there to stay, its kubelet reports and it has room. Prepull pods may run on some others
 // too, such as cordoned ones, but nobody waits for those.
-func pullsNow(n *corev1.Node) bool {
+func PullsNow(n *corev1.Node) bool {
 	if n.DeletionTimestamp != nil || n.Spec.Unschedulable || underPressure(n) {
 		return false
 	}

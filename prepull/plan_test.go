@@ -399,7 +399,7 @@ func checkPlan(t *testing.T, s state, p plan, o Options, now time.Time) {
 	if diff := cmp.Diff(p.write, other.write); diff != "" {
 		t.Fatalf("the plan depends on the order of its input:\n%s", diff)
 	}
-	if diff := cmp.Diff(p.statuses, other.statuses, cmp.AllowUnexported(statusChange{})); diff != "" {
+	if diff := cmp.Diff(p.statuses, other.statuses, cmp.AllowUnexported(statusChange{}, notice{})); diff != "" {
 		t.Fatalf("the statuses depend on the order of the input:\n%s", diff)
 	}
 	for _, cp := range p.classes {

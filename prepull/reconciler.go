@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -47,6 +48,10 @@ type reconciler struct {
 	credentials credentials
 
 	debounce debounce
+
+	// notices are how many Events may be made, and told the resource versions of the objects whose last change was told.
+	notices *rate.Limiter
+	told    map[string]string
 
 	// moving is since when pods have to run elsewhere; zero if they do not.
 	moving time.Time
@@ -197,9 +202,7 @@ func (r *reconciler) accept(s state, p plan) {
 
 func (r *reconciler) measure(s state, p plan) {
 	measure(s.images, p)
-	for _, took := range newPulls(r.previous, p.classes) {
-		pullSecondsMetric.Observe(took.Seconds())
-	}
+	measurePulls(r.previous, p.classes)
 	r.previous = map[string]*warmth{}
 	for _, cp := range p.classes {
 		r.previous[cp.name] = cp.warmth
@@ -315,11 +318,13 @@ func (r *reconciler) report(ctx context.Context, p plan, now time.Time) (time.Ti
 			continue
 		}
 		tried++
-		if err := r.patchStatus(ctx, c); err != nil {
+		version, err := r.patchStatus(ctx, c)
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		r.progressed[c.name] = now
+		r.tell(ctx, c, version)
 	}
 	r.forget(now)
 	return again, errors.Join(errs...)
@@ -330,22 +335,24 @@ func (r *reconciler) forget(now time.Time) {
 	for name, t := range r.progressed {
 		if now.Sub(t) > progressInterval {
 			delete(r.progressed, name)
+			delete(r.told, name)
 		}
 	}
 }
 
-// patchStatus leaves the learner's fields as they are. An object that is gone needs no status.
-func (r *reconciler) patchStatus(ctx context.Context, c statusChange) error {
+// patchStatus leaves the learner's fields as they are, and returns the resource version that it made. An object that is
+// gone needs no status.
+func (r *reconciler) patchStatus(ctx context.Context, c statusChange) (string, error) {
 	patch, err := json.Marshal(map[string]observed{"status": c.status})
 	if err != nil {
-		return fmt.Errorf("encoding the status of PrepullImage %s: %w", c.name, err)
+		return "", fmt.Errorf("encoding the status of PrepullImage %s: %w", c.name, err)
 	}
 	object := &v1alpha1.PrepullImage{ObjectMeta: metav1.ObjectMeta{Name: c.name}}
 	err = r.client.Status().Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), reconcilerOwner)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("writing the status of PrepullImage %s: %w", c.name, err)
+		return "", fmt.Errorf("writing the status of PrepullImage %s: %w", c.name, err)
 	}
-	return nil
+	return object.ResourceVersion, nil
 }
 
 // key is the only request.

@@ -67,7 +67,7 @@ func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*candida
 		if managed(o) && o.Status.FirstSeenTime == nil {
 			continue // it was made a moment ago, and who uses it where is written next
 		}
-		canonical, err := canonicalImage(o.Spec.Image)
+		canonical, err := CanonicalImage(o.Spec.Image)
 		if err != nil {
 			invalid[o.Name] = err.Error()
 			continue

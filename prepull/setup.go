@@ -80,5 +80,12 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Learner, error) {
 	if err := mgr.Add(newRefresher(mgr, o)); err != nil {
 		return nil, fmt.Errorf("adding the refresher: %w", err)
 	}
+	starts, err := newStartWatch(mgr, o.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.Add(starts); err != nil {
+		return nil, fmt.Errorf("adding the watch of container starts: %w", err)
+	}
 	return learner, nil
 }

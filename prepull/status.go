@@ -24,10 +24,11 @@ type observed struct {
 	Ready           string              `json:"ready"`
 	LastPullSeconds int64               `json:"lastPullSeconds"`
 	Retries         []v1alpha1.Retry    `json:"retries"`
+	FirstReadyTime  *metav1.Time        `json:"firstReadyTime"`
 }
 
 func observedOf(s v1alpha1.PrepullImageStatus) observed {
-	return observed{s.Conditions, s.State, s.SizeBytes, s.Size, s.Nodes, s.Ready, s.LastPullSeconds, s.Retries}
+	return observed{s.Conditions, s.State, s.SizeBytes, s.Size, s.Nodes, s.Ready, s.LastPullSeconds, s.Retries, s.FirstReadyTime}
 }
 
 // statusChange is a status that has to be written.
@@ -35,8 +36,18 @@ type statusChange struct {
 	name   string
 	status observed
 
+	// from is the resource version of the object that the status is compared with.
+	from string
+
 	// progress is set if nothing but numbers changes: that may wait.
 	progress bool
+
+	// warmed is how long it took from when the image was known until every node had it, if that is so for the first time;
+	// otherwise 0.
+	warmed time.Duration
+
+	// notices are the Events that the change is worth.
+	notices []notice
 }
 
 // The words of a state, before the reason where there is one.
@@ -54,7 +65,10 @@ func statusChanges(images []v1alpha1.PrepullImage, found []*candidate, invalid m
 	report := func(o *v1alpha1.PrepullImage, sum summary) {
 		next := sum.status(o, now)
 		if old := observedOf(o.Status); !old.equal(next) {
-			changes = append(changes, statusChange{o.Name, next, onlyProgress(old, next)})
+			changes = append(changes, statusChange{
+				name: o.Name, status: next, from: o.ResourceVersion, progress: onlyProgress(old, next),
+				warmed: warmedIn(o, next), notices: noticesOf(o, old, next, now),
+			})
 		}
 	}
 	for i := range images {
@@ -80,7 +94,19 @@ func (s observed) equal(other observed) bool {
 			a.LastTransitionTime, b.LastTransitionTime = metav1.Time{}, metav1.Time{}
 			return same && a == b
 		}) &&
-		equalRetries(s.Retries, other.Retries)
+		equalRetries(s.Retries, other.Retries) && s.FirstReadyTime.Equal(other.FirstReadyTime)
+}
+
+// warmedIn is how long an object waited until it was ready for the first time, which is now; otherwise 0.
+func warmedIn(o *v1alpha1.PrepullImage, next observed) time.Duration {
+	if o.Status.FirstReadyTime != nil || next.FirstReadyTime == nil {
+		return 0
+	}
+	known := o.CreationTimestamp
+	if o.Status.FirstSeenTime != nil && managed(o) {
+		known = *o.Status.FirstSeenTime
+	}
+	return max(next.FirstReadyTime.Sub(known.Time), time.Nanosecond)
 }
 
 func equalRetries(a, b []v1alpha1.Retry) bool {
@@ -106,6 +132,7 @@ func (s summary) status(o *v1alpha1.PrepullImage, now time.Time) observed {
 		Nodes:           v1alpha1.NodeCounts{Desired: s.desired, Ready: s.ready, Failed: s.failed},
 		LastPullSeconds: int64(s.slowest.Seconds()),
 		Retries:         s.retries,
+		FirstReadyTime:  old.FirstReadyTime,
 	}
 	if next.SizeBytes == 0 {
 		next.SizeBytes = old.SizeBytes
@@ -114,13 +141,16 @@ func (s summary) status(o *v1alpha1.PrepullImage, now time.Time) observed {
 		// The image was there already, which says nothing about how long it takes to pull.
 		next.LastPullSeconds = old.LastPullSeconds
 	}
-	next.Size = humanSize(cmp.Or(next.SizeBytes, old.DownloadBytes))
+	next.Size = HumanSize(cmp.Or(next.SizeBytes, old.DownloadBytes))
 	if s.skipped.reason == "" {
 		next.Ready = fmt.Sprintf("%d/%d", s.ready, s.desired)
 	}
 	failed := s.pullFailed(meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionPullFailed))
 	state, ready := s.readiness(failed.Status == metav1.ConditionTrue)
 	next.State = state
+	if state == stateReady && next.FirstReadyTime == nil {
+		next.FirstReadyTime = &metav1.Time{Time: now.Truncate(time.Second)}
+	}
 	if state == stateFailed {
 		next.State += ": " + s.failureWords(failed.Reason)
 	} else if state == stateSkipped {
@@ -199,8 +229,8 @@ func (s summary) readiness(failed bool) (string, metav1.Condition) {
 	return c.Reason, c
 }
 
-// humanSize is a number of bytes for people, in powers of 1000; empty for 0.
-func humanSize(bytes int64) string {
+// HumanSize is a number of bytes for people, in powers of 1000; empty for 0.
+func HumanSize(bytes int64) string {
 	if bytes <= 0 {
 		return ""
 	}

@@ -122,7 +122,7 @@ func TestStatus(t *testing.T) {
 				}
 			}
 			o.Status.Conditions, o.Status.State, o.Status.Ready = got.Conditions, got.State, got.Ready
-			o.Status.Nodes, o.Status.Retries = got.Nodes, got.Retries
+			o.Status.Nodes, o.Status.Retries, o.Status.FirstReadyTime = got.Nodes, got.Retries, got.FirstReadyTime
 			if diff := cmp.Diff(got, tc.summary.status(&o, noon.Add(time.Hour))); diff != "" {
 				t.Errorf("an hour later (-want +got):\n%s", diff)
 			}
@@ -188,7 +188,8 @@ func TestTheStatusLeavesTheLearnersFieldsAlone(t *testing.T) {
 	}
 	want := map[string]any{
 		"conditions": nil, "state": "", "sizeBytes": 0.0, "size": "", "ready": "", "lastPullSeconds": 0.0, "retries": nil,
-		"nodes": map[string]any{"desired": 0.0, "ready": 0.0, "failed": 0.0},
+		"firstReadyTime": nil,
+		"nodes":          map[string]any{"desired": 0.0, "ready": 0.0, "failed": 0.0},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("patch (-want +got):\n%s", diff)
@@ -201,8 +202,8 @@ func TestHumanSize(t *testing.T) {
 		0: "", -1: "", 7: "7 B", 999: "999 B", 1000: "1.0 KB", 9_949: "9.9 KB", 9_950: "10 KB", 84_600: "85 KB",
 		999_499: "999 KB", 999_500: "1.0 MB", 1_250_000_000: "1.2 GB", 15_000_000_000: "15 GB", 2_000_000_000_000_000: "2000 TB",
 	} {
-		if got := humanSize(bytes); got != want {
-			t.Errorf("humanSize(%d) = %q, want %q", bytes, got, want)
+		if got := HumanSize(bytes); got != want {
+			t.Errorf("HumanSize(%d) = %q, want %q", bytes, got, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/time/rate"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/workqueue"
@@ -48,6 +49,8 @@ func setupReconciler(mgr ctrl.Manager, o Options) error {
 			client:      mgr.GetClient(),
 			options:     o,
 			credentials: credentials{client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: o.Namespace, off: !o.PullSecrets},
+			notices:     rate.NewLimiter(rate.Every(noticePace), noticeBurst),
+			told:        map[string]string{},
 			progressed:  map[string]time.Time{},
 			accepted:    map[string]string{},
 			refused:     map[string]string{},

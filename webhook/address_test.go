@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -115,9 +114,7 @@ func TestAReviewAtAnotherPathIsNotPinned(t *testing.T) {
 func TestStrangersLeaveTheRoomOfTheAPIServer(t *testing.T) {
 	t.Parallel()
 	h := rewriting(t, labelled, pointsTo(two))
-	if err := h.room.Acquire(context.Background(), maxInFlight); err != nil {
-		t.Fatal(err)
-	}
+	h.room.settle(h.room.enter("stranger", maxInFlight, func() {}))
 	object := deploymentWith("", "", "app:latest")
 	if _, operations, _ := admitted(t, h, reviewOf(t, "apps", "Deployment", "", object), object); len(operations) == 0 {
 		t.Error("it is not pinned")

@@ -6,13 +6,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
-	"golang.org/x/sync/semaphore"
 )
 
 // Path is where the webhook server takes AdmissionReviews that only teach. Those of namespaces whose images are pinned come
@@ -30,8 +30,9 @@ const (
 	// of ordinary pods.
 	maxInFlight = 32 << 20
 
-	// readTimeout is for one body; the API server gives up on a review about as soon.
-	readTimeout = 3 * time.Second
+	// maxKept bounds the memory that is kept for the next body. With more of it a small body that comes slowly would hold
+	// the memory of a large one.
+	maxKept = 64 << 10
 )
 
 // outcome is what became of an admission, one of the constants below.
@@ -51,12 +52,11 @@ type handler struct {
 	learn    func(Hint) bool
 	rewriter *rewriter
 	// known is true for the path to which the API server sends reviews that are to be pinned.
-	known       func(ctx context.Context, path string) bool
-	metrics     *admissionMetrics
-	log         logr.Logger
-	readTimeout time.Duration
+	known   func(ctx context.Context, path string) bool
+	metrics *admissionMetrics
+	log     logr.Logger
 	// What anybody may send has a room of its own.
-	room, rewriteRoom *semaphore.Weighted
+	room, rewriteRoom *room
 	bodies            sync.Pool
 }
 
@@ -67,9 +67,8 @@ func newHandler(learn func(Hint) bool, w *rewriter, known func(context.Context, 
 		known:       known,
 		metrics:     m,
 		log:         log,
-		readTimeout: readTimeout,
-		room:        semaphore.NewWeighted(maxInFlight),
-		rewriteRoom: semaphore.NewWeighted(maxInFlight),
+		room:        newRoom(maxInFlight),
+		rewriteRoom: newRoom(maxInFlight),
 		bodies:      sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 }
@@ -109,32 +108,49 @@ func (h *handler) serve(ctx context.Context, w http.ResponseWriter, req *http.Re
 		return answer{}, failed, http.StatusLengthRequired
 	case size > maxBody:
 		return answer{}, failed, http.StatusRequestEntityTooLarge
-	case !room.TryAcquire(size):
+	}
+	// The server has a deadline for a body; this is an earlier one. Not every ResponseWriter has any (those of tests do not).
+	leave := func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }
+	client := clientOf(req)
+	guest := room.enter(client, size, leave)
+	if guest == nil {
 		// Waiting would slow the cluster down; a call that fails at once does not.
 		return answer{}, dropped, http.StatusServiceUnavailable
 	}
-	defer room.Release(size)
+	defer room.exit(guest)
 
 	body := h.bodies.Get().(*bytes.Buffer)
-	defer h.bodies.Put(body)
+	defer func() {
+		if body.Cap() <= maxKept {
+			h.bodies.Put(body)
+		}
+	}()
 	body.Reset()
 	body.Grow(int(size) + bytes.MinRead)
-	// Not every ResponseWriter has deadlines (those of tests do not); the server's own are the fallback.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.readTimeout))
 	if _, err := body.ReadFrom(req.Body); err != nil {
 		return answer{}, failed, http.StatusBadRequest
 	}
+	room.settle(guest)
 
-	a, outcome := h.admit(ctx, body.Bytes(), rewrite)
+	a, outcome := h.admit(ctx, body.Bytes(), client, rewrite)
 	if a.uid == "" {
 		return answer{}, outcome, http.StatusBadRequest
 	}
 	return a, outcome, http.StatusOK
 }
 
+// clientOf is the address that a request comes from.
+func clientOf(req *http.Request) string {
+	host, _, err := net.SplitHostPort(req.RemoteAddr)
+	if err != nil {
+		return req.RemoteAddr
+	}
+	return host
+}
+
 // admit turns a review into a hint, if there is one in it, and into a verdict where images are pinned. It survives
 // whatever it is given.
-func (h *handler) admit(ctx context.Context, raw []byte, rewrite bool) (a answer, result outcome) {
+func (h *handler) admit(ctx context.Context, raw []byte, client string, rewrite bool) (a answer, result outcome) {
 	var r review
 	defer func() {
 		if p := recover(); p != nil {
@@ -146,7 +162,7 @@ func (h *handler) admit(ctx context.Context, raw []byte, rewrite bool) (a answer
 		h.log.V(1).Info("admission let through", "uid", r.uid, "reason", err.Error())
 		return answer{uid: r.uid}, failed
 	}
-	a.uid = r.uid
+	a.uid, r.hint.Client = r.uid, client
 	if rewrite && rewritten(&r) {
 		v, err := h.rewriter.rewrite(ctx, &r)
 		if err == nil {

@@ -3,10 +3,12 @@ package webhook
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -159,35 +161,88 @@ func TestWhatIsNoReviewIsAFailedCall(t *testing.T) {
 func TestTooMuchInFlightFailsAtOnceAndRecovers(t *testing.T) {
 	t.Parallel()
 	h := testHandler(t, func(Hint) bool { return true })
-	if !h.room.TryAcquire(maxInFlight) {
-		t.Fatal("no room to begin with")
-	}
+	other := h.room.enter("other", maxInFlight, func() {})
+	h.room.settle(other)
 	body := podReview(t)
 	if answer := post(h, body); answer.Code != http.StatusServiceUnavailable {
 		t.Errorf("status %d while full, want 503", answer.Code)
 	}
 	counted(t, h, dropped)
-	h.room.Release(maxInFlight)
+	h.room.exit(other)
 	allowed(t, post(h, body), "0b7c")
-	if !h.room.TryAcquire(maxInFlight) {
+	if h.room.free != maxInFlight {
 		t.Error("a request did not give its room back")
+	}
+}
+
+// slowSender begins to post a review of a size, from an address of its own, and sends no more than its first byte.
+func slowSender(t *testing.T, server *httptest.Server, from string, size int) net.Conn {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := dialer.DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := fmt.Fprintf(conn, "POST "+Path+" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{", size); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func TestSlowSendersKeepNobodyElseOut(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIPPED: other addresses than 127.0.0.1 are Linux's")
+	}
+	h := testHandler(t, func(Hint) bool { return true })
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close) // after the senders have hung up
+	for range maxInFlight / maxBody {
+		slowSender(t, server, "127.0.0.2", maxBody)
+	}
+	full := func() bool {
+		h.room.mu.Lock()
+		defer h.room.mu.Unlock()
+		return h.room.free < maxBody
+	}
+	for deadline := time.Now().Add(10 * time.Second); !full(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("they do not fill the room")
+		}
+	}
+	body := deploymentReview(t, maxBody*7/10, admissionv1.Create)
+	response, err := http.Post(server.URL+Path, "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("a review of another client has status %d", response.StatusCode)
+	}
+}
+
+// The memory of a large body must not go to a small one that may take its time.
+func TestTheMemoryOfLargeBodiesIsNotKept(t *testing.T) {
+	t.Parallel()
+	h := testHandler(t, func(Hint) bool { return true })
+	h.bodies.New = func() any { return new(bytes.Buffer) }
+	post(h, deploymentReview(t, 1<<20, admissionv1.Create))
+	for range 100 {
+		if kept := h.bodies.Get().(*bytes.Buffer).Cap(); kept > maxKept {
+			t.Fatalf("%d bytes are kept", kept)
+		}
 	}
 }
 
 func TestABodyThatNeverComesIsGivenUp(t *testing.T) {
 	t.Parallel()
 	h := testHandler(t, func(Hint) bool { return true })
-	h.readTimeout = 20 * time.Millisecond
-	server := httptest.NewServer(h)
+	server := httptest.NewUnstartedServer(h)
+	server.Config.ReadTimeout = 20 * time.Millisecond
+	server.Start()
 	defer server.Close()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, "POST "+Path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"); err != nil {
-		t.Fatal(err)
-	}
+	conn := slowSender(t, server, "127.0.0.1", 100)
 	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}

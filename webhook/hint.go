@@ -16,6 +16,8 @@ type Hint struct {
 	OwnerName string
 	OwnerUID  types.UID
 	Labels    map[string]string
+	// Client is the address that the review came from.
+	Client string
 }
 
 // observed says whether a review is of a kind and operation that hints are made from: every CREATE, and of workloads

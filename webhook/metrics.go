@@ -20,7 +20,7 @@ const (
 type admissionMetrics struct {
 	total   *prometheus.CounterVec
 	pins    *prometheus.CounterVec
-	seconds prometheus.Histogram
+	seconds *prometheus.HistogramVec
 }
 
 func newMetrics(registry prometheus.Registerer) (*admissionMetrics, error) {
@@ -33,11 +33,11 @@ func newMetrics(registry prometheus.Registerer) (*admissionMetrics, error) {
 			Name: "kube_prepull_pins_total",
 			Help: "Containers and image volumes whose image was decided about at admission, by result: pinned (the template got a digest), kept (it keeps an earlier one, the registry gave no answer), restored (it got back the one that the request dropped), replaced (a pod got a digest) or left (it stays a tag).",
 		}, []string{"result"}),
-		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "kube_prepull_admission_seconds",
-			Help:    "Time in the webhook for one admission, reading the request included.",
+			Help:    "Time in the webhook for one admission, reading the request included, by outcome as in kube_prepull_admissions_total.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .1, .25, .5, 1, 1.25},
-		}),
+		}, []string{"outcome"}),
 	}
 	for _, collector := range []prometheus.Collector{m.total, m.pins, m.seconds} {
 		if err := registry.Register(collector); err != nil {
@@ -46,6 +46,7 @@ func newMetrics(registry prometheus.Registerer) (*admissionMetrics, error) {
 	}
 	for _, o := range []outcome{hinted, dropped, ignored, dryRun, failed} {
 		m.total.WithLabelValues(string(o)) // every outcome is there from the start, with 0
+		m.seconds.WithLabelValues(string(o))
 	}
 	for _, result := range []string{pinned, kept, restored, replaced, leftTag} {
 		m.pins.WithLabelValues(result)
@@ -55,5 +56,5 @@ func newMetrics(registry prometheus.Registerer) (*admissionMetrics, error) {
 
 func (m *admissionMetrics) observe(o outcome, took time.Duration) {
 	m.total.WithLabelValues(string(o)).Inc()
-	m.seconds.Observe(took.Seconds())
+	m.seconds.WithLabelValues(string(o)).Observe(took.Seconds())
 }

@@ -8,6 +8,7 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -44,23 +45,32 @@ type Options struct {
 	AuditInterval time.Duration
 }
 
-// SetupWithManager serves Path and RewritePath on the manager's webhook server.
-func SetupWithManager(mgr ctrl.Manager, o Options) error {
+// Webhook answers reviews at Path and RewritePath.
+type Webhook struct {
+	http.Handler
+
+	// Ready is nil once namespaces are known. Until then no image would be pinned.
+	Ready healthz.Checker
+}
+
+// SetupWithManager adds to the manager what the webhook needs beside requests. The caller serves it: any client may
+// send anything, so the server has to bound connections, and the time and the headers of a request.
+func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 	m, err := newMetrics(metrics.Registry)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	digests, err := digest.NewResolver(o.Registries, metrics.Registry)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t, err := newTeller(mgr.GetClient(), metrics.Registry)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p, err := newProbe(mgr.GetClient(), o.Namespace, o.ProbeImage, metrics.Registry, mgr.GetLogger().WithName("probe"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r := newReporter(mgr.GetClient(), mgr.GetAPIReader(), t, mgr.GetLogger().WithName("reporter"))
 	a := &auditor{
@@ -70,7 +80,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) error {
 	}
 	for _, runnable := range []manager.Runnable{p, r, a} {
 		if err := mgr.Add(runnable); err != nil {
-			return fmt.Errorf("adding to the manager: %w", err)
+			return nil, fmt.Errorf("adding to the manager: %w", err)
 		}
 	}
 	w := &rewriter{
@@ -88,15 +98,15 @@ func SetupWithManager(mgr ctrl.Manager, o Options) error {
 	}
 	at := address{mgr.GetClient(), o.Configuration}
 	if err := at.setup(mgr); err != nil {
-		return err
+		return nil, err
 	}
 	h := newHandler(o.Learn, w, at.known, m, mgr.GetLogger().WithName("webhook"))
-	mgr.GetWebhookServer().Register(Path, h)
-	mgr.GetWebhookServer().Register(RewritePath+"/", h)
-	// Until namespaces are known no image would be pinned.
-	return mgr.AddReadyzCheck("namespaces", func(req *http.Request) error {
+	mux := http.NewServeMux()
+	mux.Handle(Path, h)
+	mux.Handle(RewritePath+"/", h)
+	return &Webhook{Handler: mux, Ready: func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), readyTime)
 		defer cancel()
 		return w.namespaces.Get(ctx, client.ObjectKey{Name: o.Namespace}, namespaceMetadata())
-	})
+	}}, nil
 }

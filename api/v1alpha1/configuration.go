@@ -114,12 +114,20 @@ type Configuration struct {
 	// metricsAddress is where /metrics is served, as host:port; "0" turns it off. Default: :8080.
 	MetricsAddress string `json:"metricsAddress"`
 
+	// metricsAuthentication is true if /metrics is served over HTTPS, with the certificate of the webhook, to those alone whose
+	// bearer token the API server knows and lets get the URL /metrics. With false it is plain HTTP, for whoever reaches
+	// the port. Default: true.
+	MetricsAuthentication bool `json:"metricsAuthentication"`
+
 	// healthAddress is where /healthz and /readyz are served, as host:port. Default: :8081.
 	HealthAddress string `json:"healthAddress"`
 
 	// logLevel is info or debug. Default: info.
 	LogLevel string `json:"logLevel"`
 }
+
+// MetricsOff is the value of the key metricsAddress that turns /metrics off.
+const MetricsOff = "0"
 
 // Values of the key certificates.
 const (
@@ -166,6 +174,8 @@ func defaultConfiguration() *Configuration {
 		MetricsAddress:     ":8080",
 		HealthAddress:      ":8081",
 		LogLevel:           "info",
+
+		MetricsAuthentication: true,
 	}
 }
 
@@ -257,7 +267,8 @@ func (c *Configuration) validate() field.ErrorList {
 	check(c.PriorityClassName == "" || len(validation.IsDNS1123Subdomain(c.PriorityClassName)) == 0,
 		"priorityClassName", c.PriorityClassName, "must be the name of a priority class")
 	check(len(validation.IsValidPortNum(c.WebhookPort)) == 0, "webhookPort", c.WebhookPort, "must be from 1 to 65535")
-	check(c.MetricsAddress == "0" || validAddress(c.MetricsAddress), "metricsAddress", c.MetricsAddress, "must be host:port, or 0")
+	check(c.MetricsAddress == MetricsOff || validAddress(c.MetricsAddress), "metricsAddress", c.MetricsAddress, "must be host:port, or 0")
+	check(c.MetricsAddress != MetricsOff || c.MetricsAuthentication, "metricsAuthentication", c.MetricsAuthentication, "has no meaning with metricsAddress: 0")
 	check(validAddress(c.HealthAddress), "healthAddress", c.HealthAddress, "must be host:port")
 	check(c.LogLevel == "info" || c.LogLevel == "debug", "logLevel", c.LogLevel, "must be info or debug")
 	return problems

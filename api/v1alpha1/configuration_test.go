@@ -41,7 +41,8 @@ retention: 0s
 rollbackRetention: 1h30m
 priorityClassName: system-node-critical
 webhookPort: 443
-metricsAddress: "0"
+metricsAddress: 127.0.0.1:9998
+metricsAuthentication: false
 healthAddress: 127.0.0.1:9999
 logLevel: debug
 `, func(c *Configuration) {
@@ -61,12 +62,14 @@ logLevel: debug
 				c.RollbackRetention = metav1.Duration{Duration: 90 * time.Minute}
 				c.PriorityClassName = "system-node-critical"
 				c.WebhookPort = 443
-				c.MetricsAddress = "0"
+				c.MetricsAddress = "127.0.0.1:9998"
+				c.MetricsAuthentication = false
 				c.HealthAddress = "127.0.0.1:9999"
 				c.LogLevel = "debug"
 			},
 		},
 		"the cluster's default priority": {`priorityClassName: ""`, func(c *Configuration) { c.PriorityClassName = "" }},
+		"no metrics":                     {`metricsAddress: "0"`, func(c *Configuration) { c.MetricsAddress = MetricsOff }},
 		"a number of nodes":              {`maxConcurrentNodes: 1`, func(c *Configuration) { c.MaxConcurrentNodes = intstr.FromInt32(1) }},
 	}
 	for name, test := range tests {
@@ -152,6 +155,7 @@ unknown: {a: b}
 		"a deadline of nothing":         {header + "pullDeadline: 0s", []string{`pullDeadline: Invalid value: "0s": must be at least 1s`}},
 		"an image that is none":         {strings.Replace(header, "ghcr.io/kube-prepull/noop:v1", "A B", 1), []string{`noopImage: Invalid value: "A B": must be an image`}},
 		"a port that is none":           {header + "healthAddress: localhost:http", []string{`healthAddress: Invalid value: "localhost:http"`}},
+		"who may read no metrics":       {header + "metricsAddress: \"0\"\nmetricsAuthentication: false", []string{"metricsAuthentication: Invalid value: false: has no meaning with metricsAddress: 0"}},
 		"a key given twice":             {header + "retention: 1h\nretention: 2h", []string{"parsing the configuration", `"retention" already set in map`}},
 		"no YAML":                       {"{", []string{"parsing the configuration"}},
 		"a list":                        {"[]", []string{"parsing the configuration: not a mapping"}},

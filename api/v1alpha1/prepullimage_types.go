@@ -103,6 +103,10 @@ type PrepullImageStatus struct {
 	// +optional
 	LastSeenTime *metav1.Time `json:"lastSeenTime,omitempty"`
 
+	// firstReadyTime is when every node that wanted the image had it for the first time.
+	// +optional
+	FirstReadyTime *metav1.Time `json:"firstReadyTime,omitempty"`
+
 	// starts counts pods that were started with the image, decaying with a half-life of 24 hours.
 	// +optional
 	Starts *Starts `json:"starts,omitempty"`

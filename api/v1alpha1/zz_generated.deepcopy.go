@@ -170,6 +170,10 @@ func (in *PrepullImageStatus) DeepCopyInto(out *PrepullImageStatus) {
 		in, out := &in.LastSeenTime, &out.LastSeenTime
 		*out = (*in).DeepCopy()
 	}
+	if in.FirstReadyTime != nil {
+		in, out := &in.FirstReadyTime, &out.FirstReadyTime
+		*out = (*in).DeepCopy()
+	}
 	if in.Starts != nil {
 		in, out := &in.Starts, &out.Starts
 		*out = new(Starts)

@@ -2,6 +2,8 @@
 //
 //	kube-prepull [--config FILE] [--namespace NAME]   run
 //	kube-prepull cleanup [--namespace NAME]           delete what the manager made
+//	kube-prepull check [--config FILE] [--namespace NAME]
+//	                                                  see whether webhook and metrics answer, from inside the cluster
 //	kube-prepull version                              print the version
 package main
 
@@ -49,11 +51,13 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return run(ctx, o)
 	case "cleanup":
 		return cleanup(ctx, o.namespace)
+	case "check":
+		return check(ctx, o, stdout)
 	case "version":
 		_, err := fmt.Fprintln(stdout, version)
 		return err
 	}
-	return fmt.Errorf("unknown command %q, want none, cleanup or version", name)
+	return fmt.Errorf("unknown command %q, want none, cleanup, check or version", name)
 }
 
 // options of the command line.
@@ -77,7 +81,7 @@ func parseOptions(name string, args []string, stderr io.Writer) (options, error)
 	if flags.NArg() > 0 {
 		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if o.namespace == "" && (name == "" || name == "cleanup") {
+	if o.namespace == "" && (name == "" || name == "cleanup" || name == "check") {
 		return options{}, errors.New("no namespace: set --namespace or POD_NAMESPACE")
 	}
 	return o, nil

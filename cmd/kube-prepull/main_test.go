@@ -50,6 +50,7 @@ func TestWrongCommandLinesSayWhatIsWrong(t *testing.T) {
 		"an argument too many":    {[]string{"--namespace=infra", "more"}, `unexpected argument "more"`},
 		"no namespace":            {nil, "no namespace: set --namespace or POD_NAMESPACE"},
 		"no namespace to clean":   {[]string{"cleanup"}, "no namespace"},
+		"no namespace to check":   {[]string{"check"}, "no namespace"},
 		"no configuration file":   {[]string{"--namespace=infra", "--config=" + t.TempDir() + "/none"}, "reading the configuration: open "},
 		"a folder for a file":     {[]string{"--namespace=infra", "--config=" + t.TempDir()}, "reading the configuration: "},
 		"version takes no others": {[]string{"version", "now"}, `unexpected argument "now"`},

@@ -25,10 +25,15 @@ type permission struct {
 type settings struct {
 	pullSecrets  bool
 	certificates string
+	metrics      bool // with authentication
 }
 
 func permissionsFor(c *v1alpha1.Configuration) settings {
-	return settings{pullSecrets: c.PullSecrets, certificates: c.Certificates}
+	return settings{
+		pullSecrets:  c.PullSecrets,
+		certificates: c.Certificates,
+		metrics:      c.MetricsAuthentication && c.MetricsAddress != v1alpha1.MetricsOff,
+	}
 }
 
 // clusterPermissions hold in every namespace.
@@ -46,13 +51,19 @@ func clusterPermissions(s settings) []permission {
 		{"batch", "cronjobs", "", []string{"get", "list"}},
 		{"apps", "replicasets", "", []string{"list"}},
 		{"apps", "controllerrevisions", "", []string{"list"}},
-		{"", "events", "", []string{"create"}},
+		{"", "events", "", []string{"list", "watch", "create"}},
 		{"autoscaling", "horizontalpodautoscalers", "", []string{"list"}},
 		{"", "serviceaccounts", "", []string{"get"}},
 		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", certs.WebhookConfigurationName, []string{"list", "watch", "patch"}},
 	}
 	if s.pullSecrets {
 		permissions = append(permissions, permission{"", "secrets", "", []string{"get"}})
+	}
+	if s.metrics {
+		permissions = append(permissions,
+			permission{"authentication.k8s.io", "tokenreviews", "", []string{"create"}},
+			permission{"authorization.k8s.io", "subjectaccessreviews", "", []string{"create"}},
+		)
 	}
 	return permissions
 }
@@ -87,6 +98,7 @@ func certificatePermissions(certificates string) []permission {
 	permissions := []permission{
 		{"", "secrets", certs.SecretName, []string{"list", "watch", "update"}},
 		{"", "secrets", certs.ServingSecretName, []string{"list", "watch"}},
+		{"", "configmaps", certs.TrustConfigMapName, []string{"list", "watch", "patch"}},
 	}
 	if certificates == v1alpha1.CertificatesSelfManaged {
 		return permissions

@@ -53,12 +53,14 @@ func TestTheInstalledRolesAreThePermissions(t *testing.T) {
 		settings settings
 		values   []string
 	}{
-		"as installed":                    {settings{true, v1alpha1.CertificatesAuto}, nil},
-		"without pull secrets":            {settings{false, v1alpha1.CertificatesAuto}, []string{"--set", "config.pullSecrets=false"}},
-		"with cert-manager":               {settings{true, v1alpha1.CertificatesCertManager}, []string{"--set", "config.certificates=cert-manager"}},
-		"without cert-manager":            {settings{true, v1alpha1.CertificatesSelfManaged}, []string{"--set", "config.certificates=self-managed"}},
-		"with a certificate of one's own": {settings{true, v1alpha1.CertificatesDirectory}, own},
-		"with that, and no pull secrets":  {settings{false, v1alpha1.CertificatesDirectory}, append(slices.Clone(own), "--set", "config.pullSecrets=false")},
+		"as installed":                    {settings{true, v1alpha1.CertificatesAuto, true}, nil},
+		"without pull secrets":            {settings{false, v1alpha1.CertificatesAuto, true}, []string{"--set", "config.pullSecrets=false"}},
+		"with cert-manager":               {settings{true, v1alpha1.CertificatesCertManager, true}, []string{"--set", "config.certificates=cert-manager"}},
+		"without cert-manager":            {settings{true, v1alpha1.CertificatesSelfManaged, true}, []string{"--set", "config.certificates=self-managed"}},
+		"with metrics for everybody":      {settings{true, v1alpha1.CertificatesAuto, false}, []string{"--set", "config.metricsAuthentication=false"}},
+		"without metrics":                 {settings{true, v1alpha1.CertificatesAuto, false}, []string{"--set-string", "config.metricsAddress=0"}},
+		"with a certificate of one's own": {settings{true, v1alpha1.CertificatesDirectory, true}, own},
+		"with that, and no pull secrets":  {settings{false, v1alpha1.CertificatesDirectory, true}, append(slices.Clone(own), "--set", "config.pullSecrets=false")},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

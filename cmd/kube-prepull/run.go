@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,7 +17,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/certs"
@@ -61,14 +59,15 @@ func run(ctx context.Context, o options) error {
 		Mode:      configuration.Certificates,
 		Directory: configuration.CertificateDirectory,
 	})
-	server := ctrlwebhook.NewServer(ctrlwebhook.Options{
-		Port: configuration.WebhookPort,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-			c.GetCertificate = certificate.GetCertificate
-			c.NextProtos = []string{"http/1.1"} // all that API servers speak to webhooks
-		}},
-	})
-	mgr, err := newManager(configuration, o.namespace, server)
+	reviews, err := listenForReviews(configuration.WebhookPort, certificate.GetCertificate)
+	if err != nil {
+		return err
+	}
+	health, err := listenFairly(configuration.HealthAddress, maxProbeConnections)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(configuration, o.namespace)
 	if err != nil {
 		return err
 	}
@@ -83,16 +82,16 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("setting up prepull: %w", err)
 	}
-	if err := webhook.SetupWithManager(mgr, webhookOptions(configuration, o.namespace, learner, registries)); err != nil {
+	hook, err := webhook.SetupWithManager(mgr, webhookOptions(configuration, o.namespace, learner, registries))
+	if err != nil {
 		return fmt.Errorf("setting up webhook: %w", err)
 	}
-	err = errors.Join(
-		mgr.AddHealthzCheck("alive", healthz.Ping),
-		mgr.AddReadyzCheck("certificate", certificate.Ready),
-		mgr.AddReadyzCheck("webhook", server.StartedChecker()),
-	)
-	if err != nil {
-		return fmt.Errorf("adding health checks: %w", err)
+	ready := map[string]healthz.Checker{"certificate": certificate.Ready, "namespaces": hook.Ready, "webhook": reachable(configuration.WebhookPort)}
+	if err := errors.Join(addServer(mgr, "webhook", reviews, hook), addServer(mgr, "health", health, probes(ready))); err != nil {
+		return err
+	}
+	if err := addMetricsServer(mgr, configuration, certificate.GetCertificate); err != nil {
+		return err
 	}
 	ctrl.Log.Info("starting", "version", version, "namespace", o.namespace)
 	return mgr.Start(lameduck(ctx, lameduckTime))
@@ -118,7 +117,7 @@ func setLogger(level string) {
 	klog.SetSlogLogger(log)
 }
 
-func newManager(c *v1alpha1.Configuration, namespace string, server ctrlwebhook.Server) (ctrl.Manager, error) {
+func newManager(c *v1alpha1.Configuration, namespace string) (ctrl.Manager, error) {
 	kube, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("finding the cluster: %w", err)
@@ -134,9 +133,7 @@ func newManager(c *v1alpha1.Configuration, namespace string, server ctrlwebhook.
 	mgr, err := ctrl.NewManager(kube, ctrl.Options{
 		Scheme:                        scheme,
 		Cache:                         caches,
-		WebhookServer:                 server,
-		Metrics:                       metricsserver.Options{BindAddress: c.MetricsAddress},
-		HealthProbeBindAddress:        c.HealthAddress,
+		Metrics:                       metricsserver.Options{BindAddress: "0"}, // served fairly by addMetricsServer
 		LeaderElection:                true,
 		LeaderElectionID:              v1alpha1.Name,
 		LeaderElectionNamespace:       namespace,

@@ -6,6 +6,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/explain"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/list"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/measure"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/status"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/ungate"
 )
 
 // newCommand is the plugin with all of its commands.
@@ -17,10 +22,14 @@ func newCommand(env *cli.Environment) *cobra.Command {
 			cobra.CommandDisplayNameAnnotation: "kubectl prepull",
 		},
 	}
+	// Its scripts are for a program called prepull; kubectl asks for completions in another way.
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.ErrOut)
-	env.Kube.AddFlags(root.PersistentFlags())
+	env.AddFlags(root.PersistentFlags())
+	root.AddCommand(status.Command(env), list.Images(env), list.Nodes(env), explain.Command(env), ungate.Command(env))
+	root.AddCommand(measure.Command(env))
 	root.AddCommand(newVersionCommand(env))
 	return root
 }

@@ -15,6 +15,7 @@ metadata: {name: manager}
 rules:
   - {apiGroups: [apps], resources: [deployments, deployments/scale], verbs: [get]}
   - {apiGroups: [""], resources: [pods], verbs: [list]}
+  - {nonResourceURLs: [/metrics], verbs: [get]}
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -65,7 +66,8 @@ func TestRolesThatCannotBeCompared(t *testing.T) {
 	tests := map[string]struct{ change, to, want string }{
 		"a verb that is a wildcard":     {"verbs: [list]}", `verbs: ["*"]}`, "a rule has a wildcard"},
 		"a resource that is a wildcard": {"resources: [pods]", `resources: ["*"]`, "a rule has a wildcard"},
-		"URLs":                          {"resources: [pods]", `nonResourceURLs: [/metrics]`, "a rule is about URLs"},
+		"a URL that is a wildcard":      {"nonResourceURLs: [/metrics]", `nonResourceURLs: ["/*"]`, "a rule has a wildcard"},
+		"all of a URL":                  {"nonResourceURLs: [/metrics], verbs: [get]", `nonResourceURLs: [/metrics], verbs: ["*"]`, "a rule has a wildcard"},
 		"a binding of no role":          {"kind: ClusterRole, name: manager", "kind: ClusterRole, name: other", "ClusterRoleBinding any grants nothing"},
 		"what is no manifest":           {"kind: ConfigMap", "kind: {", "reading the manifest"},
 	}

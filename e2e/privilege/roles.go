@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,12 +59,15 @@ func Granted(manifest io.Reader) ([]Access, error) {
 	return granted, nil
 }
 
-// Expand makes one grant of each verb, resource and name of rules. There must be no wildcard in them.
+// Expand makes one grant of each verb, resource and name of rules. There must be no wildcard in them. What they grant on URLs is
+// left out: it may be a server's other than the API server, and then no log tells who uses it.
 func Expand(rules []rbacv1.PolicyRule) ([]Access, error) {
 	var all []Access
 	for _, rule := range rules {
-		if len(rule.NonResourceURLs) > 0 {
-			return nil, fmt.Errorf("a rule is about URLs: %v", rule.NonResourceURLs)
+		for _, url := range rule.NonResourceURLs {
+			if strings.Contains(url, rbacv1.NonResourceAll) || slices.Contains(rule.Verbs, rbacv1.VerbAll) {
+				return nil, fmt.Errorf("a rule has a wildcard: %v %s", rule.Verbs, url)
+			}
 		}
 		names := rule.ResourceNames
 		if len(names) == 0 {

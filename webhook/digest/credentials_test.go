@@ -1,7 +1,10 @@
 package digest
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -44,4 +47,31 @@ func TestTheKubeletsCredentialsAreUsed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzALoginGoesOnlyWhereItIsFor matches entries as owners of pull secrets may write them with repositories: one without an
+// asterisk is for one host, and any for hosts of as many parts and the same port.
+func FuzzALoginGoesOnlyWhereItIsFor(f *testing.F) {
+	f.Add("r.test", "r.test/shop/app")
+	f.Add("*.r.test:5000/shop", "eu.r.test:5000/shop/app")
+	f.Add("https://[r.test/v1/", "r.test/app")
+	f.Add("index.docker.io", "docker.io/library/nginx")
+	f.Fuzz(func(t *testing.T, key, repository string) {
+		host, _, found := strings.Cut(repository, "/")
+		if !found || host == "docker.io" {
+			return
+		}
+		auth, err := json.Marshal(map[string]any{"auths": map[string]any{key: map[string]string{"username": "u", "password": "p"}}})
+		if err != nil || !utf8.ValidString(key) {
+			return
+		}
+		if len(matchingLogins(repository, [][]byte{auth})) == 0 {
+			return
+		}
+		parsed, ok := entryKey(key)
+		only, _, _ := strings.Cut(parsed, "/")
+		if !ok || !strings.ContainsAny(only, "*?[\\") && only != host || strings.Count(only, ".") != strings.Count(host, ".") {
+			t.Errorf("an entry for %q goes to %q", key, repository)
+		}
+	})
 }

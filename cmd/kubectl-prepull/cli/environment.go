@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -22,11 +23,20 @@ type Environment struct {
 
 	// Kube has kubectl's flags that say which cluster, context, user and namespace.
 	Kube *genericclioptions.ConfigFlags
+
+	// Home is the namespace that kube-prepull is installed in.
+	Home string
 }
 
 // NewEnvironment reads and prints on streams, and finds the cluster as kubectl does.
 func NewEnvironment(streams genericiooptions.IOStreams) *Environment {
-	return &Environment{IOStreams: streams, Kube: genericclioptions.NewConfigFlags(true)}
+	return &Environment{IOStreams: streams, Kube: genericclioptions.NewConfigFlags(true), Home: v1alpha1.Name}
+}
+
+// AddFlags gives a command, and those below it, kubectl's flags and the one that says where kube-prepull is.
+func (e *Environment) AddFlags(flags *pflag.FlagSet) {
+	e.Kube.AddFlags(flags)
+	flags.StringVar(&e.Home, "install-namespace", e.Home, "namespace that kube-prepull is installed in")
 }
 
 // Client speaks to the cluster, in the types of Kubernetes and of kube-prepull.

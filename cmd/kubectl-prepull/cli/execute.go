@@ -54,7 +54,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 		fmt.Fprintf(command.ErrOrStderr(), "error: %v\nSee '%s --help'.\n", err, command.CommandPath())
 		return codeUsage
 	}
-	fmt.Fprintf(command.ErrOrStderr(), "error: %s\n", explain(err))
+	fmt.Fprintf(command.ErrOrStderr(), "error: %s\n", Sentence(err))
 	return codeError
 }
 
@@ -73,8 +73,8 @@ func group(c *cobra.Command, args []string) error {
 	return c.Help()
 }
 
-// explain adds to an error what to do about it, where that is known.
-func explain(err error) string {
+// Sentence is an error for people. It adds what to do about it, where that is known.
+func Sentence(err error) string {
 	text := strings.TrimSpace(err.Error())
 	switch {
 	case meta.IsNoMatchError(err):

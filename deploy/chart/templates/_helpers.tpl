@@ -5,6 +5,16 @@
 {{- end }}
 {{- end -}}
 
+{{- /* What every object of the release has beside its name. */ -}}
+{{- define "kube-prepull.metadata" -}}
+labels:
+  {{- include "kube-prepull.labels" . | nindent 2 }}
+{{- with .Values.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{- define "kube-prepull.ownLabels" -}}
 app.kubernetes.io/name: kube-prepull
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -54,6 +64,54 @@ certificateDirectory: /etc/kube-prepull-certificate
 {{- (.Values.config | default dict).certificates | default "auto" -}}
 {{- end -}}
 
+{{- /* Empty if there are no metrics, or else how they are served: http to all, https to those who may get them. */ -}}
+{{- define "kube-prepull.metrics" -}}
+{{- $config := .Values.config | default dict -}}
+{{- if ne (toString $config.metricsAddress) "0" -}}
+{{- ternary "http" "https" (eq (toString $config.metricsAuthentication) "false") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "kube-prepull.monitorMetadata" -}}
+labels:
+  {{- include "kube-prepull.labels" .root | nindent 2 }}
+  {{- with .monitor.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .root.Values.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* How Prometheus scrapes, from the values of a ServiceMonitor or a PodMonitor. The certificate is for the webhook's
+Service, whoever serves it. */ -}}
+{{- define "kube-prepull.scrape" -}}
+{{- $scheme := include "kube-prepull.metrics" .root -}}
+port: metrics
+path: /metrics
+scheme: {{ $scheme }}
+{{- with .monitor.interval }}
+interval: {{ . }}
+{{- end }}
+{{- if eq $scheme "https" }}
+{{- with .monitor.authorization }}
+authorization:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+tlsConfig:
+  {{- if .monitor.tlsConfig }}
+  {{- toYaml .monitor.tlsConfig | nindent 2 }}
+  {{- else }}
+  ca:
+    configMap:
+      name: kube-prepull-trust
+      key: ca.crt
+  serverName: kube-prepull.{{ .root.Release.Namespace }}.svc
+  {{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "kube-prepull.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -67,4 +125,47 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
+{{- end -}}
+
+{{- /* A pod beside the managers, which runs once and goes where they go. */ -}}
+{{- define "kube-prepull.hookPod" -}}
+restartPolicy: Never
+automountServiceAccountToken: true
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  {{- include "kube-prepull.podSecurityContext" . | nindent 2 }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "kube-prepull.hookContainer" -}}
+image: {{ include "kube-prepull.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+  - name: POD_NAMESPACE
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.namespace
+resources:
+  requests:
+    cpu: 10m
+    memory: 32Mi
+securityContext:
+  {{- include "kube-prepull.securityContext" . | nindent 2 }}
 {{- end -}}

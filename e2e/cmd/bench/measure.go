@@ -5,13 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
 )
 
 const system = "kube-prepull"
@@ -136,7 +135,11 @@ func (b *bench) steady(ctx context.Context) error {
 
 // memory asks the manager.
 func (b *bench) memory(ctx context.Context) error {
-	resident, err := metric(ctx, "http://"+metricsAddress+"/metrics", "process_resident_memory_bytes")
+	token, err := lab.ScrapeToken(ctx, b.Cluster)
+	if err != nil {
+		return fmt.Errorf("making a token for metrics: %w", err)
+	}
+	resident, err := lab.Metric(ctx, b.Cluster, metricsAddress, token, "process_resident_memory_bytes ")
 	if err != nil {
 		return fmt.Errorf("reading the manager's metrics: %w", err)
 	}
@@ -146,28 +149,6 @@ func (b *bench) memory(ctx context.Context) error {
 	}
 	b.add(fmt.Sprintf("manager memory (resident), %d images, %d nodes", b.countImages(ctx), len(nodes.Items)), resident/(1<<20), "MiB", "< 100")
 	return nil
-}
-
-func metric(ctx context.Context, url, name string) (float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(content)) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			return strconv.ParseFloat(strings.TrimSpace(value), 64)
-		}
-	}
-	return 0, fmt.Errorf("there is no %s", name)
 }
 
 // writes is how many requests of the manager changed something, its lease apart, from the API server's audit log.
@@ -184,8 +165,8 @@ func (b *bench) writes() int {
 		var event struct {
 			ObjectRef struct{ Resource string }
 		}
-		// Questions about permissions are asked with POST, and change nothing.
-		if json.Unmarshal(lines.Bytes(), &event) == nil && event.ObjectRef.Resource != "leases" && event.ObjectRef.Resource != "selfsubjectaccessreviews" {
+		// Questions about permissions and tokens are asked with POST, and change nothing.
+		if json.Unmarshal(lines.Bytes(), &event) == nil && event.ObjectRef.Resource != "leases" && !strings.HasSuffix(event.ObjectRef.Resource, "reviews") {
 			count++
 		}
 	}

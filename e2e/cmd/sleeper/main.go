@@ -1,5 +1,6 @@
 // Command sleeper is a workload for tests: it lives until SIGTERM. With PORT set it answers HTTP there: "ok" on every
-// path, and its environment on /env. It prints "started" once it is ready.
+// path, and its environment on /env. With RELAY set it passes connections on from there, see relay. It prints "started" once
+// it is ready.
 //
 // "sleeper get URL" asks for a URL until something answers, whatever the answer, prints its status and exits.
 package main
@@ -27,23 +28,26 @@ func main() {
 		get(ctx, os.Args[2])
 		return
 	}
-	if err := run(ctx, os.Getenv("PORT"), os.Stdout); err != nil {
+	if err := run(ctx, os.Getenv("PORT"), os.Getenv("RELAY"), os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, port string, stdout io.Writer) error {
-	if port == "" {
+func run(ctx context.Context, port, relayPort string, stdout io.Writer) error {
+	if port == "" && relayPort == "" {
 		fmt.Fprintln(stdout, "started") //nolint:errcheck // it lives whether or not somebody reads this
 		<-ctx.Done()
 		return nil
 	}
-	l, err := net.Listen("tcp", ":"+port)
+	l, err := net.Listen("tcp", ":"+port+relayPort) // one of them
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
 	fmt.Fprintln(stdout, "started on", l.Addr()) //nolint:errcheck // as above
+	if relayPort != "" {
+		return relay(ctx, l)
+	}
 	server := &http.Server{Handler: handler()}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -19,7 +19,7 @@ func TestItLivesUntilItIsStopped(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			out, stdout := io.Pipe()
 			ended := make(chan error, 1)
-			go func() { ended <- run(ctx, port, stdout) }()
+			go func() { ended <- run(ctx, port, "", stdout) }()
 			line := bufio.NewScanner(out)
 			if !line.Scan() || !strings.HasPrefix(line.Text(), "started") {
 				t.Fatalf("it says %q", line.Text())
@@ -60,7 +60,42 @@ func TestWhatItAnswers(t *testing.T) {
 
 func TestAPortThatIsNone(t *testing.T) {
 	t.Parallel()
-	if err := run(t.Context(), "none", io.Discard); err == nil {
+	if err := run(t.Context(), "none", "", io.Discard); err == nil {
 		t.Error("no error")
+	}
+}
+
+func TestARelayPassesOn(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(handler())
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	out, stdout := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, "", "0", stdout) }()
+	line := bufio.NewScanner(out)
+	if !line.Scan() {
+		t.Fatal("it does not start")
+	}
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(line.Text(), "started on "))
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
+		conn, err := net.Dial(network, "127.0.0.1:"+port)
+		if err == nil {
+			_, err = io.WriteString(conn, address+"\n")
+		}
+		return conn, err
+	}}}
+	response, err := client.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	if err != nil || string(body) != "ok\n" {
+		t.Errorf("it passes on %q, %v", body, err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -7,6 +7,9 @@ name: kube-prepull-cleanup
 labels:
   {{- include "kube-prepull.labels" . | nindent 2 }}
 annotations:
+  {{- with .Values.annotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
   helm.sh/hook: post-delete
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+)
+
+// Whoever reaches the manager's ports may send what he likes, and as slowly as he likes. What that costs is bounded: a
+// connection holds a TLS handshake of 64 KiB or headers of maxHeader, beside the bodies that package webhook has room for.
+const (
+	// maxReviewConnections is more than an API server with its defaults has for one of two managers: 600 requests at a
+	// time, of which each calls a webhook once at a time.
+	maxReviewConnections = 512
+
+	// maxProbeConnections is for kubelets.
+	maxProbeConnections = 64
+
+	// maxScrapeConnections is for Prometheus.
+	maxScrapeConnections = 64
+
+	maxHeader = 16 << 10
+
+	// requestTime is for a TLS handshake, and for reading a request: the API server gives up on a review about as soon.
+	requestTime = 3 * time.Second
+
+	// answerTime is from the headers of a request to the end of its answer.
+	answerTime = 10 * time.Second
+
+	// idleTime is how long a connection without a request is kept, as long as API servers keep theirs.
+	idleTime = 90 * time.Second
+
+	// selfTime is how long the manager waits for itself to answer; the kubelet waits a second.
+	selfTime = 800 * time.Millisecond
+)
+
+// addServer makes the manager serve what is asked for at a listener.
+func addServer(mgr manager.Manager, name string, listener net.Listener, handler http.Handler) error {
+	graceful := shutdownTime
+	server := &manager.Server{Name: name, Server: newServer(handler), Listener: listener, ShutdownTimeout: &graceful}
+	if err := mgr.Add(server); err != nil {
+		return fmt.Errorf("adding the %s server: %w", name, err)
+	}
+	return nil
+}
+
+// newServer is a server whose clients have their time. What they do wrong is no news: everybody may do it, all the time.
+func newServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:        handler,
+		MaxHeaderBytes: maxHeader,
+		ReadTimeout:    requestTime,
+		WriteTimeout:   answerTime,
+		IdleTimeout:    idleTime,
+		ErrorLog:       slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+	}
+}
+
+// listenForReviews listens for API servers.
+func listenForReviews(port int, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) (net.Listener, error) {
+	l, err := listenFairly(net.JoinHostPort("", strconv.Itoa(port)), maxReviewConnections)
+	if err != nil {
+		return nil, err
+	}
+	return secured(l, certificate), nil
+}
+
+// secured speaks TLS at a listener.
+func secured(l net.Listener, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) net.Listener {
+	return tls.NewListener(l, &tls.Config{
+		GetCertificate: certificate,
+		NextProtos:     []string{"http/1.1"}, // all that API servers speak to webhooks, and enough for a scrape
+	})
+}
+
+// probes answers /healthz and /readyz.
+func probes(ready map[string]healthz.Checker) http.Handler {
+	mux := http.NewServeMux()
+	for path, checks := range map[string]map[string]healthz.Checker{"/healthz": {"alive": healthz.Ping}, "/readyz": ready} {
+		handler := http.StripPrefix(path, &healthz.Handler{Checks: checks})
+		mux.Handle(path, handler)
+		mux.Handle(path+"/", handler)
+	}
+	return mux
+}
+
+// reachable is a check that reviews would be answered: whether a TLS handshake comes to its end.
+func reachable(port int) healthz.Checker {
+	address := net.JoinHostPort("", strconv.Itoa(port))
+	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // what it does, not who it is
+	return func(req *http.Request) error {
+		ctx, cancel := context.WithTimeout(req.Context(), selfTime)
+		defer cancel()
+		conn, err := dialer.DialContext(ctx, "tcp", address)
+		if err != nil {
+			return fmt.Errorf("connecting to the webhook: %w", err)
+		}
+		return conn.Close()
+	}
+}

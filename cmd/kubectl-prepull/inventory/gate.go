@@ -1,0 +1,68 @@
+package inventory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// defaultGateKey is the key of the taint that keeps pods off a node until its images are there.
+const defaultGateKey = "kube-prepull.io/warming"
+
+// ReadGateKey reads the key of the gate's taint from the configuration of the manager. Where there is none, or it may not be
+// read, it is the default: the taint must go even if all else is gone.
+func ReadGateKey(ctx context.Context, c client.Reader, home string) (string, error) {
+	var stored corev1.ConfigMap
+	err := c.Get(ctx, client.ObjectKey{Namespace: home, Name: v1alpha1.Name}, &stored)
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return defaultGateKey, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the ConfigMap of the manager: %w", err)
+	}
+	return gateKey([]byte(stored.Data["config.yaml"]))
+}
+
+// gateKey reads nothing else of a configuration, which may be one of another version.
+func gateKey(config []byte) (string, error) {
+	var c struct {
+		Gate struct {
+			TaintKey string `json:"taintKey"`
+		} `json:"gate"`
+	}
+	if err := yaml.Unmarshal(config, &c); err != nil {
+		return "", fmt.Errorf("reading gate.taintKey in the ConfigMap of the manager: %w", err)
+	}
+	if c.Gate.TaintKey == "" {
+		return defaultGateKey, nil
+	}
+	return c.Gate.TaintKey, nil
+}
+
+// NodesWithTaint returns the names of the nodes that have a taint with a key.
+func NodesWithTaint(ctx context.Context, c client.Reader, key string) ([]string, error) {
+	var names []string
+	err := Pages(ctx, c, func() *corev1.NodeList { return &corev1.NodeList{} }, func(page *corev1.NodeList) {
+		for i := range page.Items {
+			if n := &page.Items[i]; HasTaint(n.Spec.Taints, key) {
+				names = append(names, n.Name)
+			}
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing nodes: %w", err)
+	}
+	return names, nil
+}
+
+// HasTaint tells whether one of the taints has a key.
+func HasTaint(taints []corev1.Taint, key string) bool {
+	return slices.ContainsFunc(taints, func(t corev1.Taint) bool { return t.Key == key })
+}

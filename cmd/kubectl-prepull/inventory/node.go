@@ -1,0 +1,170 @@
+package inventory
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/prepull"
+)
+
+// NodeState is how far a node is with its list of images.
+type NodeState string
+
+// The states of a node, the worst first.
+const (
+	NodeFailing  NodeState = "Failing"  // it cannot pull an image of its list, or not start the prepull pod
+	NodeWarming  NodeState = "Warming"  // images of its list are missing
+	NodeAway     NodeState = "Away"     // nobody waits for it: it is cordoned, not ready, full or leaves
+	NodeUnserved NodeState = "Unserved" // no image is wanted there, or it does not run Linux
+	NodeWarm     NodeState = "Warm"     // it has every image of its list
+)
+
+// NodeStates are all of them, the worst first.
+var NodeStates = []NodeState{NodeFailing, NodeWarming, NodeAway, NodeUnserved, NodeWarm}
+
+// Node is one node and its list of images.
+type Node struct {
+	Name string `json:"name"`
+
+	// Class of nodes whose list it has, empty if it has none.
+	Class string `json:"class,omitempty"`
+
+	// State is Failing, Warming, Away, Unserved or Warm; Message says why it is not warm.
+	State   NodeState `json:"state"`
+	Message string    `json:"message,omitempty"`
+
+	// ImageCount is the length of the list, and ReadyCount how many of the images are there.
+	ImageCount int `json:"imageCount"`
+	ReadyCount int `json:"readyCount"`
+
+	// Images are the list, in the order in which they are pulled.
+	Images []NodeImage `json:"images,omitempty"`
+
+	// Taints of the node, for those who look for the one that keeps pods off while it is warming.
+	Taints []corev1.Taint `json:"taints,omitempty"`
+
+	// Condition is the node's condition kube-prepull.io/ImagesReady, if it has one.
+	Condition *corev1.NodeCondition `json:"condition,omitempty"`
+}
+
+// NodeImage is an image in the list of a node.
+type NodeImage struct {
+	// Name is that of the init container that pulls it, and of a learned PrepullImage.
+	Name  string `json:"name"`
+	Image string `json:"image"`
+
+	// State is Ready, Pulling, Failing or Queued.
+	State prepull.PullState `json:"state"`
+
+	// Seconds is how long the prepull pod waited for the image, about a second too many; 0 if the image was there before.
+	Seconds float64 `json:"seconds,omitempty"`
+
+	// SizeBytes is what the node reports; 0 if it does not list the image.
+	SizeBytes int64 `json:"sizeBytes,omitempty"`
+
+	// Reason and Message say why it fails.
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// nodeOf puts together what a node, its pods and the list of its class tell.
+func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
+	n := Node{Name: m.node.Name, Taints: m.node.Spec.Taints, Condition: m.condition}
+	if l == nil {
+		n.State, n.Message = NodeUnserved, "no image is wanted there"
+		if m.node.Labels[corev1.LabelOSStable] != string(corev1.Linux) {
+			n.Message = "it does not run Linux"
+		}
+		return n
+	}
+	n.Class, n.ImageCount = l.class, len(l.images)
+	pulls, stuck := merge(l, pods)
+	failing := 0
+	for _, c := range l.images {
+		image := NodeImage{Name: c.Name, Image: c.Image, State: prepull.PullQueued}
+		if p, found := pulls[c.Name]; found {
+			image.State, image.Seconds, image.Reason, image.Message = p.State, p.Took.Seconds(), p.Reason, p.Message
+		}
+		size, present := m.images[c.Image]
+		image.SizeBytes = size
+		if present && image.State != prepull.PullFailed {
+			image.State = prepull.PullDone
+		}
+		switch image.State {
+		case prepull.PullDone:
+			n.ReadyCount++
+		case prepull.PullFailed:
+			failing++
+			n.Message = c.Image + ": " + image.Message
+		}
+		n.Images = append(n.Images, image)
+	}
+	switch {
+	case m.away() != "":
+		n.State, n.Message = NodeAway, m.away()
+	case stuck != "":
+		n.State, n.Message = NodeFailing, "its prepull pod does not get to its images: "+stuck
+	case failing > 0:
+		n.State = NodeFailing
+	case n.ReadyCount == n.ImageCount && n.ImageCount > 0:
+		n.State = NodeWarm
+	default:
+		n.State, n.Message = NodeWarming, n.doing(pods)
+	}
+	return n
+}
+
+// doing says what a node does that is warming.
+func (n *Node) doing(pods []*prepullPod) string {
+	i := slices.IndexFunc(n.Images, func(i NodeImage) bool { return i.State == prepull.PullActive })
+	switch {
+	case i >= 0:
+		return "pulling " + n.Images[i].Image
+	case n.ImageCount == 0:
+		return "its class begins with an empty list"
+	case len(pods) == 0:
+		return "its prepull pod has not started"
+	}
+	return "waiting for its turn to get the new list"
+}
+
+// merge says how far a node is with the images of a list. What any of its pods has pulled is there; what is under way or
+// fails is told by pods that stay, and the one with the current list has the last word.
+func merge(l *list, pods []*prepullPod) (pulls map[string]prepull.Pull, stuck string) {
+	pulls = map[string]prepull.Pull{}
+	pods = slices.Clone(pods)
+	slices.SortStableFunc(pods, func(a, b *prepullPod) int {
+		return cmp.Or(cmp.Compare(rank(a, l), rank(b, l)), strings.Compare(a.name, b.name))
+	})
+	for _, pod := range pods {
+		for _, p := range pod.pulls {
+			was, known := pulls[p.Name]
+			switch {
+			case p.State == prepull.PullDone:
+				p.Took = max(p.Took, was.Took)
+				pulls[p.Name] = p
+			case pod.leaving || p.State == prepull.PullQueued && known:
+			case was.State != prepull.PullDone || p.State == prepull.PullFailed:
+				pulls[p.Name] = p
+			}
+		}
+		if !pod.leaving {
+			stuck = pod.stuck
+		}
+	}
+	return pulls, stuck
+}
+
+// rank puts the pod that knows best last.
+func rank(p *prepullPod, l *list) int {
+	switch {
+	case p.leaving:
+		return 0
+	case p.list != l.label:
+		return 1
+	}
+	return 2
+}

@@ -1,0 +1,102 @@
+package inventory
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull"
+)
+
+func TestNodeOf(t *testing.T) {
+	t.Parallel()
+	done := func(name string, seconds int) prepull.Pull {
+		return prepull.Pull{Name: name, State: prepull.PullDone, Took: time.Duration(seconds) * time.Second}
+	}
+	active := prepull.Pull{Name: "b", State: prepull.PullActive}
+	fails := prepull.Pull{Name: "b", State: prepull.PullFailed, Reason: "NotFound", Message: "gone"}
+	queued := func(name string) prepull.Pull { return prepull.Pull{Name: name, State: prepull.PullQueued} }
+	pod := func(list string, pulls ...prepull.Pull) *prepullPod {
+		return &prepullPod{name: list, list: list, pulls: pulls}
+	}
+	leaving := func(p *prepullPod) *prepullPod { p.leaving = true; return p }
+	tests := map[string]struct {
+		present map[string]int64
+		change  func(*corev1.Node)
+		pods    []*prepullPod
+		want    NodeState
+		message string
+		images  string // R, P, F or Q for each
+	}{
+		"all is there":                        {pods: []*prepullPod{pod("now", done("a", 1), done("b", 9))}, want: NodeWarm, images: "RR"},
+		"one is pulled":                       {pods: []*prepullPod{pod("now", done("a", 1), active)}, want: NodeWarming, message: "pulling repo/b", images: "RP"},
+		"the other one is queued":             {pods: []*prepullPod{pod("now", prepull.Pull{Name: "a", State: prepull.PullActive}, queued("b"))}, want: NodeWarming, message: "pulling repo/a", images: "PQ"},
+		"one fails":                           {pods: []*prepullPod{pod("now", done("a", 1), fails)}, want: NodeFailing, message: "repo/b: gone", images: "RF"},
+		"the old pod has it, the new one not": {pods: []*prepullPod{pod("now", done("a", 1), queued("b")), pod("before", done("b", 3))}, want: NodeWarm, images: "RR"},
+		"it failed in the old pod":            {pods: []*prepullPod{pod("now", done("a", 1), active), pod("before", fails)}, want: NodeWarming, message: "pulling repo/b", images: "RP"},
+		"it fails in a pod that leaves":       {pods: []*prepullPod{leaving(pod("before", fails))}, want: NodeWarming, message: "waiting for its turn to get the new list", images: "QQ"},
+		"no pod, and the node has both":       {present: map[string]int64{"repo/a": 5, "repo/b": 6}, want: NodeWarm, images: "RR"},
+		"no pod yet":                          {want: NodeWarming, message: "its prepull pod has not started", images: "QQ"},
+		"listed, and failing nevertheless":    {present: map[string]int64{"repo/a": 5, "repo/b": 6}, pods: []*prepullPod{pod("now", done("a", 1), fails)}, want: NodeFailing, message: "repo/b: gone", images: "RF"},
+		"the pod does not get to its images": {
+			pods: []*prepullPod{{name: "p", list: "now", pulls: []prepull.Pull{queued("a"), queued("b")}, stuck: "noop is gone"}},
+			want: NodeFailing, message: "its prepull pod does not get to its images: noop is gone", images: "QQ",
+		},
+		"cordoned":      {change: func(n *corev1.Node) { n.Spec.Unschedulable = true }, want: NodeAway, message: "it is cordoned", images: "QQ"},
+		"not ready":     {change: func(n *corev1.Node) { n.Status.Conditions = nil }, want: NodeAway, message: "it is not ready", images: "QQ"},
+		"another class": {change: func(n *corev1.Node) { n.Labels["pool"] = "x" }, want: NodeUnserved, message: "no image is wanted there"},
+		"Windows":       {change: func(n *corev1.Node) { n.Labels[corev1.LabelOSStable] = "windows" }, want: NodeUnserved, message: "it does not run Linux"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := &machine{images: test.present, node: &corev1.Node{
+				ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{corev1.LabelOSStable: "linux", "pool": "web"}},
+				Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
+			}}
+			if test.change != nil {
+				test.change(m.node)
+			}
+			f := &Fleet{
+				machines: []*machine{m}, pods: map[string][]*prepullPod{"n": test.pods},
+				lists: []*list{{
+					class: "web", label: "now", images: []corev1.Container{{Name: "a", Image: "repo/a"}, {Name: "b", Image: "repo/b"}},
+					placement: v1alpha1.Placement{NodeSelector: map[string]string{corev1.LabelOSStable: "linux", "pool": "web"}},
+				}},
+			}
+			got := f.Nodes()[0]
+			images := ""
+			for _, i := range got.Images {
+				images += string(i.State)[:1]
+			}
+			if got.State != test.want || got.Message != test.message || images != test.images {
+				t.Errorf("got %s %q %s, want %s %q %s", got.State, got.Message, images, test.want, test.message, test.images)
+			}
+		})
+	}
+}
+
+func TestTheSumsOfAClass(t *testing.T) {
+	t.Parallel()
+	f := &Fleet{lists: []*list{{class: "a", images: make([]corev1.Container, 4)}, {class: "b"}}}
+	got := f.Classes([]Node{
+		{Class: "a", State: NodeWarm, ImageCount: 4, ReadyCount: 4},
+		{Class: "a", State: NodeWarming, ImageCount: 4, ReadyCount: 1},
+		{Class: "a", State: NodeAway, ImageCount: 4},
+		{State: NodeUnserved},
+	})
+	want := []Class{
+		{Name: "a", ImageCount: 4, Nodes: NodeSums{Total: 3, Warm: 1, Warming: 1, Away: 1}, PullCount: 8, PullsDone: 5},
+		{Name: "b"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got[0].Done() || got[0].Share() != 0.625 || !got[1].Done() || got[1].Share() != 1 {
+		t.Errorf("a is done: %v, by %v; b is done: %v, by %v", got[0].Done(), got[0].Share(), got[1].Done(), got[1].Share())
+	}
+}

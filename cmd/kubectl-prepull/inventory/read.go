@@ -1,0 +1,167 @@
+package inventory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull"
+)
+
+// pageSize is how many objects are asked for at a time.
+const pageSize = 500
+
+// Pages lists objects page by page: what each leaves behind is all that is kept in memory.
+func Pages[L client.ObjectList](ctx context.Context, c client.Reader, empty func() L, each func(L), options ...client.ListOption) error {
+	token := ""
+	for {
+		page := empty()
+		if err := c.List(ctx, page, slices.Concat(options, []client.ListOption{client.Limit(pageSize), client.Continue(token)})...); err != nil {
+			return err
+		}
+		each(page)
+		if token = page.GetContinue(); token == "" {
+			return nil
+		}
+	}
+}
+
+// ReadPrepullImages lists them as they are.
+func ReadPrepullImages(ctx context.Context, c client.Reader) ([]v1alpha1.PrepullImage, error) {
+	var found []v1alpha1.PrepullImage
+	err := Pages(ctx, c, func() *v1alpha1.PrepullImageList { return &v1alpha1.PrepullImageList{} }, func(page *v1alpha1.PrepullImageList) {
+		found = append(found, page.Items...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing PrepullImages: %w", err)
+	}
+	return found, nil
+}
+
+// Images are PrepullImages, those with trouble first.
+func Images(objects []v1alpha1.PrepullImage) []Image {
+	images := make([]Image, 0, len(objects))
+	for i := range objects {
+		images = append(images, ImageOf(&objects[i]))
+	}
+	sortImages(images)
+	return images
+}
+
+// ReadFleet reads the nodes, and from the namespace of kube-prepull the DaemonSets, their pods and what kubelets say of
+// failed pulls. Of what nodes report, the listed images are kept, and those that are asked about.
+func ReadFleet(ctx context.Context, c client.Reader, home string, about ...string) (*Fleet, error) {
+	f := &Fleet{byName: map[string]*machine{}, pods: map[string][]*prepullPod{}}
+	ours := []client.ListOption{client.InNamespace(home), client.MatchingLabels{
+		v1alpha1.LabelName: v1alpha1.Name, v1alpha1.LabelComponent: v1alpha1.ComponentPrepull,
+	}}
+	err := Pages(ctx, c, func() *appsv1.DaemonSetList { return &appsv1.DaemonSetList{} }, func(page *appsv1.DaemonSetList) {
+		for i := range page.Items {
+			f.addDaemonSet(&page.Items[i])
+		}
+	}, ours...)
+	if err != nil {
+		return nil, fmt.Errorf("listing prepull DaemonSets: %w", err)
+	}
+	slices.SortFunc(f.lists, func(a, b *list) int { return strings.Compare(a.class, b.class) })
+	wanted := f.wanted(about)
+	err = Pages(ctx, c, func() *corev1.NodeList { return &corev1.NodeList{} }, func(page *corev1.NodeList) {
+		for i := range page.Items {
+			f.addNode(&page.Items[i], wanted)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing nodes: %w", err)
+	}
+	var failed []corev1.Event
+	err = Pages(ctx, c, func() *corev1.EventList { return &corev1.EventList{} }, func(page *corev1.EventList) {
+		failed = append(failed, page.Items...)
+	}, client.InNamespace(home), client.MatchingFieldsSelector{Selector: prepull.FailedPulls})
+	if err != nil {
+		return nil, fmt.Errorf("listing events of failed pulls: %w", err)
+	}
+	events := prepull.FailedPullsIn(failed)
+	err = Pages(ctx, c, func() *corev1.PodList { return &corev1.PodList{} }, func(page *corev1.PodList) {
+		for i := range page.Items {
+			f.addPod(&page.Items[i], events)
+		}
+	}, ours...)
+	if err != nil {
+		return nil, fmt.Errorf("listing prepull pods: %w", err)
+	}
+	return f, nil
+}
+
+func (f *Fleet) addDaemonSet(ds *appsv1.DaemonSet) {
+	spec := &ds.Spec.Template.Spec
+	l := &list{class: ds.Labels[v1alpha1.LabelNodeClass], label: ds.Labels[v1alpha1.LabelList]}
+	for _, c := range prepull.ListOf(ds) {
+		l.images = append(l.images, corev1.Container{Name: c.Name, Image: c.Image})
+	}
+	l.placement = v1alpha1.Placement{NodeSelector: spec.NodeSelector, Tolerations: spec.Tolerations}
+	if a := spec.Affinity; a != nil && a.NodeAffinity != nil {
+		l.placement.NodeAffinity = a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	}
+	f.lists = append(f.lists, l)
+}
+
+// wanted are the strings of the images to look for on nodes, by the name under which nodes report them.
+func (f *Fleet) wanted(about []string) map[string][]string {
+	images := slices.Clone(about)
+	for _, l := range f.lists {
+		for _, c := range l.images {
+			images = append(images, c.Image)
+		}
+	}
+	slices.Sort(images)
+	wanted := map[string][]string{}
+	for _, image := range slices.Compact(images) {
+		if canonical, err := prepull.CanonicalImage(image); err == nil {
+			wanted[canonical] = append(wanted[canonical], image)
+		}
+	}
+	return wanted
+}
+
+func (f *Fleet) addNode(n *corev1.Node, wanted map[string][]string) {
+	m := &machine{images: map[string]int64{}}
+	for _, reported := range n.Status.Images {
+		for _, name := range reported.Names {
+			for _, image := range wanted[name] {
+				m.images[image] = reported.SizeBytes
+			}
+		}
+	}
+	for i := range n.Status.Conditions {
+		if c := n.Status.Conditions[i]; c.Type == conditionImagesReady {
+			m.condition = &c
+		}
+	}
+	m.node = &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.Labels, DeletionTimestamp: n.DeletionTimestamp},
+		Spec:       n.Spec, Status: corev1.NodeStatus{Conditions: n.Status.Conditions},
+	}
+	f.machines = append(f.machines, m)
+	f.byName[n.Name] = m
+}
+
+// conditionImagesReady is the type of the condition that tells of a node whether it has its images.
+const conditionImagesReady = "kube-prepull.io/ImagesReady"
+
+func (f *Fleet) addPod(p *corev1.Pod, failed prepull.FailedPullEvents) {
+	if p.Spec.NodeName == "" {
+		return
+	}
+	pulls, stuck := prepull.PullsOf(p, failed)
+	f.pods[p.Spec.NodeName] = append(f.pods[p.Spec.NodeName], &prepullPod{
+		name: p.Name, class: p.Labels[v1alpha1.LabelNodeClass], list: p.Labels[v1alpha1.LabelList],
+		leaving: p.DeletionTimestamp != nil, pulls: pulls, stuck: stuck,
+	})
+}

@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
+)
+
+// TestARegistryThatQuotesCredentials answers with what it was told in headers and bodies, and with links that open what they
+// point to, to kubelets and managers. The managers tell nobody. A kubelet does, in the status and the Events of its pods.
+func TestARegistryThatQuotesCredentials(t *testing.T) {
+	t.Parallel()
+	p := ownProduct(t, "node-1") // images that fail slow down those of other tests
+	for name, repositories := range map[string][]string{"basic": {"tag", "manifest"}, "token": {"blob", "link"}} {
+		t.Run(name, func(t *testing.T) {
+			password := "pl4nted/p+ss=w0rd-" + name
+			p.namespace(t, name, true)
+			n := &pinning{p, name}
+			n.relabel(t, "latest")
+			n = n.at(newRegistry(t, n.Cluster, registry.Options{}))
+			n.registry.Private("*", registry.Auth{User: "clerk", Password: password, Token: name == "token"})
+			quoter := &quoter{}
+			front := serveFront(t, n, quoter.wrap)
+			n.loginSecret(t, "key", corev1.SecretTypeDockerConfigJson, front, password)
+			n.loginSecret(t, "wrong", corev1.SecretTypeDockerConfigJson, front, "not-"+password)
+			n.accountWithSecret(t, name, "runner", "key")
+			image := func(repository string) string { return front + "/" + name + "/" + repository }
+
+			for _, repository := range append([]string{"good"}, repositories...) {
+				n.versions(t, repository, 1)
+				n.point(t, repository, "latest", "v1")
+				d := withSecrets(deployment(repository, image(repository+":latest"), 0), "key")
+				if repository == "link" {
+					d.Spec.Template.Spec.ImagePullSecrets, d.Spec.Template.Spec.ServiceAccountName = nil, "runner"
+				}
+				n.admitNew(t, d)
+			}
+			n.admitNew(t, withSecrets(deployment("wrong", image("good:latest"), 0), "wrong"))
+			for _, repository := range repositories {
+				n.waitPullFailed(t, image(repository))
+			}
+			told := n.told(t)
+			maps.DeleteFunc(told, func(where, _ string) bool { return strings.HasPrefix(where, "kubelets' ") })
+			neverIn(t, told, append(quoter.told(), password, "not-"+password)...)
+		})
+	}
+}
+
+// quoter is a registry that says what it was told: where a tag points, in manifests, in blobs or in links to these, after
+// the repository's name.
+type quoter struct {
+	mu   sync.Mutex
+	seen []string
+}
+
+// signature is in a link that is good for whoever has it.
+const signature = "pl4nted-s1gnature"
+
+func (q *quoter) wrap(proxy *httputil.ReverseProxy) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := r.Header.Get("Authorization")
+		_, credential, _ := strings.Cut(header, " ")
+		if credential != "" {
+			q.mu.Lock()
+			q.seen = append(q.seen, credential)
+			q.mu.Unlock()
+		}
+		_, password, _ := r.BasicAuth()
+		quote := strings.Join([]string{header, credential, password}, " and ")
+		manifest, blob := strings.Contains(r.URL.Path, "/manifests/"), strings.Contains(r.URL.Path, "/blobs/")
+		of := func(repository string) bool { return strings.Contains(r.URL.Path, "/"+repository+"/") }
+		switch {
+		case of("tag") && manifest, of("manifest") && manifest && r.Method == http.MethodGet, of("blob") && blob, strings.HasPrefix(r.URL.Path, "/link"):
+			for _, key := range []string{"WWW-Authenticate", "Warning", "X-Reason", "Content-Type"} {
+				w.Header().Set(key, quote)
+			}
+			w.WriteHeader(http.StatusForbidden)
+			_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": "you said " + quote}}})
+		case of("link") && blob:
+			http.Redirect(w, r, "http://clerk:"+signature+"@"+r.Host+"/link?signature="+signature, http.StatusTemporaryRedirect)
+		default:
+			proxy.ServeHTTP(w, r)
+		}
+	})
+}
+
+// told are the tokens and the like that clients showed, and what it gave out.
+func (q *quoter) told() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	slices.Sort(q.seen)
+	return append(slices.Compact(q.seen), signature)
+}
+
+// waitPullFailed waits for a failure of an image of a repository, whatever its tag or digest.
+func (p *product) waitPullFailed(t *testing.T, repository string) {
+	t.Helper()
+	eventually(t, 2*time.Minute, repository+" to fail", func() error {
+		list, err := p.images.List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		var others []string
+		for _, o := range list.Items {
+			others = append(others, field(&o, "spec", "image")+" is "+field(&o, "status", "state"))
+			if strings.HasPrefix(field(&o, "spec", "image"), repository) && strings.HasPrefix(field(&o, "status", "state"), "PullFailed") {
+				_, _, message := condition(&o, "PullFailed")
+				t.Logf("%s says: %s", field(&o, "spec", "image"), message)
+				return nil
+			}
+		}
+		return fmt.Errorf("it does not; %v", others)
+	})
+}

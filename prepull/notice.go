@@ -1,0 +1,145 @@
+package prepull
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+const (
+	// noticePace and noticeBurst bound the Events that are made: a namespace may bring a thousand images at once that
+	// have no place. What is not told is in the conditions all the same.
+	noticePace  = 5 * time.Second
+	noticeBurst = 100
+
+	// maxNotice is the length of an Event's message at most, in bytes. Source: NoteLengthLimit in
+	// k8s.io/kubernetes/pkg/apis/core/validation/events.go.
+	maxNotice = 1024
+)
+
+// Reasons of the Events that the reconciler makes: about a PrepullImage, and about the workloads that use one.
+const (
+	noticeFailed    = "PullFailed"
+	noticeRecovered = "PullRecovered"
+	noticeOver      = "OverBudget"
+	noticeWithin    = "WithinBudget"
+	noticeCold      = "ImageNotPrepulled"
+)
+
+// notice is an Event that a change of a status is worth. The stored conditions remember what was told.
+type notice struct {
+	about   corev1.ObjectReference
+	kind    string // corev1.EventTypeNormal or EventTypeWarning
+	reason  string
+	message string
+	at      time.Time
+}
+
+// noticesOf are the Events that the change of an object's status is worth. The workloads learn in a word that their image
+// cannot be pulled; more is at the object, since the registry's words may be about other users' credentials.
+func noticesOf(o *v1alpha1.PrepullImage, old, next observed, now time.Time) []notice {
+	object := corev1.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PrepullImage", Name: o.Name, UID: o.UID}
+	selected := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionSelected)
+	failed := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionPullFailed)
+	var notices []notice
+	add := func(about corev1.ObjectReference, kind, reason, message string) {
+		notices = append(notices, notice{about, kind, reason, message, now})
+	}
+	switch wasOver := overBudget(old.Conditions); {
+	case !wasOver && overBudget(next.Conditions):
+		add(object, corev1.EventTypeWarning, noticeOver, selected.Message)
+	case wasOver && selected.Status == metav1.ConditionTrue:
+		add(object, corev1.EventTypeNormal, noticeWithin, selected.Message)
+	}
+	switch had := meta.IsStatusConditionTrue(old.Conditions, v1alpha1.ConditionPullFailed); {
+	case !had && failed.Status == metav1.ConditionTrue:
+		add(object, corev1.EventTypeWarning, noticeFailed, failed.Message)
+		why := strings.TrimPrefix(next.State, stateFailed+": ")
+		for _, u := range o.Status.Users {
+			add(userReference(u), corev1.EventTypeWarning, noticeCold,
+				fmt.Sprintf("%s cannot be pulled before pods need it: %s. It is tried again later; see PrepullImage %s.", o.Spec.Image, why, o.Name))
+		}
+	case had && failed.Status == metav1.ConditionFalse && selected.Status == metav1.ConditionTrue:
+		add(object, corev1.EventTypeNormal, noticeRecovered, failed.Message)
+	}
+	return notices
+}
+
+func overBudget(conditions []metav1.Condition) bool {
+	c := meta.FindStatusCondition(conditions, v1alpha1.ConditionSelected)
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == skippedOverBudget
+}
+
+// userReference is what an Event about a user refers to.
+func userReference(u v1alpha1.User) corev1.ObjectReference {
+	version := "apps/v1"
+	switch u.Kind {
+	case "Pod":
+		version = "v1"
+	case "Job", "CronJob":
+		version = "batch/v1"
+	}
+	return corev1.ObjectReference{APIVersion: version, Kind: u.Kind, Namespace: u.Namespace, Name: u.Name, UID: u.UID}
+}
+
+// event is the same for the same notice. Events about what is in no namespace are in the default one.
+func (n notice) event() *corev1.Event {
+	about, namespace := n.about, n.about.Namespace
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %d", about.UID, n.reason, n.message, n.at.Unix()))
+	at := metav1.NewTime(n.at)
+	return &corev1.Event{
+		// A part of a name may end in what no part of a name may end in.
+		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: strings.TrimRight(about.Name[:min(len(about.Name), 200)], "-.") + "." + hex.EncodeToString(sum[:8])},
+		InvolvedObject:      about,
+		Type:                n.kind,
+		Reason:              n.reason,
+		Message:             strings.ToValidUTF8(n.message[:min(len(n.message), maxNotice)], ""),
+		Source:              corev1.EventSource{Component: v1alpha1.Name},
+		ReportingController: v1alpha1.Name,
+		FirstTimestamp:      at,
+		LastTimestamp:       at,
+		Count:               1,
+	}
+}
+
+// tell makes the Events of a change that is written, which gave the object a version, and measures it. A cache that is
+// behind shows the same change once more. Nothing comes back to an Event that the API server refuses.
+func (r *reconciler) tell(ctx context.Context, c statusChange, version string) {
+	if c.warmed == 0 && len(c.notices) == 0 {
+		return
+	}
+	if told, found := r.told[c.name]; found {
+		if order, err := resourceversion.CompareResourceVersion(c.from, told); err != nil || order < 0 {
+			return
+		}
+	}
+	r.told[c.name] = version
+	if c.warmed > 0 {
+		warmMetric.Observe(c.warmed.Seconds())
+	}
+	for _, n := range c.notices {
+		if !r.notices.Allow() {
+			log.FromContext(ctx).V(1).Info("no Event is made, there are too many", "reason", n.reason, "name", n.about.Name)
+			continue
+		}
+		if err := r.client.Create(ctx, n.event(), reconcilerOwner); client.IgnoreAlreadyExists(err) != nil && !apierrors.IsNotFound(err) {
+			log.FromContext(ctx).Info("an Event was not made", "reason", n.reason, "kind", n.about.Kind, "name", n.about.Name, "error", err.Error())
+		}
+	}
+}

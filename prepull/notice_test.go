@@ -1,0 +1,137 @@
+package prepull
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+func TestNotices(t *testing.T) {
+	t.Parallel()
+	notFound := &failure{cause: causeNotFound, message: "a:1: not found"}
+	fine := summary{desired: 2, ready: 2}
+	broken := summary{desired: 2, failed: 1, failure: notFound, failureNode: "n1"}
+	retried := summary{desired: 2, retries: []v1alpha1.Retry{{NodeClass: "linux-amd64", Failures: 2, Time: metav1.NewTime(noon)}}}
+	denied := summary{desired: 2, failed: 1, failure: &failure{cause: causeDenied, message: "401"}, failureNode: "n1"}
+	over := summary{skipped: skip{"OverBudget", "A node gets 2 images at most (maxImagesPerNode)", ", and 3 go before this one."}}
+	gone := summary{skipped: skip{reason: "NoNodes", why: "No Linux node matches what its pods ask of a node."}}
+	cold := "Deployment web: ImageNotPrepulled a:1 cannot be pulled before pods need it: not found. It is tried again later; see PrepullImage " + ObjectName("a:1") + "."
+	for name, tc := range map[string]struct {
+		summaries []summary
+		want      []string
+	}{
+		"an image that works is no news":                {[]summary{fine, fine}, nil},
+		"a failure is told once, at the workload too":   {[]summary{fine, broken, broken, retried, denied}, []string{"PullFailed Node n1: a:1: not found", cold}},
+		"what is mended is told":                        {[]summary{broken, retried, fine, fine}, []string{"PullFailed Node n1: a:1: not found", cold, "PullRecovered No node has trouble with the image."}},
+		"an image that loses its place is told once":    {[]summary{fine, over, over, fine}, []string{"OverBudget A node gets 2 images at most (maxImagesPerNode), and 3 go before this one.", "WithinBudget The image has a place on the nodes."}},
+		"an image without nodes is its own wish":        {[]summary{fine, gone, fine}, nil},
+		"what nobody tries any more has not recovered":  {[]summary{broken, gone}, []string{"PullFailed Node n1: a:1: not found", cold}},
+		"over budget and then without nodes is no news": {[]summary{over, gone}, []string{"OverBudget A node gets 2 images at most (maxImagesPerNode), and 3 go before this one."}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := learnedObject("a:1", 1)
+			o.Status.Users = []v1alpha1.User{{Kind: "Deployment", Namespace: "shop", Name: "web", UID: "7"}}
+			var got []string
+			for i, s := range tc.summaries {
+				old, next := observedOf(o.Status), s.status(&o, noon.Add(time.Duration(i)*time.Minute))
+				for _, n := range noticesOf(&o, old, next, noon) {
+					words := n.reason + " " + n.message
+					if n.about.Kind != "PrepullImage" {
+						words = n.about.Kind + " " + n.about.Name + ": " + words
+					}
+					got = append(got, words)
+				}
+				o.Status.Conditions, o.Status.State = next.Conditions, next.State
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("Events (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheEventOfANotice(t *testing.T) {
+	t.Parallel()
+	object := learnedObject("a:1", 1)
+	object.Status.Users = []v1alpha1.User{{Kind: "CronJob", Namespace: "shop", Name: strings.Repeat("a", 199) + "." + strings.Repeat("b", 50), UID: "7"}}
+	words := strings.Repeat("ä", maxNotice)
+	broken := summary{desired: 1, failed: 1, failure: &failure{cause: causeOther, message: words}, failureNode: "n1"}
+	notices := noticesOf(&object, observed{}, broken.status(&object, noon), noon)
+	if len(notices) != 2 {
+		t.Fatalf("%d notices, want 2", len(notices))
+	}
+	about, user := notices[0].event(), notices[1].event()
+	if about.Namespace != "default" || about.InvolvedObject.Namespace != "" || about.InvolvedObject.APIVersion != "kube-prepull.io/v1alpha1" {
+		t.Errorf("the Event is in %q, about %+v", about.Namespace, about.InvolvedObject)
+	}
+	if user.Namespace != "shop" || user.InvolvedObject.APIVersion != "batch/v1" || !strings.HasPrefix(user.Name, strings.Repeat("a", 199)+".") || len(user.Name) > 253 {
+		t.Errorf("the Event %s is in %q, about %+v", user.Name, user.Namespace, user.InvolvedObject)
+	}
+	if len(about.Message) > maxNotice || strings.ContainsRune(about.Message, '\uFFFD') {
+		t.Errorf("the message has %d bytes: %s", len(about.Message), about.Message)
+	}
+	if again := notices[0].event(); again.Name != about.Name || about.Name == user.Name {
+		t.Errorf("names are %s, %s and %s", about.Name, again.Name, user.Name)
+	}
+}
+
+func TestTheFirstTimeThatAnImageIsReady(t *testing.T) {
+	t.Parallel()
+	o := learnedObject("a:1", 1)
+	o.Status.FirstReadyTime = nil
+	seen := metav1.NewTime(noon)
+	o.Status.FirstSeenTime = &seen
+	pulling, ready := summary{desired: 2, ready: 1, pulling: true}, summary{desired: 2, ready: 2}
+	var got []time.Duration
+	for i, s := range []summary{pulling, ready, ready, pulling, ready} {
+		next := s.status(&o, noon.Add(time.Duration(i+1)*time.Minute))
+		got = append(got, warmedIn(&o, next))
+		o.Status.FirstReadyTime = next.FirstReadyTime
+	}
+	if diff := cmp.Diff([]time.Duration{0, 2 * time.Minute, 0, 0, 0}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// creating is a client of an API server that takes everything.
+type creating struct {
+	client.Client
+	made []string
+}
+
+func (c *creating) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+	c.made = append(c.made, o.(*corev1.Event).Reason)
+	return nil
+}
+
+func TestAChangeIsToldOnceEvenIfTheCacheIsBehind(t *testing.T) {
+	t.Parallel()
+	api := &creating{}
+	r := &reconciler{client: api, told: map[string]string{}, notices: rate.NewLimiter(0, 3)}
+	change := func(from string, reasons ...string) statusChange {
+		c := statusChange{name: "a", from: from}
+		for _, reason := range reasons {
+			c.notices = append(c.notices, notice{about: corev1.ObjectReference{Kind: "PrepullImage", Name: "a"}, reason: reason, at: noon})
+		}
+		return c
+	}
+	r.tell(t.Context(), change("8", noticeFailed), "12")
+	r.tell(t.Context(), change("8", noticeFailed), "13")
+	r.tell(t.Context(), change("9", noticeFailed), "14") // somebody else wrote in between
+	r.tell(t.Context(), change("12"), "15")
+	r.tell(t.Context(), change("15", noticeRecovered), "16")
+	r.tell(t.Context(), change("16", noticeOver, noticeWithin), "17")
+	if diff := cmp.Diff([]string{noticeFailed, noticeRecovered, noticeOver}, api.made); diff != "" {
+		t.Errorf("Events (-want +made; no more than three may be):\n%s", diff)
+	}
+}
