@@ -90,8 +90,19 @@ func podHash(t *corev1.PodTemplateSpec) string {
 }
 
 func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
+	spec := pullingPod(images, o.NoopImage)
+	spec.Affinity = c.affinity()
+	spec.Tolerations = c.tolerations(o.Gate)
+	spec.HostNetwork = o.HostNetwork
+	spec.PriorityClassName = o.PriorityClassName
+	spec.ImagePullSecrets = pullSecrets(images)
+	return spec
+}
+
+// pullingPod pulls images one after the other, in their order, and then keeps them.
+func pullingPod(images []entry, noopImage string) corev1.PodSpec {
 	like := bareContainer()
-	install := container(like, installContainer, o.NoopImage)
+	install := container(like, installContainer, noopImage)
 	install.Args = []string{"install", noopFolder}
 	install.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder}}
 	first := make([]corev1.Container, 0, 1+len(images))
@@ -99,16 +110,12 @@ func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
 	for _, image := range images {
 		first = append(first, imageContainer(like, image))
 	}
-	wait := container(like, "wait", o.NoopImage)
+	wait := container(like, "wait", noopImage)
 	wait.Args = []string{"wait"}
 	return corev1.PodSpec{
 		InitContainers:                first,
 		Containers:                    []corev1.Container{wait},
 		Volumes:                       []corev1.Volume{{Name: noopVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
-		Affinity:                      c.affinity(),
-		Tolerations:                   c.tolerations(),
-		PriorityClassName:             o.PriorityClassName,
-		ImagePullSecrets:              pullSecrets(images),
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),
 		TerminationGracePeriodSeconds: ptr.To[int64](0),

@@ -1,0 +1,158 @@
+package bootstrap
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull"
+)
+
+// daemonSetName begins the names of generated DaemonSets.
+const daemonSetName = "prepull"
+
+// group is images with the same placement.
+type group struct {
+	placement v1alpha1.Placement
+	images    []prepull.Image
+}
+
+// groups divides images by where they go: one that goes to several places is in several groups.
+func groups(images []prepull.Image) []*group {
+	var all []*group
+	byKey := map[string]*group{}
+	for _, image := range images {
+		for _, p := range placements(image) {
+			key := hash(p)
+			if byKey[key] == nil {
+				byKey[key] = &group{placement: p}
+				all = append(all, byKey[key])
+			}
+			byKey[key].images = append(byKey[key].images, image)
+		}
+	}
+	return all
+}
+
+// placements of an image, at least one.
+func placements(image prepull.Image) []v1alpha1.Placement {
+	if len(image.Placements) == 0 {
+		return []v1alpha1.Placement{{}}
+	}
+	return image.Placements
+}
+
+// hash tells placements apart. They consist of types that always marshal.
+func hash(p v1alpha1.Placement) string {
+	text, _ := json.Marshal(p)
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:4])
+}
+
+// unbound tells whether a placement says nothing.
+func unbound(p v1alpha1.Placement) bool {
+	return len(p.NodeSelector) == 0 && p.NodeAffinity == nil && len(p.Tolerations) == 0
+}
+
+// daemonSets are plain DaemonSets for a cluster without kube-prepull, one for each placement.
+func daemonSets(images []prepull.Image, o *Output) (string, []string, error) {
+	var objects []any
+	var notes, secrets []string
+	for _, g := range groups(images) {
+		s := prepull.Standalone{Namespace: o.Namespace, Name: daemonSetName, NoopImage: o.noopImage, Placement: g.placement}
+		if !unbound(g.placement) {
+			s.Name += "-" + hash(g.placement)
+		}
+		for _, image := range g.images {
+			s.Images = append(s.Images, image.Name)
+			for _, secret := range image.PullSecrets {
+				s.PullSecrets = append(s.PullSecrets, secret.Name)
+			}
+		}
+		slices.Sort(s.PullSecrets)
+		s.PullSecrets = slices.Compact(s.PullSecrets)
+		secrets = append(secrets, s.PullSecrets...)
+		objects = append(objects, s.DaemonSet())
+	}
+	slices.Sort(secrets)
+	if secrets = slices.Compact(secrets); len(secrets) > 0 {
+		notes = append(notes, "the DaemonSets pull with these Secrets, which must be in their namespace: "+strings.Join(secrets, ", "))
+	}
+	text, err := Documents(objects)
+	return text, notes, err
+}
+
+// prepullImages declares images to kube-prepull.
+func prepullImages(images []prepull.Image, _ *Output) (string, []string, error) {
+	var objects []any
+	var notes []string
+	for _, image := range images {
+		declared, more := Declare(image)
+		objects, notes = append(objects, declared...), append(notes, more...)
+	}
+	text, err := Documents(objects)
+	return text, notes, err
+}
+
+// Declare returns PrepullImages that declare an image, one for each of its placements, and what they cannot say.
+func Declare(image prepull.Image) (objects []any, notes []string) {
+	spec := v1alpha1.PrepullImageSpec{Image: image.Name}
+	for _, secret := range image.PullSecrets {
+		if secret.Namespace == "" {
+			notes = append(notes, fmt.Sprintf("%s: the Secret %s is left out, since its namespace is not known: say it with -n", image.Name, secret.Name))
+			continue
+		}
+		spec.ImagePullSecrets = append(spec.ImagePullSecrets, secret)
+	}
+	known := map[string]bool{}
+	for _, p := range placements(image) {
+		if p.NodeAffinity != nil {
+			notes = append(notes, image.Name+": a PrepullImage has no node affinity, so more nodes may get it than need it")
+			p.NodeAffinity = nil
+		}
+		key := hash(p)
+		if known[key] {
+			continue
+		}
+		o := &v1alpha1.PrepullImage{Spec: spec}
+		o.APIVersion, o.Kind = v1alpha1.GroupVersion.String(), "PrepullImage"
+		o.Name = prepull.ObjectName(image.Name)
+		if len(known) > 0 {
+			o.Name += "-" + key
+		}
+		known[key] = true
+		o.Spec.NodeSelector, o.Spec.Tolerations = p.NodeSelector, p.Tolerations
+		objects = append(objects, o)
+	}
+	return objects, notes
+}
+
+// Documents are objects as YAML, without their status.
+func Documents(objects []any) (string, error) {
+	var b strings.Builder
+	for i, o := range objects {
+		text, err := yaml.Marshal(o)
+		if err != nil {
+			return "", fmt.Errorf("writing YAML: %w", err)
+		}
+		var object map[string]any
+		if err := yaml.Unmarshal(text, &object); err != nil {
+			return "", fmt.Errorf("writing YAML: %w", err)
+		}
+		delete(object, "status")
+		if text, err = yaml.Marshal(object); err != nil {
+			return "", fmt.Errorf("writing YAML: %w", err)
+		}
+		if i > 0 {
+			b.WriteString("---\n")
+		}
+		b.Write(text)
+	}
+	return b.String(), nil
+}
