@@ -78,7 +78,7 @@ func Sentence(err error) string {
 	text := strings.TrimSpace(err.Error())
 	switch {
 	case meta.IsNoMatchError(err):
-		return text + ": kube-prepull is not installed in this cluster, or its CRD is missing"
+		return "kube-prepull is not installed in this cluster, or its CRD is missing"
 	case apierrors.IsForbidden(err):
 		return text + ": ask for a role that allows it"
 	case apierrors.IsUnauthorized(err):

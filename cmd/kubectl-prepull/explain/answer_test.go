@@ -79,7 +79,7 @@ func TestWhyANodeHasAnImageOrNot(t *testing.T) {
 		"other nodes are asked for":      {labels: map[string]string{"pool": "batch"}, want: notListed, message: "the node has the label pool=batch, and web is asked for"},
 		"it is over budget":              {image: app(selected("False", "OverBudget", "No room.")), want: notListed, message: "No room."},
 		"it is over budget here":         {image: app(selected("True", "PartlyOverBudget", "1 of 2 classes leave it out.")), want: notListed, message: "1 of 2 classes leave it out."},
-		"it failed in this class":        {image: app(failing), want: notListed, message: "it could not be pulled: Node node-1: manifest unknown"},
+		"it failed in this class":        {image: app(failing), want: notListed, message: "it could not be pulled, and is tried again later"},
 		"it was learned a moment ago":    {want: notListed, message: "it has not got into the list yet"},
 	}
 	for name, test := range tests {
@@ -121,7 +121,8 @@ func TestWhyAContainerWaited(t *testing.T) {
 		"an unknown image":        {start: miss, want: "kube-prepull does not know the image yet"},
 		"no node":                 {object: app(), change: func(a *podAnswer, _ *containerAnswer) { a.Node = "" }, want: "the pod has no node yet"},
 		"always pulled":           {start: miss, object: app(), change: func(_ *podAnswer, c *containerAnswer) { c.Policy = corev1.PullAlways }, want: "imagePullPolicy is Always: the kubelet asks the registry at every start, and pulls the layers that are missing"},
-		"learned from it":         {start: miss, object: app(later), there: &onNode{State: prepull.PullDone}, want: "the image was learned from this pod or its workload: it comes to the other nodes first"},
+		"learned from it":         {start: miss, object: app(later), there: &onNode{State: prepull.PullDone}, want: "the image was learned from this pod or its workload: who is first pulls for itself"},
+		"an image that fails":     {object: app(later, failing), there: &onNode{State: notListed}, want: "Node node-1: manifest unknown"},
 		"a node that is gone":     {start: miss, object: app(), want: "its node is gone"},
 		"a node that does not":    {start: miss, object: app(), there: &onNode{State: notListed, Message: "no room"}, want: "no room"},
 		"a node that was warming": {start: miss, object: app(), there: &onNode{State: prepull.PullDone}, want: "the node was still warming, or the image had been removed from it; it is there now"},

@@ -147,9 +147,12 @@ func why(a *podAnswer, c *containerAnswer, object *v1alpha1.PrepullImage, there 
 	case c.Policy == corev1.PullAlways && c.Start != nil:
 		return "imagePullPolicy is Always: the kubelet asks the registry at every start, and pulls the layers that are missing"
 	}
+	if image := inventory.ImageOf(object); image.State == inventory.ImageFailing || image.State == inventory.ImageSkipped {
+		return image.Message
+	}
 	seen := object.Status.FirstSeenTime
 	if seen == nil || !seen.Time.Before(a.Created) {
-		return "the image was learned from this pod or its workload: it comes to the other nodes first"
+		return "the image was learned from this pod or its workload: who is first pulls for itself"
 	}
 	switch {
 	case there == nil:
