@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -42,6 +43,10 @@ func TestValuesThatMakeNoSenseAreRefused(t *testing.T) {
 		"a digest that is none":                 {"image.digest=abc", "/image/digest"},
 		"a noop image without a name":           {"noop.image.repository=", "/noop/image/repository"},
 		"a duration without a unit":             {"config.retention=3", "/config/retention"},
+		"a deadline that is none":               {"config.gate.deadline=0s", "/config/gate/deadline"},
+		"a deadline in a year":                  {"config.gate.deadline=8760h", "/config/gate/deadline"},
+		"a taint of somebody else":              {`config.gate.taintKey=node\.cilium\.io/agent-not-ready`, "/config/gate/taintKey"},
+		"a misspelt key of the gate":            {"config.gate.enable=true", "'enable' not allowed"},
 		"a misspelt configuration key":          {"config.retentoin=3h", "'retentoin' not allowed"},
 		"a derived configuration key":           {"config.noopImage=a", "'noopImage' not allowed"},
 		"more nodes at a time than there are":   {"config.maxConcurrentNodes=200%", "/config/maxConcurrentNodes"},
@@ -194,6 +199,31 @@ func TestValuesReachTheObjects(t *testing.T) {
 	file := configuration(t, objects)
 	if file.PriorityClassName != "system-node-critical" || file.MaxConcurrentNodes.String() != "25%" || file.MaxImagesPerNode != 80 {
 		t.Errorf("the configuration file lacks a value: %+v", file)
+	}
+}
+
+// In a new cluster every node may be held: who lets them go must run there, and whoever cleans up.
+func TestTheGateHoldsNoPodOfTheRelease(t *testing.T) {
+	t.Parallel()
+	for key, values := range map[string][]string{
+		"kube-prepull.io/warming":                             {"--set", "config.gate.enabled=true"},
+		"startup-taint.cluster-autoscaler.kubernetes.io/pull": {"--set", "config.gate.enabled=true", "--set", `config.gate.taintKey=startup-taint\.cluster-autoscaler\.kubernetes\.io/pull`},
+		"": nil,
+	} {
+		objects := decode(t, render(t, values...))
+		for _, pod := range pods(objects) {
+			var got []string
+			for _, toleration := range pod.Tolerations {
+				got = append(got, toleration.Key)
+			}
+			if strings.Join(got, " ") != key {
+				t.Errorf("with %v a pod tolerates %v", values, got)
+			}
+		}
+		args := strings.Join(only[*batchv1.Job](t, objects).Spec.Template.Spec.Containers[0].Args, " ")
+		if want := strings.TrimSpace("cleanup " + strings.TrimSuffix("--taint="+key, "--taint=")); args != want {
+			t.Errorf("with %v the job is told %q, want %q", values, args, want)
+		}
 	}
 }
 

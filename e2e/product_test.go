@@ -31,6 +31,7 @@ type product struct {
 	registry *registry.Registry
 	images   dynamic.ResourceInterface // PrepullImages
 	refusals []span                    // times without some permissions
+	settings []string                  // what helm is told beside the settings of all tests
 }
 
 const (
@@ -171,7 +172,7 @@ func (p *product) rewritePath(ctx context.Context) (string, error) {
 
 // upgrade installs the chart, or upgrades to it, with the settings of these tests and more.
 func (p *product) upgrade(ctx context.Context, args ...string) error {
-	return lab.Install(ctx, p.Cluster, p.registry.Addr(), append([]string{"--set", "config.pullDeadline=" + pullDeadline.String()}, args...)...)
+	return lab.Install(ctx, p.Cluster, p.registry.Addr(), slices.Concat([]string{"--set", "config.pullDeadline=" + pullDeadline.String()}, p.settings, args)...)
 }
 
 // configure changes settings, and returns when a manager leads that has them: an old one leads for a while yet.

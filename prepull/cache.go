@@ -13,6 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 // CacheOptions let the manager hold what the reconciler reads and no more: of pods, DaemonSets and events about pods only
@@ -76,11 +78,14 @@ func (p *stringPool) stripPod(pod *corev1.Pod) {
 	}
 	var conditions []corev1.PodCondition
 	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
+		switch c.Type {
+		case corev1.PodReady:
 			conditions = append(conditions, corev1.PodCondition{Type: c.Type, Status: c.Status})
+		case corev1.PodScheduled:
+			conditions = append(conditions, corev1.PodCondition{Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime})
 		}
 	}
-	pod.Status = corev1.PodStatus{InitContainerStatuses: statuses, Conditions: conditions}
+	pod.Status = corev1.PodStatus{StartTime: pod.Status.StartTime, InitContainerStatuses: statuses, Conditions: conditions}
 }
 
 func (p *stringPool) stripState(s corev1.ContainerState) corev1.ContainerState {
@@ -110,8 +115,13 @@ func (p *stringPool) stripNode(n *corev1.Node) {
 	}
 	var conditions []corev1.NodeCondition
 	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady || c.Type == corev1.NodeDiskPressure {
+		switch c.Type {
+		case corev1.NodeReady, corev1.NodeDiskPressure:
 			conditions = append(conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+		case v1alpha1.ConditionImagesReady:
+			conditions = append(conditions, corev1.NodeCondition{
+				Type: c.Type, Status: c.Status, Reason: p.one(c.Reason), Message: p.one(c.Message), LastTransitionTime: c.LastTransitionTime,
+			})
 		}
 	}
 	for _, image := range n.Status.Images {

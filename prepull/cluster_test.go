@@ -77,11 +77,12 @@ func waits(name, reason, message string) corev1.ContainerStatus {
 	}}
 }
 
+// testPod was started at once, on a node whose clock is right.
 func testPod(node string, created time.Time, statuses ...corev1.ContainerStatus) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "prepull-" + node, Labels: prepullLabels(), CreationTimestamp: metav1.NewTime(created)},
 		Spec:       corev1.PodSpec{NodeName: node},
-		Status:     corev1.PodStatus{InitContainerStatuses: statuses},
+		Status:     corev1.PodStatus{StartTime: &metav1.Time{Time: created}, InitContainerStatuses: statuses},
 	}
 }
 

@@ -92,7 +92,8 @@ func podHash(t *corev1.PodTemplateSpec) string {
 func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
 	spec := pullingPod(images, o.NoopImage)
 	spec.Affinity = c.affinity()
-	spec.Tolerations = c.tolerations()
+	spec.Tolerations = c.tolerations(o.Gate)
+	spec.HostNetwork = o.HostNetwork
 	spec.PriorityClassName = o.PriorityClassName
 	spec.ImagePullSecrets = pullSecrets(images)
 	return spec

@@ -23,6 +23,7 @@ type footprint struct {
 	account string
 
 	priority int32
+	need     need
 
 	// always are the images that a container pulls at every start, as imagesOf has them.
 	always map[string]bool
@@ -37,6 +38,7 @@ func footprintOf(obj metav1.Object, namespace map[string]string) footprint {
 	f := footprint{
 		placement: placementOf(t.spec, ofDaemonSet(obj)),
 		priority:  priorityOf(t.annotations),
+		need:      needOf(t.annotations),
 		always:    alwaysPulled(pullsOf(obj, namespace)),
 	}
 	var names []string
@@ -83,6 +85,7 @@ func (f footprint) demandFor(image string) demand {
 		placements:  []v1alpha1.Placement{f.placement},
 		pullSecrets: f.secrets,
 		priority:    f.priority,
+		need:        f.need,
 		alwaysPull:  f.always[image],
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 func TestFootprintOf(t *testing.T) {
 	t.Parallel()
-	urgent := map[string]string{v1alpha1.AnnotationPriority: "7"}
+	urgent := map[string]string{v1alpha1.AnnotationPriority: "7", v1alpha1.AnnotationRequired: "true"}
 	spec := specOf("app:v1")
 	spec.ServiceAccountName = "robot"
 	own := specOf("app:v1")
@@ -35,12 +35,12 @@ func TestFootprintOf(t *testing.T) {
 		obj  metav1.Object
 		want footprint
 	}{
-		"a template with a service account":       {deployment(spec), footprint{account: "robot", priority: 7}},
-		"a template without one has the default":  {deployment(specOf("app:v1")), footprint{account: "default", priority: 7}},
-		"pull secrets of its own are all it gets": {deployment(own), footprint{secrets: secretsIn("shop", []string{"a", "z"}), priority: 7}},
-		"nor does it get any beside an empty one": {deployment(nameless), footprint{priority: 7}},
-		"a pod has got those of its account":      {pod, footprint{priority: 7}},
-		"a CronJob":                               {cron, footprint{account: "default", priority: 7}},
+		"a template with a service account":       {deployment(spec), footprint{account: "robot", priority: 7, need: required}},
+		"a template without one has the default":  {deployment(specOf("app:v1")), footprint{account: "default", priority: 7, need: required}},
+		"pull secrets of its own are all it gets": {deployment(own), footprint{secrets: secretsIn("shop", []string{"a", "z"}), priority: 7, need: required}},
+		"nor does it get any beside an empty one": {deployment(nameless), footprint{priority: 7, need: required}},
+		"a pod has got those of its account":      {pod, footprint{priority: 7, need: required}},
+		"a CronJob":                               {cron, footprint{account: "default", priority: 7, need: required}},
 		"another kind":                            {&corev1.Service{}, footprint{}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -74,8 +74,8 @@ type failure struct {
 	// and backs off, or tried twice.
 	settled bool
 
-	// since is when the pod was created that ran into it.
-	since time.Time
+	// since is when the pod was created that ran into it, and began is when it came to the image.
+	since, began time.Time
 }
 
 // failureOf reads the failure of a container from the state in which the kubelet reports it; false if it has none. While

@@ -15,6 +15,7 @@ type demand struct {
 	placements  []v1alpha1.Placement
 	pullSecrets []v1alpha1.SecretReference
 	priority    int32
+	need        need
 	autoscaled  bool
 	alwaysPull  bool
 }
@@ -24,9 +25,9 @@ type demand struct {
 func (d demand) plus(more demand) demand {
 	switch {
 	case len(d.placements) == 0:
-		d.priority = more.priority
+		d.priority, d.need = more.priority, more.need
 	case len(more.placements) > 0:
-		d.priority = max(d.priority, more.priority)
+		d.priority, d.need = max(d.priority, more.priority), max(d.need, more.need)
 	}
 	d.placements = mergePlacements(d.placements, more.placements)
 	d.pullSecrets = mergeSecrets(d.pullSecrets, more.pullSecrets)

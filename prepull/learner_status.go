@@ -25,6 +25,7 @@ type learned struct {
 	Placements  []v1alpha1.Placement       `json:"placements,omitempty"`
 	PullSecrets []v1alpha1.SecretReference `json:"pullSecrets,omitempty"`
 	Priority    int32                      `json:"priority,omitempty"`
+	Required    *bool                      `json:"required,omitempty"`
 	Autoscaled  bool                       `json:"autoscaled,omitempty"`
 	AlwaysPull  bool                       `json:"alwaysPull,omitempty"`
 }
@@ -32,17 +33,18 @@ type learned struct {
 func learnedOf(s v1alpha1.PrepullImageStatus) learned {
 	return learned{
 		s.FirstSeenTime, s.LastSeenTime, s.Starts, s.Users, s.UserCount,
-		s.Placements, s.PullSecrets, s.Priority, s.Autoscaled, s.AlwaysPull,
+		s.Placements, s.PullSecrets, s.Priority, s.Required, s.Autoscaled, s.AlwaysPull,
 	}
 }
 
 // demand is what the users that l knows ask for; with a userCount of 0 it is what the last ones did.
 func (l learned) demand() demand {
-	return demand{l.Placements, l.PullSecrets, l.Priority, l.Autoscaled, l.AlwaysPull}
+	return demand{l.Placements, l.PullSecrets, l.Priority, needIn(l.Required), l.Autoscaled, l.AlwaysPull}
 }
 
 func (l learned) withDemand(d demand) learned {
 	l.Placements, l.PullSecrets, l.Priority = d.placements, d.pullSecrets, d.priority
+	l.Required = d.need.pointer()
 	l.Autoscaled, l.AlwaysPull = d.autoscaled, d.alwaysPull
 	return l
 }

@@ -29,6 +29,7 @@ var onGPUs = demand{
 	placements:  []v1alpha1.Placement{{NodeSelector: map[string]string{"gpu": "true"}}},
 	pullSecrets: []v1alpha1.SecretReference{{Namespace: "shop", Name: "registry"}},
 	priority:    7,
+	need:        required,
 	alwaysPull:  true,
 }
 

@@ -107,7 +107,7 @@ func TestStatusPatchHasTheLearnersFieldsAlone(t *testing.T) {
 	const patch = `{"apiVersion":"kube-prepull.io/v1alpha1","kind":"PrepullImage",` +
 		`"metadata":{"name":"app-v1-HASH","resourceVersion":"42"},` +
 		`"status":{"alwaysPull":true,"autoscaled":true,"firstSeenTime":"2026-11-23T12:00:00Z","lastSeenTime":"2026-11-23T12:00:00Z",` +
-		`"placements":[{},{"nodeSelector":{"gpu":"true"}}],"priority":7,"pullSecrets":[{"name":"registry","namespace":"shop"}],` +
+		`"placements":[{},{"nodeSelector":{"gpu":"true"}}],"priority":7,"pullSecrets":[{"name":"registry","namespace":"shop"}],"required":true,` +
 		`"starts":{"count":"1500m","time":"2026-11-23T12:00:00Z"},"userCount":1,` +
 		`"users":[{"kind":"Deployment","name":"api","namespace":"shop","uid":"uid-of-api"}]}}`
 	got := strings.ReplaceAll(strings.TrimSpace(string(raw)), o.Name, "app-v1-HASH")

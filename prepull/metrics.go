@@ -63,12 +63,24 @@ var (
 		Name: "kube_prepull_saved_seconds_total",
 		Help: "Pull time that containers in opted-in namespaces were saved: what the pull of a prepull pod took, when the first container after it starts on the node with the image.",
 	})
+	releasesMetric = promauto.With(metrics.Registry).NewCounterVec(prometheus.CounterOpts{
+		Name: "kube_prepull_gate_releases_total",
+		Help: "Nodes that lost the taint of the gate, by reason: warm, empty (nothing to pull), failing (what is missing fails) or deadline.",
+	}, []string{"reason"})
+	heldSecondsMetric = promauto.With(metrics.Registry).NewHistogram(prometheus.HistogramOpts{
+		Name:    "kube_prepull_gate_held_seconds",
+		Help:    "How long a node had the taint of the gate, from the creation of the node.",
+		Buckets: []float64{5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600},
+	})
 )
 
 func init() {
 	// What is counted is there from the start, with 0.
 	for _, result := range []string{"hit", "miss"} {
 		startsMetric.WithLabelValues(result)
+	}
+	for _, reason := range []releaseReason{releaseWarm, releaseEmpty, releaseFailing, releaseDeadline} {
+		releasesMetric.WithLabelValues(string(reason))
 	}
 }
 

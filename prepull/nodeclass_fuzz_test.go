@@ -77,7 +77,7 @@ func checkSelection(t *testing.T, got classification, nodes []corev1.Node) {
 	t.Helper()
 	for _, c := range got.classes {
 		required := nodeaffinity.NewRequiredNodeAffinity(nil, c.affinity())
-		tolerations := c.tolerations()
+		tolerations := c.tolerations(Gate{})
 		for i := range nodes {
 			n := nodes[i].DeepCopy()
 			for _, key := range lifecycleTaints {
@@ -179,7 +179,7 @@ type shownClass struct {
 func shown(got classification, members bool) map[string]shownClass {
 	classes := map[string]shownClass{}
 	for _, c := range got.classes {
-		s := shownClass{Affinity: c.affinity(), Tolerations: c.tolerations()}
+		s := shownClass{Affinity: c.affinity(), Tolerations: c.tolerations(Gate{})}
 		if members {
 			s.Nodes, s.Waiting, s.Images = nodeNames(c.nodes), nodeNames(c.waiting), imageNames(c)
 		}
@@ -227,8 +227,8 @@ func (r randomPlaces) nodes() []corev1.Node {
 		}
 		for range r.IntN(3) * r.IntN(2) {
 			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{
-				Key: oneOf(r, "dedicated", "gpu", "dedicated", "gpu", corev1.TaintNodeUnreachable, warmingTaint,
-					"node.cilium.io/agent-not-ready", "startup-taint.cluster-autoscaler.kubernetes.io/x"),
+				Key: oneOf(r, "dedicated", "gpu", "dedicated", "gpu", corev1.TaintNodeUnreachable, v1alpha1.TaintWarming,
+					"node.cilium.io/agent-not-ready", "startup-taint.cluster-autoscaler.kubernetes.io/x", "readiness.k8s.io/x"),
 				Value:     oneOf(r, "", "a", "b"),
 				Effect:    oneOf(r, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute, corev1.TaintEffectPreferNoSchedule),
 				TimeAdded: oneOf(r, nil, &metav1.Time{Time: noon}),

@@ -6,10 +6,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-)
 
-// warmingTaint keeps pods off a new node until its images are there.
-const warmingTaint = "kube-prepull.io/warming"
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
 
 // lifecycleTaints are the keys of taints that come and go with the state of a node: it starts, is full, has a problem or
 // leaves. They say nothing about who may use the node, and a prepull pod stays, or starts already, all the same.
@@ -20,7 +19,7 @@ var lifecycleTaints = []string{
 	"efs.csi.aws.com/agent-not-ready",
 	"karpenter.sh/disrupted",
 	"karpenter.sh/unregistered",
-	warmingTaint,
+	v1alpha1.TaintWarming,
 	"node.cilium.io/agent-not-ready",
 	"node.cloudprovider.kubernetes.io/shutdown",
 	"node.cloudprovider.kubernetes.io/uninitialized",
@@ -34,13 +33,13 @@ var lifecycleTaints = []string{
 	corev1.TaintNodeUnschedulable,
 }
 
-const (
-	// startupTaintPrefix is of taints that the cluster autoscaler expects to go once a new node has started.
-	startupTaintPrefix = "startup-taint.cluster-autoscaler.kubernetes.io/"
+// startupTaintPrefixes are of taints that go once a new node has started: those that keep pods off it until its images are
+// there, those that the cluster autoscaler expects to go, and those that the node-readiness-controller takes away for a
+// condition, which may be ours.
+var startupTaintPrefixes = []string{v1alpha1.GroupVersion.Group + "/", v1alpha1.StartupTaintPrefix, "readiness.k8s.io/"}
 
-	// agentTaintSuffix is of taints that network and storage drivers remove once their agent runs on the node.
-	agentTaintSuffix = "/agent-not-ready"
-)
+// agentTaintSuffix is of taints that network and storage drivers remove once their agent runs on the node.
+const agentTaintSuffix = "/agent-not-ready"
 
 // lifecycleTolerations tolerate the lifecycle taints whose keys are known.
 func lifecycleTolerations() []corev1.Toleration {
@@ -52,7 +51,8 @@ func lifecycleTolerations() []corev1.Toleration {
 }
 
 func isStartupTaint(t *corev1.Taint) bool {
-	return strings.HasPrefix(t.Key, startupTaintPrefix) || strings.HasSuffix(t.Key, agentTaintSuffix)
+	begins := func(prefix string) bool { return strings.HasPrefix(t.Key, prefix) }
+	return slices.ContainsFunc(startupTaintPrefixes, begins) || strings.HasSuffix(t.Key, agentTaintSuffix)
 }
 
 // lasts tells whether a taint keeps pods off a node for longer than a state of the node.
@@ -76,8 +76,8 @@ func lastingTaints(n *corev1.Node) []corev1.Taint {
 }
 
 // tolerations let prepull pods start on the nodes of a class, whatever state these are in, and on no others that have the
-// same labels and more taints.
-func (c *nodeClass) tolerations() []corev1.Toleration {
+// same labels and more taints. A new node may have the taint of the gate, if there is one, before anybody has seen it.
+func (c *nodeClass) tolerations(g Gate) []corev1.Toleration {
 	if c.anyTaints {
 		return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	}
@@ -90,6 +90,9 @@ func (c *nodeClass) tolerations() []corev1.Toleration {
 	tolerations = append(tolerations, lifecycleTolerations()...)
 	// A toleration matches whole keys only.
 	var starting []string
+	if g.Enabled && !slices.Contains(lifecycleTaints, g.TaintKey) {
+		starting = append(starting, g.TaintKey)
+	}
 	for _, n := range c.nodes {
 		for i := range n.Spec.Taints {
 			if t := &n.Spec.Taints[i]; isStartupTaint(t) && !slices.Contains(lifecycleTaints, t.Key) {

@@ -262,7 +262,7 @@ func TestTolerations(t *testing.T) {
 	}
 	nodes := []corev1.Node{
 		nodeWith("a", "gpu=yes:NoSchedule", "gpu:NoExecute", "soft:PreferNoSchedule", "node.kubernetes.io/unschedulable:NoSchedule", "b.io/agent-not-ready=x:NoExecute"),
-		nodeWith("b", "gpu:NoExecute", "gpu=yes:NoSchedule", "startup-taint.cluster-autoscaler.kubernetes.io/net:NoSchedule", "b.io/agent-not-ready:NoSchedule"),
+		nodeWith("b", "gpu:NoExecute", "gpu=yes:NoSchedule", "startup-taint.cluster-autoscaler.kubernetes.io/net:NoSchedule", "b.io/agent-not-ready:NoSchedule", "readiness.k8s.io/images:NoSchedule", "kube-prepull.io/cold:NoSchedule"),
 	}
 	want := []corev1.Toleration{
 		{Key: "gpu", Operator: corev1.TolerationOpEqual, Effect: corev1.TaintEffectNoExecute},
@@ -274,7 +274,7 @@ func TestTolerations(t *testing.T) {
 		"node.kubernetes.io/disk-pressure", "node.kubernetes.io/memory-pressure", "node.kubernetes.io/network-unavailable",
 		"node.kubernetes.io/not-ready", "node.kubernetes.io/out-of-service", "node.kubernetes.io/pid-pressure",
 		"node.kubernetes.io/unreachable", "node.kubernetes.io/unschedulable",
-		"b.io/agent-not-ready", "startup-taint.cluster-autoscaler.kubernetes.io/net",
+		"b.io/agent-not-ready", "kube-prepull.io/cold", "readiness.k8s.io/images", "startup-taint.cluster-autoscaler.kubernetes.io/net",
 	} {
 		want = append(want, exists(key))
 	}
@@ -282,7 +282,7 @@ func TestTolerations(t *testing.T) {
 	if len(classes) != 1 {
 		t.Fatalf("%d classes", len(classes))
 	}
-	if diff := cmp.Diff(want, classes[0].tolerations()); diff != "" {
+	if diff := cmp.Diff(want, classes[0].tolerations(Gate{})); diff != "" {
 		t.Errorf("tolerations (-want +got):\n%s", diff)
 	}
 }
@@ -323,7 +323,7 @@ func TestTooManyClasses(t *testing.T) {
 		})
 	}
 	one := classify(tainted, nil, 1).classes[0]
-	if diff := cmp.Diff([]corev1.Toleration{{Operator: corev1.TolerationOpExists}}, one.tolerations()); diff != "" || one.name != "linux-amd64" {
+	if diff := cmp.Diff([]corev1.Toleration{{Operator: corev1.TolerationOpExists}}, one.tolerations(Gate{})); diff != "" || one.name != "linux-amd64" {
 		t.Errorf("%s tolerates (-want +got):\n%s", one.name, diff)
 	}
 }

@@ -15,6 +15,9 @@ const assumedSize = 200 << 20
 type entry struct {
 	*candidate
 
+	// hot is set if a new node must have the image before it is called warm.
+	hot bool
+
 	// missing is set if most nodes of the class do not have the image yet.
 	missing bool
 
@@ -34,8 +37,8 @@ type entry struct {
 // set of images stays the same, except that an image which fails goes behind all others: a new order would restart a
 // pod on every node and make nothing warmer.
 //
-// A new set is ordered anew. What holds up a node goes behind the rest, now that it costs no revision. Images that the
-// nodes do not have go first, so that a new one is there after one pull and
+// A new set is ordered anew. What holds up a node goes behind the rest, now that it costs no revision. What a new node is
+// held for goes first. Of these, images that the nodes do not have go first, so that a new one is there after one pull and
 // not after fifty no-ops. Then come those with the most starts per byte: the kubelet pulls one image after the other, and
 // for such a queue Smith's rule gives the least weighted waiting.
 func order(entries []entry, current []corev1.Container) []entry {
@@ -54,6 +57,7 @@ func order(entries []entry, current []corev1.Container) []entry {
 		return cmp.Or(
 			trueFirst(!a.last, !b.last),
 			trueFirst(!a.troubled, !b.troubled),
+			trueFirst(a.hot, b.hot),
 			trueFirst(a.missing, b.missing),
 			cmp.Compare(b.startsPerByte(), a.startsPerByte()),
 			strings.Compare(a.name, b.name),

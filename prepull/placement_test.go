@@ -41,7 +41,7 @@ func TestWhereAPlacementFits(t *testing.T) {
 	gpu := nodeWith("gpu", "gpu=yes:NoSchedule")
 	both := nodeWith("both", "gpu=yes:NoSchedule", "gpu=yes:NoExecute")
 	busy := nodeWith("busy", "node.kubernetes.io/memory-pressure:NoSchedule", "ToBeDeletedByClusterAutoscaler=1:NoSchedule",
-		"kube-prepull.io/warming:NoSchedule", "node.cilium.io/agent-not-ready:NoExecute", "startup-taint.cluster-autoscaler.kubernetes.io/a:NoSchedule")
+		"kube-prepull.io/warming:NoSchedule", "node.cilium.io/agent-not-ready:NoExecute", "startup-taint.cluster-autoscaler.kubernetes.io/a:NoSchedule", "readiness.k8s.io/images:NoSchedule")
 	and := affine()
 	and.NodeAffinity.NodeSelectorTerms = []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
 		require("pool", corev1.NodeSelectorOpExists), require("zone", corev1.NodeSelectorOpExists),

@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -26,6 +27,9 @@ type state struct {
 	// refused are the words with which the API server refused to write a DaemonSet, by name.
 	refused map[string]string
 
+	// held is since when the manager knows that a node is held, by its UID.
+	held map[types.UID]time.Time
+
 	// pulls is what is known of pull secrets.
 	pulls pulls
 }
@@ -43,6 +47,10 @@ type plan struct {
 	move  []*appsv1.DaemonSet
 	drop  []*appsv1.DaemonSet
 	evict []*corev1.Pod
+
+	// releases are the nodes that are let go, and conditions those of nodes that differ, the urgent ones first.
+	releases   []release
+	conditions []conditionChange
 
 	// quarantined are the images that leave a list, or go to its end, because they were found to fail.
 	quarantined []string
@@ -82,6 +90,10 @@ type classPlan struct {
 
 	// list are the images of the class's DaemonSet, in order.
 	list []entry
+
+	// hot are the images that a node must have before it is called warm, and oversized is how many are too large for that.
+	hot       []*candidate
+	oversized int
 
 	// opening is set while the class's pods start with an empty list.
 	opening bool
@@ -127,7 +139,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 		was := stored[name]
 		placed := placeOn(wanted, c)
 		// What nodes tell of the size of an image that is left out may bring it back.
-		w := observeClass(c, slices.Concat(placed, leftOut), on[c.name], o.PullDeadline, now)
+		w := observe(c.waiting, slices.Concat(placed, leftOut), on[c.name], o.PullDeadline, now)
 		cp := p.planClass(c, placed, w, on[c.name], was, o, now)
 		cp.refused = s.refused[name]
 		p.classes = append(p.classes, cp)
@@ -142,6 +154,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 		changing[ds.Name] = true
 	}
 	p.evict = strays(s.pods, classOf, stored, changing)
+	p.planNodes(s, on, o, now)
 	p.statuses = statusChanges(s.images, found, invalid, &p, now)
 	return p
 }
@@ -234,13 +247,19 @@ func (p *plan) planClass(c *nodeClass, placed []*candidate, w *warmth, pods []*c
 	}
 	able, failing := p.judgeAll(cp, placed, current, surge, now)
 	chosen := p.chooseFor(cp, able, current, failing, now)
+	hot, oversized := hotSet(chosen, failing, o.Gate.MaxBytes)
+	cp.oversized = oversized
 	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
 		if image.access.awaited && !inList(current, image) {
 			continue // a place is kept for it until its pull secret is there
 		}
+		if hot[image] {
+			cp.hot = append(cp.hot, image)
+		}
 		entries = append(entries, entry{
 			candidate: image,
+			hot:       hot[image],
 			missing:   2*cp.warmth.images[image.name].ready() < len(c.waiting),
 			last:      cp.verdicts[image].standing == standingLast,
 			troubled:  len(cp.warmth.images[image.name].failed) > 0,

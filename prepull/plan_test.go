@@ -537,9 +537,13 @@ func (d *dice) trouble() string {
 }
 
 func BenchmarkPlan(b *testing.B) {
-	for name, size := range map[string]struct{ nodes, images int }{
-		"500 nodes, 1000 images":               {500, 1000},
-		"5000 nodes of 12 shapes, 1000 images": {5000, 1000},
+	for name, size := range map[string]struct {
+		nodes, images int
+		options       Options
+	}{
+		"500 nodes, 1000 images":                                        {500, 1000, testOptions},
+		"5000 nodes of 12 shapes, 1000 images":                          {5000, 1000, testOptions},
+		"5000 nodes of 12 shapes, 1000 images, with gate and condition": {5000, 1000, warmingOptions()},
 	} {
 		b.Run(name, func(b *testing.B) {
 			s := benchmarkState(size.nodes, size.images)
@@ -549,7 +553,7 @@ func BenchmarkPlan(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if p := makePlan(s, testOptions, noon); len(p.write)+len(p.move)+len(p.statuses) > 0 {
+				if p := makePlan(s, size.options, noon); len(p.write)+len(p.move)+len(p.statuses)+len(p.conditions) > 0 {
 					b.Fatal("a steady state is written")
 				}
 			}
@@ -571,6 +575,7 @@ func benchmarkState(nodes, images int) state {
 	}
 	for i := range images {
 		o := learnedObject(fmt.Sprintf("registry.example.com/team/app-%d:v1", i), i)
+		o.Status.UserCount = 1
 		placement := v1alpha1.Placement{NodeSelector: map[string]string{}}
 		if i%3 > 0 {
 			placement.NodeSelector["zone"] = fmt.Sprint(i % 3)
@@ -593,6 +598,10 @@ func benchmarkState(nodes, images int) state {
 		}
 	}
 	s.carryOut(makePlan(s, testOptions, noon))
+	for _, c := range makePlan(s, warmingOptions(), noon).conditions {
+		i := slices.IndexFunc(s.nodes, func(n corev1.Node) bool { return n.Name == c.node })
+		s.nodes[i].Status.Conditions = append(s.nodes[i].Status.Conditions, c.condition)
+	}
 	return s
 }
 

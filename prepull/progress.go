@@ -1,71 +1,179 @@
 package prepull
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-// PullState is how far a node is with an image of its list.
-type PullState string
+// troubleTime is how long a node may have trouble with an image, other than a final answer, until that counts as failing:
+// on a node that starts, the network may take a moment.
+const troubleTime = time.Minute
 
-// The states of an image in the list of a node, which pulls one after the other.
-const (
-	PullDone   PullState = "Ready"
-	PullActive PullState = "Pulling"
-	PullFailed PullState = "Failing"
-	PullQueued PullState = "Queued"
-)
+// unfinishedTaints are on nodes that have not got all their labels yet: which images they are to have is not known.
+var unfinishedTaints = []string{"karpenter.sh/unregistered", "node.cloudprovider.kubernetes.io/uninitialized"}
 
-// Pull is an image in the list of a prepull pod, and how far its node is with it.
-type Pull struct {
-	// Name of the image: its ObjectName.
-	Name string
+// progress is how far a node is with the images that it must have before it is called warm.
+type progress struct {
+	outlook outlook
 
-	// State is PullDone if the image is there. The one behind the last that is done is active or fails; the rest is queued.
-	State PullState
+	images, present, pulling int
 
-	// Took is how long a done image was waited for, in whole seconds and about one too many.
-	Took time.Duration
+	// oversized is how many images it is not to wait for, because they are too large.
+	oversized int
 
-	// Reason is why a failing image cannot be pulled, such as NotFound; Message is what the registry, the runtime or the
-	// kubelet says.
-	Reason, Message string
+	// trouble is what holds up its list, in words; empty if nothing does. until is when that will count as failing.
+	trouble string
+	until   time.Time
+
+	// missing are the images that are not there yet.
+	missing []string
 }
 
-// FailedPulls selects the events in which kubelets report pulls that failed, among a few others.
-var FailedPulls = failedEvents
+// outlook is what is to come of a node that waits for its images.
+type outlook int
 
-// FailedPullEvents are what kubelets have reported of failed pulls, by container.
-type FailedPullEvents map[eventSubject][]*corev1.Event
+const (
+	// outlookUnknown is of a node that is not complete.
+	outlookUnknown outlook = iota
+	// outlookNothing is of a node that has nothing to wait for.
+	outlookNothing
+	// outlookWaiting is of a node that lacks images which may come.
+	outlookWaiting
+	// outlookWarm is of a node that has all images.
+	outlookWarm
+	// outlookStuck is of a node that lacks images which fail, or are behind one that does.
+	outlookStuck
+)
 
-// FailedPullsIn finds what events tell of failed pulls.
-func FailedPullsIn(events []corev1.Event) FailedPullEvents { return pullEvents(events) }
+// observer reads the progress of the nodes of a class. Those that are not waited for, such as new ones that are not Ready
+// yet, may pull all the same.
+type observer struct {
+	*classPlan
+	waiting, others view
+}
 
-// PullsOf reads the images of a prepull pod in the order of its list, with what events tell in advance of its status.
-// stuck is why the pod does not even get to the first one; empty if it does.
-func PullsOf(pod *corev1.Pod, failed FailedPullEvents) (pulls []Pull, stuck string) {
-	pod = withPullEvents(pod, failed)
-	var previous time.Time
-	front := true
-	for i := range pod.Status.InitContainerStatuses {
-		s := &pod.Status.InitContainerStatuses[i]
-		p := Pull{Name: s.Name, State: PullQueued}
-		if ranWell(s) {
-			p.State, p.Took = PullDone, pullTime(previous, s.State.Terminated)
-			previous = s.State.Terminated.FinishedAt.Time
-		} else if front {
-			front = false
-			p.State = PullActive
-			if f, fails := failureOf(s); fails {
-				p.State, p.Reason, p.Message = PullFailed, f.reason, f.message
-			}
-		}
-		if s.Name != installContainer {
-			pulls = append(pulls, p)
-		} else if p.State == PullFailed {
-			stuck = p.Message
+// view is a warmth with what matters to progress at hand: there may be thousands of nodes.
+type view struct {
+	*warmth
+
+	// hot are the images to wait for, and troubled those of the list that some node has trouble with.
+	hot      []*imageWarmth
+	troubled []entry
+}
+
+func newObserver(cp *classPlan, pods []*corev1.Pod, deadline time.Duration, now time.Time) observer {
+	var others []*corev1.Node
+	for _, n := range cp.nodes {
+		if _, waits := cp.warmth.at[n.Name]; !waits {
+			others = append(others, n)
 		}
 	}
-	return pulls, stuck
+	starting := observe(others, slices.Collect(maps.Keys(cp.verdicts)), pods, deadline, now)
+	return observer{cp, cp.viewOf(cp.warmth), cp.viewOf(starting)}
+}
+
+func (cp *classPlan) viewOf(w *warmth) view {
+	v := view{warmth: w}
+	for _, c := range cp.hot {
+		v.hot = append(v.hot, w.images[c.name])
+	}
+	for _, e := range cp.list {
+		if len(w.images[e.name].failed) > 0 {
+			v.troubled = append(v.troubled, e)
+		}
+	}
+	return v
+}
+
+// progress of a node. missing is left out unless it is asked for.
+func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress {
+	p := progress{images: len(o.hot), oversized: o.oversized}
+	if unfinished(n) {
+		return p
+	}
+	v := o.waiting
+	at, waits := v.at[n.Name]
+	if !waits {
+		v, at = o.others, o.others.at[n.Name]
+	}
+	failing := 0
+	for i, image := range v.hot {
+		f, failed := image.failed[n.Name]
+		switch {
+		case !failed && image.there(at):
+			p.present++
+			continue
+		case failed && f.counts(now):
+			failing++
+		case image.pulling[n.Name]:
+			p.pulling++
+		}
+		if missing {
+			p.missing = append(p.missing, o.hot[i].image)
+		}
+	}
+	stuck := v.trouble(&p, n.Name, now)
+	switch {
+	case p.images == 0:
+		p.outlook = outlookNothing
+	case p.present == p.images:
+		p.outlook = outlookWarm
+	case stuck || p.present+failing == p.images:
+		p.outlook = outlookStuck
+	default:
+		p.outlook = outlookWaiting
+	}
+	return p
+}
+
+// trouble notes what holds up the list of a node, and tells whether that counts as failing.
+func (v view) trouble(p *progress, node string, now time.Time) bool {
+	f, held := v.broken[node]
+	p.trouble = "the prepull pod fails: " + f.message
+	for _, e := range v.troubled {
+		if held {
+			break
+		}
+		f, held = v.images[e.name].failed[node]
+		p.trouble = e.image + " cannot be pulled: " + f.words
+	}
+	if !held {
+		p.trouble = ""
+		return false
+	}
+	if f.settled && !f.counts(now) {
+		p.until = f.began.Add(troubleTime)
+	}
+	return f.counts(now)
+}
+
+// counts tells whether a failure on one node is a reason not to wait for it.
+func (f *failure) counts(now time.Time) bool {
+	return f.settled && (f.final || now.Sub(f.began) >= troubleTime)
+}
+
+func unfinished(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return slices.Contains(unfinishedTaints, t.Key) })
+}
+
+// words are the numbers for people.
+func (p *progress) words() string {
+	words := fmt.Sprintf("%d of %d images", p.present, p.images)
+	if p.images == 0 {
+		words = "no images"
+	}
+	if p.present < p.images {
+		words += fmt.Sprintf(", %d pulling", p.pulling)
+	}
+	if p.trouble != "" && p.present < p.images {
+		words += "; " + p.trouble
+	}
+	if p.oversized > 0 {
+		words += fmt.Sprintf("; %d too large to wait for (gate.maxBytes)", p.oversized)
+	}
+	return words
 }

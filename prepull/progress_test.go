@@ -4,59 +4,84 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-func TestPullsOf(t *testing.T) {
+func TestProgressOfANode(t *testing.T) {
 	t.Parallel()
-	start := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
-	ended := func(name string, from, to int) corev1.ContainerStatus {
-		return corev1.ContainerStatus{Name: name, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-			StartedAt: metav1.NewTime(start.Add(time.Duration(from) * time.Second)), FinishedAt: metav1.NewTime(start.Add(time.Duration(to) * time.Second)),
-		}}}
+	a, b, c := ObjectName("a:1"), ObjectName("b:1"), ObjectName("c:1")
+	const pulling = "PodInitializing"
+	ok := []corev1.ContainerStatus{done("install", 0, 1)}
+	list := func(statuses ...corev1.ContainerStatus) []corev1.ContainerStatus {
+		return append(ok[:1:1], statuses...)
 	}
-	waits := func(name, reason, message string) corev1.ContainerStatus {
-		return corev1.ContainerStatus{Name: name, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}}
-	}
-	const notFound = `Back-off pulling image "app:v1": ErrImagePull: rpc error: code = NotFound desc = not found`
-	tests := map[string]struct {
+	later := noon.Add(2 * time.Minute)
+	for name, tc := range map[string]struct {
 		statuses []corev1.ContainerStatus
-		events   []corev1.Event
-		want     []Pull
-		stuck    string
+		edit     func(*corev1.Node)
+		at       time.Time
+		outlook  outlook
+		words    string
 	}{
-		"one is there, one is pulled and one waits": {
-			statuses: []corev1.ContainerStatus{ended("install", 0, 1), ended("a", 21, 22), waits("b", "PodInitializing", ""), waits("c", "PodInitializing", "")},
-			want:     []Pull{{Name: "a", State: PullDone, Took: 20 * time.Second}, {Name: "b", State: PullActive}, {Name: "c", State: PullQueued}},
+		"without a prepull pod": {nil, nil, noon, outlookWaiting, "0 of 2 images, 0 pulling"},
+		"at its first image": {
+			list(waits(a, pulling, ""), waits(b, pulling, ""), waits(c, pulling, "")), nil, noon, outlookWaiting, "0 of 2 images, 1 pulling",
 		},
-		"one fails": {
-			statuses: []corev1.ContainerStatus{ended("install", 0, 1), waits("a", "ImagePullBackOff", notFound), waits("b", "PodInitializing", "")},
-			want:     []Pull{{Name: "a", State: PullFailed, Reason: "NotFound", Message: "not found"}, {Name: "b", State: PullQueued}},
+		"at its second image": {list(done(a, 2, 3), waits(b, pulling, ""), waits(c, pulling, "")), nil, noon, outlookWaiting, "1 of 2 images, 1 pulling"},
+		"at an optional one":  {list(done(a, 2, 3), done(b, 4, 5), waits(c, pulling, "")), nil, noon, outlookWarm, "2 of 2 images"},
+		"before it is Ready": {
+			list(done(a, 2, 3), done(b, 4, 5), waits(c, pulling, "")),
+			func(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionFalse }, noon, outlookWarm, "2 of 2 images",
 		},
-		"an event tells before the status": {
-			statuses: []corev1.ContainerStatus{ended("install", 0, 1), waits("a", "PodInitializing", "")},
-			events: []corev1.Event{{
-				InvolvedObject: corev1.ObjectReference{UID: "u", FieldPath: "spec.initContainers{a}"}, LastTimestamp: metav1.NewTime(start.Add(5 * time.Second)),
-				Message: `Failed to pull image "app:v1": rpc error: code = NotFound desc = not found`,
-			}},
-			want: []Pull{{Name: "a", State: PullFailed, Reason: "NotFound", Message: "not found"}},
+		"with images that it was born with": {nil, func(n *corev1.Node) {
+			n.Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}}, {Names: []string{"docker.io/library/b:1"}}}
+		}, noon, outlookWarm, "2 of 2 images"},
+		"before it has its labels": {list(done(a, 2, 3), done(b, 4, 5)), func(n *corev1.Node) {
+			n.Spec.Taints = []corev1.Taint{{Key: "node.cloudprovider.kubernetes.io/uninitialized", Effect: corev1.TaintEffectNoSchedule}}
+		}, noon, outlookUnknown, "0 of 2 images, 0 pulling"},
+		"with a final answer on its first image": {
+			list(waits(a, "ErrImagePull", "a:1: denied"), waits(b, pulling, ""), waits(c, pulling, "")), nil, noon,
+			outlookStuck, "0 of 2 images, 0 pulling; a:1 cannot be pulled: access denied",
 		},
-		"noop cannot be pulled": {
-			statuses: []corev1.ContainerStatus{waits("install", "ImagePullBackOff", notFound), waits("a", "PodInitializing", "")},
-			want:     []Pull{{Name: "a", State: PullQueued}},
-			stuck:    "not found",
+		"with trouble that may pass": {
+			list(done(a, 2, 3), waits(b, "ImagePullBackOff", "connection refused"), waits(c, pulling, "")), nil, noon.Add(30 * time.Second),
+			outlookWaiting, "1 of 2 images, 0 pulling; b:1 cannot be pulled: registry unreachable",
 		},
-		"a pod without a node": {},
-	}
-	for name, test := range tests {
+		"with trouble that does not pass": {
+			list(done(a, 2, 3), waits(b, "ImagePullBackOff", "connection refused"), waits(c, pulling, "")), nil, later,
+			outlookStuck, "1 of 2 images, 0 pulling; b:1 cannot be pulled: registry unreachable",
+		},
+		"with a first failure after a long pull": {
+			list(done(a, 2, 3), waits(b, "ErrImagePull", "connection refused"), waits(c, pulling, "")), nil, later,
+			outlookWaiting, "1 of 2 images, 0 pulling; b:1 cannot be pulled: registry unreachable",
+		},
+		"whose prepull pod does not get to its images": {
+			[]corev1.ContainerStatus{waits("install", "ErrImagePull", "noop: not found"), waits(a, pulling, "")}, nil, noon,
+			outlookStuck, "0 of 2 images, 0 pulling; the prepull pod fails: noop: not found",
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u"}, Status: corev1.PodStatus{InitContainerStatuses: test.statuses}}
-			got, stuck := PullsOf(pod, FailedPullsIn(test.events))
-			if diff := cmp.Diff(test.want, got); diff != "" || stuck != test.stuck {
-				t.Errorf("stuck %q, want %q (-want +got):\n%s", stuck, test.stuck, diff)
+			// Other nodes have all images, so that this one is to blame for what fails.
+			s := state{nodes: testNodes(4), images: []v1alpha1.PrepullImage{inUse("a:1"), inUse("b:1"), learnedObject("c:1", 1)}}
+			s.carryOut(makePlan(s, warmingOptions(), noon))
+			s.runPods(noon, nothingFails)
+			s.pods = s.pods[1:]
+			if tc.statuses != nil {
+				s.pods = append(s.pods, testPod("node-000", noon, tc.statuses...))
+			}
+			if tc.edit != nil {
+				tc.edit(&s.nodes[0])
+			}
+			cp := makePlan(s, warmingOptions(), tc.at).classes[0]
+			got := newObserver(cp, s.pods, 15*time.Minute, tc.at).progress(&s.nodes[0], true, tc.at)
+			if !got.until.IsZero() && got.until.Before(tc.at) {
+				t.Errorf("somebody is to look again at %v, before now", got.until)
+			}
+			if got.outlook != tc.outlook || got.words() != tc.words {
+				t.Errorf("outlook %v, %q; want %v, %q", got.outlook, got.words(), tc.outlook, tc.words)
 			}
 		})
 	}

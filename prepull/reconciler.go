@@ -53,6 +53,8 @@ type reconciler struct {
 	notices *rate.Limiter
 	told    map[string]string
 
+	nodes *nodeWriter
+
 	// moving is since when pods have to run elsewhere; zero if they do not.
 	moving time.Time
 
@@ -69,7 +71,7 @@ type reconciler struct {
 	previous map[string]*warmth
 }
 
-// Reconcile observes, plans, writes the DaemonSets that differ and then the statuses. The order matters: while new
+// Reconcile observes, plans, lets nodes go, writes the DaemonSets that differ and then the statuses. The order matters: while new
 // images wait to be written, the statuses are about to change too. What is refused holds up nothing else.
 func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	s, err := r.observe(ctx)
@@ -77,16 +79,20 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{}, err
 	}
 	now := time.Now()
+	s.held = r.nodes.see(s.nodes, now)
 	p, copyErr := r.plan(ctx, s, now)
 	if !r.credentials.known() {
-		return reconcile.Result{}, copyErr
+		_, err := r.nodes.act(ctx, p.overdue(), now)
+		return reconcile.Result{}, errors.Join(copyErr, err)
 	}
 	r.accept(s, p)
 	r.measure(s, p)
+	held, nodesErr := r.nodes.act(ctx, p, now)
 	wait := r.debounce.wait(p.reasons, now)
 	again, err := r.moveIfDue(ctx, s, p, wait == 0, now)
+	err = errors.Join(err, nodesErr)
 	if wait > 0 && p.reasons.ordinary {
-		return reconcile.Result{RequeueAfter: soonest(now, again, now.Add(wait))}, err
+		return reconcile.Result{RequeueAfter: soonest(now, again, held, now.Add(wait))}, err
 	}
 	var waited time.Time
 	if wait > 0 {
@@ -101,7 +107,7 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err := errors.Join(err, copyErr, reportErr); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: soonest(now, again, waited, left, p.next)}, nil
+	return reconcile.Result{RequeueAfter: soonest(now, again, held, waited, left, p.next)}, nil
 }
 
 // moveIfDue carries out the changes of where pods run, a moment after the first of them was seen: nodes of a new pool

@@ -24,7 +24,7 @@ func (c *refusing) Create(context.Context, client.Object, ...client.CreateOption
 func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	t.Parallel()
 	api := &refusing{}
-	r := &reconciler{client: api, accepted: map[string]string{}, refused: map[string]string{}}
+	r := &reconciler{client: api, nodes: newNodeWriter(api, Gate{}), accepted: map[string]string{}, refused: map[string]string{}}
 	p := plan{move: []*appsv1.DaemonSet{{}}}
 	for second := range 30 {
 		_, _ = r.moveIfDue(t.Context(), state{}, p, false, noon.Add(time.Duration(second)*time.Second))

@@ -103,6 +103,7 @@ func TestCensusOfPinnedWorkloads(t *testing.T) {
 	onGPU := pinnedDeployment("api", "app:v1")
 	onGPU.Spec.Template.Spec.NodeSelector = map[string]string{"gpu": "true"}
 	onGPU.Spec.Template.Annotations[v1alpha1.AnnotationPriority] = "7"
+	onGPU.Spec.Template.Annotations[v1alpha1.AnnotationRequired] = "true"
 	office := pinnedDeployment("api", "app:v1")
 	office.Namespace = "office"
 	api := deployments("api")
@@ -118,7 +119,7 @@ func TestCensusOfPinnedWorkloads(t *testing.T) {
 		"the tag is nobody's":                  {[]client.Object{idle}, "app:v1", nil, demand{}},
 		"with the pods, which are rewritten":   {[]client.Object{idle, rolledOut("api", digest)}, digest, api, demand{placements: free, pullSecrets: secret, autoscaled: true}},
 		"a pod that missed the webhook":        {[]client.Object{idle, rolledOut("api", "app:v1")}, "app:v1", api, demand{placements: free, autoscaled: true}},
-		"where it runs and how much it counts": {[]client.Object{onGPU}, digest, api, demand{placements: onGPUs.placements, pullSecrets: secret, priority: 7, autoscaled: true}},
+		"where it runs and how much it counts": {[]client.Object{onGPU}, digest, api, demand{placements: onGPUs.placements, pullSecrets: secret, priority: 7, need: required, autoscaled: true}},
 		"a CronJob, its job and the job's pod": {
 			[]client.Object{cron, job, controlled(shopPod("sum-29-x", digest), "Job", "sum-29")}, digest, []v1alpha1.User{sum}, demand{placements: free, pullSecrets: secret},
 		},

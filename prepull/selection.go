@@ -39,6 +39,9 @@ type candidate struct {
 	priority   int32
 	autoscaled bool
 
+	// need is how much a node needs the image before it is called warm.
+	need need
+
 	// namespaces of the users, sorted; none of a declared image that nobody uses.
 	namespaces []string
 
@@ -75,7 +78,7 @@ func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*candida
 		name := ObjectName(o.Spec.Image)
 		c := byName[name]
 		if c == nil {
-			c = &candidate{name: name, image: o.Spec.Image, canonical: canonical, since: o.CreationTimestamp.Time}
+			c = &candidate{name: name, image: o.Spec.Image, canonical: canonical, since: o.CreationTimestamp.Time, need: optional}
 			byName[name] = c
 			found = append(found, c)
 		}
@@ -112,6 +115,7 @@ func (c *candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
 		c.priority = o.Status.Priority
 	}
 	c.objects = append(c.objects, o)
+	c.need = max(c.need, needFor(o))
 	c.starts += startsAt(o.Status.Starts, now)
 	c.size = max(c.size, cmp.Or(o.Status.SizeBytes, o.Status.DownloadBytes))
 	c.autoscaled = c.autoscaled || o.Status.Autoscaled

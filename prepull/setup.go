@@ -60,8 +60,31 @@ type Options struct {
 	// PullDeadline is how long a node may be busy with one image before the images behind it go first.
 	PullDeadline time.Duration
 
+	// NodeCondition is set if nodes are given the condition ImagesReady.
+	NodeCondition bool
+
+	// Gate is whether new nodes are held until they are warm.
+	Gate Gate
+
+	// HostNetwork is set if the prepull pods are on the network of their nodes.
+	HostNetwork bool
+
 	// PriorityClassName is the priority class of the prepull pods; empty means the cluster's default.
 	PriorityClassName string
+}
+
+// Gate is how new nodes are held until they are warm: they register with a taint, which is taken away.
+type Gate struct {
+	Enabled bool
+
+	// TaintKey is the key of the taint.
+	TaintKey string
+
+	// Deadline is how long after its creation a node is let go at the latest.
+	Deadline time.Duration
+
+	// MaxBytes is how much a node must have pulled at most before it is called warm. It holds for the condition too.
+	MaxBytes int64
 }
 
 // SetupWithManager adds the learner, the resync and the reconciler to a manager whose cache has CacheOptions. Hints go

@@ -8,9 +8,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// warmth is what the nodes of a class and their prepull pods tell about images. It speaks only of nodes that can be
-// expected to pull now.
+// warmth is what some nodes of a class and their prepull pods tell about images.
 type warmth struct {
+	// at are the positions of the nodes.
+	at map[string]int
+
 	// images by the name of their candidate.
 	images map[string]*imageWarmth
 
@@ -80,6 +82,11 @@ func (w *imageWarmth) lists(node string) bool {
 	return counts && w.present != nil && w.present[i]
 }
 
+// there tells whether the node at a position has run or lists the image.
+func (w *imageWarmth) there(i int) bool {
+	return w.ran != nil && w.ran[i] > 0 || w.present != nil && w.present[i]
+}
+
 // has tells whether a node has the image and is not in trouble with it.
 func (w *imageWarmth) has(node string) bool {
 	if _, failed := w.failed[node]; failed {
@@ -93,7 +100,7 @@ func (w *imageWarmth) has(node string) bool {
 func (w *imageWarmth) ready() int {
 	n := 0
 	for i := range max(len(w.ran), len(w.present)) {
-		if w.ran != nil && w.ran[i] > 0 || w.present != nil && w.present[i] {
+		if w.there(i) {
 			n++
 		}
 	}
@@ -129,15 +136,15 @@ func (w *imageWarmth) slowest() time.Duration {
 	return time.Duration(max(1, slices.Max(w.ran))-1) * time.Second
 }
 
-// observeClass reads how far every candidate is on the waiting nodes of a class. An init container that ended well
+// observe reads how far every candidate is on nodes of a class. An init container that ended well
 // proves that its image is there, in pods of an old list too. A pull that takes longer than the deadline while other
 // images wait behind it counts as failed: a registry that hangs gives no other sign.
-func observeClass(c *nodeClass, candidates []*candidate, pods []*corev1.Pod, deadline time.Duration, now time.Time) *warmth {
-	w := &warmth{images: make(map[string]*imageWarmth, len(candidates)), broken: map[string]failure{}}
-	at := make(map[string]int, len(c.waiting))
-	for i, n := range c.waiting {
+func observe(nodes []*corev1.Node, candidates []*candidate, pods []*corev1.Pod, deadline time.Duration, now time.Time) *warmth {
+	at := make(map[string]int, len(nodes))
+	for i, n := range nodes {
 		at[n.Name] = i
 	}
+	w := &warmth{at: at, images: make(map[string]*imageWarmth, len(candidates)), broken: map[string]failure{}}
 	all := make([]imageWarmth, len(candidates))
 	byCanonical := make(map[string]*imageWarmth, len(candidates))
 	for i, image := range candidates {
@@ -145,7 +152,7 @@ func observeClass(c *nodeClass, candidates []*candidate, pods []*corev1.Pod, dea
 		w.images[image.name] = &all[i]
 		byCanonical[image.canonical] = &all[i]
 	}
-	for i, n := range c.waiting {
+	for i, n := range nodes {
 		readNode(n, i, byCanonical)
 	}
 	for _, pod := range pods {
@@ -203,14 +210,14 @@ func (w *warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline 
 	node, statuses := pod.Spec.NodeName, pod.Status.InitContainerStatuses
 	f, failed := failureOf(&statuses[i])
 	if !failed && !previous.IsZero() && i < len(statuses)-1 {
-		late := previous.Add(deadline)
+		late := frontSince(pod, previous).Add(deadline)
 		if failed = !now.Before(late); failed {
 			f = failure{cause: causeDeadline, settled: true, message: fmt.Sprintf("the pull has not ended within %v", deadline)}
 		} else if w.next.IsZero() || late.Before(w.next) {
 			w.next = late
 		}
 	}
-	f.since = pod.CreationTimestamp.Time
+	f.since, f.began = pod.CreationTimestamp.Time, frontSince(pod, previous)
 	image := w.images[statuses[i].Name]
 	switch {
 	case image != nil && failed:
@@ -220,6 +227,21 @@ func (w *warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline 
 	case failed && i == 0:
 		w.broken[node] = f
 	}
+}
+
+// frontSince is when a pod came to the init container that it is at, by the clock of the API server: the clock of a node
+// may be wrong. previous is when the one before it ended, by the clock of the node, as is the start of the pod.
+func frontSince(pod *corev1.Pod, previous time.Time) time.Time {
+	since := pod.CreationTimestamp.Time
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue {
+			since = c.LastTransitionTime.Time
+		}
+	}
+	if start := pod.Status.StartTime; start != nil && previous.After(start.Time) {
+		since = since.Add(previous.Sub(start.Time))
+	}
+	return since
 }
 
 // pullTime is how long a container waited for its image, from the end of the one before it. It contains a second or

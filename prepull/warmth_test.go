@@ -45,7 +45,7 @@ func sortedKeys(m map[string]bool) []string {
 	return slices.Sorted(maps.Keys(m))
 }
 
-func TestObserveClass(t *testing.T) {
+func TestObserve(t *testing.T) {
 	t.Parallel()
 	a, b := ObjectName("a:1"), ObjectName("b:1")
 	const pulling = "PodInitializing"
@@ -87,11 +87,11 @@ func TestObserveClass(t *testing.T) {
 			[]*corev1.Pod{testPod("elsewhere", noon, done("install", 0, 1), done(a, 2, 3))}, seen{}, seen{},
 		},
 		"a pull that took too long while others wait has failed": {
-			[]*corev1.Pod{testPod("node-000", noon, done("install", -600, -300), waits(a, pulling, ""), waits(b, pulling, ""))},
+			[]*corev1.Pod{testPod("node-000", noon.Add(-10*time.Minute), done("install", -600, -300), waits(a, pulling, ""), waits(b, pulling, ""))},
 			seen{Failed: map[string]string{"node-000": "DeadlineExceeded"}}, seen{},
 		},
 		"the last image may take as long as it likes": {
-			[]*corev1.Pod{testPod("node-000", noon, done("install", -600, -301), done(a, -301, -300), waits(b, pulling, ""))},
+			[]*corev1.Pod{testPod("node-000", noon.Add(-10*time.Minute), done("install", -600, -301), done(a, -301, -300), waits(b, pulling, ""))},
 			seen{Ran: map[string]time.Duration{"node-000": 0}},
 			seen{Pulling: []string{"node-000"}},
 		},
@@ -104,7 +104,7 @@ func TestObserveClass(t *testing.T) {
 			t.Parallel()
 			found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}, noon)
 			class := classify(testNodes(2), found, 30).classes[0]
-			w := observeClass(class, found, tc.pods, 15*time.Minute, now)
+			w := observe(class.waiting, found, tc.pods, 15*time.Minute, now)
 			if diff := cmp.Diff(tc.a, seenOf(w.images[a])); diff != "" {
 				t.Errorf("image a (-want +got):\n%s", diff)
 			}
@@ -126,9 +126,29 @@ func TestSomebodyLooksAgainAtTheFirstDeadline(t *testing.T) {
 		testPod("node-000", noon, done("install", 0, 20), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", "")),
 		testPod("node-001", noon, done("install", 0, 10), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", "")),
 	}
-	w := observeClass(classify(testNodes(2), found, 30).classes[0], found, pods, time.Minute, noon.Add(30*time.Second))
+	w := observe(classify(testNodes(2), found, 30).classes[0].waiting, found, pods, time.Minute, noon.Add(30*time.Second))
 	if want := noon.Add(70 * time.Second); !w.next.Equal(want) {
 		t.Errorf("next look at %v, want %v", w.next, want)
+	}
+}
+
+// Whatever the clock of a node says, it is the time that passed which counts.
+func TestTheDeadlineOfAPullDoesNotDependOnTheClockOfTheNode(t *testing.T) {
+	t.Parallel()
+	a, b := ObjectName("a:1"), ObjectName("b:1")
+	found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}, noon)
+	for name, off := range map[string]int{"right": 0, "an hour behind": -3600, "an hour ahead": 3600} {
+		pod := testPod("node-000", noon.Add(-time.Minute), done("install", off+20, off+30), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", ""))
+		pod.Status.StartTime = &metav1.Time{Time: noon.Add(time.Duration(off+10) * time.Second)}
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(noon.Add(10 * time.Second))}}
+		nodes := classify(testNodes(1), found, 30).classes[0].waiting
+		w := observe(nodes, found, []*corev1.Pod{pod}, time.Minute, noon.Add(60*time.Second))
+		if want := noon.Add(90 * time.Second); len(w.images[a].failed) > 0 || !w.next.Equal(want) {
+			t.Errorf("a clock that is %s: failed %v, next look at %v, want %v", name, w.images[a].failed, w.next, want)
+		}
+		if w := observe(nodes, found, []*corev1.Pod{pod}, time.Minute, noon.Add(90*time.Second)); len(w.images[a].failed) != 1 {
+			t.Errorf("a clock that is %s: the pull may take for ever", name)
+		}
 	}
 }
 
@@ -144,7 +164,7 @@ func TestANodeTellsWhatItHas(t *testing.T) {
 		{Names: []string{"r.test/a@" + digest}, SizeBytes: 20},
 	}
 	nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/nginx:latest"}, SizeBytes: 80}}
-	w := observeClass(classify(nodes, found, 30).classes[0], found, nil, time.Minute, noon)
+	w := observe(classify(nodes, found, 30).classes[0].waiting, found, nil, time.Minute, noon)
 	for image, want := range map[string]seen{
 		"nginx":                          {Present: []string{"node-000", "node-001"}, Size: 80},
 		"docker.io/library/nginx:latest": {Present: []string{"node-000", "node-001"}, Size: 80},
@@ -161,7 +181,7 @@ func TestAPodThatDoesNotGetToItsImagesBlamesNone(t *testing.T) {
 	a := ObjectName("a:1")
 	found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1)}, noon)
 	pod := testPod("node-000", noon, waits("install", "ErrImagePull", "noop: not found"), waits(a, "PodInitializing", ""))
-	w := observeClass(classify(testNodes(1), found, 30).classes[0], found, []*corev1.Pod{pod}, time.Minute, noon)
+	w := observe(classify(testNodes(1), found, 30).classes[0].waiting, found, []*corev1.Pod{pod}, time.Minute, noon)
 	if f, broken := w.broken["node-000"]; !broken || f.message != "noop: not found" {
 		t.Errorf("broken: %v", w.broken)
 	}

@@ -48,6 +48,7 @@ func setupReconciler(mgr ctrl.Manager, o Options) error {
 		Complete(&reconciler{
 			client:      mgr.GetClient(),
 			options:     o,
+			nodes:       newNodeWriter(mgr.GetClient(), o.Gate),
 			credentials: credentials{client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: o.Namespace, off: !o.PullSecrets},
 			notices:     rate.NewLimiter(rate.Every(noticePace), noticeBurst),
 			told:        map[string]string{},

@@ -59,6 +59,17 @@ type Configuration struct {
 	// Declared images are exempt. Default: [].
 	Exclude []string `json:"exclude"`
 
+	// nodeCondition is true if every node is given the condition kube-prepull.io/ImagesReady, which says how many of its
+	// images are there. Default: false.
+	NodeCondition bool `json:"nodeCondition"`
+
+	// gate is whether nodes that register with a taint are let go once their images are there. Default: off.
+	Gate Gate `json:"gate"`
+
+	// hostNetwork is true if the prepull pods are on the network of the node, so that on a new one they need not wait for
+	// the network of pods. The namespace must allow that: Pod Security baseline and restricted do not. Default: false.
+	HostNetwork bool `json:"hostNetwork"`
+
 	// refreshInterval is how often the registry is asked where a tag points that pods pull at every start (imagePullPolicy
 	// Always); at least 1s. Default: 10m.
 	RefreshInterval metav1.Duration `json:"refreshInterval"`
@@ -158,6 +169,7 @@ func defaultConfiguration() *Configuration {
 		MaxBytesPerNode:    "30%",
 		MaxNodeClasses:     30,
 		MinBytes:           "0",
+		Gate:               Gate{TaintKey: TaintWarming, Deadline: metav1.Duration{Duration: 5 * time.Minute}, MaxBytes: "10Gi"},
 		Exclude:            []string{},
 		RefreshInterval:    metav1.Duration{Duration: 10 * time.Minute},
 		PullSecrets:        true,
@@ -249,6 +261,7 @@ func (c *Configuration) validate() field.ErrorList {
 	check(c.MaxNodeClasses >= 1 && c.MaxNodeClasses <= 1000, "maxNodeClasses", c.MaxNodeClasses, "must be from 1 to 1000")
 	check(validBytes(c.MinBytes), "minBytes", c.MinBytes, "must be a quantity such as 10Mi")
 	check(!slices.Contains(c.Exclude, ""), "exclude", c.Exclude, "must not contain an empty pattern")
+	problems = append(problems, c.Gate.validate(field.NewPath("gate"))...)
 	check(c.RefreshInterval.Duration >= time.Second, "refreshInterval", c.RefreshInterval.Duration.String(), "must be at least 1s")
 	for _, r := range c.Registries {
 		check(validRegistry(r.Host), "registries", r.Host, "host must be that of a registry as images name it, such as registry.internal:5000")

@@ -29,6 +29,9 @@ maxImagesPerNode: 200
 maxBytesPerNode: 50Gi
 maxNodeClasses: 12
 minBytes: 10Mi
+nodeCondition: true
+hostNetwork: true
+gate: {enabled: true, taintKey: startup-taint.cluster-autoscaler.kubernetes.io/images, deadline: 90s, maxBytes: 4Gi}
 exclude: ["*:debug"]
 refreshInterval: 1h
 pullSecrets: false
@@ -50,6 +53,8 @@ logLevel: debug
 				c.MaxBytesPerNode = "50Gi"
 				c.MaxNodeClasses = 12
 				c.MinBytes = "10Mi"
+				c.NodeCondition, c.HostNetwork = true, true
+				c.Gate = Gate{true, "startup-taint.cluster-autoscaler.kubernetes.io/images", metav1.Duration{Duration: 90 * time.Second}, "4Gi"}
 				c.Exclude = []string{"*:debug"}
 				c.RefreshInterval = metav1.Duration{Duration: time.Hour}
 				c.PullSecrets = false
@@ -68,9 +73,11 @@ logLevel: debug
 				c.LogLevel = "debug"
 			},
 		},
-		"the cluster's default priority": {`priorityClassName: ""`, func(c *Configuration) { c.PriorityClassName = "" }},
-		"no metrics":                     {`metricsAddress: "0"`, func(c *Configuration) { c.MetricsAddress = MetricsOff }},
-		"a number of nodes":              {`maxConcurrentNodes: 1`, func(c *Configuration) { c.MaxConcurrentNodes = intstr.FromInt32(1) }},
+		"the cluster's default priority":              {`priorityClassName: ""`, func(c *Configuration) { c.PriorityClassName = "" }},
+		"a part of the gate leaves the rest as it is": {"gate: {enabled: true}", func(c *Configuration) { c.Gate.Enabled = true }},
+		"a gate of our own name":                      {"gate: {taintKey: kube-prepull.io/cold}", func(c *Configuration) { c.Gate.TaintKey = "kube-prepull.io/cold" }},
+		"a number of nodes":                           {`maxConcurrentNodes: 1`, func(c *Configuration) { c.MaxConcurrentNodes = intstr.FromInt32(1) }},
+		"no metrics":                                  {`metricsAddress: "0"`, func(c *Configuration) { c.MetricsAddress = MetricsOff }},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -141,6 +148,12 @@ unknown: {a: b}
 				`unknown: Unsupported value: "unknown key"`,
 			},
 		},
+		"a deadline at once":            {header + "gate: {deadline: 0s}", []string{`gate.deadline: Invalid value: "0s": must be from 10s to 1h`}},
+		"a deadline next year":          {header + "gate: {deadline: 8760h}", []string{`gate.deadline: Invalid value: "8760h0m0s": must be from 10s to 1h`}},
+		"a taint of somebody's":         {header + "gate: {taintKey: node.cilium.io/agent-not-ready}", []string{`gate.taintKey: Invalid value: "node.cilium.io/agent-not-ready": must be kube-prepull.io/ or startup-taint`}},
+		"a taint without a name":        {header + "gate: {taintKey: kube-prepull.io/}", []string{`gate.taintKey: Invalid value: "kube-prepull.io/"`}},
+		"a gate for no bytes":           {header + `gate: {maxBytes: "0"}`, []string{`gate.maxBytes: Invalid value: "0": must be a quantity such as 10Gi, larger than 0`}},
+		"a gate of another shape":       {header + "gate: {enable: true}", []string{`gate: Invalid value: {"enable":true}: json: unknown field "enable"`}},
 		"too many images":               {header + "maxImagesPerNode: 201", []string{"maxImagesPerNode: Invalid value: 201"}},
 		"a number that is text":         {header + `maxImagesPerNode: "5"`, []string{`maxImagesPerNode: Invalid value: "5": `}},
 		"half an image":                 {header + "maxImagesPerNode: 1.5", []string{"maxImagesPerNode: Invalid value: 1.5: "}},
@@ -182,19 +195,28 @@ unknown: {a: b}
 // Each key's documentation begins with the key, and gives the default that holds.
 func TestTheDocumentedDefaultsAreTheDefaults(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile("configuration.go")
+	requireDocumentedDefaults(t, "configuration.go", reflect.ValueOf(defaultConfiguration()).Elem())
+	requireDocumentedDefaults(t, "gate.go", reflect.ValueOf(defaultConfiguration().Gate))
+}
+
+func requireDocumentedDefaults(t *testing.T, file string, defaults reflect.Value) {
+	t.Helper()
+	source, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(strings.ReplaceAll(string(source), "//", "")), " ")
 	short := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace
-	for f, value := range reflect.ValueOf(defaultConfiguration()).Elem().Fields() {
+	for f, value := range defaults.Fields() {
 		key := f.Tag.Get("json")
 		_, doc, found := strings.Cut(text, " "+key+" is ")
 		doc, _, ended := strings.Cut(doc, "`json:")
 		if !found || !ended {
 			t.Errorf("%s is not documented", key)
 			continue
+		}
+		if f.Type == reflect.TypeFor[Gate]() {
+			continue // its keys have defaults of their own
 		}
 		printed, err := yaml.Marshal(value.Interface())
 		if err != nil {

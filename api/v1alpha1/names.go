@@ -26,6 +26,23 @@ const (
 	// higher one go first. Without it the priority is 0.
 	AnnotationPriority = "kube-prepull.io/priority"
 
+	// AnnotationRequired on a pod template (or a bare pod), or on a declared PrepullImage, says whether a node must have the
+	// images before it is called warm: "true" also those that are larger than gate.maxBytes leaves room for, "false" none
+	// that no other workload needs. Without it the images in use within budget count.
+	AnnotationRequired = "kube-prepull.io/required"
+
+	// ConditionImagesReady is the type of the condition that tells of a node whether it has its images; the configuration
+	// key nodeCondition turns it on.
+	ConditionImagesReady = "kube-prepull.io/ImagesReady"
+
+	// TaintWarming is the key of the taint with which a node registers to be kept free of pods until its images are there,
+	// unless the configuration key gate.taintKey names another one.
+	TaintWarming = "kube-prepull.io/warming"
+
+	// StartupTaintPrefix begins the keys of taints that the cluster autoscaler expects to go once a new node has started;
+	// gate.taintKey may have it.
+	StartupTaintPrefix = "startup-taint.cluster-autoscaler.kubernetes.io/"
+
 	// LabelRewrite on a namespace pins the images of its workloads to digests: RewriteLatest those that are tagged latest or
 	// not at all, RewriteTags those with any tag. On a pod template (or a bare pod) it says the same for that one workload,
 	// also where a controller owns it, and any other value, such as "off", exempts it.

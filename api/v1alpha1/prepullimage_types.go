@@ -141,6 +141,11 @@ type PrepullImageStatus struct {
 	// +optional
 	Priority int32 `json:"priority,omitempty"`
 
+	// required is what the annotation kube-prepull.io/required on the users' pod templates says of the image: true if one of
+	// them says so, false if all do. A node must have a required image before it is called warm.
+	// +optional
+	Required *bool `json:"required,omitempty"`
+
 	// autoscaled is set if a HorizontalPodAutoscaler scales one of the users. Over budget, such an image goes first.
 	// +optional
 	Autoscaled bool `json:"autoscaled,omitempty"`

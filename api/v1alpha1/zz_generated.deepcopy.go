@@ -196,6 +196,11 @@ func (in *PrepullImageStatus) DeepCopyInto(out *PrepullImageStatus) {
 		*out = make([]SecretReference, len(*in))
 		copy(*out, *in)
 	}
+	if in.Required != nil {
+		in, out := &in.Required, &out.Required
+		*out = new(bool)
+		**out = **in
+	}
 	out.Nodes = in.Nodes
 	if in.Retries != nil {
 		in, out := &in.Retries, &out.Retries

@@ -18,8 +18,9 @@ import (
 )
 
 // cleanup deletes what a manager that no longer runs has left: first of all the webhook configuration, so that nothing
-// calls what is not there, then the lease and what certificates come from, then what package prepull made.
-func cleanup(ctx context.Context, namespace string) error {
+// calls what is not there, then the lease and what certificates come from, then what package prepull made. With marks it
+// also takes back what was written on nodes.
+func cleanup(ctx context.Context, namespace string, marks prepull.NodeMarks) error {
 	setLogger("info")
 	kube, err := ctrl.GetConfig()
 	if err != nil {
@@ -43,5 +44,8 @@ func cleanup(ctx context.Context, namespace string) error {
 			return fmt.Errorf("deleting %T %s: %w", object, object.GetName(), err)
 		}
 	}
-	return prepull.Cleanup(ctx, c, namespace)
+	if err := prepull.Cleanup(ctx, c, namespace); err != nil {
+		return err
+	}
+	return prepull.CleanupNodes(ctx, c, marks)
 }

@@ -1,7 +1,8 @@
 // kube-prepull is the manager: it serves the webhook, learns images and keeps the prepull DaemonSets.
 //
 //	kube-prepull [--config FILE] [--namespace NAME]   run
-//	kube-prepull cleanup [--namespace NAME]           delete what the manager made
+//	kube-prepull cleanup [--namespace NAME] [--node-condition] [--taint KEY]
+//	                                                  delete what the manager made, and what it wrote on nodes
 //	kube-prepull check [--config FILE] [--namespace NAME]
 //	                                                  see whether webhook and metrics answer, from inside the cluster
 //	kube-prepull version                              print the version
@@ -21,6 +22,9 @@ import (
 	_ "golang.org/x/crypto/x509roots/fallback"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
 // version is set with -ldflags "-X main.version=v1.2.3".
@@ -50,7 +54,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	case "":
 		return run(ctx, o)
 	case "cleanup":
-		return cleanup(ctx, o.namespace)
+		return cleanup(ctx, o.namespace, o.marks)
 	case "check":
 		return check(ctx, o, stdout)
 	case "version":
@@ -66,6 +70,8 @@ type options struct {
 	config string
 	// namespace is where the manager runs and the DaemonSets live.
 	namespace string
+	// marks are what cleanup takes from nodes.
+	marks prepull.NodeMarks
 }
 
 func parseOptions(name string, args []string, stderr io.Writer) (options, error) {
@@ -74,6 +80,10 @@ func parseOptions(name string, args []string, stderr io.Writer) (options, error)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.config, "config", "/etc/kube-prepull/config.yaml", "path of the configuration `file`")
 	flags.StringVar(&o.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "`name` of the namespace that the manager runs in (default $POD_NAMESPACE)")
+	if name == "cleanup" {
+		flags.BoolVar(&o.marks.Condition, "node-condition", false, "take the condition "+v1alpha1.ConditionImagesReady+" from all nodes")
+		flags.StringVar(&o.marks.TaintKey, "taint", "", "take the taint with this `key` from all nodes")
+	}
 	config.RegisterFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		return options{}, fmt.Errorf("parsing flags: %w", err)

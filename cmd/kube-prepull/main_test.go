@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull"
 	"github.com/kube-prepull/kube-prepull/webhook/digest"
 )
 
@@ -69,15 +70,20 @@ func TestWrongCommandLinesSayWhatIsWrong(t *testing.T) {
 func TestTheNamespaceIsThePodsUnlessAFlagSaysOtherwise(t *testing.T) {
 	t.Setenv("POD_NAMESPACE", "infra")
 	tests := map[string]struct {
+		name string
 		args []string
 		want options
 	}{
-		"defaults": {nil, options{config: "/etc/kube-prepull/config.yaml", namespace: "infra"}},
-		"flags":    {[]string{"--namespace", "other", "--config=c.yaml"}, options{config: "c.yaml", namespace: "other"}},
+		"defaults": {"", nil, options{config: "/etc/kube-prepull/config.yaml", namespace: "infra"}},
+		"flags":    {"", []string{"--namespace", "other", "--config=c.yaml"}, options{config: "c.yaml", namespace: "other"}},
+		"what to take from nodes": {
+			"cleanup", []string{"--node-condition", "--taint=kube-prepull.io/cold"},
+			options{config: "/etc/kube-prepull/config.yaml", namespace: "infra", marks: prepull.NodeMarks{Condition: true, TaintKey: "kube-prepull.io/cold"}},
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseOptions("", test.args, t.Output())
+			got, err := parseOptions(test.name, test.args, t.Output())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +97,7 @@ func TestTheNamespaceIsThePodsUnlessAFlagSaysOtherwise(t *testing.T) {
 // A key of the configuration that is forgotten on its way to a package would be a key that does nothing.
 func TestEveryOptionIsSet(t *testing.T) {
 	t.Parallel()
-	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nminBytes: 1Mi\nexclude: [a]\nregistries: [{host: plain.internal, plainHTTP: true}]\n"))
+	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nminBytes: 1Mi\nnodeCondition: true\nhostNetwork: true\ngate: {enabled: true}\nexclude: [a]\nregistries: [{host: plain.internal, plainHTTP: true}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

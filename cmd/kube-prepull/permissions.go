@@ -23,16 +23,20 @@ type permission struct {
 
 // settings are the configuration's keys that permissions depend on.
 type settings struct {
-	pullSecrets  bool
-	certificates string
-	metrics      bool // with authentication
+	pullSecrets   bool
+	certificates  string
+	metrics       bool // with authentication
+	nodeCondition bool
+	gate          bool
 }
 
 func permissionsFor(c *v1alpha1.Configuration) settings {
 	return settings{
-		pullSecrets:  c.PullSecrets,
-		certificates: c.Certificates,
-		metrics:      c.MetricsAuthentication && c.MetricsAddress != v1alpha1.MetricsOff,
+		pullSecrets:   c.PullSecrets,
+		certificates:  c.Certificates,
+		metrics:       c.MetricsAuthentication && c.MetricsAddress != v1alpha1.MetricsOff,
+		nodeCondition: c.NodeCondition,
+		gate:          c.Gate.Enabled,
 	}
 }
 
@@ -64,6 +68,12 @@ func clusterPermissions(s settings) []permission {
 			permission{"authentication.k8s.io", "tokenreviews", "", []string{"create"}},
 			permission{"authorization.k8s.io", "subjectaccessreviews", "", []string{"create"}},
 		)
+	}
+	if s.nodeCondition {
+		permissions = append(permissions, permission{"", "nodes/status", "", []string{"patch"}})
+	}
+	if s.gate {
+		permissions = append(permissions, permission{"", "nodes", "", []string{"patch"}})
 	}
 	return permissions
 }

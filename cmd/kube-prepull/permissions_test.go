@@ -53,14 +53,16 @@ func TestTheInstalledRolesAreThePermissions(t *testing.T) {
 		settings settings
 		values   []string
 	}{
-		"as installed":                    {settings{true, v1alpha1.CertificatesAuto, true}, nil},
-		"without pull secrets":            {settings{false, v1alpha1.CertificatesAuto, true}, []string{"--set", "config.pullSecrets=false"}},
-		"with cert-manager":               {settings{true, v1alpha1.CertificatesCertManager, true}, []string{"--set", "config.certificates=cert-manager"}},
-		"without cert-manager":            {settings{true, v1alpha1.CertificatesSelfManaged, true}, []string{"--set", "config.certificates=self-managed"}},
-		"with metrics for everybody":      {settings{true, v1alpha1.CertificatesAuto, false}, []string{"--set", "config.metricsAuthentication=false"}},
-		"without metrics":                 {settings{true, v1alpha1.CertificatesAuto, false}, []string{"--set-string", "config.metricsAddress=0"}},
-		"with a certificate of one's own": {settings{true, v1alpha1.CertificatesDirectory, true}, own},
-		"with that, and no pull secrets":  {settings{false, v1alpha1.CertificatesDirectory, true}, append(slices.Clone(own), "--set", "config.pullSecrets=false")},
+		"as installed":                    {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto, metrics: true}, nil},
+		"without pull secrets":            {settings{certificates: v1alpha1.CertificatesAuto, metrics: true}, []string{"--set", "config.pullSecrets=false"}},
+		"with cert-manager":               {settings{pullSecrets: true, certificates: v1alpha1.CertificatesCertManager, metrics: true}, []string{"--set", "config.certificates=cert-manager"}},
+		"without cert-manager":            {settings{pullSecrets: true, certificates: v1alpha1.CertificatesSelfManaged, metrics: true}, []string{"--set", "config.certificates=self-managed"}},
+		"with metrics for everybody":      {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto}, []string{"--set", "config.metricsAuthentication=false"}},
+		"without metrics":                 {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto}, []string{"--set-string", "config.metricsAddress=0"}},
+		"with a certificate of one's own": {settings{pullSecrets: true, certificates: v1alpha1.CertificatesDirectory, metrics: true}, own},
+		"with that, and no pull secrets":  {settings{certificates: v1alpha1.CertificatesDirectory, metrics: true}, append(slices.Clone(own), "--set", "config.pullSecrets=false")},
+		"with a condition on nodes":       {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto, metrics: true, nodeCondition: true}, []string{"--set", "config.nodeCondition=true"}},
+		"with a gate":                     {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto, metrics: true, gate: true}, []string{"--set", "config.gate.enabled=true"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -159,6 +159,7 @@ func newScheme() (*runtime.Scheme, error) {
 
 func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *digest.Registries) prepull.Options {
 	minBytes := resource.MustParse(c.MinBytes) // a configuration is validated
+	hotBytes := resource.MustParse(c.Gate.MaxBytes)
 	return prepull.Options{
 		Namespace:          namespace,
 		NoopImage:          c.NoopImage,
@@ -175,7 +176,15 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 		Retention:          c.Retention.Duration,
 		RollbackRetention:  c.RollbackRetention.Duration,
 		PullDeadline:       c.PullDeadline.Duration,
+		NodeCondition:      c.NodeCondition,
+		HostNetwork:        c.HostNetwork,
 		PriorityClassName:  c.PriorityClassName,
+		Gate: prepull.Gate{
+			Enabled:  c.Gate.Enabled,
+			TaintKey: c.Gate.TaintKey,
+			Deadline: c.Gate.Deadline.Duration,
+			MaxBytes: hotBytes.Value(),
+		},
 	}
 }
 

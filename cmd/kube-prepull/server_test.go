@@ -73,9 +73,7 @@ func TestWhoTakesHisTimeIsHungUpOn(t *testing.T) {
 				conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 			}
 			defer conn.Close()
-			if _, err := io.WriteString(conn, test.send); err != nil {
-				t.Fatal(err)
-			}
+			_, _ = io.WriteString(conn, test.send) // on a slow machine it is hung up on by now
 			if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 				t.Fatal(err)
 			}

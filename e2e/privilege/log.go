@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 )
@@ -31,6 +32,9 @@ type auditEvent struct {
 		Namespace   string `json:"namespace"`
 		Name        string `json:"name"`
 	} `json:"objectRef"`
+	ResponseStatus struct {
+		Code int `json:"code"`
+	} `json:"responseStatus"`
 	Received    time.Time         `json:"requestReceivedTimestamp"`
 	Annotations map[string]string `json:"annotations"`
 }
@@ -55,11 +59,17 @@ func ReadLog(log io.Reader, each func(Event)) error {
 		if !ours || e.ObjectRef == nil || e.ObjectRef.Resource == "" {
 			continue
 		}
-		each(Event{
+		event := Event{
 			Access:  e.access(strings.Replace(account, ":", "/", 1)),
 			Time:    e.Received,
 			Refused: e.Annotations["authorization.k8s.io/decision"] == "forbid",
-		})
+		}
+		each(event)
+		if e.Verb == "patch" && e.ResponseStatus.Code == http.StatusCreated {
+			// What is applied and not there is created, and that must be allowed too.
+			event.Verb, event.Name = "create", ""
+			each(event)
+		}
 	}
 }
 

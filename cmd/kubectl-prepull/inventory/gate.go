@@ -13,16 +13,13 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// defaultGateKey is the key of the taint that keeps pods off a node until its images are there.
-const defaultGateKey = "kube-prepull.io/warming"
-
 // ReadGateKey reads the key of the gate's taint from the configuration of the manager. Where there is none, or it may not be
 // read, it is the default: the taint must go even if all else is gone.
 func ReadGateKey(ctx context.Context, c client.Reader, home string) (string, error) {
 	var stored corev1.ConfigMap
 	err := c.Get(ctx, client.ObjectKey{Namespace: home, Name: v1alpha1.Name}, &stored)
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-		return defaultGateKey, nil
+		return v1alpha1.TaintWarming, nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading the ConfigMap of the manager: %w", err)
@@ -41,7 +38,7 @@ func gateKey(config []byte) (string, error) {
 		return "", fmt.Errorf("reading gate.taintKey in the ConfigMap of the manager: %w", err)
 	}
 	if c.Gate.TaintKey == "" {
-		return defaultGateKey, nil
+		return v1alpha1.TaintWarming, nil
 	}
 	return c.Gate.TaintKey, nil
 }

@@ -140,7 +140,7 @@ func (f *Fleet) addNode(n *corev1.Node, wanted map[string][]string) {
 		}
 	}
 	for i := range n.Status.Conditions {
-		if c := n.Status.Conditions[i]; c.Type == conditionImagesReady {
+		if c := n.Status.Conditions[i]; c.Type == v1alpha1.ConditionImagesReady {
 			m.condition = &c
 		}
 	}
@@ -151,9 +151,6 @@ func (f *Fleet) addNode(n *corev1.Node, wanted map[string][]string) {
 	f.machines = append(f.machines, m)
 	f.byName[n.Name] = m
 }
-
-// conditionImagesReady is the type of the condition that tells of a node whether it has its images.
-const conditionImagesReady = "kube-prepull.io/ImagesReady"
 
 func (f *Fleet) addPod(p *corev1.Pod, failed prepull.FailedPullEvents) {
 	if p.Spec.NodeName == "" {

@@ -59,6 +59,24 @@ certificateDirectory: /etc/kube-prepull-certificate
 {{- if ne (toString (.Values.config | default dict).pullSecrets) "false" }}true{{ end -}}
 {{- end -}}
 
+{{- /* Not empty if nodes are given a condition. */ -}}
+{{- define "kube-prepull.nodeCondition" -}}
+{{- if eq (toString (.Values.config | default dict).nodeCondition) "true" }}true{{ end -}}
+{{- end -}}
+
+{{- /* The key of the taint that is taken from warm nodes, empty without a gate. */ -}}
+{{- define "kube-prepull.gate" -}}
+{{- $gate := (.Values.config | default dict).gate | default dict -}}
+{{- if eq (toString $gate.enabled) "true" }}{{ $gate.taintKey | default "kube-prepull.io/warming" }}{{ end -}}
+{{- end -}}
+
+{{- /* Where nobody else runs yet, because all nodes are held, the manager must run all the same: it lets them go. */ -}}
+{{- define "kube-prepull.tolerations" -}}
+{{- $tolerations := .Values.tolerations | default list -}}
+{{- with include "kube-prepull.gate" . }}{{ $tolerations = append $tolerations (dict "key" . "operator" "Exists") }}{{ end -}}
+{{- with $tolerations }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
 {{- /* Where the serving certificate comes from. */ -}}
 {{- define "kube-prepull.certificates" -}}
 {{- (.Values.config | default dict).certificates | default "auto" -}}
@@ -148,9 +166,9 @@ affinity:
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.tolerations }}
+{{- with include "kube-prepull.tolerations" . }}
 tolerations:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- end -}}
 

@@ -1,0 +1,180 @@
+package prepull
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// How many conditions a pass writes at most: those that turn, and those of which only the message changes. After a new image
+// each node of thousands has other words, and nobody waits for these.
+const (
+	conditionBatch = 100
+	wordsBatch     = 10
+)
+
+// nodeWriter lets nodes go and writes their conditions. What it remembers saves writes, and bounds how long a node is held
+// if the manager's clock is wrong.
+type nodeWriter struct {
+	client client.Client
+	gate   Gate
+
+	// held is since when nodes are known to be held.
+	held map[types.UID]time.Time
+
+	// worded is when a condition was written last, by the UID of its node.
+	worded map[types.UID]time.Time
+}
+
+func newNodeWriter(c client.Client, g Gate) *nodeWriter {
+	return &nodeWriter{client: c, gate: g, held: map[types.UID]time.Time{}, worded: map[types.UID]time.Time{}}
+}
+
+// see remembers which nodes are held.
+func (w *nodeWriter) see(nodes []corev1.Node, now time.Time) map[types.UID]time.Time {
+	held := map[types.UID]time.Time{}
+	for i := range nodes {
+		if n := &nodes[i]; len(w.gate.taintsOf(n)) > 0 {
+			since, known := w.held[n.UID]
+			if !known {
+				since = now
+			}
+			held[n.UID] = since
+		}
+	}
+	w.held = held
+	return held
+}
+
+// act lets nodes go and writes conditions, all that it can, and returns when to write those that were left for later; zero
+// if none was. A node that is gone, or not as it was, is left to the next pass.
+func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time, error) {
+	var again time.Time
+	var errs []error
+	later := func(t time.Time) {
+		if again.IsZero() || t.Before(again) {
+			again = t
+		}
+	}
+	for _, r := range p.releases {
+		switch err := w.release(ctx, r); {
+		case outdated(err):
+			later(now.Add(pace))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("taking the taint %s from node %s: %w", w.gate.TaintKey, r.node, err))
+		}
+	}
+	turned, reworded := 0, 0
+	for _, c := range p.conditions {
+		done, most, due := &turned, conditionBatch, now
+		if c.minor {
+			done, most, due = &reworded, wordsBatch, latest(now, w.worded[c.uid].Add(progressInterval))
+		}
+		if due.After(now) || *done == most {
+			later(due)
+			continue
+		}
+		*done++
+		switch err := w.writeCondition(ctx, c); {
+		case outdated(err):
+			later(now.Add(pace))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("writing the condition of node %s: %w", c.node, err))
+		default:
+			w.worded[c.uid] = now
+		}
+	}
+	maps.DeleteFunc(w.worded, func(_ types.UID, t time.Time) bool { return now.Sub(t) > progressInterval })
+	return again, errors.Join(errs...)
+}
+
+// outdated tells whether a node is gone, another one of the same name, or not what the manager's cache said.
+func outdated(err error) bool {
+	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err)
+}
+
+// release takes the taints from a node, tells how long it was held, and if it lacks images also whoever looks at the node.
+func (w *nodeWriter) release(ctx context.Context, r release) error {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.node}}
+	if err := w.client.Patch(ctx, node, client.RawPatch(types.JSONPatchType, untaint(r.uid, r.taints)), reconcilerOwner); err != nil {
+		return err
+	}
+	releasesMetric.WithLabelValues(string(r.reason)).Inc()
+	heldSecondsMetric.Observe(r.held.Seconds())
+	log.FromContext(ctx).Info("let a node go", "node", r.node, "reason", r.reason, "held", r.held.Round(time.Millisecond).String())
+	if r.words == "" {
+		return nil
+	}
+	event := &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, GenerateName: r.node + "."},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.node, UID: r.uid},
+		Reason:         "ImagesNotReady",
+		Type:           corev1.EventTypeWarning,
+		Message:        r.words,
+		Source:         corev1.EventSource{Component: v1alpha1.Name},
+		FirstTimestamp: metav1.Now(),
+		LastTimestamp:  metav1.Now(),
+		Count:          1,
+	}
+	if r.reason == releaseDeadline {
+		event.Reason = "ImagesNotReadyInTime"
+	}
+	if err := w.client.Create(ctx, event); err != nil {
+		log.FromContext(ctx).Error(err, "no Event tells that a node was let go", "node", r.node)
+	}
+	return nil
+}
+
+// patchOperation of a JSON patch.
+type patchOperation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// untaint is a JSON patch that takes taints at some positions from a node. It fails, and changes nothing, if they are not
+// there any more because somebody else changed the list, or if the node is another one of the same name.
+func untaint(uid types.UID, taints map[int]corev1.Taint) []byte {
+	patch := []patchOperation{{"test", "/metadata/uid", uid}}
+	positions := slices.Sorted(maps.Keys(taints))
+	for _, i := range positions {
+		at := fmt.Sprintf("/spec/taints/%d", i)
+		patch = append(patch, patchOperation{"test", at + "/key", taints[i].Key}, patchOperation{"test", at + "/effect", taints[i].Effect})
+	}
+	// From the end, so that the positions of the others stay.
+	for _, i := range slices.Backward(positions) {
+		patch = append(patch, patchOperation{Op: "remove", Path: fmt.Sprintf("/spec/taints/%d", i)})
+	}
+	encoded, _ := json.Marshal(patch) // strings always marshal
+	return encoded
+}
+
+// writeCondition adds the condition of a node to those of others, or replaces it.
+func (w *nodeWriter) writeCondition(ctx context.Context, c conditionChange) error {
+	patch := map[string]any{
+		"metadata": map[string]any{"uid": c.uid},
+		"status": map[string]any{"conditions": []map[string]any{{
+			"type": c.condition.Type, "status": c.condition.Status, "reason": c.condition.Reason, "message": c.condition.Message,
+			"lastTransitionTime": c.condition.LastTransitionTime,
+		}}},
+	}
+	encoded, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: c.node}}
+	return w.client.Status().Patch(ctx, node, client.RawPatch(types.StrategicMergePatchType, encoded), reconcilerOwner)
+}

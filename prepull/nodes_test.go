@@ -1,0 +1,112 @@
+package prepull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// counting is a client that counts what is written, by node, and answers with an error.
+type counting struct {
+	client.Client
+	nodes  map[string]int
+	events []*corev1.Event
+	err    error
+}
+
+func (c *counting) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...client.PatchOption) error {
+	c.nodes[o.GetName()]++
+	return c.err
+}
+
+func (c *counting) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+	c.events = append(c.events, o.(*corev1.Event))
+	return nil
+}
+
+func (c *counting) Status() client.SubResourceWriter { return statuses{api: c} }
+
+type statuses struct {
+	client.SubResourceWriter
+	api *counting
+}
+
+func (s statuses) Patch(ctx context.Context, o client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
+	return s.api.Patch(ctx, o, nil)
+}
+
+// Thousands of nodes have other words after each new image: they take their time, and those that turn do not wait for them.
+func TestWordsOfManyNodesAreWrittenBitByBit(t *testing.T) {
+	t.Parallel()
+	api := &counting{nodes: map[string]int{}}
+	w := newNodeWriter(api, Gate{})
+	var p plan
+	for i := range 150 {
+		p.conditions = append(p.conditions, conditionChange{node: fmt.Sprint("turns-", i), uid: types.UID(fmt.Sprint("turns-", i))})
+	}
+	for i := range 50 {
+		p.conditions = append(p.conditions, conditionChange{node: fmt.Sprint("says-", i), uid: types.UID(fmt.Sprint("says-", i)), minor: true})
+	}
+	again, err := w.act(t.Context(), p, noon)
+	if err != nil || len(api.nodes) != conditionBatch+wordsBatch || !again.Equal(noon) {
+		t.Errorf("%d nodes were written (%v), again at %v", len(api.nodes), err, again)
+	}
+
+	// The words of one node wait, even if nobody else has any.
+	p.conditions = p.conditions[150:151]
+	if again, _ = w.act(t.Context(), p, noon.Add(9*time.Second)); api.nodes["says-0"] != 1 || !again.Equal(noon.Add(progressInterval)) {
+		t.Errorf("written %d times, again at %v", api.nodes["says-0"], again)
+	}
+	if again, _ = w.act(t.Context(), p, noon.Add(progressInterval)); api.nodes["says-0"] != 2 || !again.IsZero() {
+		t.Errorf("written %d times, again at %v", api.nodes["says-0"], again)
+	}
+}
+
+func TestANodeThatIsNotAsItWasIsLeftToTheNextPass(t *testing.T) {
+	t.Parallel()
+	r := release{node: "a", uid: "a", taints: map[int]corev1.Taint{0: {Key: v1alpha1.TaintWarming}}, reason: releaseDeadline, words: "late"}
+	c := conditionChange{node: "b", uid: "b"}
+	nodes := corev1.Resource("nodes")
+	for name, tc := range map[string]struct {
+		err    error
+		events int
+		again  time.Time
+		fails  bool
+	}{
+		"all is well":             {nil, 1, time.Time{}, false},
+		"the node is gone":        {apierrors.NewNotFound(nodes, "a"), 0, noon.Add(pace), false},
+		"it is another one":       {apierrors.NewConflict(nodes, "a", errors.New("uid")), 0, noon.Add(pace), false},
+		"its taints have changed": {&apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}, 0, noon.Add(pace), false},
+		"it is refused":           {apierrors.NewForbidden(nodes, "a", errors.New("no")), 0, time.Time{}, true},
+	} {
+		api := &counting{nodes: map[string]int{}, err: tc.err}
+		again, err := newNodeWriter(api, Gate{}).act(t.Context(), plan{releases: []release{r}, conditions: []conditionChange{c}}, noon)
+		if len(api.events) != tc.events || !again.Equal(tc.again) || (err != nil) != tc.fails || len(api.nodes) != 2 {
+			t.Errorf("%s: %d Events, again at %v, error %v, %d nodes", name, len(api.events), again, err, len(api.nodes))
+		}
+	}
+}
+
+func TestHowLongANodeIsHeldIsRemembered(t *testing.T) {
+	t.Parallel()
+	w := newNodeWriter(nil, warmingOptions().Gate)
+	nodes := []corev1.Node{heldNode("a", "NoSchedule"), testNode("b", "amd64")}
+	w.see(nodes, noon)
+	held := w.see(append(nodes, heldNode("c", "NoSchedule")), noon.Add(time.Second))
+	if len(held) != 2 || !held[nodes[0].UID].Equal(noon) {
+		t.Errorf("held since %v", held)
+	}
+	if held = w.see(nodes[1:], noon); len(held) > 0 {
+		t.Errorf("nobody is held, but %v", held)
+	}
+}
