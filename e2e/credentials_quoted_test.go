@@ -58,8 +58,8 @@ func TestARegistryThatQuotesCredentials(t *testing.T) {
 	}
 }
 
-// quoter is a registry that says what it was told: where a tag points, in manifests, in blobs or in links to these, after
-// the repository's name.
+// quoter is a registry that says what it was told, where it is asked for what a repository is named after: a tag, a manifest,
+// a blob or a link to one.
 type quoter struct {
 	mu   sync.Mutex
 	seen []string
@@ -80,15 +80,15 @@ func (q *quoter) wrap(proxy *httputil.ReverseProxy) http.Handler {
 		_, password, _ := r.BasicAuth()
 		quote := strings.Join([]string{header, credential, password}, " and ")
 		manifest, blob := strings.Contains(r.URL.Path, "/manifests/"), strings.Contains(r.URL.Path, "/blobs/")
-		of := func(repository string) bool { return strings.Contains(r.URL.Path, "/"+repository+"/") }
+		shown := func(repository string) bool { return credential != "" && strings.Contains(r.URL.Path, "/"+repository+"/") }
 		switch {
-		case of("tag") && manifest, of("manifest") && manifest && r.Method == http.MethodGet, of("blob") && blob, strings.HasPrefix(r.URL.Path, "/link"):
+		case shown("tag") && manifest, shown("manifest") && manifest && r.Method == http.MethodGet, shown("blob") && blob, strings.HasPrefix(r.URL.Path, "/link"):
 			for _, key := range []string{"WWW-Authenticate", "Warning", "X-Reason", "Content-Type"} {
 				w.Header().Set(key, quote)
 			}
 			w.WriteHeader(http.StatusForbidden)
 			_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": "you said " + quote}}})
-		case of("link") && blob:
+		case shown("link") && blob:
 			http.Redirect(w, r, "http://clerk:"+signature+"@"+r.Host+"/link?signature="+signature, http.StatusTemporaryRedirect)
 		default:
 			proxy.ServeHTTP(w, r)

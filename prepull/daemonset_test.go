@@ -258,3 +258,21 @@ func TestListed(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// Whoever switches the host's network on or off means the pods that run, too.
+func TestTheNetworkOfTheHostRestartsThePods(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{inUse("a:1")}}
+	s.carryOut(makePlan(s, testOptions, noon))
+	s.runPods(noon, nothingFails)
+	o := testOptions
+	o.HostNetwork = true
+	p := makePlan(s, o, noon)
+	if len(p.write) != 1 || !p.write[0].Spec.Template.Spec.HostNetwork || p.write[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType || !p.reasons.ordinary {
+		t.Fatalf("%d are written, because %+v", len(p.write), p.reasons)
+	}
+	s.carryOut(p)
+	if again := makePlan(s, testOptions, noon); len(again.write) != 1 || again.write[0].Spec.Template.Spec.HostNetwork {
+		t.Errorf("the pods stay on the host's network")
+	}
+}
