@@ -19,6 +19,7 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -294,6 +295,27 @@ func TestTheCRDCanBeLeftToSomebodyElse(t *testing.T) {
 	objects := decode(t, render(t, "--set", "crds.enabled=false"))
 	if crds := all[*apiextensionsv1.CustomResourceDefinition](objects); len(crds) != 0 {
 		t.Errorf("crds.enabled=false renders %s", crds[0].Name)
+	}
+}
+
+// The values of a release that an older chart made, with --reuse-values, lack what the chart has had since.
+func TestValuesOfAnOlderChartAreRefusedInWords(t *testing.T) {
+	t.Parallel()
+	var values map[string]any
+	if err := yaml.Unmarshal(read(t, "chart/values.yaml"), &values); err != nil {
+		t.Fatal(err)
+	}
+	for name := range values {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, err := helm(t, "template", "kube-prepull", "chart", "--namespace", "kube-prepull", "--set", name+"=null")
+			if words := "value " + name + " is missing"; err != nil && !strings.Contains(out, words) {
+				t.Errorf("it does not say %q:\n%s", words, out)
+			}
+			if err == nil && name == "networkPolicy" {
+				t.Error("there are no NetworkPolicies, and nobody is told")
+			}
+		})
 	}
 }
 
