@@ -129,6 +129,7 @@ func TestReleasesThatCannotWorkAreRefused(t *testing.T) {
 		"the namespace of the cluster":      {"kube-prepull", "kube-system", "kube-system cannot be used"},
 		"a namespace with workloads in it":  {"kube-prepull", "default", "default cannot be used"},
 		"forgetting the namespace entirely": {"kube-prepull", "", "default cannot be used"},
+		"a namespace that is a number":      {"kube-prepull", "123", "123 cannot be used"},
 	}
 	for title, tc := range tests {
 		t.Run(title, func(t *testing.T) {
