@@ -320,6 +320,21 @@ func TestValuesOfAnOlderChartAreRefusedInWords(t *testing.T) {
 	}
 }
 
+// Pods on the network of their node are allowed by no other Pod Security than privileged.
+func TestTheNotesAdviseNothingThatBreaksTheRelease(t *testing.T) {
+	t.Parallel()
+	for _, hostNetwork := range []string{"false", "true"} {
+		out, err := helm(t, "install", "kube-prepull", "chart", "--namespace", "kube-prepull", "--dry-run=client", "--set", "config.hostNetwork="+hostNetwork)
+		_, notes, found := strings.Cut(out, "\nNOTES:\n")
+		if err != nil || !found {
+			t.Fatalf("there are no notes: %v\n%s", err, out)
+		}
+		if advised := strings.Contains(notes, "enforce=restricted"); advised != (hostNetwork == "false") {
+			t.Errorf("with config.hostNetwork: %s they say:\n%s", hostNetwork, notes)
+		}
+	}
+}
+
 // render renders the chart as it is meant to be installed.
 func render(t *testing.T, args ...string) string {
 	t.Helper()
