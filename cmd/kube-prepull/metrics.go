@@ -39,9 +39,9 @@ const (
 	questionBurst = 20
 	maxKnown      = 1024
 
-	// Of these one address has so many: it takes ten of them to keep out others. Scrapers need one a minute.
+	// Of these one address has so many: it takes about ten of them to keep out others. Scrapers need one a minute.
 	addressRate  = 1
-	addressBurst = 5
+	addressBurst = 10
 	addressTime  = time.Minute // then it begins anew
 
 	maxQuestions   = 8 // at a time
