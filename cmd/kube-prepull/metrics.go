@@ -39,7 +39,7 @@ const (
 	questionBurst = 20
 	maxKnown      = 1024
 
-	// Of these one address has so many: it takes about ten of them to keep out others. Scrapers need one a minute.
+	// One address has a part of them, so that it takes about ten to keep out others. Scrapers need one a minute.
 	addressRate  = 1
 	addressBurst = 10
 	addressTime  = time.Minute // then it begins anew
