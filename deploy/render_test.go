@@ -69,6 +69,7 @@ func TestValuesThatMakeNoSenseAreRefused(t *testing.T) {
 		"an annotation of Helm's":               {`annotations.helm\.sh/hook=test`, "annotations: helm.sh/hook is Helm's own"},
 		"a variable of the chart":               {"env[0].name=GOMEMLIMIT", "env: GOMEMLIMIT is set by the chart"},
 		"two tags":                              {"image.repository=example.com/manager:v1", "image.repository example.com/manager:v1 has a tag: set image.tag"},
+		"a URL":                                 {"image.repository=https://example.com/manager", "/image/repository"},
 		"two digests":                           {"image.repository=example.com/manager@sha256:a", "/image/repository"},
 		"two tags of the noop image":            {"noop.image.repository=example.com/noop:v1", "noop.image.repository example.com/noop:v1 has a tag"},
 		"another operating system":              {`nodeSelector.kubernetes\.io/os=windows`, "nodeSelector: the manager runs on Linux only"},
