@@ -56,11 +56,20 @@ func TestWhenANodeIsLetGo(t *testing.T) {
 		"one that never gets its labels is let go at the deadline": {
 			progress: progress{}, at: ends, reason: releaseDeadline, words: "The deadline of 5m0s has passed, and the node has not got all its labels.",
 		},
-		"whatever the effect":                 {progress: progress{outlook: outlookWarm}, edit: func(n *corev1.Node) { n.Spec.Taints[1].Effect = "NoExecute" }, at: noon, reason: releaseWarm},
+		"whatever the effect": {progress: progress{outlook: outlookWarm}, edit: func(n *corev1.Node) { n.Spec.Taints[1].Effect = "NoExecute" }, at: noon, reason: releaseWarm},
+		"whatever the value":  {progress: progress{outlook: outlookWarm}, edit: func(n *corev1.Node) { n.Spec.Taints[1].Value = "true" }, at: noon, reason: releaseWarm},
+		"an old one that gets the taint back is let go at once": {
+			progress: waiting, since: noon.Add(24 * time.Hour), at: noon.Add(24 * time.Hour), reason: releaseDeadline,
+			words: "The deadline of 5m0s has passed with 1 of 3 images, 0 pulling. Missing: b:1, c:1.",
+		},
 		"one that leaves is left alone":       {progress: waiting, edit: func(n *corev1.Node) { n.DeletionTimestamp = &metav1.Time{Time: noon} }, at: ends},
 		"one without the taint is left alone": {progress: waiting, edit: func(n *corev1.Node) { n.Spec.Taints = n.Spec.Taints[:1] }, at: ends},
 		"a manager whose clock is an hour behind lets go after the deadline all the same": {
 			progress: waiting, since: noon.Add(-time.Hour), at: noon.Add(-55 * time.Minute), reason: releaseDeadline,
+			words: "The deadline of 5m0s has passed with 1 of 3 images, 0 pulling. Missing: b:1, c:1.",
+		},
+		"a manager whose clock is an hour ahead lets go early": {
+			progress: waiting, since: noon.Add(time.Hour), at: noon.Add(time.Hour), reason: releaseDeadline,
 			words: "The deadline of 5m0s has passed with 1 of 3 images, 0 pulling. Missing: b:1, c:1.",
 		},
 		"a new manager counts from the creation of the node": {progress: waiting, since: noon.Add(4 * time.Minute), at: noon.Add(4 * time.Minute), due: ends},
@@ -120,6 +129,17 @@ func TestThePlanOfAGate(t *testing.T) {
 		"it is of another system, and has not got its labels": {edit: func(s *state) {
 			s.nodes[2].Labels = nil
 			s.nodes[2].Spec.Taints[0].Key = "node.cloudprovider.kubernetes.io/uninitialized"
+		}, at: noon, next: noon.Add(5 * time.Minute)},
+		"Karpenter, which would put the taint back, has not registered it": {edit: func(s *state) {
+			s.runPods(noon, nothingFails)
+			s.nodes[2].Spec.Taints[0] = corev1.Taint{Key: "karpenter.sh/unregistered", Effect: "NoExecute"}
+		}, at: noon, next: noon.Add(5 * time.Minute)},
+		"Cluster API has not given it its labels": {edit: func(s *state) {
+			s.runPods(noon, nothingFails)
+			s.nodes[2].Spec.Taints[0] = corev1.Taint{Key: "node.cluster.x-k8s.io/uninitialized", Effect: "NoSchedule"}
+		}, at: noon, next: noon.Add(5 * time.Minute)},
+		"the agents of Gardener are not ready, and its images have not come": {edit: func(s *state) {
+			s.nodes[2].Spec.Taints[0] = corev1.Taint{Key: "node.gardener.cloud/critical-components-not-ready", Effect: "NoSchedule"}
 		}, at: noon, next: noon.Add(5 * time.Minute)},
 		"its class begins with an empty list": {options: func(o *Options) { o.MaxConcurrentNodes.IntVal = 1 }, edit: func(s *state) { s.daemonSets, s.pods = nil, nil }, at: noon, next: noon.Add(5 * time.Minute)},
 		"all images are optional":             {edit: func(s *state) { s.images[0].Status.Required = new(bool) }, at: noon, want: map[string]releaseReason{"new": releaseEmpty}},

@@ -14,7 +14,7 @@ import (
 const troubleTime = time.Minute
 
 // unfinishedTaints are on nodes that have not got all their labels yet: which images they are to have is not known.
-var unfinishedTaints = []string{"karpenter.sh/unregistered", "node.cloudprovider.kubernetes.io/uninitialized"}
+var unfinishedTaints = []string{"karpenter.sh/unregistered", "node.cloudprovider.kubernetes.io/uninitialized", "node.cluster.x-k8s.io/uninitialized"}
 
 // progress is how far a node is with the images that it must have before it is called warm.
 type progress struct {

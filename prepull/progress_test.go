@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -84,5 +85,29 @@ func TestProgressOfANode(t *testing.T) {
 				t.Errorf("outlook %v, %q; want %v, %q", got.outlook, got.words(), tc.outlook, tc.words)
 			}
 		})
+	}
+}
+
+// Whatever the clock of a node says, trouble counts after the same time.
+func TestProgressOfANodeWhoseClockIsWrong(t *testing.T) {
+	t.Parallel()
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		for after, want := range map[time.Duration]outlook{30 * time.Second: outlookWaiting, 2 * time.Minute: outlookStuck} {
+			s := state{nodes: testNodes(4), images: []v1alpha1.PrepullImage{inUse("a:1"), inUse("b:1")}}
+			s.carryOut(makePlan(s, warmingOptions(), noon))
+			s.runPods(noon, nothingFails)
+			pod := testPod("node-000", noon, done("install", 0, 1), done(ObjectName("a:1"), 2, 3), waits(ObjectName("b:1"), "ImagePullBackOff", "connection refused"))
+			pod.Status.StartTime = &metav1.Time{Time: noon.Add(off)}
+			for i := range pod.Status.InitContainerStatuses[:2] {
+				ended := pod.Status.InitContainerStatuses[i].State.Terminated
+				ended.StartedAt, ended.FinishedAt = metav1.NewTime(ended.StartedAt.Add(off)), metav1.NewTime(ended.FinishedAt.Add(off))
+			}
+			s.pods = append(s.pods[1:], pod)
+			now := noon.Add(after)
+			cp := makePlan(s, warmingOptions(), now).classes[0]
+			if got := newObserver(cp, s.pods, 15*time.Minute, now).progress(&s.nodes[0], true, now); got.outlook != want {
+				t.Errorf("a clock off by %v, after %v of trouble: %v, %q; want %v", off, after, got.outlook, got.words(), want)
+			}
+		}
 	}
 }

@@ -154,7 +154,7 @@ func (n *newNodes) podsOn(ctx context.Context, how, node string, taints ...corev
 	n.add(name+"node to median pod Ready", took(0.5), "s", "")
 	n.add(name+"node to last pod Ready", took(1), "s", "")
 	n.add(name+"first to last pod Ready", took(1)-took(0), "s", "")
-	n.add(name+"layers and configurations pulled", float64(after.BlobGets-before.BlobGets), "blobs", fmt.Sprint(2*hotImages))
+	n.add(name+"layers and configurations pulled", float64(after.BlobGets-before.BlobGets), "blobs", "")
 	n.add(name+"pulled from the registry", float64(after.BlobBytes-before.BlobBytes)/(1<<20), "MB", "")
 	if len(taints) > 0 {
 		n.add(name+"taint outlived the last byte", j.released.Sub(j.lastByte).Seconds(), "s", "< 2")
