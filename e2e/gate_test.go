@@ -166,7 +166,7 @@ func (p *product) warmsUp(t *testing.T, hot ...string) {
 	pod := podOn("", "waits-for-node-2", hot[0])
 	pod.Namespace, pod.Spec.NodeSelector = "shop", map[string]string{corev1.LabelHostname: "node-2"}
 	startPod(t, p.Cluster, pod)
-	p.join(t, gated("node-2"))
+	p.join(t, documented(t, "node-2"))
 	lastByte, bytes := time.Now(), before
 	var messages []string
 	for deadline := time.Now().Add(gateDeadline); p.held(t, "node-2"); time.Sleep(20 * time.Millisecond) {
