@@ -80,7 +80,9 @@ func (q *quoter) wrap(proxy *httputil.ReverseProxy) http.Handler {
 		_, password, _ := r.BasicAuth()
 		quote := strings.Join([]string{header, credential, password}, " and ")
 		manifest, blob := strings.Contains(r.URL.Path, "/manifests/"), strings.Contains(r.URL.Path, "/blobs/")
-		shown := func(repository string) bool { return credential != "" && strings.Contains(r.URL.Path, "/"+repository+"/") }
+		shown := func(repository string) bool {
+			return credential != "" && strings.Contains(r.URL.Path, "/"+repository+"/")
+		}
 		switch {
 		case shown("tag") && manifest, shown("manifest") && manifest && r.Method == http.MethodGet, shown("blob") && blob, strings.HasPrefix(r.URL.Path, "/link"):
 			for _, key := range []string{"WWW-Authenticate", "Warning", "X-Reason", "Content-Type"} {

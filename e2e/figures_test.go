@@ -55,6 +55,7 @@ func TestTheMetricsTellWhatHappened(t *testing.T) {
 	p.waitState(t, p.registry.Addr()+"/shop/broken:v1", "PullFailed")
 	p.eventsAbout(t, "default", "PrepullImage", "PullFailed", "not found")
 	p.eventsAbout(t, "shop", "Deployment", "ImageNotPrepulled", "not found")
+	p.answers(t, app, p.registry.Addr()+"/shop/broken:v1", took)
 	p.pinOne(t)
 
 	p.checkFigures(t, took)
