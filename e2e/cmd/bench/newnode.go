@@ -73,7 +73,10 @@ func newNode(ctx context.Context, dir string) (results []result, err error) {
 	if err := n.podsOn(ctx, "with the gate", "gated-1", warming); err != nil {
 		return nil, err
 	}
-	return n.results, n.atOnce(ctx)
+	if err := n.atOnce(ctx, "three new nodes at once", "three"); err != nil {
+		return nil, err
+	}
+	return n.results, n.atOnce(ctx, "the first three nodes of a class at once", "first", corev1.Taint{Key: "class", Value: "new", Effect: corev1.TaintEffectNoSchedule})
 }
 
 // web are the labels of the nodes that the workload runs on.
@@ -95,7 +98,7 @@ func (n *newNodes) prepare(ctx context.Context) error {
 			return err
 		}
 		d := benchDeployment(fmt.Sprint("hot-", i), image)
-		d.Spec.Template.Spec.NodeSelector, d.Spec.Template.Spec.Tolerations = web, tolerateWeb
+		d.Spec.Template.Spec.NodeSelector, d.Spec.Template.Spec.Tolerations = web, tolerateAll
 		if _, err := n.Client().AppsV1().Deployments(shop).Create(ctx, d, metav1.CreateOptions{}); err != nil {
 			return err
 		}
@@ -104,8 +107,8 @@ func (n *newNodes) prepare(ctx context.Context) error {
 	return nil
 }
 
-// tolerateWeb is of pods of the workload.
-var tolerateWeb = []corev1.Toleration{{Key: "pool", Operator: corev1.TolerationOpExists}}
+// tolerateAll is of pods of the workload.
+var tolerateAll = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 
 // install returns when the first node of the workload has its images.
 func (n *newNodes) install(ctx context.Context) error {
@@ -134,7 +137,7 @@ func (n *newNodes) podsOn(ctx context.Context, how, node string, taints ...corev
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", node, i)},
 			Spec: corev1.PodSpec{
-				NodeSelector: map[string]string{corev1.LabelHostname: node}, Tolerations: tolerateWeb,
+				NodeSelector: map[string]string{corev1.LabelHostname: node}, Tolerations: tolerateAll,
 				Containers: []corev1.Container{{Name: "app", Image: image, ImagePullPolicy: corev1.PullIfNotPresent}},
 			},
 		}
@@ -164,23 +167,24 @@ func (n *newNodes) podsOn(ctx context.Context, how, node string, taints ...corev
 }
 
 // atOnce has three nodes join at the same time, which share the registry.
-func (n *newNodes) atOnce(ctx context.Context) error {
-	names := []string{"three-1", "three-2", "three-3"}
-	joins, together, err := n.join(ctx, names, 0, warming)
+func (n *newNodes) atOnce(ctx context.Context, how, prefix string, taints ...corev1.Taint) error {
+	names := []string{prefix + "-1", prefix + "-2", prefix + "-3"}
+	joins, together, err := n.join(ctx, names, 0, append(taints, warming)...)
 	if err != nil {
-		return fmt.Errorf("three nodes at once: %w", err)
+		return fmt.Errorf("%s: %w", how, err)
 	}
+	how += ", 100 Mbit/s: "
 	var took, outlived []time.Duration
 	for _, name := range names {
 		took = append(took, joins[name].released.Sub(joins[name].created))
 		outlived = append(outlived, joins[name].released.Sub(joins[name].lastPull))
 	}
 	first, last := quantile(took, 0).Seconds(), quantile(took, 1).Seconds()
-	n.add("three new nodes at once, 100 Mbit/s: pull at the same time", float64(together), "nodes", "")
-	n.add("three new nodes at once, 100 Mbit/s: node to warm, first", first, "s", "")
-	n.add("three new nodes at once, 100 Mbit/s: node to warm, last", last, "s", "")
-	n.add("three new nodes at once, 100 Mbit/s: last to first", last/first, "times", "")
-	n.add("three new nodes at once, 100 Mbit/s: taint outlived the kubelet's last Pulled, worst", quantile(outlived, 1).Seconds(), "s", "< 2")
+	n.add(how+"pull at the same time", float64(together), "nodes", "")
+	n.add(how+"node to warm, first", first, "s", "")
+	n.add(how+"node to warm, last", last, "s", "")
+	n.add(how+"last to first", last/first, "times", "")
+	n.add(how+"taint outlived the kubelet's last Pulled, worst", quantile(outlived, 1).Seconds(), "s", "< 2")
 	for _, name := range names {
 		err = errors.Join(err, n.RemoveNode(ctx, name))
 	}
