@@ -76,7 +76,7 @@ func newNode(ctx context.Context, dir string) (results []result, err error) {
 	if err := n.atOnce(ctx, "three new nodes at once", "three"); err != nil {
 		return nil, err
 	}
-	return n.results, n.atOnce(ctx, "the first three nodes of a class at once", "first", corev1.Taint{Key: "class", Value: "new", Effect: corev1.TaintEffectNoSchedule})
+	return n.results, n.atOnce(ctx, "the first three nodes of a class at once, in waves of one", "first", corev1.Taint{Key: "class", Value: "new", Effect: corev1.TaintEffectNoSchedule})
 }
 
 // web are the labels of the nodes that the workload runs on.
@@ -115,7 +115,8 @@ func (n *newNodes) install(ctx context.Context) error {
 	if err := lab.PushProduct(ctx, filepath.Join(n.Dir(), "images"), n.registry.Addr()); err != nil {
 		return err
 	}
-	err := lab.Install(ctx, n.Cluster, n.registry.Addr(), "--set", "config.nodeCondition=true", "--set", "config.gate.enabled=true")
+	err := lab.Install(ctx, n.Cluster, n.registry.Addr(),
+		"--set", "config.nodeCondition=true", "--set", "config.gate.enabled=true", "--set", "config.maxConcurrentNodes=1")
 	if err != nil {
 		return err
 	}
