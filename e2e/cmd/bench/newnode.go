@@ -98,7 +98,7 @@ func (n *newNodes) prepare(ctx context.Context) error {
 			return err
 		}
 		d := benchDeployment(fmt.Sprint("hot-", i), image)
-		d.Spec.Template.Spec.NodeSelector, d.Spec.Template.Spec.Tolerations = web, tolerateAll
+		d.Spec.Template.Spec.NodeSelector, d.Spec.Template.Spec.Tolerations = web, tolerate
 		if _, err := n.Client().AppsV1().Deployments(shop).Create(ctx, d, metav1.CreateOptions{}); err != nil {
 			return err
 		}
@@ -107,8 +107,8 @@ func (n *newNodes) prepare(ctx context.Context) error {
 	return nil
 }
 
-// tolerateAll is of pods of the workload.
-var tolerateAll = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+// tolerate is of pods of the workload; they do not go past the gate.
+var tolerate = []corev1.Toleration{{Key: "pool", Operator: corev1.TolerationOpExists}, {Key: "class", Operator: corev1.TolerationOpExists}}
 
 // install returns when the first node of the workload has its images.
 func (n *newNodes) install(ctx context.Context) error {
@@ -138,7 +138,7 @@ func (n *newNodes) podsOn(ctx context.Context, how, node string, taints ...corev
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", node, i)},
 			Spec: corev1.PodSpec{
-				NodeSelector: map[string]string{corev1.LabelHostname: node}, Tolerations: tolerateAll,
+				NodeSelector: map[string]string{corev1.LabelHostname: node}, Tolerations: tolerate,
 				Containers: []corev1.Container{{Name: "app", Image: image, ImagePullPolicy: corev1.PullIfNotPresent}},
 			},
 		}
