@@ -85,6 +85,21 @@ func TestWhenANodeIsLetGo(t *testing.T) {
 	}
 }
 
+// What is overdue goes whatever else is known: a plan that is made without knowing all may take a node for a warm one.
+func TestWhatIsOverdueWaitsForNothing(t *testing.T) {
+	t.Parallel()
+	for _, outlook := range []outlook{outlookUnknown, outlookNothing, outlookWaiting, outlookWarm, outlookStuck} {
+		n := heldNode("a", corev1.TaintEffectNoSchedule)
+		for at, want := range map[time.Time]int{noon.Add(time.Minute): 0, noon.Add(5 * time.Minute): 1} {
+			var p plan
+			p.planRelease(state{}, &n, progress{outlook: outlook}, warmingOptions().Gate, at)
+			if got := len(p.overdue().releases); got != want {
+				t.Errorf("%d nodes of outlook %v are overdue %v after their creation, want %d", got, outlook, at.Sub(noon), want)
+			}
+		}
+	}
+}
+
 func TestAnEventNamesSomeImages(t *testing.T) {
 	t.Parallel()
 	var images []string
