@@ -138,8 +138,13 @@ func TestThePlanOfAGate(t *testing.T) {
 		}, at: noon, next: noon.Add(5 * time.Minute)},
 		"its class begins with an empty list": {options: func(o *Options) { o.MaxConcurrentNodes.IntVal = 1 }, edit: func(s *state) { s.daemonSets, s.pods = nil, nil }, at: noon, next: noon.Add(5 * time.Minute)},
 		"all images are optional":             {edit: func(s *state) { s.images[0].Status.Required = new(bool) }, at: noon, want: map[string]releaseReason{"new": releaseEmpty}},
-		"there is no gate":                    {options: func(o *Options) { o.Gate.Enabled = false }, at: noon.Add(time.Hour)},
-		"its taint is of another key":         {options: func(o *Options) { o.Gate.TaintKey = "kube-prepull.io/cold" }, at: noon.Add(time.Hour)},
+		"the pull secret of its image is on its way": {edit: func(s *state) {
+			s.images = append(s.images, inUse("b:1"))
+			s.images[1].Status.PullSecrets = []v1alpha1.SecretReference{{Namespace: "shop", Name: "key"}}
+			s.runPods(noon, nothingFails)
+		}, at: noon, next: noon.Add(5 * time.Minute)},
+		"there is no gate":            {options: func(o *Options) { o.Gate.Enabled = false }, at: noon.Add(time.Hour)},
+		"its taint is of another key": {options: func(o *Options) { o.Gate.TaintKey = "kube-prepull.io/cold" }, at: noon.Add(time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -251,11 +251,11 @@ func (p *plan) planClass(c *nodeClass, placed []*candidate, w *warmth, pods []*c
 	cp.oversized = oversized
 	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
-		if image.access.awaited && !inList(current, image) {
-			continue // a place is kept for it until its pull secret is there
-		}
 		if hot[image] {
 			cp.hot = append(cp.hot, image)
+		}
+		if image.access.awaited && !inList(current, image) {
+			continue // a place is kept for it until its pull secret is there
 		}
 		entries = append(entries, entry{
 			candidate: image,
