@@ -128,6 +128,9 @@ func TestThePlanOfAGate(t *testing.T) {
 			s.nodes[2].Status.Conditions[0].Status = corev1.ConditionFalse
 		}, at: noon, want: map[string]releaseReason{"new": releaseWarm}},
 		"it is never Ready": {edit: func(s *state) { s.nodes[2].Status.Conditions[0].Status = corev1.ConditionFalse }, at: noon.Add(5 * time.Minute), want: map[string]releaseReason{"new": releaseDeadline}},
+		"a node of its name had them, and its pod is still there": {edit: func(s *state) {
+			s.runPods(noon.Add(-time.Minute), nothingFails)
+		}, at: noon, next: noon.Add(5 * time.Minute)},
 		"no image has a use on it": {edit: func(s *state) {
 			s.nodes[2].Spec.Taints = append(s.nodes[2].Spec.Taints, corev1.Taint{Key: "owner", Value: "data", Effect: "NoSchedule"})
 		}, at: noon, want: map[string]releaseReason{"new": releaseEmpty}},
