@@ -33,6 +33,9 @@ type release struct {
 	node string
 	uid  types.UID
 
+	// version of the node that this was decided on.
+	version string
+
 	// taints are those to take away, by their positions, whatever their effects: nobody else would.
 	taints map[int]corev1.Taint
 
@@ -73,7 +76,7 @@ func releaseOf(n *corev1.Node, p progress, g Gate, since, now time.Time) (r *rel
 		}
 		return nil, due
 	}
-	r = &release{node: n.Name, uid: n.UID, taints: taints, reason: reason, late: late, held: max(0, now.Sub(n.CreationTimestamp.Time))}
+	r = &release{node: n.Name, uid: n.UID, version: n.ResourceVersion, taints: taints, reason: reason, late: late, held: max(0, now.Sub(n.CreationTimestamp.Time))}
 	switch {
 	case reason == releaseDeadline && p.outlook == outlookUnknown:
 		r.words = fmt.Sprintf("The deadline of %v has passed, and the node has not got all its labels.", g.Deadline)
