@@ -111,8 +111,11 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 		}
 		p.removeNode(t, "node-4")
 	})
-	t.Run("a node that is deleted while it is held is held again when it comes back", func(t *testing.T) {
+	t.Run("a node that is deleted is held again when it comes back", func(t *testing.T) {
+		p.join(t, gated("node-5"))
+		p.waitCondition(t, "node-5", corev1.ConditionTrue, "ImagesPresent")
 		p.registry.SetFault("shop/web", registry.Hang())
+		p.removeNode(t, "node-5")
 		p.join(t, gated("node-5"))
 		p.waitCondition(t, "node-5", corev1.ConditionFalse, "Pulling")
 		p.removeNode(t, "node-5")
