@@ -29,6 +29,9 @@ func gatedProduct(t *testing.T, nodes ...cluster.Node) *product {
 		"--set", "config.nodeCondition=true", "--set", "config.gate.enabled=true",
 		"--set", "config.gate.taintKey=" + gateKey, "--set", "config.gate.deadline=" + gateDeadline.String(),
 	}}
+	if err := p.serve(t.Context()); err != nil {
+		t.Fatal(errors.Join(err, takeDown(c)))
+	}
 	t.Cleanup(func() {
 		if err := errors.Join(p.registry.Close(), takeDown(c, p.refusals...)); err != nil {
 			t.Error(err)
