@@ -94,6 +94,21 @@ func TestWhenANodeIsLetGo(t *testing.T) {
 	}
 }
 
+// What is overdue goes whatever else is known: a plan that is made without knowing all may take a node for a warm one.
+func TestWhatIsOverdueWaitsForNothing(t *testing.T) {
+	t.Parallel()
+	for _, outlook := range []outlook{outlookUnknown, outlookNothing, outlookWaiting, outlookWarm, outlookStuck} {
+		n := heldNode("a", corev1.TaintEffectNoSchedule)
+		for at, want := range map[time.Time]int{noon.Add(time.Minute): 0, noon.Add(5 * time.Minute): 1} {
+			var p plan
+			p.planRelease(state{}, &n, progress{outlook: outlook}, warmingOptions().Gate, at)
+			if got := len(p.overdue().releases); got != want {
+				t.Errorf("%d nodes of outlook %v are overdue %v after their creation, want %d", got, outlook, at.Sub(noon), want)
+			}
+		}
+	}
+}
+
 func TestAnEventNamesSomeImages(t *testing.T) {
 	t.Parallel()
 	var images []string
@@ -122,6 +137,9 @@ func TestThePlanOfAGate(t *testing.T) {
 			s.nodes[2].Status.Conditions[0].Status = corev1.ConditionFalse
 		}, at: noon, want: map[string]releaseReason{"new": releaseWarm}},
 		"it is never Ready": {edit: func(s *state) { s.nodes[2].Status.Conditions[0].Status = corev1.ConditionFalse }, at: noon.Add(5 * time.Minute), want: map[string]releaseReason{"new": releaseDeadline}},
+		"a node of its name had them, and its pod is still there": {edit: func(s *state) {
+			s.runPods(noon.Add(-time.Minute), nothingFails)
+		}, at: noon, next: noon.Add(5 * time.Minute)},
 		"no image has a use on it": {edit: func(s *state) {
 			s.nodes[2].Spec.Taints = append(s.nodes[2].Spec.Taints, corev1.Taint{Key: "owner", Value: "data", Effect: "NoSchedule"})
 		}, at: noon, want: map[string]releaseReason{"new": releaseEmpty}},
@@ -143,8 +161,13 @@ func TestThePlanOfAGate(t *testing.T) {
 		}, at: noon, next: noon.Add(5 * time.Minute)},
 		"its class begins with an empty list": {options: func(o *Options) { o.MaxConcurrentNodes.IntVal = 1 }, edit: func(s *state) { s.daemonSets, s.pods = nil, nil }, at: noon, next: noon.Add(5 * time.Minute)},
 		"all images are optional":             {edit: func(s *state) { s.images[0].Status.Required = new(bool) }, at: noon, want: map[string]releaseReason{"new": releaseEmpty}},
-		"there is no gate":                    {options: func(o *Options) { o.Gate.Enabled = false }, at: noon.Add(time.Hour)},
-		"its taint is of another key":         {options: func(o *Options) { o.Gate.TaintKey = "kube-prepull.io/cold" }, at: noon.Add(time.Hour)},
+		"the pull secret of its image is on its way": {edit: func(s *state) {
+			s.images = append(s.images, inUse("b:1"))
+			s.images[1].Status.PullSecrets = []v1alpha1.SecretReference{{Namespace: "shop", Name: "key"}}
+			s.runPods(noon, nothingFails)
+		}, at: noon, next: noon.Add(5 * time.Minute)},
+		"there is no gate":            {options: func(o *Options) { o.Gate.Enabled = false }, at: noon.Add(time.Hour)},
+		"its taint is of another key": {options: func(o *Options) { o.Gate.TaintKey = "kube-prepull.io/cold" }, at: noon.Add(time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

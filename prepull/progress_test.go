@@ -111,3 +111,30 @@ func TestProgressOfANodeWhoseClockIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// An image that leaves the list, or goes to its end, is soon out of the way: a node does not go without the others for it.
+// But if lists change rarely, because many images fail, it is not to be held for long.
+func TestAnImageThatLeavesTheListHoldsANodeForAMinute(t *testing.T) {
+	t.Parallel()
+	broken := inUse("broken:1")
+	broken.Status.Starts = learnedObject("", 100).Status.Starts // so it comes first
+	for name, pods := range map[string]int{"it leaves": 3, "it goes to the end": 6} {
+		s := state{nodes: testNodes(6), images: []v1alpha1.PrepullImage{broken, inUse("a:1")}}
+		s.carryOut(makePlan(s, warmingOptions(), noon))
+		s.runPods(noon, func(node, image string) string {
+			if image == "broken:1" && node < "node-003" {
+				return "not found"
+			}
+			return ""
+		})
+		s.pods = s.pods[:pods]
+		for after, want := range map[time.Duration]outlook{0: outlookWaiting, troubleTime + time.Second: outlookStuck} {
+			at := noon.Add(after)
+			cp := makePlan(s, warmingOptions(), at).classes[0]
+			got := newObserver(cp, s.pods, 15*time.Minute, at).progress(&s.nodes[0], false, at)
+			if got.outlook != want || got.images != 1 || want == outlookWaiting && !got.until.Equal(noon.Add(troubleTime+time.Second)) {
+				t.Errorf("%s, after %v: outlook %v with %d images until %v, want %v", name, after, got.outlook, got.images, got.until, want)
+			}
+		}
+	}
+}
