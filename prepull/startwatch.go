@@ -70,17 +70,19 @@ func (w *startWatch) Start(ctx context.Context) error {
 	return nil
 }
 
-// catchUp reads the events that are stored, about those of the last hour. They tell which pulls of ours nobody has used
-// yet, and those that are new since the last look are counted.
+// catchUp reads the events that are stored, about those of the last hour. At first they tell which pulls of ours nobody
+// has used yet; later those that are new since the last look are counted. What the ledger has seen it must not see again:
+// the start that used a pull may have become a later one, when its container restarted.
 func (w *startWatch) catchUp(ctx context.Context) error {
 	starts, version, err := w.stored(ctx)
 	if err != nil {
 		return fmt.Errorf("listing events: %w", err)
 	}
 	for _, s := range starts {
-		saved := w.ledger.Enter(s, w.ours(s))
-		if w.last != "" && s.After(w.last) {
-			w.count(ctx, s, saved)
+		if w.last == "" {
+			w.ledger.Enter(s, w.ours(s))
+		} else if s.After(w.last) {
+			w.count(ctx, s, w.ledger.Enter(s, w.ours(s)))
 		}
 	}
 	w.last = version

@@ -26,6 +26,7 @@ import (
 type eventLog struct {
 	client.WithWatch
 	stored   []corev1.Event
+	version  int
 	watching *watch.FakeWatcher
 	expired  bool
 }
@@ -47,7 +48,7 @@ func (l *eventLog) List(_ context.Context, into client.ObjectList, options ...cl
 	to := min(from+2, len(l.stored))
 	list := into.(*corev1.EventList)
 	list.Items = l.stored[from:to]
-	list.ResourceVersion = fmt.Sprint(100 + len(l.stored))
+	list.ResourceVersion = fmt.Sprint(l.version)
 	if to < len(l.stored) {
 		list.Continue = fmt.Sprint(to)
 	}
@@ -65,10 +66,28 @@ func (l *eventLog) Watch(_ context.Context, _ client.ObjectList, options ...clie
 	return l.watching, nil
 }
 
+// interrupt ends the watch while something happens that is not told any more.
+func (l *eventLog) interrupt(happens func()) {
+	watching := l.watching
+	l.expired, l.watching = true, nil
+	happens()
+	watching.Error(&apierrors.NewResourceExpired("too old resource version").ErrStatus)
+	time.Sleep(2 * startRetry)
+}
+
+// again counts the last event once more, as kubelets do.
+func (l *eventLog) again() {
+	e := l.stored[len(l.stored)-1].DeepCopy()
+	l.version++
+	e.Count, e.ResourceVersion, e.LastTimestamp = 2, fmt.Sprint(l.version), metav1.Now()
+	l.stored[len(l.stored)-1] = *e
+}
+
 // tell stores an event, and passes it on to who watches.
 func (l *eventLog) tell(namespace, node, words string) {
+	l.version++
 	e := corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprint(len(l.stored)), ResourceVersion: fmt.Sprint(101 + len(l.stored))},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprint(len(l.stored)), ResourceVersion: fmt.Sprint(l.version)},
 		InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: namespace},
 		Reason:         "Pulled", Message: words, Source: corev1.EventSource{Host: node}, LastTimestamp: metav1.Now(),
 	}
@@ -96,7 +115,7 @@ func TestStartsAreCountedOnce(t *testing.T) {
 				t.Errorf("%s: hits, misses, waited, saved (-want +got):\n%s", what, diff)
 			}
 		}
-		l := &eventLog{}
+		l := &eventLog{version: 100}
 		l.tell("kube-prepull", "n1", brought)
 		l.tell("shop", "n1", present)
 		l.tell("shop", "n2", brought)
@@ -116,17 +135,20 @@ func TestStartsAreCountedOnce(t *testing.T) {
 		l.tell("shop", "n4", brought)
 		check("a miss", 2, 1, 40, 30)
 
-		l.expired = true
-		watching := l.watching
-		l.watching = nil
-		l.tell("kube-prepull", "n5", brought)
-		l.tell("shop", "n5", present)
-		l.tell("shop", "n6", brought)
-		watching.Error(&apierrors.NewResourceExpired("too old resource version").ErrStatus)
-		time.Sleep(2 * startRetry)
+		l.interrupt(func() {
+			l.tell("kube-prepull", "n5", brought)
+			l.tell("shop", "n5", present)
+			l.tell("shop", "n6", brought)
+		})
 		check("what was missed while the watch was interrupted", 3, 2, 80, 60)
 		l.tell("shop", "n5", present)
 		check("a start after that", 4, 2, 80, 60)
+
+		l.tell("kube-prepull", "n7", brought)
+		l.tell("shop", "n7", present)
+		check("a start that is told again later", 5, 2, 80, 90)
+		l.interrupt(func() { l.again() })
+		check("a restart that was missed, whose event has taken the place of the start's", 6, 2, 80, 90)
 		cancel()
 		synctest.Wait()
 	})

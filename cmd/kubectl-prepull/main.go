@@ -17,7 +17,8 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
+	context.AfterFunc(ctx, stop) // the second Ctrl-C does not wait for anything
+	streams := genericiooptions.IOStreams{In: cli.Input(ctx, os.Stdin), Out: os.Stdout, ErrOut: os.Stderr}
 	code := cli.Execute(ctx, newCommand(cli.NewEnvironment(streams)), os.Args[1:])
 	stop()
 	os.Exit(code)

@@ -2,8 +2,8 @@
 package manifest
 
 import (
-	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,16 +21,13 @@ type Document struct {
 	File   string
 	Line   int
 	Object map[string]any
-
-	// Text is what it was read from.
-	Text []byte
 }
 
 // Where is the place of the document, for messages.
 func (d Document) Where() string { return fmt.Sprintf("%s:%d", d.File, d.Line) }
 
-// ReadDocuments reads the YAML documents of a file or a stream; JSON is YAML. Those without content are left out. The error
-// says in which line what is wrong.
+// ReadDocuments reads the YAML documents and the JSON values of a file or a stream. Those without content are left out. The
+// error says in which line what is wrong.
 func ReadDocuments(file string, r io.Reader) ([]Document, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
 	if err != nil {
@@ -44,14 +41,14 @@ func ReadDocuments(file string, r io.Reader) ([]Document, error) {
 	}
 	var documents []Document
 	for _, part := range split(text) {
-		var object any
-		if err := yaml.Unmarshal(part.text, &object); err != nil {
+		object, err := part.read()
+		if err != nil {
 			return nil, explain(file, part, err)
 		}
 		switch o := object.(type) {
 		case nil:
 		case map[string]any:
-			documents = append(documents, Document{File: file, Line: part.begin(), Object: o, Text: part.text})
+			documents = append(documents, Document{File: file, Line: part.begin(), Object: o})
 		default:
 			return nil, fmt.Errorf("%s:%d: this is not a Kubernetes object", file, part.begin())
 		}
@@ -84,24 +81,71 @@ func (p part) lines(first, last int) []byte {
 	return bytes.Join(all[min(first, last):last], nil)
 }
 
-// split divides a stream where a line begins with three dashes, the only place where YAML allows them.
+// last is the last line.
+func (p part) last() int {
+	return p.line + bytes.Count(bytes.TrimRight(p.text, "\r\n"), []byte("\n"))
+}
+
+// read is the value of a part. Not all JSON is YAML: a character may be written as two halves.
+func (p part) read() (value any, err error) {
+	if json.Unmarshal(p.text, &value) == nil {
+		return value, nil
+	}
+	err = yaml.Unmarshal(p.text, &value)
+	return value, err
+}
+
+// split divides a stream where a line begins with three dashes or dots, the only place where YAML allows them, and after
+// each JSON value.
 func split(text []byte) []part {
 	var parts []part
 	current := part{line: 1}
 	line := 0
-	lines := bufio.NewReader(bytes.NewReader(text))
-	for {
-		l, err := lines.ReadBytes('\n')
+	for l := range bytes.Lines(text) {
 		line++
-		if bytes.HasPrefix(l, []byte("---")) && (len(l) == 3 || bytes.IndexByte([]byte(" \t\r\n"), l[3]) >= 0) {
-			parts = append(parts, current)
+		if marks(l, "---") {
+			parts = append(parts, current.values()...)
 			current = part{line: line}
 		}
 		current.text = append(current.text, l...)
-		if err != nil {
-			return append(parts, current)
+		if marks(l, "...") {
+			parts = append(parts, current.values()...)
+			current = part{line: line + 1}
 		}
 	}
+	return append(parts, current.values()...)
+}
+
+// marks tells whether a line begins with a mark that stands alone.
+func marks(line []byte, mark string) bool {
+	rest, found := bytes.CutPrefix(line, []byte(mark))
+	return found && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
+}
+
+// values divides a part of JSON values, as many programs write them, one after the other. What is not JSON stays whole.
+func (p part) values() []part {
+	text, line := p.text, p.line
+	skip := func(n int) {
+		n += len(text[n:]) - len(bytes.TrimLeft(text[n:], " \t\r\n"))
+		line += bytes.Count(text[:n], []byte("\n"))
+		text = text[n:]
+	}
+	if marks(text, "---") {
+		skip(len("---"))
+	}
+	if skip(0); !bytes.HasPrefix(text, []byte("{")) {
+		return []part{p}
+	}
+	var parts []part
+	for len(text) > 0 {
+		var value json.RawMessage
+		if json.NewDecoder(bytes.NewReader(text)).Decode(&value) != nil {
+			return append(parts, part{line: line, text: text}) // the reader of YAML says what is wrong with it
+		}
+		parts = append(parts, part{line: line, text: value})
+		skip(len(value))
+	}
+	return parts
 }
 
 var (
@@ -110,6 +154,9 @@ var (
 	// parserError is one of those errors whose line the library counts from 0.
 	parserError = regexp.MustCompile(`^did not find expected (key|node content|'-' indicator|',' or '[\]}]'|<)`)
 )
+
+// unknownAnchor is an error that the library gives no line of.
+var unknownAnchor = regexp.MustCompile(`unknown anchor '(.+)' referenced`)
 
 // action begins what only a template engine understands.
 const action = "{{"
@@ -128,7 +175,11 @@ func explain(file string, p part, err error) error {
 			line++
 		}
 		near = p.lines(line-1, line+1)
+	} else if anchor := unknownAnchor.FindStringSubmatch(text); anchor != nil {
+		before, _, _ := bytes.Cut(p.text, []byte("*"+anchor[1]))
+		line = p.line + bytes.Count(before, []byte("\n"))
 	}
+	line = min(line, p.last())
 	if bytes.Contains(near, []byte(action)) {
 		return fmt.Errorf("%s:%d: %w", file, line, errNotRendered)
 	}

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -102,13 +103,14 @@ func (v *values) addAll(node *yaml.Node, path string) {
 }
 
 // add takes one image, if it is one.
-func (v *values) add(node *yaml.Node, path string) {
+func (v *values) add(at *yaml.Node, path string) {
 	image, problem := "", ""
+	node := meant(at)
 	switch {
-	case node.Kind == yaml.MappingNode && slices.ContainsFunc([]string{"repository", "name", "tag", "digest"}, func(key string) bool { return get(node, key) != nil }):
+	case isImage(node):
 		image, problem = v.assemble(node)
-	case node.Kind == yaml.MappingNode:
-		v.walk(node, path)
+	case at.Kind == yaml.MappingNode:
+		v.walk(at, path)
 		return
 	case node.Kind == yaml.ScalarNode && node.Tag == "!!str" && node.Value != "":
 		image = node.Value
@@ -127,17 +129,28 @@ func (v *values) add(node *yaml.Node, path string) {
 		}
 	}
 	if problem != "" {
-		v.note(node, path, problem)
+		v.note(at, path, problem)
 		return
 	}
 	v.images = append(v.images, prepull.Image{Name: image})
 }
 
+// repositoryKeys are what charts call the name of an image without its tag.
+var repositoryKeys = []string{"repository", "image", "name"}
+
+// isImage tells whether a map has a part of an image in it.
+func isImage(node *yaml.Node) bool {
+	return slices.ContainsFunc(append([]string{"tag", "digest"}, repositoryKeys...), func(key string) bool {
+		part := get(node, key)
+		return part != nil && part.Kind == yaml.ScalarNode
+	})
+}
+
 // assemble puts an image together from its parts, or says what is missing.
 func (v *values) assemble(node *yaml.Node) (image, problem string) {
-	repository := scalar(get(node, "repository"))
-	if repository == "" {
-		repository = scalar(get(node, "name"))
+	repository := ""
+	for _, key := range repositoryKeys {
+		repository = cmp.Or(repository, scalar(get(node, key)))
 	}
 	if repository == "" {
 		return "", "has no repository"
@@ -153,7 +166,7 @@ func (v *values) assemble(node *yaml.Node) (image, problem string) {
 	switch {
 	case digest != "":
 		return repository + "@" + digest, ""
-	case tag != nil && tag.Tag == "!!float":
+	case tag != nil && (tag.Tag == "!!float" || tag.Tag == "!!int" && len(tag.Value) > 1 && tag.Value[0] == '0'):
 		return "", fmt.Sprintf("has the tag %s, a number that Helm may write in another way: put it in quotes", tag.Value)
 	case scalar(tag) != "":
 		return repository + ":" + scalar(tag), ""
@@ -175,17 +188,32 @@ func hasVersion(image string) bool {
 	return strings.ContainsAny(image[strings.LastIndexByte(image, '/')+1:], ":@")
 }
 
-// get is the value of a key of a map, nil if it is not there.
+// get is the value of a key of a map, or of the map that is merged into it; nil if it is not there.
 func get(node *yaml.Node, key string) *yaml.Node {
-	if node == nil || node.Kind != yaml.MappingNode {
+	if value := own(node, key); value != nil {
+		return value
+	}
+	return own(own(node, "<<"), key)
+}
+
+func own(node *yaml.Node, key string) *yaml.Node {
+	if node = meant(node); node == nil || node.Kind != yaml.MappingNode {
 		return nil
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		if node.Content[i].Value == key {
-			return node.Content[i+1]
+			return meant(node.Content[i+1])
 		}
 	}
 	return nil
+}
+
+// meant is what an alias stands for.
+func meant(node *yaml.Node) *yaml.Node {
+	if node != nil && node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
 }
 
 // scalar is a plain value as it is written, empty if there is none.

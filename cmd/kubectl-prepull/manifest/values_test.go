@@ -63,6 +63,40 @@ noRepository: {image: {tag: "1"}}
 	}
 }
 
+func TestValuesThatStandForOthers(t *testing.T) {
+	t.Parallel()
+	f, err := ReadValues("values.yaml", strings.NewReader(`
+defaults: &defaults {registry: registry.test, repository: shop/api, tag: v1}
+text: &text registry.test/job:v1
+api: {image: *defaults}
+web:
+  image:
+    <<: *defaults
+    tag: v2
+job: {image: *text}
+all: {images: [*text, {<<: *defaults, tag: v3}]}
+controller: {image: {registry: registry.test, image: ingress/controller, tag: v1}}
+commit: {image: {repository: registry.test/commit, tag: 0123456}}
+deep: {image: {image: *text}}
+circle: &circle {image: *circle}
+nest: &nest {image: {<<: *nest, tag: v1}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"registry.test/ingress/controller:v1", "registry.test/job:v1", "registry.test/shop/api:v1", "registry.test/shop/api:v2", "registry.test/shop/api:v3"}
+	if diff := cmp.Diff(want, namesOf(f.Images)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	notes := []string{
+		"values.yaml:12: commit.image has the tag 0123456, a number that Helm may write in another way: put it in quotes",
+		"values.yaml:15: nest.image has no repository",
+	}
+	if diff := cmp.Diff(notes, f.Notes); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestTheRegistryOfAllImages(t *testing.T) {
 	t.Parallel()
 	f, err := ReadValues("values.yaml", strings.NewReader("global: {imageRegistry: mirror.test}\nimage: {registry: docker.io, repository: bitnami/redis, tag: 7.2.4}\n"))
