@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
-// soon makes the times of a server short, and starts it at a listener of its own with a certificate.
-func soon(t *testing.T, handler http.Handler) string {
+// start gives the times of a server another limit, and starts it at a listener of its own with a certificate.
+func start(t *testing.T, handler http.Handler, limit time.Duration) string {
 	t.Helper()
 	l, err := listenFairly("127.0.0.1:0", 10)
 	if err != nil {
@@ -25,11 +25,11 @@ func soon(t *testing.T, handler http.Handler) string {
 	server := httptest.NewUnstartedServer(handler)
 	server.Listener.Close()
 	server.Listener, server.Config = l, newServer(handler)
-	for _, limit := range []*time.Duration{&server.Config.ReadTimeout, &server.Config.WriteTimeout, &server.Config.IdleTimeout} {
-		if *limit == 0 {
+	for _, bound := range []*time.Duration{&server.Config.ReadTimeout, &server.Config.WriteTimeout, &server.Config.IdleTimeout} {
+		if *bound == 0 {
 			t.Fatal("a time has no bound")
 		}
-		*limit = 50 * time.Millisecond
+		*bound = limit
 	}
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -65,7 +65,7 @@ func TestWhoTakesHisTimeIsHungUpOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn, err := net.Dial("tcp", soon(t, test.handler))
+			conn, err := net.Dial("tcp", start(t, test.handler, 50*time.Millisecond))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +87,7 @@ func TestWhoTakesHisTimeIsHungUpOn(t *testing.T) {
 
 func TestHugeHeadersAreRefused(t *testing.T) {
 	t.Parallel()
-	conn, err := tls.Dial("tcp", soon(t, http.NotFoundHandler()), &tls.Config{InsecureSkipVerify: true})
+	conn, err := tls.Dial("tcp", start(t, http.NotFoundHandler(), time.Minute), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		t.Fatal(err)
 	}
