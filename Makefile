@@ -7,6 +7,7 @@ NODES      ?= 2
 FAKE_NODES ?= 0
 BANDWIDTH  ?= 0
 VERSION    ?= 0.1.0
+ONLY       ?=
 PLATFORM   ?= linux/amd64,linux/arm64
 PLUGIN_PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 BIN        := $(CURDIR)/bin
@@ -77,9 +78,9 @@ test-packages: $(HELM)
 test-clusters:
 	cd e2e && go test -v -count=1 -parallel 6 -timeout 60m .
 
-bench: ## Measure, in process and on a real API server with 500 fake nodes; table, and bin/bench.json.
+bench: ## Measure, in process, with 500 fake nodes and on real ones; table, and bin/bench.json. ONLY=manager, live-pod or new-node.
 	@mkdir -p $(BIN)
-	cd e2e && go run ./cmd/bench -out $(BIN)/bench.json
+	cd e2e && go run ./cmd/bench -out $(BIN)/bench.json -only "$(ONLY)"
 
 cluster-up: $(BIN)/test-cluster ## Start a real Kubernetes: NODES=2 FAKE_NODES=0 BANDWIDTH=0 (bits/s of its registry).
 	@$< up --dir $(BIN)/cluster/state --env $(BIN)/cluster/env --nodes $(NODES) --fake-nodes $(FAKE_NODES) --bandwidth $(BANDWIDTH)

@@ -13,10 +13,10 @@ import (
 // The chart brings the files of deploy/dashboards as they are, if somebody wants them.
 func TestDashboardsAndAlertsAreInTheChart(t *testing.T) {
 	t.Parallel()
-	objects := decode(t, render(t, "--set", "dashboards.enabled=true", "--show-only", "templates/dashboards.yaml"))
+	objects := decode(t, render(t, "--set", "dashboards.enabled=true,annotations.owner=platform", "--show-only", "templates/dashboards.yaml"))
 	dashboards := only[*corev1.ConfigMap](t, objects)
-	if dashboards.Labels["grafana_dashboard"] != "1" {
-		t.Errorf("labels are %v", dashboards.Labels)
+	if dashboards.Labels["grafana_dashboard"] != "1" || dashboards.Annotations["owner"] != "platform" {
+		t.Errorf("labels are %v, annotations %v", dashboards.Labels, dashboards.Annotations)
 	}
 	var want, got any
 	if err := json.Unmarshal(read(t, "dashboards/kube-prepull.json"), &want); err != nil {
@@ -31,10 +31,14 @@ func TestDashboardsAndAlertsAreInTheChart(t *testing.T) {
 
 	var alerts struct {
 		metav1.TypeMeta
-		Spec any
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              any
 	}
-	if err := yaml.Unmarshal([]byte(render(t, "--set", "alerts.enabled=true", "--show-only", "templates/alerts.yaml")), &alerts); err != nil {
+	if err := yaml.Unmarshal([]byte(render(t, "--set", "alerts.enabled=true,annotations.owner=platform", "--show-only", "templates/alerts.yaml")), &alerts); err != nil {
 		t.Fatal(err)
+	}
+	if alerts.Annotations["owner"] != "platform" {
+		t.Errorf("annotations are %v", alerts.Annotations)
 	}
 	if err := yaml.Unmarshal(read(t, "dashboards/alerts.yaml"), &want); err != nil {
 		t.Fatal(err)

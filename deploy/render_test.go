@@ -19,6 +19,7 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -68,6 +69,7 @@ func TestValuesThatMakeNoSenseAreRefused(t *testing.T) {
 		"an annotation of Helm's":               {`annotations.helm\.sh/hook=test`, "annotations: helm.sh/hook is Helm's own"},
 		"a variable of the chart":               {"env[0].name=GOMEMLIMIT", "env: GOMEMLIMIT is set by the chart"},
 		"two tags":                              {"image.repository=example.com/manager:v1", "image.repository example.com/manager:v1 has a tag: set image.tag"},
+		"a URL":                                 {"image.repository=https://example.com/manager", "/image/repository"},
 		"two digests":                           {"image.repository=example.com/manager@sha256:a", "/image/repository"},
 		"two tags of the noop image":            {"noop.image.repository=example.com/noop:v1", "noop.image.repository example.com/noop:v1 has a tag"},
 		"another operating system":              {`nodeSelector.kubernetes\.io/os=windows`, "nodeSelector: the manager runs on Linux only"},
@@ -128,6 +130,7 @@ func TestReleasesThatCannotWorkAreRefused(t *testing.T) {
 		"the namespace of the cluster":      {"kube-prepull", "kube-system", "kube-system cannot be used"},
 		"a namespace with workloads in it":  {"kube-prepull", "default", "default cannot be used"},
 		"forgetting the namespace entirely": {"kube-prepull", "", "default cannot be used"},
+		"a namespace that is a number":      {"kube-prepull", "123", "123 cannot be used"},
 	}
 	for title, tc := range tests {
 		t.Run(title, func(t *testing.T) {
@@ -294,6 +297,42 @@ func TestTheCRDCanBeLeftToSomebodyElse(t *testing.T) {
 	objects := decode(t, render(t, "--set", "crds.enabled=false"))
 	if crds := all[*apiextensionsv1.CustomResourceDefinition](objects); len(crds) != 0 {
 		t.Errorf("crds.enabled=false renders %s", crds[0].Name)
+	}
+}
+
+// The values of a release that an older chart made, with --reuse-values, lack what the chart has had since.
+func TestValuesOfAnOlderChartAreRefusedInWords(t *testing.T) {
+	t.Parallel()
+	var values map[string]any
+	if err := yaml.Unmarshal(read(t, "chart/values.yaml"), &values); err != nil {
+		t.Fatal(err)
+	}
+	for name := range values {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, err := helm(t, "template", "kube-prepull", "chart", "--namespace", "kube-prepull", "--set", name+"=null")
+			if words := "value " + name + " is missing"; err != nil && !strings.Contains(out, words) {
+				t.Errorf("it does not say %q:\n%s", words, out)
+			}
+			if err == nil && name == "networkPolicy" {
+				t.Error("there are no NetworkPolicies, and nobody is told")
+			}
+		})
+	}
+}
+
+// Pods on the network of their node are allowed by no other Pod Security than privileged.
+func TestTheNotesAdviseNothingThatBreaksTheRelease(t *testing.T) {
+	t.Parallel()
+	for _, hostNetwork := range []string{"false", "true"} {
+		out, err := helm(t, "install", "kube-prepull", "chart", "--namespace", "kube-prepull", "--dry-run=client", "--set", "config.hostNetwork="+hostNetwork)
+		_, notes, found := strings.Cut(out, "\nNOTES:\n")
+		if err != nil || !found {
+			t.Fatalf("there are no notes: %v\n%s", err, out)
+		}
+		if advised := strings.Contains(notes, "enforce=restricted"); advised != (hostNetwork == "false") {
+			t.Errorf("with config.hostNetwork: %s they say:\n%s", hostNetwork, notes)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,9 +15,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
 )
 
 func gatedProduct(t *testing.T, nodes ...cluster.Node) *product {
@@ -29,6 +32,9 @@ func gatedProduct(t *testing.T, nodes ...cluster.Node) *product {
 		"--set", "config.nodeCondition=true", "--set", "config.gate.enabled=true",
 		"--set", "config.gate.taintKey=" + gateKey, "--set", "config.gate.deadline=" + gateDeadline.String(),
 	}}
+	if err := p.serve(t.Context()); err != nil {
+		t.Fatal(errors.Join(err, takeDown(c)))
+	}
 	t.Cleanup(func() {
 		if err := errors.Join(p.registry.Close(), takeDown(c, p.refusals...)); err != nil {
 			t.Error(err)
@@ -38,6 +44,26 @@ func gatedProduct(t *testing.T, nodes ...cluster.Node) *product {
 		t.Fatal(err)
 	}
 	return p
+}
+
+var kubeletExample = regexp.MustCompile("(?s)```yaml\n([^`]*\nkind: KubeletConfiguration\n.*?)```")
+
+// documented is a node whose kubelet is configured as docs/autoscalers.md says.
+func documented(t *testing.T, name string) cluster.Node {
+	t.Helper()
+	page, err := os.ReadFile(lab.Source("docs/autoscalers.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := kubeletExample.FindSubmatch(page)
+	if example == nil {
+		t.Fatal("there is no example of a kubelet's configuration")
+	}
+	node := cluster.Node{Name: name}
+	if err := yaml.Unmarshal(example[1], &node.Kubelet); err != nil {
+		t.Fatal(err)
+	}
+	return node
 }
 
 func (p *product) join(t *testing.T, node cluster.Node) {

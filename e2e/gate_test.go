@@ -89,6 +89,22 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 		}
 		p.removeNode(t, "node-3")
 	})
+	t.Run("what came while no manager ran is waited for", func(t *testing.T) {
+		p.scaleManagers(t, 0)
+		late := p.push(t, "shop/late:v1", images.Image{Seed: 704, Size: 8 << 20})
+		p.deploy(t, "shop", deployment("late", late, 0))
+		p.join(t, gated("node-7"))
+		// No manager is to start there: the node goes again.
+		if _, err := p.Kubectl(t.Context(), "cordon", "node-7"); err != nil {
+			t.Fatal(err)
+		}
+		p.scaleManagers(t, 2)
+		t.Logf("let go %s after its creation", p.waitReleased(t, "node-7"))
+		if !p.onNode(t, late, "node-7") {
+			t.Error("the node was let go without it")
+		}
+		p.removeNode(t, "node-7")
+	})
 	t.Run("a node that has nothing to wait for is let go at once", func(t *testing.T) {
 		p.join(t, gated("own-1", corev1.Taint{Key: "owner", Value: "data", Effect: corev1.TaintEffectNoSchedule}))
 		took := p.waitReleased(t, "own-1")
@@ -111,8 +127,11 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 		}
 		p.removeNode(t, "node-4")
 	})
-	t.Run("a node that is deleted while it is held is held again when it comes back", func(t *testing.T) {
+	t.Run("a node that is deleted is held again when it comes back", func(t *testing.T) {
+		p.join(t, gated("node-5"))
+		p.waitCondition(t, "node-5", corev1.ConditionTrue, "ImagesPresent")
 		p.registry.SetFault("shop/web", registry.Hang())
+		p.removeNode(t, "node-5")
 		p.join(t, gated("node-5"))
 		p.waitCondition(t, "node-5", corev1.ConditionFalse, "Pulling")
 		p.removeNode(t, "node-5")
@@ -166,7 +185,7 @@ func (p *product) warmsUp(t *testing.T, hot ...string) {
 	pod := podOn("", "waits-for-node-2", hot[0])
 	pod.Namespace, pod.Spec.NodeSelector = "shop", map[string]string{corev1.LabelHostname: "node-2"}
 	startPod(t, p.Cluster, pod)
-	p.join(t, gated("node-2"))
+	p.join(t, documented(t, "node-2"))
 	lastByte, bytes := time.Now(), before
 	var messages []string
 	for deadline := time.Now().Add(gateDeadline); p.held(t, "node-2"); time.Sleep(20 * time.Millisecond) {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -32,10 +33,17 @@ func TestUninstallLeavesOnlyWhatPeopleDeclared(t *testing.T) {
 	workload := p.workload(t, "shop")
 	before := p.inventory(t, "shop")
 
+	p.settings = []string{"--set", "config.nodeCondition=true"}
 	if err := p.install(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	p.waitState(t, image, "Ready")
+	eventually(t, 30*time.Second, "the node's condition", func() error {
+		if !p.inventory(t, "shop")["kube-prepull.io/ImagesReady of node node-1"] {
+			return errors.New("it has none")
+		}
+		return nil
+	})
 	p.declare(t, "declared", declared)
 	p.waitState(t, declared, "Ready")
 	gone := p.mayBeRefused() // a manager may end after its roles
@@ -151,7 +159,8 @@ func (p *product) inventory(t *testing.T, except string) map[string]bool {
 			}
 			for i := range list.Items {
 				o := &list.Items[i]
-				if o.GetNamespace() == except {
+				// Nodes may have their leases later than their pods.
+				if o.GetNamespace() == except || o.GetNamespace() == "kube-node-lease" {
 					continue
 				}
 				things[kind.Name+" "+strings.TrimPrefix(o.GetNamespace()+"/"+o.GetName(), "/")] = true

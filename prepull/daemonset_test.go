@@ -65,6 +65,8 @@ spec:
       - {key: node.cilium.io/agent-not-ready, operator: Exists}
       - {key: node.cloudprovider.kubernetes.io/shutdown, operator: Exists}
       - {key: node.cloudprovider.kubernetes.io/uninitialized, operator: Exists}
+      - {key: node.cluster.x-k8s.io/uninitialized, operator: Exists}
+      - {key: node.gardener.cloud/critical-components-not-ready, operator: Exists}
       - {key: node.kubernetes.io/disk-pressure, operator: Exists}
       - {key: node.kubernetes.io/memory-pressure, operator: Exists}
       - {key: node.kubernetes.io/network-unavailable, operator: Exists}

@@ -33,10 +33,16 @@ type release struct {
 	node string
 	uid  types.UID
 
+	// version of the node that this was decided on.
+	version string
+
 	// taints are those to take away, by their positions, whatever their effects: nobody else would.
 	taints map[int]corev1.Taint
 
 	reason releaseReason
+
+	// late is set if its deadline has passed, whatever else is the reason.
+	late bool
 
 	// held is for how long the node was held.
 	held time.Duration
@@ -60,7 +66,8 @@ func releaseOf(n *corev1.Node, p progress, g Gate, since, now time.Time) (r *rel
 		due = behind
 	}
 	reason := map[outlook]releaseReason{outlookNothing: releaseEmpty, outlookWarm: releaseWarm, outlookStuck: releaseFailing}[p.outlook]
-	if reason == "" && !now.Before(due) {
+	late := !now.Before(due)
+	if reason == "" && late {
 		reason = releaseDeadline
 	}
 	if reason == "" {
@@ -69,7 +76,7 @@ func releaseOf(n *corev1.Node, p progress, g Gate, since, now time.Time) (r *rel
 		}
 		return nil, due
 	}
-	r = &release{node: n.Name, uid: n.UID, taints: taints, reason: reason, held: max(0, now.Sub(n.CreationTimestamp.Time))}
+	r = &release{node: n.Name, uid: n.UID, version: n.ResourceVersion, taints: taints, reason: reason, late: late, held: max(0, now.Sub(n.CreationTimestamp.Time))}
 	switch {
 	case reason == releaseDeadline && p.outlook == outlookUnknown:
 		r.words = fmt.Sprintf("The deadline of %v has passed, and the node has not got all its labels.", g.Deadline)
@@ -143,10 +150,11 @@ func (p *plan) planNodes(s state, on map[string][]*corev1.Pod, o Options, now ti
 	})
 }
 
-// overdue is what may be done of a plan that is made without knowing all: a deadline is one whatever else is wrong.
+// overdue is what may be done of a plan that is made without knowing all: a deadline is one whatever else is wrong, or
+// seems to be right.
 func (p *plan) overdue() plan {
 	late := slices.Clone(p.releases)
-	return plan{releases: slices.DeleteFunc(late, func(r release) bool { return r.reason != releaseDeadline })}
+	return plan{releases: slices.DeleteFunc(late, func(r release) bool { return !r.late })}
 }
 
 func (p *plan) planRelease(s state, n *corev1.Node, pr progress, g Gate, now time.Time) {

@@ -56,11 +56,20 @@ func TestWhenANodeIsLetGo(t *testing.T) {
 		"one that never gets its labels is let go at the deadline": {
 			progress: progress{}, at: ends, reason: releaseDeadline, words: "The deadline of 5m0s has passed, and the node has not got all its labels.",
 		},
-		"whatever the effect":                 {progress: progress{outlook: outlookWarm}, edit: func(n *corev1.Node) { n.Spec.Taints[1].Effect = "NoExecute" }, at: noon, reason: releaseWarm},
+		"whatever the effect": {progress: progress{outlook: outlookWarm}, edit: func(n *corev1.Node) { n.Spec.Taints[1].Effect = "NoExecute" }, at: noon, reason: releaseWarm},
+		"whatever the value":  {progress: progress{outlook: outlookWarm}, edit: func(n *corev1.Node) { n.Spec.Taints[1].Value = "true" }, at: noon, reason: releaseWarm},
+		"an old one that gets the taint back is let go at once": {
+			progress: waiting, since: noon.Add(24 * time.Hour), at: noon.Add(24 * time.Hour), reason: releaseDeadline,
+			words: "The deadline of 5m0s has passed with 1 of 3 images, 0 pulling. Missing: b:1, c:1.",
+		},
 		"one that leaves is left alone":       {progress: waiting, edit: func(n *corev1.Node) { n.DeletionTimestamp = &metav1.Time{Time: noon} }, at: ends},
 		"one without the taint is left alone": {progress: waiting, edit: func(n *corev1.Node) { n.Spec.Taints = n.Spec.Taints[:1] }, at: ends},
 		"a manager whose clock is an hour behind lets go after the deadline all the same": {
 			progress: waiting, since: noon.Add(-time.Hour), at: noon.Add(-55 * time.Minute), reason: releaseDeadline,
+			words: "The deadline of 5m0s has passed with 1 of 3 images, 0 pulling. Missing: b:1, c:1.",
+		},
+		"a manager whose clock is an hour ahead lets go early": {
+			progress: waiting, since: noon.Add(time.Hour), at: noon.Add(time.Hour), reason: releaseDeadline,
 			words: "The deadline of 5m0s has passed with 1 of 3 images, 0 pulling. Missing: b:1, c:1.",
 		},
 		"a new manager counts from the creation of the node": {progress: waiting, since: noon.Add(4 * time.Minute), at: noon.Add(4 * time.Minute), due: ends},
@@ -81,6 +90,21 @@ func TestWhenANodeIsLetGo(t *testing.T) {
 		}
 		if tc.reason != "" && (len(r.taints) != 1 || r.taints[1].Key != v1alpha1.TaintWarming || r.held < 0) {
 			t.Errorf("%s: taints %v, held for %v", name, r.taints, r.held)
+		}
+	}
+}
+
+// What is overdue goes whatever else is known: a plan that is made without knowing all may take a node for a warm one.
+func TestWhatIsOverdueWaitsForNothing(t *testing.T) {
+	t.Parallel()
+	for _, outlook := range []outlook{outlookUnknown, outlookNothing, outlookWaiting, outlookWarm, outlookStuck} {
+		n := heldNode("a", corev1.TaintEffectNoSchedule)
+		for at, want := range map[time.Time]int{noon.Add(time.Minute): 0, noon.Add(5 * time.Minute): 1} {
+			var p plan
+			p.planRelease(state{}, &n, progress{outlook: outlook}, warmingOptions().Gate, at)
+			if got := len(p.overdue().releases); got != want {
+				t.Errorf("%d nodes of outlook %v are overdue %v after their creation, want %d", got, outlook, at.Sub(noon), want)
+			}
 		}
 	}
 }
@@ -113,6 +137,9 @@ func TestThePlanOfAGate(t *testing.T) {
 			s.nodes[2].Status.Conditions[0].Status = corev1.ConditionFalse
 		}, at: noon, want: map[string]releaseReason{"new": releaseWarm}},
 		"it is never Ready": {edit: func(s *state) { s.nodes[2].Status.Conditions[0].Status = corev1.ConditionFalse }, at: noon.Add(5 * time.Minute), want: map[string]releaseReason{"new": releaseDeadline}},
+		"a node of its name had them, and its pod is still there": {edit: func(s *state) {
+			s.runPods(noon.Add(-time.Minute), nothingFails)
+		}, at: noon, next: noon.Add(5 * time.Minute)},
 		"no image has a use on it": {edit: func(s *state) {
 			s.nodes[2].Spec.Taints = append(s.nodes[2].Spec.Taints, corev1.Taint{Key: "owner", Value: "data", Effect: "NoSchedule"})
 		}, at: noon, want: map[string]releaseReason{"new": releaseEmpty}},
@@ -121,10 +148,26 @@ func TestThePlanOfAGate(t *testing.T) {
 			s.nodes[2].Labels = nil
 			s.nodes[2].Spec.Taints[0].Key = "node.cloudprovider.kubernetes.io/uninitialized"
 		}, at: noon, next: noon.Add(5 * time.Minute)},
+		"Karpenter, which would put the taint back, has not registered it": {edit: func(s *state) {
+			s.runPods(noon, nothingFails)
+			s.nodes[2].Spec.Taints[0] = corev1.Taint{Key: "karpenter.sh/unregistered", Effect: "NoExecute"}
+		}, at: noon, next: noon.Add(5 * time.Minute)},
+		"Cluster API has not given it its labels": {edit: func(s *state) {
+			s.runPods(noon, nothingFails)
+			s.nodes[2].Spec.Taints[0] = corev1.Taint{Key: "node.cluster.x-k8s.io/uninitialized", Effect: "NoSchedule"}
+		}, at: noon, next: noon.Add(5 * time.Minute)},
+		"the agents of Gardener are not ready, and its images have not come": {edit: func(s *state) {
+			s.nodes[2].Spec.Taints[0] = corev1.Taint{Key: "node.gardener.cloud/critical-components-not-ready", Effect: "NoSchedule"}
+		}, at: noon, next: noon.Add(5 * time.Minute)},
 		"its class begins with an empty list": {options: func(o *Options) { o.MaxConcurrentNodes.IntVal = 1 }, edit: func(s *state) { s.daemonSets, s.pods = nil, nil }, at: noon, next: noon.Add(5 * time.Minute)},
 		"all images are optional":             {edit: func(s *state) { s.images[0].Status.Required = new(bool) }, at: noon, want: map[string]releaseReason{"new": releaseEmpty}},
-		"there is no gate":                    {options: func(o *Options) { o.Gate.Enabled = false }, at: noon.Add(time.Hour)},
-		"its taint is of another key":         {options: func(o *Options) { o.Gate.TaintKey = "kube-prepull.io/cold" }, at: noon.Add(time.Hour)},
+		"the pull secret of its image is on its way": {edit: func(s *state) {
+			s.images = append(s.images, inUse("b:1"))
+			s.images[1].Status.PullSecrets = []v1alpha1.SecretReference{{Namespace: "shop", Name: "key"}}
+			s.runPods(noon, nothingFails)
+		}, at: noon, next: noon.Add(5 * time.Minute)},
+		"there is no gate":            {options: func(o *Options) { o.Gate.Enabled = false }, at: noon.Add(time.Hour)},
+		"its taint is of another key": {options: func(o *Options) { o.Gate.TaintKey = "kube-prepull.io/cold" }, at: noon.Add(time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

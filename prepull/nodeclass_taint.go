@@ -23,6 +23,8 @@ var lifecycleTaints = []string{
 	"node.cilium.io/agent-not-ready",
 	"node.cloudprovider.kubernetes.io/shutdown",
 	"node.cloudprovider.kubernetes.io/uninitialized",
+	"node.cluster.x-k8s.io/uninitialized",
+	"node.gardener.cloud/critical-components-not-ready",
 	corev1.TaintNodeDiskPressure,
 	corev1.TaintNodeMemoryPressure,
 	corev1.TaintNodeNetworkUnavailable,

@@ -271,6 +271,7 @@ func TestTolerations(t *testing.T) {
 	for _, key := range []string{
 		"DeletionCandidateOfClusterAutoscaler", "ToBeDeletedByClusterAutoscaler", "ebs.csi.aws.com/agent-not-ready", "efs.csi.aws.com/agent-not-ready",
 		"karpenter.sh/disrupted", "karpenter.sh/unregistered", "kube-prepull.io/warming", "node.cilium.io/agent-not-ready", "node.cloudprovider.kubernetes.io/shutdown", "node.cloudprovider.kubernetes.io/uninitialized",
+		"node.cluster.x-k8s.io/uninitialized", "node.gardener.cloud/critical-components-not-ready",
 		"node.kubernetes.io/disk-pressure", "node.kubernetes.io/memory-pressure", "node.kubernetes.io/network-unavailable",
 		"node.kubernetes.io/not-ready", "node.kubernetes.io/out-of-service", "node.kubernetes.io/pid-pressure",
 		"node.kubernetes.io/unreachable", "node.kubernetes.io/unschedulable",

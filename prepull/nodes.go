@@ -37,6 +37,9 @@ type nodeWriter struct {
 
 	// worded is when a condition was written last, by the UID of its node.
 	worded map[types.UID]time.Time
+
+	// refused are the versions of the nodes that could not be written in the last pass.
+	refused map[types.UID]string
 }
 
 func newNodeWriter(c client.Client, g Gate) *nodeWriter {
@@ -64,6 +67,7 @@ func (w *nodeWriter) see(nodes []corev1.Node, now time.Time) map[types.UID]time.
 func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time, error) {
 	var again time.Time
 	var errs []error
+	refused := map[types.UID]string{}
 	later := func(t time.Time) {
 		if again.IsZero() || t.Before(again) {
 			again = t
@@ -71,9 +75,11 @@ func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time,
 	}
 	for _, r := range p.releases {
 		switch err := w.release(ctx, r); {
-		case outdated(err):
+		case w.outdated(err, r.uid, r.version):
+			refused[r.uid] = r.version
 			later(now.Add(pace))
 		case err != nil:
+			refused[r.uid] = r.version
 			errs = append(errs, fmt.Errorf("taking the taint %s from node %s: %w", w.gate.TaintKey, r.node, err))
 		}
 	}
@@ -89,21 +95,26 @@ func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time,
 		}
 		*done++
 		switch err := w.writeCondition(ctx, c); {
-		case outdated(err):
+		case w.outdated(err, c.uid, c.version):
+			refused[c.uid] = c.version
 			later(now.Add(pace))
 		case err != nil:
+			refused[c.uid] = c.version
 			errs = append(errs, fmt.Errorf("writing the condition of node %s: %w", c.node, err))
 		default:
 			w.worded[c.uid] = now
 		}
 	}
+	w.refused = refused
 	maps.DeleteFunc(w.worded, func(_ types.UID, t time.Time) bool { return now.Sub(t) > progressInterval })
 	return again, errors.Join(errs...)
 }
 
-// outdated tells whether a node is gone, another one of the same name, or not what the manager's cache said.
-func outdated(err error) bool {
-	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err)
+// outdated tells whether a node is gone, another one of the same name, or not what the manager's cache said. If the cache
+// says the same the next time, that is not why: a policy of the cluster refuses with the same answer.
+func (w *nodeWriter) outdated(err error, node types.UID, version string) bool {
+	last, refused := w.refused[node]
+	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) && !(refused && last == version)
 }
 
 // release takes the taints from a node, tells how long it was held, and if it lacks images also whoever looks at the node.

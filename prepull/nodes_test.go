@@ -97,6 +97,35 @@ func TestANodeThatIsNotAsItWasIsLeftToTheNextPass(t *testing.T) {
 	}
 }
 
+// A policy of the cluster answers like a node that is not as it was: tried again and again, and nobody told.
+func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
+	t.Parallel()
+	for name, p := range map[string]plan{
+		"its taint":     {releases: []release{{node: "a", uid: "a", version: "1"}}},
+		"its condition": {conditions: []conditionChange{{node: "a", uid: "a", version: "1"}}},
+	} {
+		api := &counting{nodes: map[string]int{}, err: &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}}
+		w := newNodeWriter(api, Gate{})
+		if again, err := w.act(t.Context(), p, noon); err != nil || again.IsZero() {
+			t.Errorf("%s: %v at first, again at %v", name, err, again)
+		}
+		for range 3 {
+			if _, err := w.act(t.Context(), p, noon.Add(pace)); err == nil {
+				t.Errorf("%s: it is refused again, and nobody is told", name)
+			}
+		}
+		for i := range p.releases {
+			p.releases[i].version = "2"
+		}
+		for i := range p.conditions {
+			p.conditions[i].version = "2"
+		}
+		if _, err := w.act(t.Context(), p, noon.Add(2*pace)); err != nil {
+			t.Errorf("%s: another state of the node: %v", name, err)
+		}
+	}
+}
+
 func TestHowLongANodeIsHeldIsRemembered(t *testing.T) {
 	t.Parallel()
 	w := newNodeWriter(nil, warmingOptions().Gate)

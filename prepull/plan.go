@@ -130,7 +130,8 @@ func makePlan(s state, o Options, now time.Time) plan {
 			classOf[n.Name] = c.name
 		}
 	}
-	on, of := podsByClass(s.pods, classOf)
+	pods, former := splitFormer(s.pods, s.nodes)
+	on, of := podsByClass(pods, classOf)
 
 	p := plan{unwanted: left, ignored: division.ignoredWords(o.MaxNodeClasses)}
 	planned := map[string]*classPlan{}
@@ -153,7 +154,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 	for _, ds := range slices.Concat(p.write, p.move, p.remove, p.drop) {
 		changing[ds.Name] = true
 	}
-	p.evict = strays(s.pods, classOf, stored, changing)
+	p.evict = append(strays(pods, classOf, stored, changing), former...)
 	p.planNodes(s, on, o, now)
 	p.statuses = statusChanges(s.images, found, invalid, &p, now)
 	return p
@@ -251,11 +252,11 @@ func (p *plan) planClass(c *nodeClass, placed []*candidate, w *warmth, pods []*c
 	cp.oversized = oversized
 	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
-		if image.access.awaited && !inList(current, image) {
-			continue // a place is kept for it until its pull secret is there
-		}
 		if hot[image] {
 			cp.hot = append(cp.hot, image)
+		}
+		if image.access.awaited && !inList(current, image) {
+			continue // a place is kept for it until its pull secret is there
 		}
 		entries = append(entries, entry{
 			candidate: image,

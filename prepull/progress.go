@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,7 +15,7 @@ import (
 const troubleTime = time.Minute
 
 // unfinishedTaints are on nodes that have not got all their labels yet: which images they are to have is not known.
-var unfinishedTaints = []string{"karpenter.sh/unregistered", "node.cloudprovider.kubernetes.io/uninitialized"}
+var unfinishedTaints = []string{"karpenter.sh/unregistered", "node.cloudprovider.kubernetes.io/uninitialized", "node.cluster.x-k8s.io/uninitialized"}
 
 // progress is how far a node is with the images that it must have before it is called warm.
 type progress struct {
@@ -60,9 +61,17 @@ type observer struct {
 type view struct {
 	*warmth
 
-	// hot are the images to wait for, and troubled those of the list that some node has trouble with.
+	// hot are the images to wait for, and troubled those that some node has trouble with, by name.
 	hot      []*imageWarmth
-	troubled []entry
+	troubled []trouble
+}
+
+// trouble with an image on some node.
+type trouble struct {
+	*candidate
+
+	// leaving is set if the image is to leave the list, or to go to its end: then it is out of the way of the others.
+	leaving bool
 }
 
 func newObserver(cp *classPlan, pods []*corev1.Pod, deadline time.Duration, now time.Time) observer {
@@ -81,11 +90,16 @@ func (cp *classPlan) viewOf(w *warmth) view {
 	for _, c := range cp.hot {
 		v.hot = append(v.hot, w.images[c.name])
 	}
+	staying := map[*candidate]bool{}
 	for _, e := range cp.list {
-		if len(w.images[e.name].failed) > 0 {
-			v.troubled = append(v.troubled, e)
+		staying[e.candidate] = !e.last
+	}
+	for c := range cp.verdicts {
+		if len(w.images[c.name].failed) > 0 {
+			v.troubled = append(v.troubled, trouble{c, !staying[c]})
 		}
 	}
+	slices.SortFunc(v.troubled, func(a, b trouble) int { return strings.Compare(a.name, b.name) })
 	return v
 }
 
@@ -116,7 +130,7 @@ func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress
 			p.missing = append(p.missing, o.hot[i].image)
 		}
 	}
-	stuck := v.trouble(&p, n.Name, now)
+	stuck := v.noteTrouble(&p, n.Name, now)
 	switch {
 	case p.images == 0:
 		p.outlook = outlookNothing
@@ -130,16 +144,17 @@ func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress
 	return p
 }
 
-// trouble notes what holds up the list of a node, and tells whether that counts as failing.
-func (v view) trouble(p *progress, node string, now time.Time) bool {
+// noteTrouble notes what holds up the list of a node, and tells whether that counts as failing.
+func (v view) noteTrouble(p *progress, node string, now time.Time) bool {
 	f, held := v.broken[node]
 	p.trouble = "the prepull pod fails: " + f.message
-	for _, e := range v.troubled {
+	for _, t := range v.troubled {
 		if held {
 			break
 		}
-		f, held = v.images[e.name].failed[node]
-		p.trouble = e.image + " cannot be pulled: " + f.words
+		f, held = v.images[t.name].failed[node]
+		f.final = f.final && !t.leaving
+		p.trouble = t.image + " cannot be pulled: " + f.words
 	}
 	if !held {
 		p.trouble = ""

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -84,5 +85,56 @@ func TestProgressOfANode(t *testing.T) {
 				t.Errorf("outlook %v, %q; want %v, %q", got.outlook, got.words(), tc.outlook, tc.words)
 			}
 		})
+	}
+}
+
+// Whatever the clock of a node says, trouble counts after the same time.
+func TestProgressOfANodeWhoseClockIsWrong(t *testing.T) {
+	t.Parallel()
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		for after, want := range map[time.Duration]outlook{30 * time.Second: outlookWaiting, 2 * time.Minute: outlookStuck} {
+			s := state{nodes: testNodes(4), images: []v1alpha1.PrepullImage{inUse("a:1"), inUse("b:1")}}
+			s.carryOut(makePlan(s, warmingOptions(), noon))
+			s.runPods(noon, nothingFails)
+			pod := testPod("node-000", noon, done("install", 0, 1), done(ObjectName("a:1"), 2, 3), waits(ObjectName("b:1"), "ImagePullBackOff", "connection refused"))
+			pod.Status.StartTime = &metav1.Time{Time: noon.Add(off)}
+			for i := range pod.Status.InitContainerStatuses[:2] {
+				ended := pod.Status.InitContainerStatuses[i].State.Terminated
+				ended.StartedAt, ended.FinishedAt = metav1.NewTime(ended.StartedAt.Add(off)), metav1.NewTime(ended.FinishedAt.Add(off))
+			}
+			s.pods = append(s.pods[1:], pod)
+			now := noon.Add(after)
+			cp := makePlan(s, warmingOptions(), now).classes[0]
+			if got := newObserver(cp, s.pods, 15*time.Minute, now).progress(&s.nodes[0], true, now); got.outlook != want {
+				t.Errorf("a clock off by %v, after %v of trouble: %v, %q; want %v", off, after, got.outlook, got.words(), want)
+			}
+		}
+	}
+}
+
+// An image that leaves the list, or goes to its end, is soon out of the way: a node does not go without the others for it.
+// But if lists change rarely, because many images fail, it is not to be held for long.
+func TestAnImageThatLeavesTheListHoldsANodeForAMinute(t *testing.T) {
+	t.Parallel()
+	broken := inUse("broken:1")
+	broken.Status.Starts = learnedObject("", 100).Status.Starts // so it comes first
+	for name, pods := range map[string]int{"it leaves": 3, "it goes to the end": 6} {
+		s := state{nodes: testNodes(6), images: []v1alpha1.PrepullImage{broken, inUse("a:1")}}
+		s.carryOut(makePlan(s, warmingOptions(), noon))
+		s.runPods(noon, func(node, image string) string {
+			if image == "broken:1" && node < "node-003" {
+				return "not found"
+			}
+			return ""
+		})
+		s.pods = s.pods[:pods]
+		for after, want := range map[time.Duration]outlook{0: outlookWaiting, troubleTime + time.Second: outlookStuck} {
+			at := noon.Add(after)
+			cp := makePlan(s, warmingOptions(), at).classes[0]
+			got := newObserver(cp, s.pods, 15*time.Minute, at).progress(&s.nodes[0], false, at)
+			if got.outlook != want || got.images != 1 || want == outlookWaiting && !got.until.Equal(noon.Add(troubleTime+time.Second)) {
+				t.Errorf("%s, after %v: outlook %v with %d images until %v, want %v", name, after, got.outlook, got.images, got.until, want)
+			}
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 type conditionChange struct {
 	node      string
 	uid       types.UID
+	version   string // of the node that this was decided on
 	condition corev1.NodeCondition
 
 	// minor is set if nothing but words changes: that may wait.
@@ -69,5 +70,5 @@ func conditionChangeOf(n *corev1.Node, p progress, now time.Time) *conditionChan
 	if !turns && old.Message == next.Message {
 		return nil
 	}
-	return &conditionChange{node: n.Name, uid: n.UID, condition: next, minor: !turns}
+	return &conditionChange{node: n.Name, uid: n.UID, version: n.ResourceVersion, condition: next, minor: !turns}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -28,6 +29,9 @@ const (
 
 	// pace is the least time between two passes. What happens in between is seen together.
 	pace = 250 * time.Millisecond
+
+	// surveyPace is how often is looked whether the cluster is surveyed.
+	surveyPace = 500 * time.Millisecond
 
 	// progressInterval is how often the numbers in a status are written while nothing else in it changes.
 	progressInterval = 10 * time.Second
@@ -55,6 +59,9 @@ type reconciler struct {
 
 	nodes *nodeWriter
 
+	// surveyed is set once the resync has looked at all namespaces for the first time.
+	surveyed *atomic.Bool
+
 	// moving is since when pods have to run elsewhere; zero if they do not.
 	moving time.Time
 
@@ -74,6 +81,7 @@ type reconciler struct {
 // Reconcile observes, plans, lets nodes go, writes the DaemonSets that differ and then the statuses. The order matters: while new
 // images wait to be written, the statuses are about to change too. What is refused holds up nothing else.
 func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	surveyed := r.surveyed.Load()
 	s, err := r.observe(ctx)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -87,12 +95,12 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	r.accept(s, p)
 	r.measure(s, p)
-	held, nodesErr := r.nodes.act(ctx, p, now)
+	held, nodesErr := r.markNodes(ctx, p, surveyed, now)
 	wait := r.debounce.wait(p.reasons, now)
 	again, err := r.moveIfDue(ctx, s, p, wait == 0, now)
 	err = errors.Join(err, nodesErr)
 	if wait > 0 && p.reasons.ordinary {
-		return reconcile.Result{RequeueAfter: soonest(now, again, held, now.Add(wait))}, err
+		return reconcile.Result{RequeueAfter: soonest(now, again, held, now.Add(wait), p.next)}, err
 	}
 	var waited time.Time
 	if wait > 0 {
@@ -108,6 +116,17 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: soonest(now, again, held, waited, left, p.next)}, nil
+}
+
+// markNodes lets nodes go and writes their conditions, and returns when to look again, zero if there is nothing to wait
+// for. Before the cluster is surveyed a node may seem to need nothing, because what its pods use was never learned, or
+// not while no manager ran.
+func (r *reconciler) markNodes(ctx context.Context, p plan, surveyed bool, now time.Time) (time.Time, error) {
+	if surveyed || len(p.releases)+len(p.conditions) == 0 {
+		return r.nodes.act(ctx, p, now)
+	}
+	_, err := r.nodes.act(ctx, p.overdue(), now)
+	return now.Add(surveyPace), err
 }
 
 // moveIfDue carries out the changes of where pods run, a moment after the first of them was seen: nodes of a new pool

@@ -21,6 +21,28 @@ func (c *refusing) Create(context.Context, client.Object, ...client.CreateOption
 	return errors.New("refused")
 }
 
+func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
+	t.Parallel()
+	late, warm, says := release{node: "late", late: true}, release{node: "warm"}, conditionChange{node: "says"}
+	for name, tc := range map[string]struct {
+		surveyed bool
+		plan     plan
+		nodes    int
+		again    time.Time
+	}{
+		"before":                      {false, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 1, noon.Add(surveyPace)},
+		"before, with nothing to say": {false, plan{}, 0, time.Time{}},
+		"then":                        {true, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 3, time.Time{}},
+	} {
+		api := &counting{nodes: map[string]int{}}
+		r := &reconciler{nodes: newNodeWriter(api, Gate{})}
+		again, err := r.markNodes(t.Context(), tc.plan, tc.surveyed, noon)
+		if err != nil || len(api.nodes) != tc.nodes || !again.Equal(tc.again) {
+			t.Errorf("%s: %d nodes were written, again at %v (%v)", name, len(api.nodes), again, err)
+		}
+	}
+}
+
 func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	t.Parallel()
 	api := &refusing{}

@@ -55,10 +55,12 @@ type resync struct {
 	pullSecrets bool
 	// pace is of the resyncs of all namespaces, of which there is one at a time.
 	pace resyncPace
+	// surveyed is set once all namespaces were looked at for the first time: what could be learned was.
+	surveyed *atomic.Bool
 }
 
 // setupResync makes the manager run the resync on the leader. It writes through the learner's store.
-func setupResync(mgr ctrl.Manager, o Options, l *Learner) error {
+func setupResync(mgr ctrl.Manager, o Options, l *Learner, surveyed *atomic.Bool) error {
 	r := &resync{
 		cached:      mgr.GetClient(),
 		live:        mgr.GetAPIReader(),
@@ -67,6 +69,7 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner) error {
 		keep:        retention{gone: o.Retention, rollback: o.RollbackRetention},
 		pullSecrets: o.PullSecrets,
 		pace:        resyncPace{interval: o.ResyncInterval},
+		surveyed:    surveyed,
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("resync").
@@ -135,6 +138,8 @@ func (r *resync) Reconcile(ctx context.Context, request reconcile.Request) (reco
 	}
 	missed, err := r.once(ctx, "")
 	r.pace = r.pace.after(err, time.Now())
+	// What was written is a moment later in the cache of the reconciler. A namespace that cannot be read holds nobody up.
+	time.AfterFunc(pace, func() { r.surveyed.Store(true) })
 	if err != nil {
 		return reconcile.Result{}, err
 	}

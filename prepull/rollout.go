@@ -46,6 +46,24 @@ func opening(c *nodeClass, stored *appsv1.DaemonSet, pods []*corev1.Pod, surge i
 	return lateShare*late > surge
 }
 
+// splitFormer tells the pods of nodes that are gone from the others. Where a node of the same name came after it, its
+// kubelet takes such a pod for its own, and reports that containers ended well which have yet to run there.
+func splitFormer(pods []*corev1.Pod, nodes []corev1.Node) (current, former []*corev1.Pod) {
+	born := make(map[string]time.Time, len(nodes))
+	for i := range nodes {
+		born[nodes[i].Name] = nodes[i].CreationTimestamp.Time
+	}
+	for _, pod := range pods {
+		switch since, found := born[pod.Spec.NodeName]; {
+		case !found || !scheduledAt(pod).Before(since):
+			current = append(current, pod)
+		case pod.DeletionTimestamp == nil:
+			former = append(former, pod)
+		}
+	}
+	return current, former
+}
+
 func podReady(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue

@@ -123,6 +123,32 @@ func TestStrays(t *testing.T) {
 	}
 }
 
+func TestThePodsOfANodeThatIsGoneLeaveTheNextOneOfItsName(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{inUse("a:1")}}
+	s.carryOut(makePlan(s, testOptions, noon))
+	s.runPods(noon, nothingFails)
+	if p := makePlan(s, testOptions, noon); len(p.evict) > 0 {
+		t.Errorf("%d pods leave", len(p.evict))
+	}
+	s.nodes[1].CreationTimestamp = metav1.NewTime(noon.Add(time.Second))
+	p := makePlan(s, testOptions, noon)
+	if len(p.evict) != 1 || p.evict[0] != s.pods[1] {
+		t.Errorf("%d pods leave", len(p.evict))
+	}
+	if ready := p.classes[0].warmth.images[ObjectName("a:1")].ready(); ready != 1 {
+		t.Errorf("the image is on %d nodes", ready)
+	}
+
+	// It was made for the former node, and got the next one.
+	s.pods[1].Status.Conditions = append(s.pods[1].Status.Conditions, corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: s.nodes[1].CreationTimestamp,
+	})
+	if p := makePlan(s, testOptions, noon); len(p.evict) > 0 {
+		t.Error("the pod of the next node leaves it")
+	}
+}
+
 func TestPodsThatWaitForANodeAreNoRoll(t *testing.T) {
 	t.Parallel()
 	s := affected(t)

@@ -6,6 +6,7 @@ package prepull
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -94,10 +95,11 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Learner, error) {
 	if err := mgr.Add(learner); err != nil {
 		return nil, fmt.Errorf("adding the learner: %w", err)
 	}
-	if err := setupResync(mgr, o, learner); err != nil {
+	surveyed := new(atomic.Bool)
+	if err := setupResync(mgr, o, learner, surveyed); err != nil {
 		return nil, fmt.Errorf("setting up the resync: %w", err)
 	}
-	if err := setupReconciler(mgr, o); err != nil {
+	if err := setupReconciler(mgr, o, surveyed); err != nil {
 		return nil, fmt.Errorf("setting up the reconciler: %w", err)
 	}
 	if err := mgr.Add(newRefresher(mgr, o)); err != nil {

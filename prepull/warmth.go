@@ -232,16 +232,21 @@ func (w *warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline 
 // frontSince is when a pod came to the init container that it is at, by the clock of the API server: the clock of a node
 // may be wrong. previous is when the one before it ended, by the clock of the node, as is the start of the pod.
 func frontSince(pod *corev1.Pod, previous time.Time) time.Time {
-	since := pod.CreationTimestamp.Time
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue {
-			since = c.LastTransitionTime.Time
-		}
-	}
+	since := scheduledAt(pod)
 	if start := pod.Status.StartTime; start != nil && previous.After(start.Time) {
 		since = since.Add(previous.Sub(start.Time))
 	}
 	return since
+}
+
+// scheduledAt is when a pod got its node, or was created if nothing tells.
+func scheduledAt(pod *corev1.Pod) time.Time {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue {
+			return c.LastTransitionTime.Time
+		}
+	}
+	return pod.CreationTimestamp.Time
 }
 
 // pullTime is how long a container waited for its image, from the end of the one before it. It contains a second or

@@ -2,6 +2,7 @@ package prepull
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -27,8 +28,8 @@ const (
 // the manager serves its webhook and logs what it waits for.
 const crdPatience = 1000 * time.Hour
 
-// setupReconciler makes the manager run the reconciler on the leader.
-func setupReconciler(mgr ctrl.Manager, o Options) error {
+// setupReconciler makes the manager run the reconciler on the leader. The resync says when it has surveyed the cluster.
+func setupReconciler(mgr ctrl.Manager, o Options, surveyed *atomic.Bool) error {
 	look := handler.Funcs{
 		CreateFunc: func(_ context.Context, _ event.CreateEvent, q queue) { q.AddAfter(key, pace) },
 		UpdateFunc: func(_ context.Context, _ event.UpdateEvent, q queue) { q.AddAfter(key, pace) },
@@ -48,6 +49,7 @@ func setupReconciler(mgr ctrl.Manager, o Options) error {
 		Complete(&reconciler{
 			client:      mgr.GetClient(),
 			options:     o,
+			surveyed:    surveyed,
 			nodes:       newNodeWriter(mgr.GetClient(), o.Gate),
 			credentials: credentials{client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: o.Namespace, off: !o.PullSecrets},
 			notices:     rate.NewLimiter(rate.Every(noticePace), noticeBurst),

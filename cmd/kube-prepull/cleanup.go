@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -38,14 +39,14 @@ func cleanup(ctx context.Context, namespace string, marks prepull.NodeMarks) err
 		&admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: certs.WebhookConfigurationName}},
 		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1alpha1.Name}},
 	}
+	var errs []error
 	for _, object := range append(objects, certs.Objects(namespace)...) {
 		// The API of cert-manager may be gone, or never have been there.
 		if err := c.Delete(ctx, object); err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
-			return fmt.Errorf("deleting %T %s: %w", object, object.GetName(), err)
+			errs = append(errs, fmt.Errorf("deleting %T %s: %w", object, object.GetName(), err))
 		}
 	}
-	if err := prepull.Cleanup(ctx, c, namespace); err != nil {
-		return err
-	}
-	return prepull.CleanupNodes(ctx, c, marks)
+	// A node that is held is let go whatever else goes wrong.
+	errs = append(errs, prepull.CleanupNodes(ctx, c, marks), prepull.Cleanup(ctx, c, namespace))
+	return errors.Join(errs...)
 }

@@ -42,15 +42,21 @@ func (l *fairListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &fairConn{Conn: inner, listener: l, client: inner.RemoteAddr().String()}
-	if host, _, err := net.SplitHostPort(c.client); err == nil {
-		c.client = host
-	}
+	c := &fairConn{Conn: inner, listener: l, client: hostOf(inner.RemoteAddr().String())}
 	c.touch()
 	if one := l.add(c); one != nil {
 		_ = one.Close() // its server sees to the rest
 	}
 	return c, nil
+}
+
+// hostOf an address with a port.
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
 }
 
 // add counts a connection and returns the one that has to go for it, if there are too many.

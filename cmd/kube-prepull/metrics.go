@@ -39,6 +39,11 @@ const (
 	questionBurst = 20
 	maxKnown      = 1024
 
+	// One address has a part of them, so that it takes about ten to keep out others. Scrapers need one a minute.
+	addressRate  = 1
+	addressBurst = 10
+	addressTime  = time.Minute // then it begins anew
+
 	maxQuestions   = 8 // at a time
 	questionTime   = 5 * time.Second
 	maxTokenLength = 16 << 10
@@ -77,6 +82,7 @@ type metricsGuard struct {
 	log       logr.Logger
 	next      http.Handler
 	known     *cache.LRUExpireCache // statuses by hash of the token
+	addresses *cache.LRUExpireCache // rate.Limiters by address
 	questions *rate.Limiter
 	slots     *semaphore.Weighted
 	complain  rate.Sometimes
@@ -86,6 +92,7 @@ func newMetricsGuard(ask func(ctx context.Context, token, path string) (int, err
 	return &metricsGuard{
 		ask: ask, log: log, next: next,
 		known:     cache.NewLRUExpireCache(maxKnown),
+		addresses: cache.NewLRUExpireCache(maxKnown),
 		questions: rate.NewLimiter(questionRate, questionBurst),
 		slots:     semaphore.NewWeighted(maxQuestions),
 		complain:  rate.Sometimes{First: 1, Interval: 10 * time.Second},
@@ -124,7 +131,7 @@ func (g *metricsGuard) status(r *http.Request) int {
 	if status, ok := g.known.Get(key); ok {
 		return status.(int)
 	}
-	if !g.slots.TryAcquire(1) {
+	if !g.limiter(hostOf(r.RemoteAddr)).Allow() || !g.slots.TryAcquire(1) {
 		return http.StatusServiceUnavailable
 	}
 	defer g.slots.Release(1)
@@ -146,6 +153,16 @@ func (g *metricsGuard) status(r *http.Request) int {
 		g.known.Add(key, status, knownRefused)
 	}
 	return status
+}
+
+// limiter limits what one address asks for.
+func (g *metricsGuard) limiter(address string) *rate.Limiter {
+	if limiter, ok := g.addresses.Get(address); ok {
+		return limiter.(*rate.Limiter)
+	}
+	limiter := rate.NewLimiter(addressRate, addressBurst)
+	g.addresses.Add(address, limiter, addressTime)
+	return limiter
 }
 
 // bearerToken is the token of an Authorization header, empty if there is none.

@@ -42,7 +42,12 @@ func testAsk(_ context.Context, token, path string) (int, error) {
 var metricsPage = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "kube_prepull_nodes 1\n") })
 
 func scrape(g http.Handler, method, path, authorization string) *httptest.ResponseRecorder {
+	return scrapeFrom("192.0.2.1", g, method, path, authorization)
+}
+
+func scrapeFrom(client string, g http.Handler, method, path, authorization string) *httptest.ResponseRecorder {
 	request := httptest.NewRequest(method, path, nil)
+	request.RemoteAddr = client + ":1234"
 	if authorization != "" {
 		request.Header.Set("Authorization", authorization)
 	}
@@ -138,7 +143,8 @@ func TestAnswersAreRememberedForAWhile(t *testing.T) {
 	}
 }
 
-// A flood of forged tokens, each another one, is no flood for the API server, and does not keep out who is known.
+// A flood of forged tokens, each another one from one of many clients, is no flood for the API server, and does not keep out
+// who is known.
 func TestAFloodIsNotPassedOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -160,7 +166,7 @@ func TestAFloodIsNotPassedOn(t *testing.T) {
 		}
 		for second := range 50 {
 			for i := range 500 {
-				go scrape(g, "GET", "/metrics", fmt.Sprintf("Bearer forged.%d.%d", second, i))
+				go scrapeFrom(fmt.Sprintf("198.51.100.%d", i%50), g, "GET", "/metrics", fmt.Sprintf("Bearer forged.%d.%d", second, i))
 				if i%20 == 0 {
 					time.Sleep(time.Second / 25)
 				}
@@ -170,11 +176,31 @@ func TestAFloodIsNotPassedOn(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Second) // until all of them are answered
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		if limit := questionBurst + 50*questionRate + 1; asked > limit || asked < questionBurst {
 			t.Errorf("the API server was asked %d times, want %d at most", asked, limit)
 		}
 		if most > maxQuestions {
 			t.Errorf("it was asked %d things at a time, want %d at most", most, maxQuestions)
+		}
+	})
+}
+
+// A flood from one client leaves questions for others, whose tokens are new or have to be asked about again.
+func TestAFloodOfOneClientKeepsOutNobodyElse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newMetricsGuard(testAsk, logr.Discard(), metricsPage)
+		for second := range 180 {
+			for i := range 50 {
+				scrapeFrom("198.51.100.1", g, "GET", "/metrics", fmt.Sprintf("Bearer forged.%d.%d", second, i))
+			}
+			if got := scrapeFrom("192.0.2.1", g, "GET", "/metrics", "Bearer prometheus").Code; got != 200 {
+				t.Fatalf("who may gets %d after %d seconds", got, second)
+			}
+			time.Sleep(time.Second)
 		}
 	})
 }

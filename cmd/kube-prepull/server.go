@@ -35,8 +35,9 @@ const (
 	// answerTime is from the headers of a request to the end of its answer.
 	answerTime = 10 * time.Second
 
-	// idleTime is how long a connection without a request is kept, as long as API servers keep theirs.
-	idleTime = 90 * time.Second
+	// idleTime is how long a connection without a request is kept: longer than API servers keep theirs, 90 seconds, since a
+	// review that crosses a hang-up is lost.
+	idleTime = 2 * time.Minute
 
 	// selfTime is how long the manager waits for itself to answer; the kubelet waits a second.
 	selfTime = 800 * time.Millisecond

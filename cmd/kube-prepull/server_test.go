@@ -126,3 +126,13 @@ func TestReachable(t *testing.T) {
 		t.Error("no error without a server")
 	}
 }
+
+// A review on its way to a server that hangs up is lost: Go sends no POST twice. So whoever sends has to hang up first. API
+// servers have the idle time of Go's default transport.
+func TestAPIServersHangUpFirst(t *testing.T) {
+	t.Parallel()
+	theirs, ours := http.DefaultTransport.(*http.Transport).IdleConnTimeout, newServer(nil).IdleTimeout
+	if ours <= theirs {
+		t.Errorf("the server hangs up after %s, API servers after %s", ours, theirs)
+	}
+}

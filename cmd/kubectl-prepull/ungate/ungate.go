@@ -57,7 +57,7 @@ func run(ctx context.Context, env *cli.Environment, names []string, key string) 
 			return err
 		}
 		if len(names) == 0 {
-			_, err := fmt.Fprintf(env.Out, "no node has the taint %s\n", key)
+			_, err := fmt.Fprintf(env.Out, "no node has the taint %s; --taint names another one\n", key)
 			return err
 		}
 	}

@@ -7,9 +7,17 @@
 
 {{- /* What every object of the release has beside its name. */ -}}
 {{- define "kube-prepull.metadata" -}}
+{{- include "kube-prepull.labelled" (dict "root" .) -}}
+{{- end -}}
+
+{{- /* The same, with more labels. */ -}}
+{{- define "kube-prepull.labelled" -}}
 labels:
-  {{- include "kube-prepull.labels" . | nindent 2 }}
-{{- with .Values.annotations }}
+  {{- include "kube-prepull.labels" .root | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .root.Values.annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -88,18 +96,6 @@ certificateDirectory: /etc/kube-prepull-certificate
 {{- if ne (toString $config.metricsAddress) "0" -}}
 {{- ternary "http" "https" (eq (toString $config.metricsAuthentication) "false") -}}
 {{- end -}}
-{{- end -}}
-
-{{- define "kube-prepull.monitorMetadata" -}}
-labels:
-  {{- include "kube-prepull.labels" .root | nindent 2 }}
-  {{- with .monitor.labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-{{- with .root.Values.annotations }}
-annotations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
 {{- end -}}
 
 {{- /* How Prometheus scrapes, from the values of a ServiceMonitor or a PodMonitor. The certificate is for the webhook's

@@ -1,5 +1,6 @@
-// Command bench measures what the manager costs a cluster: on a real API server with the shipped chart, the manager a
-// process of this machine behind its Service, and nodes of KWOK. It prints a table and writes the same as JSON.
+// Command bench measures what the manager costs a cluster, on a real API server with the shipped chart, the manager a process
+// of this machine behind its Service, and nodes of KWOK; and what pods wait for on real nodes. It prints a table and writes
+// the same as JSON.
 package main
 
 import (
@@ -50,6 +51,7 @@ func run(ctx context.Context) (err error) {
 	out := flag.String("out", "bench.json", "file for the results")
 	nodes := flag.Int("fake-nodes", 500, "nodes that KWOK runs")
 	deployments := flag.Int("deployments", 1000, "Deployments in the burst, each with an image of its own")
+	only := flag.String("only", "", "measure this part alone: manager, live-pod or new-node")
 	flag.Parse()
 
 	dir, err := os.MkdirTemp("", "kpp-bench-")
@@ -57,21 +59,44 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	results, err := manyNodes(ctx, filepath.Join(dir, "cluster"), *nodes, *deployments)
+	manager := func(ctx context.Context, dir string) ([]result, error) {
+		return manyNodes(ctx, dir, *nodes, *deployments)
+	}
+	results, err := measureParts(ctx, dir, *only, []part{{"manager", manager}, {"live-pod", livePod}, {"new-node", newNode}})
 	if err != nil {
 		return err
 	}
-	live, err := livePod(ctx, filepath.Join(dir, "live"))
-	if err != nil {
-		return fmt.Errorf("measuring a live pod: %w", err)
-	}
-	results = append(results, live...)
 	printTable(results)
 	content, err := json.MarshalIndent(results, "", "  ")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(*out, content, 0o644)
+}
+
+// part is what is measured in a cluster of its own, in a folder.
+type part struct {
+	name    string
+	measure func(ctx context.Context, dir string) ([]result, error)
+}
+
+// measureParts measures one part after the other, or one alone.
+func measureParts(ctx context.Context, dir, only string, parts []part) ([]result, error) {
+	var results []result
+	for _, p := range parts {
+		if only != "" && only != p.name {
+			continue
+		}
+		measured, err := p.measure(ctx, filepath.Join(dir, p.name))
+		if err != nil {
+			return nil, fmt.Errorf("measuring %s: %w", p.name, err)
+		}
+		results = append(results, measured...)
+	}
+	if len(results) == 0 {
+		return nil, fmt.Errorf("there is no part %q", only)
+	}
+	return results, nil
 }
 
 // manyNodes measures the manager in a cluster of fake nodes.

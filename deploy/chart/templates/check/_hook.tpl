@@ -13,6 +13,7 @@ annotations:
   {{- end }}
   helm.sh/hook: test
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+  helm.sh/hook-output-log-policy: hook-failed
 {{- end -}}
 
 {{- define "kube-prepull.check.selector" -}}

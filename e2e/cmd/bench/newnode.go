@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/images"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
+)
+
+// What a new node is to pull.
+const (
+	shop        = "shop"
+	hotImages   = 5
+	hotSize     = 25 << 20
+	joinTimeout = 2 * time.Minute
+)
+
+// warming is the taint of the gate.
+var warming = corev1.Taint{Key: "kube-prepull.io/warming", Effect: corev1.TaintEffectNoSchedule}
+
+// newNodes is a cluster that nodes join, and the registry that they pull from.
+type newNodes struct {
+	*bench
+	registry *registry.Registry
+	images   []string
+}
+
+// newNode measures on real nodes what pods wait that a node was made for: without kube-prepull, with it, and with its gate;
+// and what three nodes that join at once do to each other.
+func newNode(ctx context.Context, dir string) (results []result, err error) {
+	// Managers run on a node of their own, and the images are known from one that has them.
+	c, err := cluster.Up(ctx, cluster.Options{Dir: dir, Progress: os.Stderr, Nodes: []cluster.Node{
+		{Name: "system-1"}, {Name: "web-1", Labels: web, Taints: []corev1.Taint{{Key: "pool", Value: "web", Effect: corev1.TaintEffectNoSchedule}}},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Down(context.WithoutCancel(ctx))) }()
+	r, err := lab.Serve(c, registry.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	n := &newNodes{bench: &bench{Cluster: c}, registry: r}
+	if err := n.prepare(ctx); err != nil {
+		return nil, err
+	}
+	r.SetBandwidth(slowRegistry)
+	if err := n.podsOn(ctx, "without kube-prepull", "bare-1"); err != nil {
+		return nil, err
+	}
+	r.SetBandwidth(0)
+	if err := n.install(ctx); err != nil {
+		return nil, err
+	}
+	r.SetBandwidth(slowRegistry)
+	if err := n.podsOn(ctx, "without the gate", "open-1"); err != nil {
+		return nil, err
+	}
+	if err := n.podsOn(ctx, "with the gate", "gated-1", warming); err != nil {
+		return nil, err
+	}
+	if err := n.atOnce(ctx, "three new nodes at once", "three"); err != nil {
+		return nil, err
+	}
+	return n.results, n.atOnce(ctx, "the first three nodes of a class at once, in waves of one", "first", corev1.Taint{Key: "class", Value: "new", Effect: corev1.TaintEffectNoSchedule})
+}
+
+// web are the labels of the nodes that the workload runs on.
+var web = map[string]string{"pool": "web"}
+
+// prepare makes the workload, which has no pods yet.
+func (n *newNodes) prepare(ctx context.Context) error {
+	if err := n.namespace(ctx, shop); err != nil {
+		return err
+	}
+	sleeper := filepath.Join(n.Dir(), "sleeper")
+	if err := images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, sleeper); err != nil {
+		return err
+	}
+	for i := range hotImages {
+		image := fmt.Sprintf("%s/%s/hot-%d:v1", n.registry.Addr(), shop, i)
+		description := images.Image{Size: hotSize, Seed: uint64(100 + i), Binaries: map[string]string{"/sleeper": sleeper}, Entrypoint: []string{"/sleeper"}}
+		if _, err := description.Push(ctx, image, remote.WithTransport(n.registry.Transport())); err != nil {
+			return err
+		}
+		d := benchDeployment(fmt.Sprint("hot-", i), image)
+		d.Spec.Template.Spec.NodeSelector, d.Spec.Template.Spec.Tolerations = web, tolerate
+		if _, err := n.Client().AppsV1().Deployments(shop).Create(ctx, d, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+		n.images = append(n.images, image)
+	}
+	return nil
+}
+
+// tolerate is of pods of the workload; they do not go past the gate.
+var tolerate = []corev1.Toleration{{Key: "pool", Operator: corev1.TolerationOpExists}, {Key: "class", Operator: corev1.TolerationOpExists}}
+
+// install returns when the first node of the workload has its images.
+func (n *newNodes) install(ctx context.Context) error {
+	if err := lab.PushProduct(ctx, filepath.Join(n.Dir(), "images"), n.registry.Addr()); err != nil {
+		return err
+	}
+	err := lab.Install(ctx, n.Cluster, n.registry.Addr(),
+		"--set", "config.nodeCondition=true", "--set", "config.gate.enabled=true", "--set", "config.maxConcurrentNodes=1")
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(joinTimeout); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		node, err := n.Client().CoreV1().Nodes().Get(ctx, "web-1", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if _, reason, message := imagesReady(node); reason == "ImagesPresent" && message == fmt.Sprintf("%d of %d images", hotImages, hotImages) {
+			return nil
+		}
+	}
+	return errors.New("the first node does not get the images")
+}
+
+// podsOn has pods wait for a node, one with each image, and measures from the creation of the node.
+func (n *newNodes) podsOn(ctx context.Context, how, node string, taints ...corev1.Taint) error {
+	for i, image := range n.images {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", node, i)},
+			Spec: corev1.PodSpec{
+				NodeSelector: map[string]string{corev1.LabelHostname: node}, Tolerations: tolerate,
+				Containers: []corev1.Container{{Name: "app", Image: image, ImagePullPolicy: corev1.PullIfNotPresent}},
+			},
+		}
+		if _, err := n.Client().CoreV1().Pods(shop).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	before := n.registry.Counts(shop + "/*")
+	joins, _, err := n.join(ctx, []string{node}, hotImages, taints...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", how, err)
+	}
+	j, after := joins[node], n.registry.Counts(shop+"/*")
+	took := func(q float64) float64 { return quantile(j.pods(), q).Seconds() }
+	name := fmt.Sprintf("new node, %d pods of %d MB at 100 Mbit/s, %s: ", hotImages, hotSize>>20, how)
+	n.add(name+"node to first pod Ready", took(0), "s", "")
+	n.add(name+"node to median pod Ready", took(0.5), "s", "")
+	n.add(name+"node to last pod Ready", took(1), "s", "")
+	n.add(name+"first to last pod Ready", took(1)-took(0), "s", "")
+	n.add(name+"layers and configurations pulled", float64(after.BlobGets-before.BlobGets), "blobs", "")
+	n.add(name+"pulled from the registry", float64(after.BlobBytes-before.BlobBytes)/(1<<20), "MB", "")
+	if len(taints) > 0 {
+		n.add(name+"taint outlived the last byte", j.released.Sub(j.lastByte).Seconds(), "s", "< 2")
+		n.add(name+"taint outlived the kubelet's last Pulled", j.released.Sub(j.lastPull).Seconds(), "s", "< 2")
+	}
+	return n.RemoveNode(ctx, node)
+}
+
+// atOnce has three nodes join at the same time, which share the registry.
+func (n *newNodes) atOnce(ctx context.Context, how, prefix string, taints ...corev1.Taint) error {
+	names := []string{prefix + "-1", prefix + "-2", prefix + "-3"}
+	joins, together, err := n.join(ctx, names, 0, append(taints, warming)...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", how, err)
+	}
+	how += ", 100 Mbit/s: "
+	var took, outlived []time.Duration
+	for _, name := range names {
+		took = append(took, joins[name].released.Sub(joins[name].created))
+		outlived = append(outlived, joins[name].released.Sub(joins[name].lastPull))
+	}
+	first, last := quantile(took, 0).Seconds(), quantile(took, 1).Seconds()
+	n.add(how+"pull at the same time", float64(together), "nodes", "")
+	n.add(how+"node to warm, first", first, "s", "")
+	n.add(how+"node to warm, last", last, "s", "")
+	n.add(how+"last to first", last/first, "times", "")
+	n.add(how+"taint outlived the kubelet's last Pulled, worst", quantile(outlived, 1).Seconds(), "s", "< 2")
+	for _, name := range names {
+		err = errors.Join(err, n.RemoveNode(ctx, name))
+	}
+	return err
+}
+
+// imagesReady is status, reason and message of our condition of a node; empty if it has none.
+func imagesReady(node *corev1.Node) (status corev1.ConditionStatus, reason, message string) {
+	i := slices.IndexFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type == "kube-prepull.io/ImagesReady" })
+	if i < 0 {
+		return "", "", ""
+	}
+	c := node.Status.Conditions[i]
+	return c.Status, c.Reason, c.Message
+}
