@@ -3,7 +3,7 @@
 #
 # It goes on after an image that cannot be pulled, ends in time, and can run again: what is there is not pulled again.
 # PREPULL_PARALLEL, PREPULL_TRIES and PREPULL_TIMEOUT (seconds, for everything) replace the numbers below.
-# Exit codes: 0 all images are there, 1 some are not, 2 the container runtime does not answer.
+# Exit codes: 0 all images are there, 1 some are not, 2 it cannot begin: the container runtime does not answer.
 set -uo pipefail
 export PATH="${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -17,6 +17,24 @@ images=(
 
 log() { printf 'prepull: %s\n' "$*" >&2; }
 
+for number in "$parallel" "$tries" "$limit"; do
+  case $number in
+  0* | *[!0-9]*)
+    log "PREPULL_PARALLEL, PREPULL_TRIES and PREPULL_TIMEOUT are numbers from 1, not $number"
+    exit 2
+    ;;
+  esac
+done
+
+# within runs a command for so many seconds at most, and no longer than there is time for everything.
+within() {
+  local most=$1 left=$((limit - SECONDS))
+  shift
+  [ "$left" -lt "$most" ] && most=$left
+  [ "$most" -gt 0 ] || return
+  timeout -k 5 "$most" "$@"
+}
+
 @RUNTIME@
 # credentials prints user:password for the registries of cloud platforms, by the platform's own helper.
 credentials() {
@@ -24,11 +42,11 @@ credentials() {
   case $host in
   *.dkr.ecr.*.amazonaws.com | *.dkr.ecr.*.amazonaws.com.cn | *.dkr.ecr-fips.*.amazonaws.com | *.dkr-ecr.*.on.aws)
     region=${host#*.dkr?ecr*.}
-    token=$(aws ecr get-login-password --region "${region%%.*}") && printf 'AWS:%s' "$token"
+    token=$(within 60 aws ecr get-login-password --region "${region%%.*}") && printf 'AWS:%s' "$token"
     ;;
   gcr.io | *.gcr.io | *-docker.pkg.dev)
     if command -v gcloud >/dev/null; then
-      token=$(gcloud auth print-access-token)
+      token=$(within 60 gcloud auth print-access-token)
     else
       token=$(curl -sSf --max-time 10 -H 'Metadata-Flavor: Google' \
         http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token |
@@ -37,7 +55,7 @@ credentials() {
     [ -n "$token" ] && printf 'oauth2accesstoken:%s' "$token"
     ;;
   *.azurecr.io)
-    token=$(az acr login --name "${host%%.*}" --expose-token --output tsv --query accessToken) &&
+    token=$(within 60 az acr login --name "${host%%.*}" --expose-token --output tsv --query accessToken) &&
       printf '00000000-0000-0000-0000-000000000000:%s' "$token"
     ;;
   *) ;;
@@ -59,28 +77,28 @@ login() {
 }
 
 pull() {
-  local image=$1 try left output=$work/output.$BASHPID
+  local image=$1 try output=$work/output.$BASHPID
   if present "$image"; then
     log "$image is there"
+    echo >>"$work/there"
     return
   fi
   for ((try = 1; try <= tries; try++)); do
-    left=$((limit - SECONDS))
-    [ "$left" -gt 0 ] || break
-    if fetch "$left" "$image" </dev/null >"$output" 2>&1; then
+    [ "$SECONDS" -lt "$limit" ] || break
+    if fetch "$image" </dev/null >"$output" 2>&1; then
       log "$image is pulled"
+      echo >>"$work/there"
       return
     fi
     [ "$try" -eq "$tries" ] || sleep "$try"
   done
   log "$image is not pulled: $(tail -n 1 "$output" 2>/dev/null || echo 'no time was left')"
-  printf '%s\n' "$image" >>"$work/failed"
 }
 
 umask 077
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
-: >"$work/failed"
+: >"$work/there"
 
 # On some systems the container runtime is started after this script.
 for ((second = 0; ; second++)); do
@@ -102,6 +120,6 @@ for image in "${images[@]}"; do
 done
 wait
 
-failed=$(wc -l <"$work/failed")
-log "$((${#images[@]} - failed)) of ${#images[@]} images are there after $SECONDS s"
-[ "$failed" -eq 0 ]
+there=$(wc -l <"$work/there") || there=0 # a full disk loses lines, which must not pass for images
+log "$there of ${#images[@]} images are there after $SECONDS s"
+[ "$there" -eq "${#images[@]}" ]

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -160,6 +161,48 @@ func TestAScriptEndsInTime(t *testing.T) {
 	output, code = s.run(rendered(t, "bash-ctr", "registry.test/a:v1"), "PREPULL_TIMEOUT=2")
 	if code != 1 || !strings.Contains(output, "0 of 1 images are there after ") {
 		t.Errorf("behind a pull that hangs it ends with %d:\n%s", code, output)
+	}
+}
+
+func TestAScriptEndsInTimeWhateverHangs(t *testing.T) {
+	t.Parallel()
+	const hangs = "#!/bin/bash\nexec >/dev/null 2>&1\ntrap '' TERM\nsleep 40\n"
+	for name, program := range map[string]struct{ name, text string }{
+		"a runtime that takes no connection": {"ctr", hangs},
+		"a pull that does not want to end":   {"ctr", "#!/bin/bash\n[ \"$1\" = version ] || [ \"$4\" = ls ] || { exec >/dev/null 2>&1; trap '' TERM; sleep 40; }\n"},
+		"the helper of the platform":         {"aws", hangs},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShell(t)
+			s.program(program.name, program.text)
+			start := time.Now()
+			output, code := s.run(rendered(t, "bash-ctr", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/api:v1"), "PREPULL_TIMEOUT=2")
+			if took := time.Since(start); code == 0 || took > 30*time.Second {
+				t.Errorf("it ends with %d after %v:\n%s", code, took, output)
+			}
+		})
+	}
+}
+
+func TestAScriptCountsWhatIsThere(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	s.program("ctr", "#!/bin/bash\n[ \"$4\" != pull ] || { rm -r \"$TMPDIR\"/*; exit 1; }\n") // as on a disk that is full
+	output, code := s.run(rendered(t, "bash-ctr", "registry.test/a:v1"))
+	if code != 1 || !strings.Contains(output, "0 of 1 images are there after ") {
+		t.Errorf("what is lost counts as there, and it ends with %d:\n%s", code, output)
+	}
+}
+
+func TestAScriptRefusesWhatIsNoNumber(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	for _, wrong := range []string{"PREPULL_PARALLEL=0", "PREPULL_TRIES=many", "PREPULL_TIMEOUT=15m", "PREPULL_TIMEOUT=-1", "PREPULL_PARALLEL=a[$(reboot)]"} {
+		output, code := s.run(rendered(t, "bash-ctr", "registry.test/a:v1"), wrong)
+		if _, calls := s.pulled(); code != 2 || len(calls) > 0 || !strings.Contains(output, "are numbers from 1") {
+			t.Errorf("with %s it ends with %d after %q:\n%s", wrong, code, calls, output)
+		}
 	}
 }
 

@@ -72,7 +72,7 @@ func read(files []string, env *cli.Environment) (text string, notes []string, er
 		return "", nil, errors.Join(problems...)
 	}
 	if len(origins) == 0 {
-		return "", notes, fmt.Errorf("there is nothing in %s", strings.Join(files, ", "))
+		return "", notes, errors.New("there is nothing in the input: no object of kube-fledged or OpenKruise")
 	}
 	text, more, err := print(origins)
 	return text, append(notes, more...), err

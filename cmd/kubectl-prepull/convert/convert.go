@@ -113,6 +113,9 @@ func (o *origin) fromCache(text []byte, namespace string) error {
 			}
 		}
 	}
+	if len(o.images) == 0 {
+		return errors.New("reading the ImageCache: it has no images")
+	}
 	for _, action := range []string{"refresh-imagecache", "purge-imagecache"} {
 		if _, set := cache.Metadata.Annotations["kubefledged.io/"+action]; set {
 			o.note("the annotation kubefledged.io/%s has no equivalent: kube-prepull keeps images fresh by itself, and drops what nobody declares or uses", action)
@@ -161,7 +164,7 @@ func (o *origin) selector(s *nodeSelector) map[string]string {
 		selector[key] = value
 	}
 	for _, r := range s.MatchExpressions {
-		if r.Operator == metav1.LabelSelectorOpIn && len(r.Values) == 1 {
+		if _, taken := selector[r.Key]; !taken && r.Operator == metav1.LabelSelectorOpIn && len(r.Values) == 1 {
 			selector[r.Key] = r.Values[0]
 			continue
 		}

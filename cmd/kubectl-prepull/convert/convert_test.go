@@ -58,11 +58,22 @@ func TestWhatCannotBeImported(t *testing.T) {
 		"apiVersion: apps.kruise.io/v1alpha1\nkind: ImagePullJob\nspec: {images: [a], completionPolicy: {}}":  `1: ImagePullJob: image "": the image is empty`,
 		"apiVersion: apps.kruise.io/v1alpha1\nkind: ImageListPullJob\nspec: {completionPolicy: {}}":           "1: reading the ImageListPullJob: it has no images",
 		"apiVersion: apps.kruise.io/v1alpha1\nkind: ImageListPullJob\nspec: {image: a, completionPolicy: {}}": "1: reading the ImageListPullJob: it has images, not image",
-		"": "there is nothing in -",
+		cache + "spec: {cacheSpec: [{images: []}]}":                                                           "1: reading the ImageCache: it has no images",
+		"":                      "there is nothing in the input",
+		"kind: List\nitems: []": "there is nothing in the input",
 	} {
 		output, messages, code := imported(t, text)
 		if output != "" || code != 1 || !strings.HasPrefix(messages, "error: "+want) {
 			t.Errorf("%q ends with %d:\n%s%s\nwant %s", text, code, output, messages, want)
 		}
+	}
+}
+
+func TestASelectorThatSelectsNothing(t *testing.T) {
+	t.Parallel()
+	output, messages, code := imported(t, "apiVersion: apps.kruise.io/v1alpha1\nkind: ImagePullJob\nmetadata: {name: a}\n"+
+		"spec: {image: a, selector: {matchLabels: {x: a}, matchExpressions: [{key: x, operator: In, values: [b]}]}, completionPolicy: {type: Never}}")
+	if code != 0 || !strings.Contains(output, "x: a\n") || !strings.Contains(messages, "selector.matchExpressions x In has no equivalent") {
+		t.Errorf("it ends with %d:\n%s%s", code, output, messages)
 	}
 }
