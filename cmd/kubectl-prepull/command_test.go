@@ -45,6 +45,7 @@ func TestAWrongCommandLineIsAUsageError(t *testing.T) {
 		{"explain"}, {"explain", "a", "b"}, {"explain", "pod/"}, {"explain", ""}, {"ungate"}, {"ungate", "a", "--all"},
 		{"measure", "nothing"}, {"measure", "run"}, {"measure", "run", "a", "b"}, {"measure", "run", "a", "--timeout", "0s"},
 		{"measure", "history", "extra"}, {"measure", "history", "-n", "a", "-A"},
+		{"export", "-n", "A/B"}, {"generate", "-f", "-", "-n", "A/B"},
 	} {
 		stdout, stderr, code := run(t, args...)
 		if code != 2 || stdout != "" || !strings.HasPrefix(stderr, "error: ") || !strings.Contains(stderr, "--help'") {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/prepull"
@@ -58,6 +59,9 @@ func (o *Output) Check() error {
 	}
 	if o.parallel < 1 || o.parallel > maxParallel {
 		return cli.Usagef("--parallel must be from 1 to %d, not %d", maxParallel, o.parallel)
+	}
+	if o.Namespace != "" && len(validation.IsDNS1123Label(o.Namespace)) > 0 {
+		return cli.Usagef("--namespace %q is no name of a namespace", o.Namespace)
 	}
 	if err := prepull.ValidImage(o.noopImage); err != nil {
 		return cli.Usagef("--noop-image %q: %v", o.noopImage, err)

@@ -40,6 +40,7 @@ per byte come first. What it leaves out itself, or cannot pull, is left out too,
   kubectl prepull export --node-selector pool=web --platform linux/arm64 --max-bytes 20Gi --format bash-ctr > pull-images`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			output.Namespace = *env.Kube.Namespace
 			if err := output.Check(); err != nil {
 				return err
 			}
@@ -47,7 +48,6 @@ per byte come first. What it leaves out itself, or cannot pull, is left out too,
 			if err != nil {
 				return err
 			}
-			output.Namespace = *env.Kube.Namespace
 			kube, err := env.Client()
 			if err != nil {
 				return err

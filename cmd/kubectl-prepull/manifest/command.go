@@ -37,10 +37,10 @@ may use; what it does use is in the output of helm template.`,
 			if err := from.check(); err != nil {
 				return err
 			}
+			output.Namespace = *env.Kube.Namespace
 			if err := output.Check(); err != nil {
 				return err
 			}
-			output.Namespace = *env.Kube.Namespace
 			found, err := from.read(env)
 			if err != nil {
 				return err
