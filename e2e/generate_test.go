@@ -104,9 +104,10 @@ func TestAScriptPullsForPods(t *testing.T) {
 
 	manifest := fmt.Sprintf("kind: Pod\nspec: {containers: [{image: %q}, {image: %q}, {image: %q}]}\n", open, private, missing)
 	script, _ := g.run(t, manifest, "generate", "-f", "-", "--format", "bash-ctr")
-	// The registry of the test in the place of a cloud's: it speaks plain HTTP, and its helper is a function.
+	// The registry of the test in the place of a cloud's: it speaks plain HTTP, and has a helper of its own.
+	helper := "\nhelpers=$(mktemp -d -p /var)\nprintf '#!/bin/sh\\necho " + password + "\\n' > \"$helpers/az\"\nchmod +x \"$helpers/az\"\nPATH=$helpers:$PATH\nlogin\n"
 	for from, to := range map[string]string{
-		"*.azurecr.io)": p.registry.Addr() + ")", `https://$host`: `http://$host`, "\nlogin\n": "\naz() { echo " + password + "; }\nlogin\n",
+		"*.azurecr.io)": p.registry.Addr() + ")", `https://$host`: `http://$host`, "\nlogin\n": helper,
 	} {
 		if !strings.Contains(script, from) {
 			t.Fatalf("the script has no %q:\n%s", from, script)
