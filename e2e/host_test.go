@@ -56,7 +56,7 @@ func (p progress) Write(text []byte) (int, error) {
 // shortTempDir is an empty folder that does not outlive the test, with a name short enough for sockets.
 func shortTempDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "kpp-")
+	dir, err := os.MkdirTemp(systemTemporary, "kpp-")
 	if err != nil {
 		t.Fatal(err)
 	}

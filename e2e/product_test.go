@@ -55,7 +55,7 @@ func sharedProduct(t *testing.T) *product {
 	t.Helper()
 	requireNodes(t)
 	shared.Do(func() {
-		if shared.dir, shared.err = os.MkdirTemp("", "kpp-"); shared.err == nil {
+		if shared.dir, shared.err = os.MkdirTemp(systemTemporary, "kpp-"); shared.err == nil {
 			shared.product, shared.err = upProduct(context.Background(), shared.dir, "node-1", "node-2")
 		}
 		if shared.err == nil {

@@ -21,6 +21,11 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(starterEnv); dir != "" {
 		stay(dir)
 	}
+	remove, err := keepTemporary()
+	if err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		os.Exit(1)
+	}
 	code := m.Run()
 	if err := downShared(); err != nil {
 		os.Stderr.WriteString("taking the shared cluster down: " + err.Error() + "\n")
@@ -28,6 +33,10 @@ func TestMain(m *testing.M) {
 	}
 	if err := checkPrivileges(code == 0); err != nil {
 		os.Stderr.WriteString("permissions that are not as they should be:\n" + err.Error() + "\n")
+		code = 1
+	}
+	if err := remove(); err != nil {
+		os.Stderr.WriteString("removing temporary files: " + err.Error() + "\n")
 		code = 1
 	}
 	os.Exit(code)
