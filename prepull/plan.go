@@ -130,7 +130,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 			classOf[n.Name] = c.name
 		}
 	}
-	pods, former := splitFormer(s.pods, s.nodes)
+	pods, former, again := splitFormer(s.pods, s.nodes, now)
 	on, of := podsByClass(pods, classOf)
 
 	p := plan{unwanted: left, ignored: division.ignoredWords(o.MaxNodeClasses)}
@@ -155,6 +155,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 		changing[ds.Name] = true
 	}
 	p.evict = append(strays(pods, classOf, stored, changing), former...)
+	p.atLatest(again)
 	p.planNodes(s, on, o, now)
 	p.statuses = statusChanges(s.images, found, invalid, &p, now)
 	return p

@@ -46,22 +46,32 @@ func opening(c *nodeClass, stored *appsv1.DaemonSet, pods []*corev1.Pod, surge i
 	return lateShare*late > surge
 }
 
-// splitFormer tells the pods of nodes that are gone from the others. Where a node of the same name came after it, its
-// kubelet takes such a pod for its own, and reports that containers ended well which have yet to run there.
-func splitFormer(pods []*corev1.Pod, nodes []corev1.Node) (current, former []*corev1.Pod) {
+// orphanTime is how long a pod may be on a node that we have not heard of: the node is new, or it is gone.
+const orphanTime = 10 * time.Second
+
+// splitFormer tells the pods of nodes that are gone from the others, and when it has to look again; zero if it has not.
+// Where a node of the same name came after it, its kubelet takes such a pod for its own, and reports that containers ended
+// well which have yet to run there. Where none came, the DaemonSet controller rolls nothing as long as the pod is there
+// (rollingUpdate in pkg/controller/daemon/update.go), and Kubernetes collects it only after a minute.
+func splitFormer(pods []*corev1.Pod, nodes []corev1.Node, now time.Time) (current, former []*corev1.Pod, next time.Time) {
 	born := make(map[string]time.Time, len(nodes))
 	for i := range nodes {
 		born[nodes[i].Name] = nodes[i].CreationTimestamp.Time
 	}
 	for _, pod := range pods {
-		switch since, found := born[pod.Spec.NodeName]; {
-		case !found || !scheduledAt(pod).Before(since):
+		since, found := born[pod.Spec.NodeName]
+		orphaned := scheduledAt(pod).Add(orphanTime)
+		gone := found && scheduledAt(pod).Before(since) || !found && pod.Spec.NodeName != "" && !now.Before(orphaned)
+		if !gone {
 			current = append(current, pod)
-		case pod.DeletionTimestamp == nil:
+			if !found && pod.Spec.NodeName != "" && (next.IsZero() || orphaned.Before(next)) {
+				next = orphaned
+			}
+		} else if pod.DeletionTimestamp == nil {
 			former = append(former, pod)
 		}
 	}
-	return current, former
+	return current, former, next
 }
 
 func podReady(pod *corev1.Pod) bool {

@@ -149,6 +149,22 @@ func TestThePodsOfANodeThatIsGoneLeaveTheNextOneOfItsName(t *testing.T) {
 	}
 }
 
+// The DaemonSet controller rolls nothing while a pod is on a node that it cannot find.
+func TestThePodsOfANodeThatIsGoneHoldNoRollUp(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{inUse("a:1")}}
+	s.carryOut(makePlan(s, testOptions, noon))
+	s.runPods(noon, nothingFails)
+	s.nodes = s.nodes[:1]
+	p := makePlan(s, testOptions, noon.Add(orphanTime-time.Second))
+	if len(p.evict) > 0 || !p.next.Equal(noon.Add(orphanTime)) {
+		t.Errorf("%d pods leave before their node can be known; next at %v", len(p.evict), p.next)
+	}
+	if p := makePlan(s, testOptions, noon.Add(orphanTime)); len(p.evict) != 1 || p.evict[0] != s.pods[1] || !p.next.IsZero() {
+		t.Errorf("%d pods leave; next at %v", len(p.evict), p.next)
+	}
+}
+
 func TestPodsThatWaitForANodeAreNoRoll(t *testing.T) {
 	t.Parallel()
 	s := affected(t)
