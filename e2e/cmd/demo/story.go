@@ -12,7 +12,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 	"github.com/kube-prepull/kube-prepull/e2e/images"
@@ -50,7 +49,7 @@ func (s *story) tell(ctx context.Context) error {
 		return fmt.Errorf("pushing images: %w", err)
 	}
 	s.say("Without kube-prepull: a pod of each image on node-1, which has none of them.")
-	cold, err := s.startEach(ctx, "node-1", "cold")
+	cold, err := s.startEach(ctx, "default", "node-1", "cold")
 	if err != nil {
 		return err
 	}
@@ -77,7 +76,7 @@ func (s *story) tell(ctx context.Context) error {
 		return err
 	}
 	s.say("node-3 has the whole list, %.0f s after it was switched on. The shop scales onto it.", time.Since(joined).Seconds())
-	warm, err := s.startEach(ctx, "node-3", "warm")
+	warm, err := s.startEach(ctx, "shop", "node-3", "warm")
 	if err != nil {
 		return err
 	}
@@ -145,7 +144,7 @@ func (s *story) deployment(w ware) *appsv1.Deployment {
 }
 
 // startEach starts a pod of each image on a node, one after the other, and returns how long each took to be Ready.
-func (s *story) startEach(ctx context.Context, node, prefix string) (map[string]time.Duration, error) {
+func (s *story) startEach(ctx context.Context, namespace, node, prefix string) (map[string]time.Duration, error) {
 	took := map[string]time.Duration{}
 	for _, w := range wares {
 		if w.size < 0 {
@@ -153,32 +152,35 @@ func (s *story) startEach(ctx context.Context, node, prefix string) (map[string]
 		}
 		var now int64
 		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: prefix + "-" + w.name, Namespace: "default"},
+			ObjectMeta: metav1.ObjectMeta{
+				Name: prefix + "-" + w.name, Namespace: namespace,
+				Labels: map[string]string{"kube-prepull.io/enabled": "false"}, // it is gone in a moment, and no user
+			},
 			Spec: corev1.PodSpec{
 				NodeName: node, TerminationGracePeriodSeconds: &now,
 				Containers: []corev1.Container{{Name: "app", Image: s.image(w.name)}},
 			},
 		}
 		start := time.Now()
-		created, err := s.lab.Client().CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
+		created, err := s.lab.Client().CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("starting a pod: %w", err)
 		}
-		if err := s.waitReady(ctx, created.Name, created.UID); err != nil {
+		if err := s.waitReady(ctx, created); err != nil {
 			return nil, err
 		}
 		took[w.name] = time.Since(start)
-		if err := s.lab.Client().CoreV1().Pods("default").Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		if err := s.lab.Client().CoreV1().Pods(namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
 			return nil, fmt.Errorf("deleting a pod: %w", err)
 		}
 	}
 	return took, nil
 }
 
-func (s *story) waitReady(ctx context.Context, name string, uid types.UID) error {
-	return poll(ctx, 5*time.Minute, "pod "+name+" to be Ready", func() (bool, error) {
-		pod, err := s.lab.Client().CoreV1().Pods("default").Get(ctx, name, metav1.GetOptions{})
-		if err != nil || pod.UID != uid {
+func (s *story) waitReady(ctx context.Context, created *corev1.Pod) error {
+	return poll(ctx, 5*time.Minute, "pod "+created.Name+" to be Ready", func() (bool, error) {
+		pod, err := s.lab.Client().CoreV1().Pods(created.Namespace).Get(ctx, created.Name, metav1.GetOptions{})
+		if err != nil || pod.UID != created.UID {
 			return false, err
 		}
 		for _, c := range pod.Status.Conditions {
