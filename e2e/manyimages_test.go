@@ -17,10 +17,10 @@ import (
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 )
 
-// TestAThousandImagesAndPlacesForFive creates 1,000 Deployments, each of an image of its own, on nodes that take five.
+// TestTwoThousandImagesAndPlacesForFive creates 2,000 Deployments, each of an image of its own, on nodes that take five.
 // All are known, five are pulled, the others say why not; somebody else's Deployment does not notice.
-func TestAThousandImagesAndPlacesForFive(t *testing.T) {
-	const many, places = 1000, 5
+func TestTwoThousandImagesAndPlacesForFive(t *testing.T) {
+	const many, places = 2000, 5
 	p := ownProduct(t, "node-1")
 	p.configure(t, "--set", fmt.Sprint("config.maxImagesPerNode=", places))
 	p.namespace(t, "flood", true)

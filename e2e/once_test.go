@@ -14,7 +14,7 @@ import (
 // once builds what tests have in common: each thing when the first test asks for it.
 var once builds
 
-// builds are in a folder of this process.
+// builds are in a folder of this process, which keepTemporary sees to.
 type builds struct {
 	mu   sync.Mutex
 	dir  string
@@ -51,8 +51,4 @@ func (b *builds) build(name string, build func(path string) error) (string, erro
 		b.made[name] = err
 	}
 	return path, err
-}
-
-func (b *builds) remove() {
-	os.RemoveAll(b.dir) //nolint:errcheck // a folder in the system's temporary one
 }

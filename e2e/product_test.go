@@ -69,7 +69,6 @@ func sharedProduct(t *testing.T) *product {
 }
 
 func downShared() error {
-	defer once.remove()
 	if shared.product == nil {
 		return nil
 	}

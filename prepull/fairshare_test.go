@@ -151,7 +151,7 @@ func randomMarket(r *rand.Rand) market {
 
 func TestAnyChoice(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(5_000) {
+	for seed := range uint64(20_000) {
 		checkChoice(t, randomMarket(rand.New(rand.NewPCG(seed, 1))), rand.New(rand.NewPCG(seed, 2)))
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
