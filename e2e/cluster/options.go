@@ -31,6 +31,9 @@ type Options struct {
 	Kubelet map[string]any
 	// Detached lets the cluster outlive the process that starts it; Down ends it.
 	Detached bool
+	// Lifeline is a file that somebody has locked (flock, exclusively): the cluster ends when he lets go of it, or dies.
+	// Default: none.
+	Lifeline string
 	// Progress is told what takes long. Default: nobody.
 	Progress io.Writer `json:"-"`
 }

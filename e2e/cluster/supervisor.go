@@ -131,7 +131,29 @@ func (s *supervisor) up(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+	if file := s.state.Options.Lifeline; file != "" {
+		if err := s.endWith(file); err != nil {
+			return fmt.Errorf("opening the lifeline: %w", err)
+		}
+	}
 	return s.serve()
+}
+
+// endWith ends the cluster when the lock of a file can be had.
+func (s *supervisor) endWith(file string) error {
+	lifeline, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			if err := syscall.Flock(int(lifeline.Fd()), syscall.LOCK_SH); !errors.Is(err, syscall.EINTR) {
+				break
+			}
+		}
+		s.endAll()
+	}()
+	return nil
 }
 
 func (s *supervisor) run(p Process) (*running, error) {

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -19,28 +21,41 @@ import (
 // Version is what the images of this checkout are tagged with in the lab.
 const Version = "lab"
 
-// root is the checkout, seen from this package: the lab builds what it installs.
-func root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
-}
+// root is the checkout, found from the folder in which this runs: the lab builds what it installs.
+var root = sync.OnceValue(func() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "deploy", "chart", "Chart.yaml")); err == nil {
+			return dir
+		}
+		if parent := filepath.Dir(dir); parent != dir {
+			dir = parent
+			continue
+		}
+		panic("run this in the checkout of kube-prepull: what it installs is built from there")
+	}
+})
 
 // targets are the images of kube-prepull.
 var targets = []string{"kube-prepull", "kube-prepull-noop"}
 
 // PushProduct builds the images of this checkout in a folder, and pushes them to a registry.
 func PushProduct(ctx context.Context, dir, registry string) error {
-	if err := Build(ctx, dir, Version); err != nil {
+	if err := Build(ctx, dir, Version, 1); err != nil {
 		return err
 	}
 	return Push(ctx, dir, registry, Version)
 }
 
-// Build builds the images of this checkout, which report a version, into a folder, once for any number of registries.
-func Build(ctx context.Context, dir, version string) error {
+// Build builds the images of this checkout, which report a version, into a folder, once for any number of registries. The
+// clocks of the manager are so many times as fast as production's.
+func Build(ctx context.Context, dir, version string, clockSpeed int) error {
 	for _, target := range targets {
 		cmd := exec.CommandContext(ctx, "go", "run", "./deploy/image",
-			"--target", target, "--platform", "linux/"+runtime.GOARCH, "--version", version, "--output", filepath.Join(dir, target))
+			"--target", target, "--platform", "linux/"+runtime.GOARCH, "--version", version, "--clock-speed", strconv.Itoa(clockSpeed), "--output", filepath.Join(dir, target))
 		cmd.Dir = root()
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w: %s", target, err, output)

@@ -1,0 +1,320 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/images"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
+)
+
+const (
+	gateKey       = "startup-taint.cluster-autoscaler.kubernetes.io/images"
+	gateDeadline  = 45 * time.Second
+	nodeCondition = "kube-prepull.io/ImagesReady"
+)
+
+// gated is a node whose kubelet registers with the taint of the gate.
+func gated(name string, more ...corev1.Taint) cluster.Node {
+	return cluster.Node{Name: name, Taints: append(more, corev1.Taint{Key: gateKey, Effect: corev1.TaintEffectNoSchedule})}
+}
+
+// TestNewNodesAreWarmBeforePodsLandOnThem has a cluster in which every node registers with the taint, from the first one.
+func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
+	t.Parallel()
+	lab.RequireNodes(t)
+	p := gatedProduct(t, gated("node-1"))
+	p.waitCondition(t, "node-1", corev1.ConditionTrue, "NothingToPull")
+	p.waitReleased(t, "node-1")
+
+	p.Namespace(t, "shop", true)
+	web := p.Push(t, "shop/web:v1", images.Image{Seed: 701, Size: 8 << 20, Layers: 2})
+	api := p.Push(t, "shop/api:v1", images.Image{Seed: 702, Size: 8 << 20, Layers: 2})
+	broken := p.Push(t, "shop/broken:v1", images.Image{Seed: 703})
+	p.Registry.SetFault("shop/broken", registry.Refuse(http.StatusNotFound))
+	turned := p.watchCondition(t, "node-1")
+	for name, image := range map[string]string{"web": web, "api": api, "broken": broken} {
+		p.Deploy(t, "shop", lab.Deployment(name, image, 0))
+	}
+	p.WaitState(t, web, "Ready")
+	p.WaitState(t, api, "Ready")
+	p.WaitState(t, broken, "PullFailed")
+	lab.Eventually(t, "the condition to count the new images", func() error {
+		if _, reason, message := p.nodeCondition(t, "node-1"); reason != "ImagesPresent" || message != "2 of 2 images" {
+			return fmt.Errorf("it is %s: %s", reason, message)
+		}
+		return nil
+	})
+	if got := turned(); slices.ContainsFunc(got, func(s corev1.ConditionStatus) bool { return s != corev1.ConditionTrue }) {
+		t.Errorf("a warm node that was given new images said %v", got)
+	}
+
+	t.Run("a new node is held until its images are there, and no longer", func(t *testing.T) { p.warmsUp(t, web, api) })
+	t.Run("no manager runs for a while", func(t *testing.T) {
+		p.Registry.SetBandwidth(10e6)
+		p.join(t, gated("node-3"))
+		lab.Eventually(t, "the node to pull", func() error {
+			if status, reason, _ := p.nodeCondition(t, "node-3"); status != "False" || reason != "Pulling" {
+				return fmt.Errorf("it is %s, %s", status, reason)
+			}
+			return nil
+		})
+		// Somebody else changes the taints meanwhile.
+		if _, err := p.Kubectl(t.Context(), "taint", "node", "node-3", "readiness.k8s.io/others=:NoSchedule"); err != nil {
+			t.Fatal(err)
+		}
+		p.KillManagers(t)
+		if !p.held(t, "node-3") {
+			t.Error("the node was let go before its images were there")
+		}
+		p.Registry.SetBandwidth(0)
+		p.ScaleManagers(t, 2)
+		p.waitReleased(t, "node-3")
+		p.waitCondition(t, "node-3", corev1.ConditionTrue, "ImagesPresent")
+		if _, err := p.Kubectl(t.Context(), "taint", "node", "node-3", "readiness.k8s.io/others-"); err != nil {
+			t.Errorf("the taint of somebody else is gone: %v", err)
+		}
+		p.removeNode(t, "node-3")
+	})
+	t.Run("what came while no manager ran is waited for", func(t *testing.T) {
+		p.ScaleManagers(t, 0)
+		late := p.Push(t, "shop/late:v1", images.Image{Seed: 704, Size: 8 << 20})
+		p.Deploy(t, "shop", lab.Deployment("late", late, 0))
+		p.join(t, gated("node-7"))
+		// No manager is to start there: the node goes again.
+		if _, err := p.Kubectl(t.Context(), "cordon", "node-7"); err != nil {
+			t.Fatal(err)
+		}
+		p.ScaleManagers(t, 2)
+		t.Logf("let go %s after its creation", p.waitReleased(t, "node-7"))
+		if !p.OnNode(t, late, "node-7") {
+			t.Error("the node was let go without it")
+		}
+		p.removeNode(t, "node-7")
+	})
+	t.Run("a node that has nothing to wait for is let go at once", func(t *testing.T) {
+		p.join(t, gated("own-1", corev1.Taint{Key: "owner", Value: "data", Effect: corev1.TaintEffectNoSchedule}))
+		took := p.waitReleased(t, "own-1")
+		t.Logf("let go %s after its creation", took)
+		if took > 5*time.Second {
+			t.Errorf("it was held for %s", took)
+		}
+		p.removeNode(t, "own-1")
+	})
+	t.Run("an image that fails on a node does not hold it", func(t *testing.T) {
+		p.Registry.SetFault("shop/api", registry.Refuse(http.StatusForbidden))
+		defer p.Registry.LiftFault("shop/api")
+		p.join(t, gated("node-4"))
+		took := p.waitReleased(t, "node-4")
+		t.Logf("let go %s after its creation", took)
+		p.waitCondition(t, "node-4", corev1.ConditionTrue, "SomeFailed")
+		p.waitNodeEvent(t, "node-4", "ImagesNotReady", api)
+		if took > gateDeadline {
+			t.Errorf("it was held for %s", took)
+		}
+		p.removeNode(t, "node-4")
+	})
+	t.Run("a node that is deleted is held again when it comes back", func(t *testing.T) {
+		p.join(t, gated("node-5"))
+		p.waitCondition(t, "node-5", corev1.ConditionTrue, "ImagesPresent")
+		p.Registry.SetFault("shop/web", registry.Hang())
+		p.removeNode(t, "node-5")
+		p.join(t, gated("node-5"))
+		p.waitCondition(t, "node-5", corev1.ConditionFalse, "Pulling")
+		p.removeNode(t, "node-5")
+		p.join(t, gated("node-5"))
+		p.waitCondition(t, "node-5", corev1.ConditionFalse, "Pulling")
+		if !p.held(t, "node-5") {
+			t.Error("it was let go")
+		}
+	})
+	t.Run("at the deadline it is let go, and that is told", func(t *testing.T) {
+		before := p.releases(t, "deadline")
+		took := p.waitReleased(t, "node-5")
+		if took < gateDeadline || took > gateDeadline+3*time.Second {
+			t.Errorf("it was held for %s, want %s", took, gateDeadline)
+		}
+		p.waitNodeEvent(t, "node-5", "ImagesNotReadyInTime", web)
+		if got := p.releases(t, "deadline") - before; got != 1 {
+			t.Errorf("%v releases at the deadline are counted, want 1", got)
+		}
+		p.Registry.LiftFault("shop/web")
+		p.removeNode(t, "node-5")
+	})
+	t.Run("many nodes join at once", func(t *testing.T) { p.manyJoin(t, 60) })
+	t.Run("nothing is written while nothing changes", func(t *testing.T) {
+		before := p.nodeWrites(t, "")
+		time.Sleep(10 * time.Second)
+		if after := p.nodeWrites(t, ""); after != before {
+			t.Errorf("nodes were written %d times", after-before)
+		}
+	})
+	t.Run("on the host's network a node is warm before it has a network of pods", func(t *testing.T) { p.warmsUpEarly(t) })
+	t.Run("uninstalling lets go and takes the condition away", func(t *testing.T) {
+		p.ScaleManagers(t, 0)
+		p.join(t, gated("node-6"))
+		p.MayBeRefused() // a manager may end after its roles
+		if err := lab.Uninstall(t.Context(), p.Cluster); err != nil {
+			t.Fatal(err)
+		}
+		for _, node := range p.nodes(t) {
+			if status, _, _ := conditionOfNode(&node); status != "" || hasGateTaint(&node) {
+				t.Errorf("node %s: condition %q, held %t", node.Name, status, hasGateTaint(&node))
+			}
+		}
+	})
+}
+
+// warmsUp watches a node from its creation on, with a pod that waits for it.
+func (p product) warmsUp(t *testing.T, hot ...string) {
+	p.Registry.SetBandwidth(20e6)
+	defer p.Registry.SetBandwidth(0)
+	before := p.Registry.Counts("shop/*").BlobBytes
+	pod := lab.PodOn("", "waits-for-node-2", hot[0])
+	pod.Namespace, pod.Spec.NodeSelector = "shop", map[string]string{corev1.LabelHostname: "node-2"}
+	lab.StartPod(t, p.Cluster, pod)
+	p.join(t, documented(t, "node-2"))
+	lastByte, bytes := time.Now(), before
+	var messages []string
+	for deadline := time.Now().Add(gateDeadline); p.held(t, "node-2"); time.Sleep(20 * time.Millisecond) {
+		if now := p.Registry.Counts("shop/*").BlobBytes; now != bytes {
+			lastByte, bytes = time.Now(), now
+		}
+		if _, _, message := p.nodeCondition(t, "node-2"); message != "" && !slices.Contains(messages, message) {
+			messages = append(messages, message)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it was not let go; its condition said %q", messages)
+		}
+	}
+	outlived := time.Since(lastByte)
+	t.Logf("the taint outlived the last byte of the images by %s; the condition said %q", outlived.Round(time.Millisecond), messages)
+	if outlived > 5*time.Second { // 2 s on a machine of its own
+		t.Errorf("the taint outlived the last byte by %s, want 2 s at most", outlived)
+	}
+	for _, image := range hot {
+		if !p.OnNode(t, image, "node-2") {
+			t.Errorf("%s is not there", image)
+		}
+	}
+	if bytes-before < 16<<20 {
+		t.Errorf("%d bytes were pulled", bytes-before)
+	}
+	p.waitCondition(t, "node-2", corev1.ConditionTrue, "ImagesPresent")
+	if !slices.ContainsFunc(messages, func(m string) bool { return strings.HasPrefix(m, "0 of 2 images, 1 pulling") }) {
+		t.Errorf("the condition never told of the first pull: %q", messages)
+	}
+	lab.Eventually(t, "the pod to run", func() error {
+		got, err := p.Client().CoreV1().Pods("shop").Get(t.Context(), pod.Name, metav1.GetOptions{})
+		if err == nil && !lab.PodRunning(got) {
+			err = errors.New(string(got.Status.Phase))
+		}
+		return err
+	})
+	if said := p.PulledEvent(t, "shop", pod.Name); !strings.Contains(said, "already present") {
+		t.Errorf("the pod pulled its image: %s", said)
+	}
+	p.removeNode(t, "node-2")
+}
+
+// manyJoin adds fake nodes, on which every image is there at once. They are counted in writes.
+func (p product) manyJoin(t *testing.T, count int) {
+	if err := p.AddFakeNodes(t.Context(), cluster.FakeNodes{Prefix: "fake-", Count: count, Taints: gated("").Taints}); err != nil {
+		t.Fatal(err)
+	}
+	lab.Eventually(t, "the nodes to be let go", func() error {
+		for _, node := range p.nodes(t) {
+			if hasGateTaint(&node) {
+				return errors.New(node.Name + " is not")
+			}
+			if status, reason, message := conditionOfNode(&node); status != "True" {
+				return fmt.Errorf("%s is %s, %s: %s", node.Name, status, reason, message)
+			}
+		}
+		return nil
+	})
+	// Let go, and a condition that says Pending, perhaps Pulling, and ImagesPresent.
+	writes := p.nodeWrites(t, "fake-")
+	t.Logf("%d nodes took %d writes", count, writes)
+	if writes > 4*count {
+		t.Errorf("%d nodes took %d writes", count, writes)
+	}
+	// Managers that restart must not be pretended to run there.
+	for _, node := range p.nodes(t) {
+		if strings.HasPrefix(node.Name, "fake-") {
+			if err := p.Client().CoreV1().Nodes().Delete(t.Context(), node.Name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// warmsUpEarly joins a node without a CNI configuration, so that it is not Ready and runs pods of the host's network alone.
+func (p product) warmsUpEarly(t *testing.T) {
+	upgrade := []string{"upgrade", "kube-prepull", lab.Source("deploy/chart"), "--namespace", lab.System, "--reuse-values", "--set", "config.hostNetwork=true", "--wait", "--timeout", "3m"}
+	if err := lab.Helm(t.Context(), p.Cluster, upgrade...); err == nil || !strings.Contains(err.Error(), "enforces Pod Security restricted") {
+		t.Fatalf("helm says %v of the host's network in a namespace that does not allow it", err)
+	}
+	if _, err := p.Kubectl(t.Context(), "label", "namespace", lab.System, "--overwrite", "pod-security.kubernetes.io/enforce=privileged"); err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.Helm(t.Context(), p.Cluster, upgrade...); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if t.Failed() {
+			for _, manager := range p.Managers(t) {
+				log, err := p.Kubectl(context.Background(), "--namespace="+lab.System, "logs", "--tail=20", manager.Name)
+				t.Logf("manager %s on %s (%v):\n%s", manager.Name, manager.Spec.NodeName, err, log)
+			}
+		}
+	}()
+	lab.Eventually(t, "the prepull pods to be on the host's network", func() error {
+		for _, ds := range p.DaemonSets(t) {
+			if !ds.Spec.Template.Spec.HostNetwork {
+				return errors.New(ds.Name + " is not")
+			}
+		}
+		return nil
+	})
+	if err := p.JoinNode(t.Context(), gated("early-1")); err != nil {
+		t.Fatal(err)
+	}
+	network := filepath.Join(p.Dir(), "nodes", "early-1", "var/lib/cni/net.d/bridge.conf")
+	if err := os.Rename(network, network+".later"); err != nil {
+		t.Fatal(err)
+	}
+	p.waitRegistered(t, "early-1")
+	t.Logf("let go %s after its creation", p.waitReleased(t, "early-1"))
+	p.waitCondition(t, "early-1", corev1.ConditionTrue, "ImagesPresent")
+	node, err := p.Client().CoreV1().Nodes().Get(t.Context(), "early-1", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if nodeIsReady(node) {
+		t.Error("it is Ready without a network")
+	}
+	if err := os.Rename(network+".later", network); err != nil {
+		t.Fatal(err)
+	}
+	lab.Eventually(t, "the node to be Ready", func() error {
+		if node, err := p.Client().CoreV1().Nodes().Get(t.Context(), "early-1", metav1.GetOptions{}); err != nil || !nodeIsReady(node) {
+			return fmt.Errorf("it is not (%v)", err)
+		}
+		return nil
+	})
+	p.removeNode(t, "early-1")
+}

@@ -1,0 +1,137 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+)
+
+// PoolEnv names the folder of a pool that several test processes share. Without it each has one of its own.
+const PoolEnv = "KUBE_PREPULL_TEST_POOL"
+
+// Pool is a folder with as many places for clusters as this machine has processors: more clusters at a time would only
+// wait for each other. A place may keep a cluster, with kube-prepull installed, from one test to the next.
+type Pool struct {
+	dir   string
+	owner *os.File // locked as long as the clusters are wanted; nil if the pool is another process'
+}
+
+// NewPool makes a pool in a folder. Its clusters end with Close, and with this process, however that ends.
+func NewPool(dir string) (*Pool, error) {
+	p := &Pool{dir: dir}
+	for i := range places() {
+		if err := os.MkdirAll(p.place(i), 0o755); err != nil {
+			return nil, fmt.Errorf("making a pool of clusters: %w", err)
+		}
+	}
+	if err := os.MkdirAll(p.built(), 0o755); err != nil {
+		return nil, fmt.Errorf("making a pool of clusters: %w", err)
+	}
+	var err error
+	if p.owner, err = os.OpenFile(p.lifeline(), os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
+		return nil, fmt.Errorf("making a pool of clusters: %w", err)
+	}
+	if err := syscall.Flock(int(p.owner.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("locking the pool of clusters: %w", err)
+	}
+	return p, nil
+}
+
+// Env tells a test process, as NAME=value, to use this pool.
+func (p *Pool) Env() string { return PoolEnv + "=" + p.dir }
+
+func places() int { return max(1, runtime.GOMAXPROCS(0)) }
+
+func (p *Pool) place(i int) string { return filepath.Join(p.dir, fmt.Sprint("place-", i)) }
+func (p *Pool) built() string      { return filepath.Join(p.dir, "built") }
+func (p *Pool) lifeline() string   { return filepath.Join(p.dir, "lifeline") }
+
+// Close takes down what clusters there are.
+func (p *Pool) Close() error {
+	var errs []error
+	for i := range places() {
+		errs = append(errs, (&place{dir: p.place(i)}).clear())
+	}
+	return errors.Join(append(errs, p.owner.Close())...)
+}
+
+// place is room for one running cluster, held by its lock.
+type place struct {
+	dir  string
+	lock *os.File
+}
+
+func (p *place) cluster() string { return filepath.Join(p.dir, "cluster") }
+func (p *place) dirty() string   { return filepath.Join(p.dir, "leased") }
+
+// take waits for a free place: one that keeps a cluster, if that is wanted and to be had, or else any other.
+func (p *Pool) take(ctx context.Context, kept bool) (*place, error) {
+	for {
+		for _, wanted := range []bool{kept, !kept} {
+			for i := range places() {
+				one := &place{dir: p.place(i)}
+				_, err := os.Stat(one.cluster())
+				if (err == nil) != wanted {
+					continue
+				}
+				if free, err := one.tryLock(); free || err != nil {
+					return one, err
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (p *place) tryLock() (bool, error) {
+	lock, err := os.OpenFile(filepath.Join(p.dir, "lock"), os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return false, fmt.Errorf("opening the lock of a place: %w", err)
+	}
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		p.lock = lock
+		return true, nil
+	}
+	lock.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = nil
+	}
+	return false, err
+}
+
+// leave lets others have the place.
+func (p *place) leave() error { return p.lock.Close() }
+
+// mark says that a test is at the cluster; unmark, that it has left it clean. Who finds the mark clears the place.
+func (p *place) mark() error   { return os.WriteFile(p.dirty(), nil, 0o644) }
+func (p *place) unmark() error { return os.Remove(p.dirty()) }
+
+func (p *place) marked() bool {
+	_, err := os.Stat(p.dirty())
+	return err == nil
+}
+
+// clear takes down the cluster of a place, if there is one.
+func (p *place) clear() error {
+	err := cluster.Down(context.Background(), p.cluster())
+	if e := os.Remove(p.dirty()); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
+	if e := os.Remove(filepath.Join(p.dir, "settings")); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
