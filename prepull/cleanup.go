@@ -52,13 +52,11 @@ func CleanupNodes(ctx context.Context, c client.Client, marks NodeMarks) error {
 	if err := c.List(ctx, &nodes); err != nil {
 		return fmt.Errorf("listing nodes: %w", err)
 	}
-	gate := Gate{Enabled: marks.TaintKey != "", TaintKey: marks.TaintKey}
 	var errs []error
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
-		if taints := gate.taintsOf(n); len(taints) > 0 {
-			err := c.Patch(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name}}, client.RawPatch(types.JSONPatchType, untaint(n.UID, taints)))
-			if client.IgnoreNotFound(err) != nil {
+		if marks.TaintKey != "" {
+			if _, err := Untaint(ctx, c, n, marks.TaintKey); client.IgnoreNotFound(err) != nil {
 				errs = append(errs, fmt.Errorf("taking the taint %s from node %s: %w", marks.TaintKey, n.Name, err))
 			}
 		}

@@ -244,16 +244,3 @@ func listImages(p plan) []string {
 	}
 	return images
 }
-
-// The patch holds where the taints are, and whose: it is compared with what the API server has.
-func TestUntaint(t *testing.T) {
-	t.Parallel()
-	got := string(untaint("u", map[int]corev1.Taint{2: {Key: "k", Effect: "NoExecute"}, 0: {Key: "k", Effect: "NoSchedule"}}))
-	want := `[{"op":"test","path":"/metadata/uid","value":"u"},` +
-		`{"op":"test","path":"/spec/taints/0/key","value":"k"},{"op":"test","path":"/spec/taints/0/effect","value":"NoSchedule"},` +
-		`{"op":"test","path":"/spec/taints/2/key","value":"k"},{"op":"test","path":"/spec/taints/2/effect","value":"NoExecute"},` +
-		`{"op":"remove","path":"/spec/taints/2"},{"op":"remove","path":"/spec/taints/0"}]`
-	if got != want {
-		t.Errorf("patch (-want +got):\n%s", cmp.Diff(want, got))
-	}
-}

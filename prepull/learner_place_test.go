@@ -15,7 +15,8 @@ var comparePlaces = cmp.AllowUnexported(place{})
 
 func TestPlaceOf(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("x", 300)
+	ofLength := func(n int) string { return strings.Repeat("x", n) }
+	long := ofLength(maxField + 1)
 	hash := map[string]string{"pod-template-hash": "5d9c", "app": "api"}
 	for name, test := range map[string]struct {
 		hint Hint
@@ -54,6 +55,21 @@ func TestPlaceOf(t *testing.T) {
 		"a revision label that nobody can have, and a label beside it": {
 			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"pod-template-hash": long, "app": "api"}},
 			place{kind: "Pod", namespace: "shop", owner: "u", selector: "app=api,pod-template-hash=" + long},
+		},
+		"as many labels as a selector may have": {
+			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": ofLength(maxSelector - 3)}},
+			place{kind: "Pod", namespace: "shop", owner: "u", selector: "a=" + ofLength(maxSelector-3)},
+		},
+		"one byte more": {
+			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": ofLength(maxSelector - 2)}},
+			place{kind: "Pod", namespace: "shop", owner: "u"},
+		},
+		"the longest revision label": {
+			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"pod-template-hash": ofLength(maxField), "app": "api"}},
+			place{kind: "Pod", namespace: "shop", owner: "u", selector: "pod-template-hash=" + ofLength(maxField), revision: true},
+		},
+		"the longest name": {
+			Hint{Kind: "Deployment", Namespace: "shop", Name: ofLength(maxField)}, place{kind: "Deployment", namespace: "shop", name: ofLength(maxField)},
 		},
 		"no namespace":            {Hint{Kind: "Deployment", Name: "api"}, place{}},
 		"a pod without anything":  {Hint{Kind: "Pod", Namespace: "shop"}, place{}},

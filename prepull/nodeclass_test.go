@@ -29,7 +29,7 @@ func TestClassify(t *testing.T) {
 	leaving := testNode("leaving", "amd64")
 	leaving.DeletionTimestamp = &metav1.Time{Time: noon}
 	full := fullNode("full")
-	long := testNode("long", strings.Repeat("a", 40))
+	longest := strings.Repeat("a", maxBaseLength-len("linux-"))
 
 	type class struct {
 		Name           string
@@ -44,7 +44,11 @@ func TestClassify(t *testing.T) {
 			[]corev1.Node{testNode("c", "arm64"), testNode("b", "amd64"), testNode("a", "amd64")},
 			[]class{{"linux-amd64", []string{"a", "b"}, []string{"a", "b"}}, {"linux-arm64", []string{"c"}, []string{"c"}}},
 		},
-		"other systems and unknown architectures have no class": {[]corev1.Node{windows, unlabelled, odd, long}, nil},
+		"other systems and unknown architectures have no class": {[]corev1.Node{windows, unlabelled, odd}, nil},
+		"neither has an architecture that is too long for a name": {
+			[]corev1.Node{testNode("longest", longest), testNode("longer", longest+"a")},
+			[]class{{"linux-" + longest, []string{"longest"}, []string{"longest"}}},
+		},
 		"nobody waits for a node that cannot pull now": {
 			[]corev1.Node{cordoned, notReady, young, leaving, full, testNode("well", "amd64")},
 			[]class{{"linux-amd64", []string{"cordoned", "full", "leaving", "not-ready", "well", "young"}, []string{"well"}}},
@@ -214,6 +218,13 @@ func TestAffinity(t *testing.T) {
 			[]corev1.Node{nodeWith("a", "pool=big", "all=x"), nodeWith("b", gpu, "all=x")},
 			map[string][]string{
 				"a": {"pool In big; far DoesNotExist; zone DoesNotExist"},
+				"b": {"far DoesNotExist; pool DoesNotExist; zone DoesNotExist; all In x"},
+			},
+		},
+		"or that nodes of another architecture carry": {
+			[]corev1.Node{nodeWith("a", corev1.LabelArchStable+"=arm64", "all=x"), nodeWith("b", gpu, "all=x")},
+			map[string][]string{
+				"a": {"far DoesNotExist; pool DoesNotExist; zone DoesNotExist"},
 				"b": {"far DoesNotExist; pool DoesNotExist; zone DoesNotExist; all In x"},
 			},
 		},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -147,30 +146,6 @@ func (w *nodeWriter) release(ctx context.Context, r release) error {
 		log.FromContext(ctx).Error(err, "no Event tells that a node was let go", "node", r.node)
 	}
 	return nil
-}
-
-// patchOperation of a JSON patch.
-type patchOperation struct {
-	Op    string `json:"op"`
-	Path  string `json:"path"`
-	Value any    `json:"value,omitempty"`
-}
-
-// untaint is a JSON patch that takes taints at some positions from a node. It fails, and changes nothing, if they are not
-// there any more because somebody else changed the list, or if the node is another one of the same name.
-func untaint(uid types.UID, taints map[int]corev1.Taint) []byte {
-	patch := []patchOperation{{"test", "/metadata/uid", uid}}
-	positions := slices.Sorted(maps.Keys(taints))
-	for _, i := range positions {
-		at := fmt.Sprintf("/spec/taints/%d", i)
-		patch = append(patch, patchOperation{"test", at + "/key", taints[i].Key}, patchOperation{"test", at + "/effect", taints[i].Effect})
-	}
-	// From the end, so that the positions of the others stay.
-	for _, i := range slices.Backward(positions) {
-		patch = append(patch, patchOperation{Op: "remove", Path: fmt.Sprintf("/spec/taints/%d", i)})
-	}
-	encoded, _ := json.Marshal(patch) // strings always marshal
-	return encoded
 }
 
 // writeCondition adds the condition of a node to those of others, or replaces it.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 func TestOrder(t *testing.T) {
@@ -75,5 +77,23 @@ func TestOrder(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// One node of three cannot pull an image, and nothing new waits behind it there.
+func TestAPlanPutsWhatHoldsUpANodeBehindTheRest(t *testing.T) {
+	t.Parallel()
+	s := state{nodes: testNodes(3), images: []v1alpha1.PrepullImage{learnedObject("a:1", 100), learnedObject("b:1", 50)}}
+	s.carryOut(makePlan(s, testOptions, noon))
+	s.runPods(noon, func(node, image string) string {
+		if node == "node-000" && image == "a:1" {
+			return "a:1: not found"
+		}
+		return ""
+	})
+	s.images = append(s.images, learnedObject("c:1", 10))
+	s.carryOut(makePlan(s, testOptions, noon))
+	if diff := cmp.Diff([]string{"c:1", "b:1", "a:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
 	}
 }

@@ -63,6 +63,9 @@ func TestJudge(t *testing.T) {
 		"an image whose failures take up the surge leaves": {
 			failing: []failure{final, final, final}, ran: 3, waiting: 6, surge: 5, standing: standingOut, next: retry(1, 5*time.Minute),
 		},
+		"one whose failures take up half of the surge stays": {
+			failing: []failure{final, final}, ran: 2, waiting: 4, surge: 4, standing: standingLast, next: retry(1, 5*time.Minute),
+		},
 		"out until its time": {waiting: 5, unlisted: true, retry: retry(1, time.Minute), standing: standingOut, next: retry(1, time.Minute)},
 		"due from its time on": {
 			waiting: 5, unlisted: true, retry: retry(1, 0), standing: standingDue, next: retry(1, 0),

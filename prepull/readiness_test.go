@@ -106,6 +106,10 @@ func TestConditionsThatTurnGoBeforeWords(t *testing.T) {
 	if len(changes) != 2 || changes[0].node != "node-002" || changes[0].minor || changes[1].node != "node-000" || !changes[1].minor {
 		t.Errorf("changes %+v", changes)
 	}
+	s.nodes[2].DeletionTimestamp = &metav1.Time{Time: noon}
+	if changes = makePlan(s, warmingOptions(), noon).conditions; len(changes) != 1 || changes[0].node != "node-000" {
+		t.Errorf("with a node that leaves: changes %+v", changes)
+	}
 	if quiet := makePlan(s, testOptions, noon).conditions; len(quiet) > 0 {
 		t.Errorf("without nodeCondition there are changes %+v", quiet)
 	}

@@ -2,6 +2,7 @@ package prepull
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ func secretsOf(o *v1alpha1.PrepullImage) []v1alpha1.SecretReference {
 	return slices.Concat(o.Spec.ImagePullSecrets, o.Status.PullSecrets)
 }
 
-// commonArchitecture is that of most Linux nodes, amd64 if there are none.
+// commonArchitecture is that of most Linux nodes, amd64 if there are none or as many of it.
 func commonArchitecture(nodes []corev1.Node) string {
 	counts := map[string]int{}
 	for i := range nodes {
@@ -68,8 +69,8 @@ func commonArchitecture(nodes []corev1.Node) string {
 		}
 	}
 	common := "amd64"
-	for arch, n := range counts {
-		if arch != "" && (n > counts[common] || n == counts[common] && arch < common) {
+	for _, arch := range slices.Sorted(maps.Keys(counts)) {
+		if arch != "" && counts[arch] > counts[common] {
 			common = arch
 		}
 	}

@@ -9,6 +9,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -71,14 +77,66 @@ func TestDueQuestions(t *testing.T) {
 
 func TestCommonArchitecture(t *testing.T) {
 	t.Parallel()
-	nodes := []corev1.Node{testNode("a", "arm64"), testNode("b", "amd64"), testNode("c", "arm64")}
-	for want, nodes := range map[string][]corev1.Node{"amd64": nodes[:2], "arm64": nodes} {
-		if got := commonArchitecture(nodes); got != want {
-			t.Errorf("of %d nodes: %s, want %s", len(nodes), got, want)
+	for name, tc := range map[string]struct {
+		architectures []string
+		want          string
+	}{
+		"no nodes":                          {nil, "amd64"},
+		"the most":                          {[]string{"arm64", "amd64", "arm64"}, "arm64"},
+		"as many of amd64":                  {[]string{"386", "arm64", "amd64"}, "amd64"},
+		"as many of others":                 {[]string{"s390x", "arm64"}, "arm64"},
+		"nodes that have not got the label": {[]string{"", "", "arm64"}, "arm64"},
+	} {
+		var nodes []corev1.Node
+		for _, arch := range tc.architectures {
+			nodes = append(nodes, testNode("a", arch))
+		}
+		windows := testNode("a", "windows-arch")
+		windows.Labels[corev1.LabelOSStable] = "windows"
+		if got := commonArchitecture(append(nodes, windows, windows, windows)); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
 		}
 	}
-	if got := commonArchitecture(nil); got != "amd64" {
-		t.Errorf("without nodes: %s", got)
+}
+
+// The credentials of all namespaces are read only where a question needs them.
+func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
+	t.Parallel()
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	source := v1alpha1.SecretReference{Namespace: "shop", Name: "registry"}
+	stored := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "kube-prepull", Name: copyPrefix + "a", Labels: prepullLabels(), Annotations: map[string]string{annotationSources: "shop/registry"},
+		},
+		Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte("{}")},
+	}
+	open, private := learnedObject("a:1", 1), learnedObject("b:1", 1)
+	private.Status.PullSecrets = []v1alpha1.SecretReference{source}
+	for name, tc := range map[string]struct {
+		pullSecrets bool
+		questions   []question
+		lists       int
+		want        map[v1alpha1.SecretReference][]byte
+	}{
+		"one of two images has a pull secret": {true, []question{{object: &open}, {object: &private}}, 1, map[v1alpha1.SecretReference][]byte{source: []byte("{}")}},
+		"none has":                            {true, []question{{object: &open}}, 0, nil},
+		"they are not copied":                 {false, []question{{object: &private}}, 0, nil},
+	} {
+		lists := 0
+		live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(stored).WithInterceptorFuncs(interceptor.Funcs{
+			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+				lists++
+				return c.List(ctx, list, opts...)
+			},
+		}).Build()
+		r := &refresher{live: live, namespace: "kube-prepull", pullSecrets: tc.pullSecrets}
+		got, err := r.keys(t.Context(), tc.questions)
+		if diff := cmp.Diff(tc.want, got); diff != "" || err != nil || lists != tc.lists {
+			t.Errorf("%s: error %v, %d lists (-want +got):\n%s", name, err, lists, diff)
+		}
 	}
 }
 

@@ -41,6 +41,23 @@ func TestALargeClassOpensWithAnEmptyList(t *testing.T) {
 	}
 }
 
+func TestPodReady(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		conditions []corev1.PodCondition
+		want       bool
+	}{
+		"nothing is known":         {nil, false},
+		"it is ready":              {[]corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionTrue}}, true},
+		"it is not ready":          {[]corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}}, false},
+		"it is no more than bound": {[]corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}, false},
+	} {
+		if got := podReady(&corev1.Pod{Status: corev1.PodStatus{Conditions: tc.conditions}}); got != tc.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 func TestASmallClassNeedsNoOpening(t *testing.T) {
 	t.Parallel()
 	s := state{nodes: testNodes(10), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}

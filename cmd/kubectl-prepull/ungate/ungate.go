@@ -5,16 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/complete"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
+	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
 // Command is kubectl prepull ungate.
@@ -87,21 +86,11 @@ func countOf(failed, all int) string {
 	return fmt.Sprintf("%d of %d nodes could not be let go", failed, all)
 }
 
-// letGo takes a taint from a node, and tells whether it had it. Whatever others write at the same time stays: the patch
-// holds for the version that was read only.
+// letGo takes a taint from a node, and tells whether it had it.
 func letGo(ctx context.Context, c client.Client, name, key string) (bool, error) {
-	had := false
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		var node corev1.Node
-		if err := c.Get(ctx, client.ObjectKey{Name: name}, &node); err != nil {
-			return err
-		}
-		before := node.DeepCopy()
-		node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == key })
-		if had = len(node.Spec.Taints) < len(before.Spec.Taints); !had {
-			return nil
-		}
-		return c.Patch(ctx, &node, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-	})
-	return had, err
+	var node corev1.Node
+	if err := c.Get(ctx, client.ObjectKey{Name: name}, &node); err != nil {
+		return false, err
+	}
+	return prepull.Untaint(ctx, c, &node, key)
 }
