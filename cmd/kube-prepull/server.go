@@ -65,15 +65,6 @@ func newServer(handler http.Handler) *http.Server {
 	}
 }
 
-// listenForReviews listens for API servers.
-func listenForReviews(port int, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) (net.Listener, error) {
-	l, err := listenFairly(net.JoinHostPort("", strconv.Itoa(port)), maxReviewConnections)
-	if err != nil {
-		return nil, err
-	}
-	return secured(l, certificate), nil
-}
-
 // secured speaks TLS at a listener.
 func secured(l net.Listener, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) net.Listener {
 	return tls.NewListener(l, &tls.Config{
