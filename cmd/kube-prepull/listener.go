@@ -13,6 +13,7 @@ import (
 type fairListener struct {
 	net.Listener
 	limit int
+	used  atomic.Int64 // see uses
 
 	mu   sync.Mutex
 	open map[*fairConn]struct{}
@@ -28,7 +29,7 @@ type fairConn struct {
 }
 
 // listenFairly listens on a TCP address, for so many connections at a time.
-func listenFairly(address string, limit int) (net.Listener, error) {
+func listenFairly(address string, limit int) (*fairListener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
@@ -84,7 +85,13 @@ func (c *fairConn) goesBefore(other *fairConn) bool {
 	return c.used.Load() < other.used.Load()
 }
 
-func (c *fairConn) touch() { c.used.Store(time.Now().UnixNano()) }
+func (c *fairConn) touch() {
+	c.used.Store(time.Now().UnixNano())
+	c.listener.used.Add(1)
+}
+
+// uses is how often a connection was opened, read from or written to.
+func (l *fairListener) uses() int64 { return l.used.Load() }
 
 func (c *fairConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)

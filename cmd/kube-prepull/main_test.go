@@ -2,12 +2,9 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"reflect"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -109,28 +106,4 @@ func TestEveryOptionIsSet(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestALameduckEndsAWhileAfterItsParent(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		parent, stop := context.WithCancel(t.Context())
-		late := lameduck(parent, 5*time.Second)
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if late.Err() != nil {
-			t.Fatal("it ended before it was told to")
-		}
-		stop()
-		time.Sleep(5*time.Second - 1)
-		synctest.Wait()
-		if late.Err() != nil {
-			t.Fatal("it ended early")
-		}
-		time.Sleep(time.Nanosecond)
-		synctest.Wait()
-		if late.Err() == nil {
-			t.Fatal("it did not end")
-		}
-	})
 }

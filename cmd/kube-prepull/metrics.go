@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -57,10 +58,11 @@ func addMetricsServer(mgr ctrl.Manager, c *v1alpha1.Configuration, certificate f
 	if c.MetricsAddress == v1alpha1.MetricsOff {
 		return nil
 	}
-	listener, err := listenFairly(c.MetricsAddress, maxScrapeConnections)
+	plain, err := listenFairly(c.MetricsAddress, maxScrapeConnections)
 	if err != nil {
 		return err
 	}
+	var listener net.Listener = plain
 	handler := promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError})
 	if c.MetricsAuthentication {
 		ask, err := askAPIServer(mgr.GetConfig(), mgr.GetHTTPClient())
@@ -68,7 +70,7 @@ func addMetricsServer(mgr ctrl.Manager, c *v1alpha1.Configuration, certificate f
 			return err
 		}
 		handler = newMetricsGuard(ask, mgr.GetLogger().WithName("metrics"), handler)
-		listener = secured(listener, certificate)
+		listener = secured(plain, certificate)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", handler)

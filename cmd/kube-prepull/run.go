@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -30,12 +32,8 @@ const (
 	clientQPS   = 200
 	clientBurst = 400
 
-	// lameduckTime is how long a manager that was told to stop still answers: until then admissions may find their way
-	// to it, because not every API server knows yet that it is going.
-	lameduckTime = 5 * time.Second
-
-	// shutdownTime is what is left for requests and reconciliations in flight. With lameduckTime it stays well below
-	// the 30 seconds after which a pod is killed.
+	// shutdownTime is what is left for requests and reconciliations in flight when a manager goes. With lameduckStay before
+	// it, it is below the 30 seconds after which a pod is killed.
 	shutdownTime = 10 * time.Second
 )
 
@@ -59,7 +57,7 @@ func run(ctx context.Context, o options) error {
 		Mode:      configuration.Certificates,
 		Directory: configuration.CertificateDirectory,
 	})
-	reviews, err := listenForReviews(configuration.WebhookPort, certificate.GetCertificate)
+	reviews, err := listenFairly(net.JoinHostPort("", strconv.Itoa(configuration.WebhookPort)), maxReviewConnections)
 	if err != nil {
 		return err
 	}
@@ -87,14 +85,17 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("setting up webhook: %w", err)
 	}
 	ready := map[string]healthz.Checker{"certificate": certificate.Ready, "namespaces": hook.Ready, "webhook": reachable(configuration.WebhookPort)}
-	if err := errors.Join(addServer(mgr, "webhook", reviews, hook), addServer(mgr, "health", health, probes(ready))); err != nil {
+	if err := errors.Join(
+		addServer(mgr, "webhook", secured(reviews, certificate.GetCertificate), lastAnswers(ctx, hook)),
+		addServer(mgr, "health", health, probes(ready)),
+	); err != nil {
 		return err
 	}
 	if err := addMetricsServer(mgr, configuration, certificate.GetCertificate); err != nil {
 		return err
 	}
 	ctrl.Log.Info("starting", "version", version, "namespace", o.namespace)
-	return mgr.Start(lameduck(ctx, lameduckTime))
+	return mgr.Start(lameduck(ctx, lameduckStay, reviews.uses))
 }
 
 func readConfiguration(path string) (*v1alpha1.Configuration, error) {
@@ -218,14 +219,4 @@ func questions(registries *digest.Registries) prepull.Registries {
 		},
 		Digest: registries.Digest,
 	}
-}
-
-// lameduck returns a context that ends d after ctx.
-func lameduck(ctx context.Context, d time.Duration) context.Context {
-	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	context.AfterFunc(ctx, func() {
-		ctrl.Log.Info("told to stop", "in", d.String())
-		time.AfterFunc(d, cancel)
-	})
-	return late
 }
