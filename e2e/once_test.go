@@ -23,7 +23,7 @@ type builds struct {
 
 // product is the folder of kube-prepull's images with a version.
 func (b *builds) product(version string) (string, error) {
-	return b.build("product-"+version, func(path string) error { return lab.Build(context.Background(), path, version) })
+	return b.build("product-"+version, func(path string) error { return lab.Build(context.Background(), path, version, 1) })
 }
 
 // command is the program of a folder below cmd.

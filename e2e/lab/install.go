@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -30,17 +31,18 @@ var targets = []string{"kube-prepull", "kube-prepull-noop"}
 
 // PushProduct builds the images of this checkout in a folder, and pushes them to a registry.
 func PushProduct(ctx context.Context, dir, registry string) error {
-	if err := Build(ctx, dir, Version); err != nil {
+	if err := Build(ctx, dir, Version, 1); err != nil {
 		return err
 	}
 	return Push(ctx, dir, registry, Version)
 }
 
-// Build builds the images of this checkout, which report a version, into a folder, once for any number of registries.
-func Build(ctx context.Context, dir, version string) error {
+// Build builds the images of this checkout, which report a version, into a folder, once for any number of registries. The
+// manager's clocks are so many times as fast as in production: 1 is what is shipped.
+func Build(ctx context.Context, dir, version string, clockSpeed int) error {
 	for _, target := range targets {
 		cmd := exec.CommandContext(ctx, "go", "run", "./deploy/image",
-			"--target", target, "--platform", "linux/"+runtime.GOARCH, "--version", version, "--output", filepath.Join(dir, target))
+			"--target", target, "--platform", "linux/"+runtime.GOARCH, "--version", version, "--clock-speed", strconv.Itoa(clockSpeed), "--output", filepath.Join(dir, target))
 		cmd.Dir = root()
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w: %s", target, err, output)
