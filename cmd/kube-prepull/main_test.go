@@ -131,12 +131,15 @@ func TestTheNamespaceIsThePodsUnlessAFlagSaysOtherwise(t *testing.T) {
 // A key of the configuration that is forgotten on its way to a package would be a key that does nothing.
 func TestEveryOptionIsSet(t *testing.T) {
 	t.Parallel()
-	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nminBytes: 1Mi\nnodeCondition: true\nhostNetwork: true\ngate: {enabled: true}\nexclude: [a]\nregistries: [{host: plain.internal, plainHTTP: true}]\n"))
+	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nminBytes: 1Mi\nnodeCondition: true\nhostNetwork: true\ngate: {enabled: true}\nexclude: [a]\ncertificates: directory\ncertificateDirectory: /certificate\nregistries: [{host: plain.internal, plainHTTP: true}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	registries := digest.New(registryOptions(c))
-	for _, options := range []any{prepullOptions(c, "infra", registries, clock.Production()), webhookOptions(c, "infra", nil, registries, clock.Production()), registryOptions(c)} {
+	clocks := clock.Production()
+	for _, options := range []any{
+		certificateOptions(c, "infra", clocks), prepullOptions(c, "infra", registries, clocks), webhookOptions(c, "infra", nil, registries, clocks), registryOptions(c),
+	} {
 		for field, value := range reflect.ValueOf(options).Fields() {
 			if value.IsZero() && field.Name != "Transport" {
 				t.Errorf("%T: %s is not set", options, field.Name)

@@ -55,12 +55,7 @@ func run(ctx context.Context, o options, speed int) error {
 	}
 	setLogger(configuration.LogLevel)
 
-	certificate := certs.NewSource(certs.Options{
-		Namespace: o.namespace,
-		Mode:      configuration.Certificates,
-		Directory: configuration.CertificateDirectory,
-		Clocks:    clocks,
-	})
+	certificate := certs.NewSource(certificateOptions(configuration, o.namespace, clocks))
 	reviews, err := listenForReviews(configuration.WebhookPort, certificate.GetCertificate)
 	if err != nil {
 		return err
@@ -157,6 +152,10 @@ func newScheme() (*runtime.Scheme, error) {
 		return nil, fmt.Errorf("registering types: %w", err)
 	}
 	return scheme, nil
+}
+
+func certificateOptions(c *v1alpha1.Configuration, namespace string, clocks clock.Clocks) certs.Options {
+	return certs.Options{Namespace: namespace, Mode: c.Certificates, Directory: c.CertificateDirectory, Clocks: clocks}
 }
 
 func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *digest.Registries, clocks clock.Clocks) prepull.Options {
