@@ -34,6 +34,7 @@ type certManager struct {
 	api       discovery.ServerResourcesInterfaceWithContext
 	namespace string
 	names     []string
+	pace      time.Duration // of looking, at most
 	// what the leader remembers
 	looked  time.Time
 	served  bool
@@ -41,12 +42,12 @@ type certManager struct {
 }
 
 // maintain sees to it that cert-manager has its objects, and issues again if the certificate is not of its CA; it says
-// whether the API is served. It looks no more often than workTime; was is whether its certificates are in use.
+// whether the API is served. It looks no more often than its pace; was is whether its certificates are in use.
 func (m *certManager) maintain(ctx context.Context, was, forced, reissue bool, now time.Time) bool {
 	if m.looked.IsZero() {
 		m.served = was // until it is known
 	}
-	if now.Before(m.looked.Add(workTime - time.Second/2)) {
+	if now.Before(m.looked.Add(m.pace * 3 / 4)) {
 		return m.served
 	}
 	m.looked = now

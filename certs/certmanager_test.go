@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/kube-prepull/kube-prepull/api/clock"
 )
 
 // served is an API server that serves some resources of cert-manager's API, or fails.
@@ -35,6 +37,8 @@ func (s *served) ServerResourcesForGroupVersionWithContext(context.Context, stri
 	return list, s.err
 }
 
+var workTime = clock.Production().CertManagerWork
+
 // newCertManager is one whose API server holds objects.
 func newCertManager(t *testing.T, api *served, objects ...client.Object) *certManager {
 	t.Helper()
@@ -43,7 +47,7 @@ func newCertManager(t *testing.T, api *served, objects ...client.Object) *certMa
 		t.Fatal(err)
 	}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&certmanagerv1.Certificate{}).Build()
-	return &certManager{client: c, live: c, api: api, namespace: "infra", names: []string{"x"}}
+	return &certManager{client: c, live: c, api: api, namespace: "infra", names: []string{"x"}, pace: workTime}
 }
 
 func TestWhetherCertManagerIsThere(t *testing.T) {
@@ -97,7 +101,7 @@ func TestCertManagerGetsItsObjectsOnce(t *testing.T) {
 	if got := len(strings.Fields(first)); got != 4 {
 		t.Fatalf("there are %s", first)
 	}
-	if m.maintain(t.Context(), true, false, false, epoch.Add(lookTime)); versions() != first {
+	if m.maintain(t.Context(), true, false, false, epoch.Add(clock.Production().CertManagerLook)); versions() != first {
 		t.Errorf("nothing changed, and yet %s became %s", first, versions())
 	}
 	if waiting := m.waiting(t.Context()); !strings.HasPrefix(waiting, "Issuer kube-prepull-self-signed: ") {

@@ -12,7 +12,7 @@ import (
 // needs seconds for that if it works.
 const fallbackTime = 2 * time.Minute
 
-// decision is the leader's memory. The zero value is ready; a new leader begins to count once more.
+// decision is the leader's memory. A new leader begins to count once more.
 type decision struct {
 	// badSince is since when there is nothing to rely on from cert-manager, zero if there is.
 	badSince time.Time

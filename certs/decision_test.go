@@ -103,7 +103,7 @@ func TestWhichCAsAreTrusted(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := decision{leaving: farewell{since: map[string]time.Time{}}}
+			d := decision{leaving: farewell{time: farewellTime, since: map[string]time.Time{}}}
 			for _, ca := range slices.Concat(test.published...) {
 				d.leaving.since[string(ca.Raw)] = epoch.Add(-test.since)
 			}

@@ -11,9 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// rereadTime is how often a directory is read: a Secret that is mounted takes a minute to change anyway.
-const rereadTime = 10 * time.Second
-
 // directory serves what lies in files. Whoever put it there sees to it that API servers trust it.
 type directory struct {
 	path   string
@@ -26,7 +23,7 @@ func (d *directory) NeedLeaderElection() bool { return false }
 
 // Start reads the files until ctx ends.
 func (d *directory) Start(ctx context.Context) error {
-	tick := time.NewTicker(rereadTime)
+	tick := time.NewTicker(d.source.options.Clocks.DirectoryInterval)
 	defer tick.Stop()
 	for {
 		d.read()

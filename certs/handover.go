@@ -14,14 +14,6 @@ import (
 // A CA may be replaced without notice: its Secret is deleted, damaged or restored from a backup, or certificates come from
 // elsewhere now. Then the API server is told to trust both CAs, the replicas go over to the new one, and only then the
 // old one is trusted no longer.
-const (
-	// settleTime is how long after its CA was published a replica serves a certificate. Until then an API server may not
-	// have heard of it.
-	settleTime = 5 * time.Second
-
-	// farewellTime is how long a CA that was replaced without notice stays published: well over settleTime.
-	farewellTime = 30 * time.Second
-)
 
 // trust is what the webhooks of a configuration trust, one by one.
 type trust [][]*x509.Certificate
@@ -51,9 +43,10 @@ func (t trust) everywhere(leaf *tls.Certificate, now time.Time) bool {
 	return !slices.ContainsFunc(t, func(cas []*x509.Certificate) bool { return !verifies(leaf, cas, now) })
 }
 
-// handover is a replica's memory of when it saw first that the certificate which it should serve is trusted. The zero
-// value is ready.
+// handover is a replica's memory of when it saw first that the certificate which it should serve is trusted.
 type handover struct {
+	settleTime time.Duration
+
 	leaf  *x509.Certificate
 	since time.Time
 }
@@ -69,7 +62,7 @@ func (h *handover) next(serving *tls.Certificate, origins []origin, published tr
 	}
 	if serving != nil && published.accepts(serving, now) {
 		if goal == nil {
-			*h = handover{}
+			h.forget()
 			return serving, 0, nil
 		}
 		if wait := h.wait(serving, goal, published, now); wait > 0 {
@@ -100,22 +93,25 @@ func (h *handover) next(serving *tls.Certificate, origins []origin, published tr
 // while.
 func (h *handover) wait(serving, goal *tls.Certificate, published trust, now time.Time) time.Duration {
 	if serving.Leaf.Equal(goal.Leaf) {
-		*h = handover{} // what was to be served once may be trusted no longer when it is again
+		h.forget() // what was to be served once may be trusted no longer when it is again
 		return 0
 	}
 	if !published.everywhere(goal, now) {
 		h.leaf = nil
-		return settleTime // its being published is an event, too
+		return h.settleTime // its being published is an event, too
 	}
 	if h.leaf == nil || !h.leaf.Equal(goal.Leaf) {
 		h.leaf, h.since = goal.Leaf, now
 	}
-	return max(0, h.since.Add(settleTime).Sub(now))
+	return max(0, h.since.Add(h.settleTime).Sub(now))
 }
 
-// farewell is the publisher's memory of since when CAs are published that are not wanted, by their content. The zero
-// value is ready; a new leader begins to count once more.
+func (h *handover) forget() { h.leaf, h.since = nil, time.Time{} }
+
+// farewell is the publisher's memory of since when CAs are published that are not wanted, by their content. A new leader
+// begins to count once more.
 type farewell struct {
+	time  time.Duration
 	since map[string]time.Time
 }
 
@@ -133,7 +129,7 @@ func (f *farewell) staying(published trust, wanted []*x509.Certificate, held boo
 			first = now
 		}
 		since[string(ca.Raw)] = first
-		end := first.Add(farewellTime)
+		end := first.Add(f.time)
 		if !now.Before(end) {
 			continue
 		}

@@ -6,6 +6,14 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/kube-prepull/kube-prepull/api/clock"
+)
+
+// The clocks of the tests.
+var (
+	settleTime   = clock.Production().SettleTime
+	farewellTime = clock.Production().FarewellTime
 )
 
 func TestAReplicaGoesOverToACertificateThatIsTrustedForAWhile(t *testing.T) {
@@ -36,9 +44,9 @@ func TestAReplicaGoesOverToACertificateThatIsTrustedForAWhile(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := handover{}
+			h := handover{settleTime: settleTime}
 			if test.seen >= 0 {
-				h = handover{leaf: goal.Leaf, since: epoch.Add(-test.seen)}
+				h = handover{settleTime: settleTime, leaf: goal.Leaf, since: epoch.Add(-test.seen)}
 			}
 			got, wait, err := h.next(test.serving, []origin{&issued{certificate: goal}, &issued{}}, test.published, epoch)
 			if err != nil || got != test.want || wait != test.wait {
@@ -90,7 +98,7 @@ func TestAReplicaServesWhatIsTrustedBeforeWhatIsWanted(t *testing.T) {
 			if test.certManager {
 				slices.Reverse(origins)
 			}
-			var h handover
+			h := handover{settleTime: settleTime}
 			got, _, err := h.next(test.serving, origins, test.published, epoch.Add(test.after))
 			if err != nil || got != test.want {
 				name := map[*tls.Certificate]string{own: "its own", theirs: "cert-manager's", dying: "the dying", nil: "none"}
@@ -105,7 +113,7 @@ func TestAReplicaCountsForEachCertificate(t *testing.T) {
 	old, first, second := mustAuthority(t, epoch), mustAuthority(t, epoch), mustAuthority(t, epoch)
 	all := trust{{second.ca, first.ca, old.ca}}
 	serving, goal := mustLeaf(t, old, epoch), mustLeaf(t, second, epoch)
-	h := handover{leaf: mustLeaf(t, first, epoch).Leaf, since: epoch.Add(-time.Hour)}
+	h := handover{settleTime: settleTime, leaf: mustLeaf(t, first, epoch).Leaf, since: epoch.Add(-time.Hour)}
 	if got := h.wait(serving, goal, all, epoch); got != settleTime {
 		t.Errorf("it waits for %s for another certificate, want %s", got, settleTime)
 	}
@@ -123,7 +131,7 @@ func TestAPublishedCAThatNobodyWantsStaysForAWhile(t *testing.T) {
 	t.Parallel()
 	next, old, older := mustAuthority(t, epoch), mustAuthority(t, epoch), mustAuthority(t, epoch)
 	expired := mustAuthority(t, epoch.Add(-caLifetime))
-	var f farewell
+	f := farewell{time: farewellTime}
 	held := false
 	check := func(after time.Duration, published trust, want []*x509.Certificate, wantUntil time.Duration) {
 		t.Helper()

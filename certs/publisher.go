@@ -21,14 +21,6 @@ import (
 // installs kube-prepull.
 const WebhookConfigurationName = v1alpha1.Name
 
-const (
-	// lookTime is how often the leader looks whether cert-manager is there, and whether its objects are as they should be.
-	lookTime = 15 * time.Second
-
-	// workTime is how often it looks while cert-manager has something to do.
-	workTime = 2 * time.Second
-)
-
 // publisher makes the API server trust the CAs of what is served, and rotates our own one. It runs on the leader.
 type publisher struct {
 	*Source
@@ -37,7 +29,7 @@ type publisher struct {
 }
 
 func setupPublisher(mgr ctrl.Manager, s *Source) error {
-	p := &publisher{Source: s}
+	p := &publisher{Source: s, decision: decision{leaving: farewell{time: s.options.Clocks.FarewellTime}}}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("cabundle").
 		For(&corev1.Secret{}).
@@ -134,9 +126,9 @@ func (p *publisher) nextLook(served bool, made *issued, now time.Time) time.Time
 	case p.manager == nil:
 		return time.Time{}
 	case served && !(made.good(now) && made.current(now)) && !p.decision.givenUp(now):
-		return now.Add(workTime)
+		return now.Add(p.options.Clocks.CertManagerWork)
 	default:
-		return now.Add(lookTime)
+		return now.Add(p.options.Clocks.CertManagerLook)
 	}
 }
 

@@ -18,9 +18,6 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// retryTime is how soon a replica looks again that has no certificate.
-const retryTime = 2 * time.Second
-
 // reconcileLeaf sees to it that this replica has the certificate that the leader wants it to have.
 func (s *Source) reconcileLeaf(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	config, err := s.configuration(ctx)
@@ -45,7 +42,7 @@ func (s *Source) reconcileLeaf(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	if leaf == nil {
 		s.wait(ctx)
-		return reconcile.Result{RequeueAfter: retryTime}, nil
+		return reconcile.Result{RequeueAfter: s.options.Clocks.LeafRetry}, nil
 	}
 	if before == nil || !before.Leaf.Equal(leaf.Leaf) {
 		s.serving.Store(leaf)

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -40,6 +41,8 @@ type Options struct {
 	Mode string
 	// Directory is the configuration's certificateDirectory.
 	Directory string
+	// Clocks are what is waited. They are not configured.
+	Clocks clock.Clocks
 }
 
 // Source keeps this replica's serving certificate.
@@ -61,7 +64,7 @@ type Source struct {
 func NewSource(o Options) *Source {
 	host := v1alpha1.Name + "." + o.Namespace
 	names := []string{host + ".svc", host + ".svc.cluster.local", host}
-	return &Source{options: o, names: names, now: time.Now, own: ownCA{names: names}}
+	return &Source{options: o, names: names, now: time.Now, own: ownCA{names: names}, handover: handover{settleTime: o.Clocks.SettleTime}}
 }
 
 // GetCertificate is for tls.Config. It fails as long as there is no certificate.
@@ -102,7 +105,7 @@ func (s *Source) SetupWithManager(mgr ctrl.Manager) error {
 		if err != nil {
 			return fmt.Errorf("making the discovery client: %w", err)
 		}
-		s.manager = &certManager{client: s.client, live: mgr.GetAPIReader(), api: api, namespace: s.options.Namespace, names: s.names}
+		s.manager = &certManager{client: s.client, live: mgr.GetAPIReader(), api: api, namespace: s.options.Namespace, names: s.names, pace: s.options.Clocks.CertManagerWork}
 	}
 	var err error
 	if s.secrets, err = newSecrets(mgr, s.options.Namespace, names...); err != nil {

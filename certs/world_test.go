@@ -65,11 +65,17 @@ type memory struct {
 	handover handover
 }
 
+func newMemory() *memory {
+	return &memory{own: ownCA{names: []string{"x"}}, handover: handover{settleTime: settleTime}}
+}
+
+func newLeader() decision { return decision{leaving: farewell{time: farewellTime}} }
+
 func newWorld(t *testing.T, random *rand.Rand) *world {
 	a := mustAuthority(t, epoch)
-	w := &world{t: t, random: random, now: epoch, mode: v1alpha1.CertificatesAuto, stored: mustData(t, a), config: trust{a.trusted}, working: true}
+	w := &world{t: t, random: random, now: epoch, mode: v1alpha1.CertificatesAuto, leader: newLeader(), stored: mustData(t, a), config: trust{a.trusted}, working: true}
 	for range 3 {
-		w.replicas, w.memories = append(w.replicas, mustLeaf(t, a, epoch)), append(w.memories, &memory{own: ownCA{names: []string{"x"}}})
+		w.replicas, w.memories = append(w.replicas, mustLeaf(t, a, epoch)), append(w.memories, newMemory())
 	}
 	for range 4 {
 		w.heard = append(w.heard, w.config)
@@ -92,11 +98,11 @@ func (w *world) strike() {
 		w.working = !w.working
 	case 6:
 		modes := []string{v1alpha1.CertificatesAuto, v1alpha1.CertificatesCertManager, v1alpha1.CertificatesSelfManaged}
-		w.mode, w.leader = modes[w.random.IntN(3)], decision{}
+		w.mode, w.leader = modes[w.random.IntN(3)], newLeader()
 	case 7:
 		i := w.random.IntN(len(w.replicas)) // a restart; it takes a while to be an endpoint
 		w.unknown[i] = len(w.heard) - 1
-		w.replicas[i], w.memories[i] = nil, &memory{own: ownCA{names: []string{"x"}}}
+		w.replicas[i], w.memories[i] = nil, newMemory()
 	}
 }
 
@@ -122,7 +128,7 @@ func (w *world) strikeSecret() {
 func (w *world) second() {
 	w.now = w.now.Add(time.Second)
 	if w.random.IntN(200) == 0 {
-		w.leader = decision{} // another one
+		w.leader = newLeader() // another one
 	}
 	steps := []func(){w.lead, w.issue, w.inject}
 	for i := range w.replicas {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -25,6 +26,7 @@ var testOptions = Options{
 	MaxNodeClasses:     30,
 	MaxConcurrentNodes: intstr.FromInt32(10),
 	PullDeadline:       15 * time.Minute,
+	Clocks:             clock.Production(),
 }
 
 func testNode(name, arch string) corev1.Node {

@@ -14,18 +14,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 const (
 	// maxSources is how many pull secrets are used at most.
 	maxSources = 500
-
-	// sourceInterval is how often a pull secret in use is read, deniedInterval the same while the registry denies an image
-	// that uses it, and sourceRetry is when a read that failed is tried again.
-	sourceInterval = 5 * time.Minute
-	deniedInterval = time.Minute
-	sourceRetry    = 10 * time.Second
 
 	// sourceReaders is how many are read at the same time, and sourceDeadline is how long all of them may take together.
 	sourceReaders  = 8
@@ -38,6 +33,7 @@ type credentials struct {
 	client    client.Client
 	live      client.Reader
 	namespace string
+	clocks    clock.Clocks
 
 	// off is set if pull secrets are not used, and swept once the copies of an earlier time are gone.
 	off   bool
@@ -69,14 +65,14 @@ type reading struct {
 	failed bool
 }
 
-func (r reading) due(denied bool) time.Time {
+func (c *credentials) due(r reading, denied bool) time.Time {
 	switch {
 	case r.failed:
-		return r.at.Add(sourceRetry)
+		return r.at.Add(c.clocks.SecretRetry)
 	case denied:
-		return r.at.Add(deniedInterval)
+		return r.at.Add(c.clocks.DeniedInterval)
 	}
-	return r.at.Add(sourceInterval)
+	return r.at.Add(c.clocks.SecretInterval)
 }
 
 // plan makes the plan with the pull secrets that it needs: which those are does not depend on what is known of them.
@@ -104,7 +100,7 @@ func (c *credentials) sync(ctx context.Context, needed map[v1alpha1.SecretRefere
 		return time.Time{}, c.sweep(ctx, named)
 	}
 	if err := c.list(ctx, needed, now); err != nil {
-		return now.Add(sourceRetry), err
+		return now.Add(c.clocks.SecretRetry), err
 	}
 	refs, excess := c.bounded(needed)
 	wanted, next, readErr := c.refresh(ctx, refs, needed, now)
@@ -126,7 +122,7 @@ func (c *credentials) sync(ctx context.Context, needed map[v1alpha1.SecretRefere
 		c.pulls.problems[ref] = fmt.Sprintf("is one too many: %d are used at most", maxSources)
 	}
 	if c.stale {
-		next = now.Add(pace)
+		next = now.Add(c.clocks.PassPace)
 	}
 	return next, errors.Join(readErr, writeErr)
 }
@@ -168,7 +164,7 @@ func (c *credentials) refresh(ctx context.Context, refs []v1alpha1.SecretReferen
 		}
 		r, found := c.read[ref]
 		known[ref] = r
-		if err == nil && (!found || !now.Before(r.due(denied[ref]))) {
+		if err == nil && (!found || !now.Before(c.due(r, denied[ref]))) {
 			due = append(due, ref)
 		}
 	}
@@ -181,7 +177,7 @@ func (c *credentials) refresh(ctx context.Context, refs []v1alpha1.SecretReferen
 			continue
 		}
 		wanted = append(wanted, pullSource{ref: ref, hash: r.hash, problem: r.problem})
-		if again := r.due(denied[ref]); !r.at.IsZero() && (next.IsZero() || again.Before(next)) {
+		if again := c.due(r, denied[ref]); !r.at.IsZero() && (next.IsZero() || again.Before(next)) {
 			next = again
 		}
 	}
@@ -242,10 +238,10 @@ func (c *credentials) readOne(ctx context.Context, ref v1alpha1.SecretReference,
 // list reads the stored copies at the start, when they were found to be others, and along with their sources: somebody
 // may have deleted or changed one.
 func (c *credentials) list(ctx context.Context, needed map[v1alpha1.SecretReference]bool, now time.Time) error {
-	interval := sourceInterval
+	interval := c.clocks.SecretInterval
 	for _, denied := range needed {
 		if denied {
-			interval = deniedInterval
+			interval = c.clocks.DeniedInterval
 		}
 	}
 	unused := len(needed) == 0 && len(c.copies) == 0

@@ -76,13 +76,13 @@ func newVault(t *testing.T, objects ...client.Object) *vault {
 			return c.Patch(ctx, o, p, opts...)
 		},
 	}).Build()
-	v.credentials = credentials{client: v.Client, live: v.Client, namespace: "kube-prepull"}
+	v.credentials = credentials{client: v.Client, live: v.Client, namespace: "kube-prepull", clocks: testOptions.Clocks}
 	return v
 }
 
 // newLeader forgets what is remembered.
 func (v *vault) newLeader() {
-	v.credentials = credentials{client: v.Client, live: v.Client, namespace: "kube-prepull"}
+	v.credentials = credentials{client: v.Client, live: v.Client, namespace: "kube-prepull", clocks: testOptions.Clocks}
 }
 
 func loginSecret(namespace, name, password string) *corev1.Secret {
@@ -158,7 +158,7 @@ func TestAPullSecretIsCopiedOnceAndFollowed(t *testing.T) {
 	}
 	v.rotate(t, "shop", "login", "new")
 	v.rotate(t, "web", "login", "new")
-	now := noon.Add(sourceInterval)
+	now := noon.Add(testOptions.Clocks.SecretInterval)
 	v.mustPass(t, now, nil, "shop/login", "web/login")
 	if got := v.contents(t); len(got) != 1 || !strings.Contains(got[0], "new") {
 		t.Errorf("the copy does not follow")
@@ -223,8 +223,8 @@ func TestAReadThatFailsChangesNothing(t *testing.T) {
 	v.mustPass(t, noon, nil, "shop/login")
 	before := v.pulls
 	v.refuses = apierrors.NewInternalError(errors.New("etcd is slow"))
-	next, err := v.pass(t, noon.Add(sourceInterval), nil, "shop/login", "web/other")
-	if err == nil || !strings.Contains(err.Error(), "reading the pull secret shop/login: ") || !next.Equal(noon.Add(sourceInterval+sourceRetry)) {
+	next, err := v.pass(t, noon.Add(testOptions.Clocks.SecretInterval), nil, "shop/login", "web/other")
+	if err == nil || !strings.Contains(err.Error(), "reading the pull secret shop/login: ") || !next.Equal(noon.Add(testOptions.Clocks.SecretInterval+testOptions.Clocks.SecretRetry)) {
 		t.Errorf("next at %v, error %v", next, err)
 	}
 	if !v.pulls.equal(before) {
@@ -268,14 +268,14 @@ func TestACopyThatSomebodyDeletesOrChangesIsMadeAgain(t *testing.T) {
 	if err := v.Client.Update(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
-	v.mustPass(t, noon.Add(sourceInterval), nil, "shop/login")
+	v.mustPass(t, noon.Add(testOptions.Clocks.SecretInterval), nil, "shop/login")
 	if got := v.contents(t); len(got) != 1 || !strings.Contains(got[0], "right") {
 		t.Error("a changed copy stays")
 	}
 	if err := v.Client.Delete(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
-	v.mustPass(t, noon.Add(2*sourceInterval), nil, "shop/login")
+	v.mustPass(t, noon.Add(2*testOptions.Clocks.SecretInterval), nil, "shop/login")
 	if got := v.contents(t); len(got) != 1 || v.pulls.copies[secretRef("shop", "login")] != name {
 		t.Error("a deleted copy is not made again")
 	}
@@ -344,9 +344,9 @@ func TestNoPlantedSecretIsTold(t *testing.T) {
 			return errors.New("the API server is full")
 		},
 	})
-	say(noon.Add(sourceInterval), "shop/login", "shop/broken")
+	say(noon.Add(testOptions.Clocks.SecretInterval), "shop/login", "shop/broken")
 	v.refuses = errors.New("the API server is away")
-	say(noon.Add(2*sourceInterval), "shop/login", "shop/broken")
+	say(noon.Add(2*testOptions.Clocks.SecretInterval), "shop/login", "shop/broken")
 	if text := said.String() + v.log.String(); strings.Contains(text, planted) || !strings.Contains(text, "full") || !strings.Contains(text, "away") {
 		t.Errorf("it was said:\n%s", text)
 	}

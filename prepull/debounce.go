@@ -1,23 +1,13 @@
 package prepull
 
-import "time"
+import (
+	"time"
 
-const (
-	// gatherTime is from the first change of a plan until it is carried out.
-	gatherTime = 2 * time.Second
-
-	// minGap is the time between two changes. Together with what comes before it, a new image is in a DaemonSet within 10
-	// seconds. If images fail, the gap to the next one that fails doubles, up to maxGap.
-	minGap = 8 * time.Second
-	maxGap = 10 * time.Minute
-
-	// urgentGap is the time between two changes if good images wait behind one that fails: every node with it stands still.
-	urgentGap = time.Second
-
-	// urgentBurst is how many changes may be urgent in a row, and one more every urgentRefill.
-	urgentBurst  = 5
-	urgentRefill = 2 * time.Minute
+	"github.com/kube-prepull/kube-prepull/api/clock"
 )
+
+// urgentBurst is how many changes may be urgent in a row.
+const urgentBurst = 5
 
 // reasons are why a plan writes. Several may come together; a plan that writes nothing has none.
 type reasons struct {
@@ -37,8 +27,10 @@ func (r *reasons) add(other reasons) {
 	r.urgent = r.urgent || other.urgent
 }
 
-// debounce turns a burst of changes into few: each one restarts a pod on every node of a class. The zero value is ready.
+// debounce turns a burst of changes into few: each one restarts a pod on every node of a class. It is ready when it has clocks.
 type debounce struct {
+	clocks clock.Clocks
+
 	// pending is why a change waits, and first is since when.
 	pending reasons
 	first   time.Time
@@ -66,12 +58,12 @@ func (d *debounce) wait(why reasons, now time.Time) time.Duration {
 	if why == (reasons{}) {
 		return 0
 	}
-	due := d.written.Add(minGap)
+	due := d.written.Add(d.clocks.MinGap)
 	if !why.ordinary {
 		due = d.written.Add(d.failingGap(now))
 	}
-	due = latest(due, d.first.Add(gatherTime))
-	if urgent := latest(d.written.Add(urgentGap), d.urgentFrom()); why.urgent && urgent.Before(due) {
+	due = latest(due, d.first.Add(d.clocks.GatherTime))
+	if urgent := latest(d.written.Add(d.clocks.UrgentGap), d.urgentFrom()); why.urgent && urgent.Before(due) {
 		due = urgent
 	}
 	return max(0, due.Sub(now))
@@ -80,11 +72,11 @@ func (d *debounce) wait(why reasons, now time.Time) time.Duration {
 // done notes that the pending change was carried out.
 func (d *debounce) done(now time.Time) {
 	if d.pending.failing || d.pending.urgent {
-		d.gap = min(2*d.failingGap(now), maxGap)
+		d.gap = min(2*d.failingGap(now), d.clocks.MaxGap)
 		d.failed = now
 	}
 	if d.pending.urgent && !now.Before(d.urgentFrom()) {
-		d.refilled = latest(d.refilled, now).Add(urgentRefill)
+		d.refilled = latest(d.refilled, now).Add(d.clocks.UrgentRefill)
 	}
 	d.pending, d.written = reasons{}, now
 }
@@ -92,14 +84,14 @@ func (d *debounce) done(now time.Time) {
 // failingGap is the time between two changes because of images that fail: the shortest one again after a calm time.
 func (d *debounce) failingGap(now time.Time) time.Duration {
 	if now.Sub(d.failed) > 2*d.gap {
-		return minGap
+		return d.clocks.MinGap
 	}
-	return max(minGap, d.gap)
+	return max(d.clocks.MinGap, d.gap)
 }
 
 // urgentFrom is when the next change may be urgent.
 func (d *debounce) urgentFrom() time.Time {
-	return d.refilled.Add(-(urgentBurst - 1) * urgentRefill)
+	return d.refilled.Add(-(urgentBurst - 1) * d.clocks.UrgentRefill)
 }
 
 func latest(a, b time.Time) time.Time {

@@ -35,7 +35,7 @@ func TestDebounce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var d debounce
+			d := debounce{clocks: testOptions.Clocks}
 			for i, step := range steps {
 				now := noon.Add(step.at)
 				wait := d.wait(step.why, now)
@@ -53,7 +53,7 @@ func TestDebounce(t *testing.T) {
 func TestFailuresThatKeepComingAreFewRevisions(t *testing.T) {
 	t.Parallel()
 	for _, why := range []reasons{{failing: true}, {failing: true, urgent: true}} {
-		var d debounce
+		d := debounce{clocks: testOptions.Clocks}
 		written := 0
 		for now := noon; now.Before(noon.Add(time.Hour)); now = now.Add(time.Second) {
 			if d.wait(why, now) == 0 {
@@ -64,7 +64,7 @@ func TestFailuresThatKeepComingAreFewRevisions(t *testing.T) {
 		if written < 5 || written > 40 {
 			t.Errorf("%+v: %d revisions in an hour", why, written)
 		}
-		if gap := d.failingGap(noon.Add(time.Hour)); gap > maxGap {
+		if gap := d.failingGap(noon.Add(time.Hour)); gap > d.clocks.MaxGap {
 			t.Errorf("%+v: the gap is %v", why, gap)
 		}
 	}
@@ -74,7 +74,7 @@ func TestFailuresThatKeepComingAreFewRevisions(t *testing.T) {
 func TestABurstOfAThousandImagesIsFewRevisions(t *testing.T) {
 	t.Parallel()
 	const every = 60 * time.Millisecond
-	var d debounce
+	d := debounce{clocks: testOptions.Clocks}
 	var written []time.Time
 	for i := range 1000 {
 		now := noon.Add(time.Duration(i) * every)
@@ -86,11 +86,11 @@ func TestABurstOfAThousandImagesIsFewRevisions(t *testing.T) {
 	if len(written) == 0 || len(written) > 8 {
 		t.Fatalf("%d revisions in a minute", len(written))
 	}
-	waitingSince, longest := noon, gatherTime
+	waitingSince, longest := noon, d.clocks.GatherTime
 	for _, at := range written {
 		if waited := at.Sub(waitingSince); waited > longest+every {
 			t.Errorf("an image waited %v", waited)
 		}
-		waitingSince, longest = at.Add(every), minGap
+		waitingSince, longest = at.Add(every), d.clocks.MinGap
 	}
 }

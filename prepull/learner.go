@@ -14,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -36,10 +37,7 @@ const (
 	listRate  = 20
 	listBurst = 200
 
-	// flushInterval is how often counted starts are written.
-	flushInterval = time.Minute
-
-	// lastFlush is how long that may take when the manager stops.
+	// lastFlush is how long the counted starts may take to be written when the manager stops.
 	lastFlush = 5 * time.Second
 )
 
@@ -49,6 +47,7 @@ type Learner struct {
 	live      client.Reader
 	images    *imageStore
 	namespace string
+	clocks    clock.Clocks
 	// named and searches are the looks at objects and those for pods, apart so that the dear ones never hold up the
 	// cheap ones.
 	named, searches *lookQueue
@@ -67,6 +66,7 @@ func newLearner(mgr ctrl.Manager, o Options) *Learner {
 		live:      mgr.GetAPIReader(),
 		images:    newImageStore(mgr.GetClient(), mgr.GetAPIReader(), log),
 		namespace: o.Namespace,
+		clocks:    o.Clocks,
 		named:     newLookQueue(maxHints),
 		searches:  newLookQueue(maxHints),
 		reads:     rate.NewLimiter(readRate, readBurst),
@@ -85,7 +85,7 @@ func newLearner(mgr ctrl.Manager, o Options) *Learner {
 func (l *Learner) Hint(h Hint) bool {
 	p, ok := placeOf(h)
 	if ok {
-		first := firstLookAt(p, time.Now())
+		first := firstLookAt(p, l.clocks.FirstList, time.Now())
 		first.client = h.Client
 		ok = l.queueOf(p).add(first)
 	}
@@ -233,7 +233,7 @@ func (l *Learner) record(ctx context.Context, u use) (bool, error) {
 
 // flushStarts writes the counted starts until ctx ends, and then once more: a restart loses none.
 func (l *Learner) flushStarts(ctx context.Context) {
-	tick := time.NewTicker(flushInterval)
+	tick := time.NewTicker(l.clocks.StartsFlush)
 	defer tick.Stop()
 	for {
 		select {

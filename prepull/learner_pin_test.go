@@ -88,7 +88,7 @@ func (p *pinnery) label(t *testing.T, labels map[string]string) {
 // see looks at the Deployment api as after an admission.
 func (p *pinnery) see(t *testing.T) finding {
 	t.Helper()
-	found, err := p.learner.learn(t.Context(), firstLookAt(place{kind: "Deployment", namespace: "shop", name: "api"}, time.Now()))
+	found, err := p.learner.learn(t.Context(), firstLookAt(place{kind: "Deployment", namespace: "shop", name: "api"}, testOptions.Clocks.FirstList, time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,9 +30,6 @@ const (
 	// firstLook is how long after a hint the object is read: it is stored only after admission.
 	firstLook = 200 * time.Millisecond
 
-	// firstList is the same for pods that have to be searched for: those of one owner come in groups.
-	firstList = time.Second
-
 	// secondLook is how much later a place that held nothing new is read once more: an update may not have been
 	// stored at the first look.
 	secondLook = 2 * time.Second
@@ -132,8 +129,9 @@ const (
 	foreign                // the namespace is not opted in, or there is none
 )
 
-// firstLookAt is the first look at a place on account of one admission at now.
-func firstLookAt(p place, now time.Time) look {
+// firstLookAt is the first look at a place on account of one admission at now, after firstList if pods have to be searched
+// for.
+func firstLookAt(p place, firstList time.Duration, now time.Time) look {
 	wait := firstLook
 	if p.name == "" {
 		wait = firstList

@@ -158,7 +158,7 @@ func TestAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			next := firstLookAt(place{name: "api"}, noon)
+			next := firstLookAt(place{name: "api"}, testOptions.Clocks.FirstList, noon)
 			now := next.due
 			if wait := now.Sub(noon); wait != firstLook {
 				t.Errorf("the first look comes after %v", wait)
@@ -178,7 +178,7 @@ func TestAgain(t *testing.T) {
 			}
 		})
 	}
-	if l := firstLookAt(place{owner: "u"}, noon); l.due.Sub(noon) != firstList {
+	if l := firstLookAt(place{owner: "u"}, testOptions.Clocks.FirstList, noon); l.due.Sub(noon) != testOptions.Clocks.FirstList {
 		t.Errorf("pods are searched for after %v", l.due.Sub(noon))
 	}
 }

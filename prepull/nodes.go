@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -30,6 +31,7 @@ const (
 type nodeWriter struct {
 	client client.Client
 	gate   Gate
+	clocks clock.Clocks
 
 	// held is since when nodes are known to be held.
 	held map[types.UID]time.Time
@@ -41,8 +43,8 @@ type nodeWriter struct {
 	refused map[types.UID]string
 }
 
-func newNodeWriter(c client.Client, g Gate) *nodeWriter {
-	return &nodeWriter{client: c, gate: g, held: map[types.UID]time.Time{}, worded: map[types.UID]time.Time{}}
+func newNodeWriter(c client.Client, o Options) *nodeWriter {
+	return &nodeWriter{client: c, gate: o.Gate, clocks: o.Clocks, held: map[types.UID]time.Time{}, worded: map[types.UID]time.Time{}}
 }
 
 // see remembers which nodes are held.
@@ -76,7 +78,7 @@ func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time,
 		switch err := w.release(ctx, r); {
 		case w.outdated(err, r.uid, r.version):
 			refused[r.uid] = r.version
-			later(now.Add(pace))
+			later(now.Add(w.clocks.PassPace))
 		case err != nil:
 			refused[r.uid] = r.version
 			errs = append(errs, fmt.Errorf("taking the taint %s from node %s: %w", w.gate.TaintKey, r.node, err))
@@ -86,7 +88,7 @@ func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time,
 	for _, c := range p.conditions {
 		done, most, due := &turned, conditionBatch, now
 		if c.minor {
-			done, most, due = &reworded, wordsBatch, latest(now, w.worded[c.uid].Add(progressInterval))
+			done, most, due = &reworded, wordsBatch, latest(now, w.worded[c.uid].Add(w.clocks.ProgressInterval))
 		}
 		if due.After(now) || *done == most {
 			later(due)
@@ -96,7 +98,7 @@ func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time,
 		switch err := w.writeCondition(ctx, c); {
 		case w.outdated(err, c.uid, c.version):
 			refused[c.uid] = c.version
-			later(now.Add(pace))
+			later(now.Add(w.clocks.PassPace))
 		case err != nil:
 			refused[c.uid] = c.version
 			errs = append(errs, fmt.Errorf("writing the condition of node %s: %w", c.node, err))
@@ -105,7 +107,7 @@ func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time,
 		}
 	}
 	w.refused = refused
-	maps.DeleteFunc(w.worded, func(_ types.UID, t time.Time) bool { return now.Sub(t) > progressInterval })
+	maps.DeleteFunc(w.worded, func(_ types.UID, t time.Time) bool { return now.Sub(t) > w.clocks.ProgressInterval })
 	return again, errors.Join(errs...)
 }
 

@@ -20,9 +20,8 @@ import (
 )
 
 const (
-	// noticePace and noticeBurst bound the Events that are made: a namespace may bring a thousand images at once that
-	// have no place. What is not told is in the conditions all the same.
-	noticePace  = 5 * time.Second
+	// noticeBurst is how many Events are made at once: a namespace may bring a thousand images at once that have no
+	// place. What is not told is in the conditions all the same.
 	noticeBurst = 100
 
 	// maxNotice is the length of an Event's message at most, in bytes. Source: NoteLengthLimit in

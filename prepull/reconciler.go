@@ -27,20 +27,8 @@ const (
 	// reconcilerOwner of what the reconciler writes.
 	reconcilerOwner = client.FieldOwner("kube-prepull")
 
-	// pace is the least time between two passes. What happens in between is seen together.
-	pace = 250 * time.Millisecond
-
-	// surveyPace is how often is looked whether the cluster is surveyed.
-	surveyPace = 500 * time.Millisecond
-
-	// progressInterval is how often the numbers in a status are written while nothing else in it changes.
-	progressInterval = 10 * time.Second
-
 	// statusBatch is how many statuses a pass writes at most, so that a large number does not hold up the DaemonSets.
 	statusBatch = 100
-
-	// moveGather is how long changes of where pods run are gathered.
-	moveGather = time.Second
 )
 
 // reconciler keeps the prepull DaemonSets and the statuses of the PrepullImages right. It works on the cluster as a
@@ -100,7 +88,7 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	again, err := r.moveIfDue(ctx, s, p, wait == 0, now)
 	err = errors.Join(err, nodesErr)
 	if wait > 0 && p.reasons.ordinary {
-		return reconcile.Result{RequeueAfter: soonest(now, again, held, now.Add(wait), p.next)}, err
+		return reconcile.Result{RequeueAfter: r.soonest(now, again, held, now.Add(wait), p.next)}, err
 	}
 	var waited time.Time
 	if wait > 0 {
@@ -108,14 +96,14 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	} else {
 		behind, actErr := r.act(ctx, s, p)
 		if err = errors.Join(err, actErr); behind {
-			waited = now.Add(pace)
+			waited = now.Add(r.options.Clocks.PassPace)
 		}
 	}
 	left, reportErr := r.report(ctx, p, now)
 	if err := errors.Join(err, copyErr, reportErr); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: soonest(now, again, held, waited, left, p.next)}, nil
+	return reconcile.Result{RequeueAfter: r.soonest(now, again, held, waited, left, p.next)}, nil
 }
 
 // markNodes lets nodes go and writes their conditions, and returns when to look again, zero if there is nothing to wait
@@ -126,7 +114,7 @@ func (r *reconciler) markNodes(ctx context.Context, p plan, surveyed bool, now t
 		return r.nodes.act(ctx, p, now)
 	}
 	_, err := r.nodes.act(ctx, p.overdue(), now)
-	return now.Add(surveyPace), err
+	return now.Add(r.options.Clocks.SurveyPace), err
 }
 
 // moveIfDue carries out the changes of where pods run, a moment after the first of them was seen: nodes of a new pool
@@ -140,7 +128,7 @@ func (r *reconciler) moveIfDue(ctx context.Context, s state, p plan, rolling boo
 	if r.moving.IsZero() {
 		r.moving = now
 	}
-	if due := r.moving.Add(moveGather); now.Before(due) {
+	if due := r.moving.Add(r.options.Clocks.MoveGather); now.Before(due) {
 		return due, nil
 	}
 	r.moving = time.Time{}
@@ -153,7 +141,7 @@ func (r *reconciler) moveIfDue(ctx context.Context, s state, p plan, rolling boo
 	_, behind, err := r.carryOut(ctx, s, move, p.drop)
 	if err != nil {
 		// What is refused is tried again, but not each second.
-		r.moving = now.Add(minGap)
+		r.moving = now.Add(r.options.Clocks.MinGap)
 	}
 	for _, pod := range p.evict {
 		uid := pod.UID
@@ -162,18 +150,18 @@ func (r *reconciler) moveIfDue(ctx context.Context, s state, p plan, rolling boo
 		}
 	}
 	if behind {
-		return now.Add(pace), err
+		return now.Add(r.options.Clocks.PassPace), err
 	}
 	return time.Time{}, err
 }
 
 // soonest is how long to wait for the earliest of some times, of which a zero one does not count; 0 if there is none.
-func soonest(now time.Time, times ...time.Time) time.Duration {
+func (r *reconciler) soonest(now time.Time, times ...time.Time) time.Duration {
 	times = slices.DeleteFunc(times, time.Time.IsZero)
 	if len(times) == 0 {
 		return 0
 	}
-	return max(pace, slices.MinFunc(times, time.Time.Compare).Sub(now))
+	return max(r.options.Clocks.PassPace, slices.MinFunc(times, time.Time.Compare).Sub(now))
 }
 
 // observe reads the cluster from the manager's cache. Nothing of it may be changed.
@@ -334,7 +322,7 @@ func (r *reconciler) report(ctx context.Context, p plan, now time.Time) (time.Ti
 	for _, c := range p.statuses {
 		due := now
 		if c.progress {
-			due = r.progressed[c.name].Add(progressInterval)
+			due = r.progressed[c.name].Add(r.options.Clocks.ProgressInterval)
 		}
 		if due.After(now) || tried == statusBatch {
 			if again.IsZero() || due.Before(again) {
@@ -358,7 +346,7 @@ func (r *reconciler) report(ctx context.Context, p plan, now time.Time) (time.Ti
 // forget drops what has no effect any more.
 func (r *reconciler) forget(now time.Time) {
 	for name, t := range r.progressed {
-		if now.Sub(t) > progressInterval {
+		if now.Sub(t) > r.options.Clocks.ProgressInterval {
 			delete(r.progressed, name)
 			delete(r.told, name)
 		}

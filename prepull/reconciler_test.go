@@ -30,12 +30,12 @@ func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
 		nodes    int
 		again    time.Time
 	}{
-		"before":                      {false, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 1, noon.Add(surveyPace)},
+		"before":                      {false, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 1, noon.Add(testOptions.Clocks.SurveyPace)},
 		"before, with nothing to say": {false, plan{}, 0, time.Time{}},
 		"then":                        {true, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 3, time.Time{}},
 	} {
 		api := &counting{nodes: map[string]int{}}
-		r := &reconciler{nodes: newNodeWriter(api, Gate{})}
+		r := &reconciler{options: testOptions, nodes: newNodeWriter(api, testOptions)}
 		again, err := r.markNodes(t.Context(), tc.plan, tc.surveyed, noon)
 		if err != nil || len(api.nodes) != tc.nodes || !again.Equal(tc.again) {
 			t.Errorf("%s: %d nodes were written, again at %v (%v)", name, len(api.nodes), again, err)
@@ -46,7 +46,7 @@ func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
 func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	t.Parallel()
 	api := &refusing{}
-	r := &reconciler{client: api, nodes: newNodeWriter(api, Gate{}), accepted: map[string]string{}, refused: map[string]string{}}
+	r := &reconciler{options: testOptions, client: api, nodes: newNodeWriter(api, testOptions), accepted: map[string]string{}, refused: map[string]string{}}
 	p := plan{move: []*appsv1.DaemonSet{{}}}
 	for second := range 30 {
 		_, _ = r.moveIfDue(t.Context(), state{}, p, false, noon.Add(time.Duration(second)*time.Second))

@@ -25,8 +25,7 @@ const (
 	// refreshOwner of what the refresher writes.
 	refreshOwner = client.FieldOwner("kube-prepull-refresh")
 
-	// refreshPace is how often the refresher looks for questions, and refreshBatch how many it asks each time.
-	refreshPace  = 500 * time.Millisecond
+	// refreshBatch is how many questions the refresher asks each time that it looks for them.
 	refreshBatch = 4
 
 	// sizeRetry is when the size of an image is asked again that no registry told.
@@ -49,6 +48,7 @@ type refresher struct {
 	live        client.Reader
 	registries  Registries
 	namespace   string
+	pace        time.Duration // of looking for questions
 	interval    time.Duration
 	pullSecrets bool
 	log         logr.Logger
@@ -64,6 +64,7 @@ func newRefresher(mgr ctrl.Manager, o Options) *refresher {
 		live:        mgr.GetAPIReader(),
 		registries:  o.Registries,
 		namespace:   o.Namespace,
+		pace:        o.Clocks.RefreshPace,
 		interval:    o.RefreshInterval,
 		pullSecrets: o.PullSecrets,
 		log:         mgr.GetLogger().WithName("refresher"),
@@ -77,7 +78,7 @@ func (r *refresher) NeedLeaderElection() bool { return true }
 
 // Start asks until ctx ends.
 func (r *refresher) Start(ctx context.Context) error {
-	tick := time.NewTicker(refreshPace)
+	tick := time.NewTicker(r.pace)
 	defer tick.Stop()
 	for {
 		select {

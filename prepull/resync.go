@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -28,15 +29,11 @@ const (
 	// resyncWriters is how many changes a resync carries out at the same time.
 	resyncWriters = 8
 
-	// resyncDelay lets a script that works on namespaces one by one cause few resyncs, and what it makes in a new
-	// namespace be there to be read.
-	resyncDelay = 500 * time.Millisecond
-
-	// resyncRetry is the wait before a namespace that could not be read is tried again, doubling up to the interval.
-	resyncRetry = time.Second
-
 	// resyncWorkers let a namespace that opts in be read while a resync of all goes on.
 	resyncWorkers = 2
+
+	// surveyDelay is how long after a resync what it wrote is in the cache of the reconciler.
+	surveyDelay = 250 * time.Millisecond
 )
 
 // everything asks for a resync of all opted-in namespaces; a request with a name is for that namespace alone.
@@ -50,6 +47,7 @@ type resync struct {
 	live      client.Reader
 	images    *imageStore
 	namespace string
+	clocks    clock.Clocks
 	keep      retention
 	// pullSecrets is set if the pull secrets of workloads are learned.
 	pullSecrets bool
@@ -66,9 +64,10 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner, surveyed *atomic.Bool)
 		live:        mgr.GetAPIReader(),
 		images:      l.images,
 		namespace:   o.Namespace,
+		clocks:      o.Clocks,
 		keep:        retention{gone: o.Retention, rollback: o.RollbackRetention},
 		pullSecrets: o.PullSecrets,
-		pace:        resyncPace{interval: o.ResyncInterval},
+		pace:        resyncPace{pause: o.Clocks.ResyncPause, interval: o.ResyncInterval},
 		surveyed:    surveyed,
 	}
 	return ctrl.NewControllerManagedBy(mgr).
@@ -76,11 +75,11 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner, surveyed *atomic.Bool)
 		WithOptions(controller.Options{
 			CacheSyncTimeout:        crdPatience,
 			MaxConcurrentReconciles: resyncWorkers,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](resyncRetry, o.ResyncInterval),
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](o.Clocks.ResyncRetry, o.ResyncInterval),
 		}).
-		WatchesRawSource(source.Func(func(_ context.Context, q queue) error { q.AddAfter(everything, resyncDelay); return nil })).
+		WatchesRawSource(source.Func(func(_ context.Context, q queue) error { q.AddAfter(everything, o.Clocks.ResyncDelay); return nil })).
 		WatchesMetadata(&corev1.Namespace{}, r.onOptChange()).
-		Watches(&v1alpha1.PrepullImage{}, onDeletionInUse()).
+		Watches(&v1alpha1.PrepullImage{}, r.onDeletionInUse()).
 		Complete(r)
 }
 
@@ -95,20 +94,20 @@ func (r *resync) onOptChange() handler.Funcs {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
 			if in(e.Object) && !e.IsInInitialList {
-				q.AddAfter(one(e.Object), resyncDelay)
+				q.AddAfter(one(e.Object), r.clocks.ResyncDelay)
 			}
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			switch before, after := in(e.ObjectOld), in(e.ObjectNew); {
 			case after && (!before || rewrites(e.ObjectOld) != rewrites(e.ObjectNew)):
-				q.AddAfter(one(e.ObjectNew), resyncDelay)
+				q.AddAfter(one(e.ObjectNew), r.clocks.ResyncDelay)
 			case before && !after:
-				q.AddAfter(everything, resyncDelay)
+				q.AddAfter(everything, r.clocks.ResyncDelay)
 			}
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
 			if in(e.Object) {
-				q.AddAfter(everything, resyncDelay)
+				q.AddAfter(everything, r.clocks.ResyncDelay)
 			}
 		},
 	}
@@ -116,10 +115,10 @@ func (r *resync) onOptChange() handler.Funcs {
 
 // onDeletionInUse resyncs when somebody deletes an image that workloads use, or the whole CustomResourceDefinition: what
 // is in use comes back.
-func onDeletionInUse() handler.Funcs {
+func (r *resync) onDeletionInUse() handler.Funcs {
 	return handler.Funcs{DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
 		if o, ok := e.Object.(*v1alpha1.PrepullImage); ok && o.Status.UserCount > 0 {
-			q.AddAfter(everything, resyncDelay)
+			q.AddAfter(everything, r.clocks.ResyncDelay)
 		}
 	}}
 }
@@ -131,15 +130,15 @@ func (r *resync) Reconcile(ctx context.Context, request reconcile.Request) (reco
 		if err != nil || !missed {
 			return reconcile.Result{}, err
 		}
-		return reconcile.Result{RequeueAfter: resyncDelay}, nil
+		return reconcile.Result{RequeueAfter: r.clocks.ResyncDelay}, nil
 	}
 	if wait := r.pace.wait(time.Now()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	missed, err := r.once(ctx, "")
 	r.pace = r.pace.after(err, time.Now())
-	// What was written is a moment later in the cache of the reconciler. A namespace that cannot be read holds nobody up.
-	time.AfterFunc(pace, func() { r.surveyed.Store(true) })
+	// A namespace that cannot be read holds nobody up.
+	time.AfterFunc(surveyDelay, func() { r.surveyed.Store(true) })
 	if err != nil {
 		return reconcile.Result{}, err
 	}

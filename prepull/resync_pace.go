@@ -2,13 +2,10 @@ package prepull
 
 import "time"
 
-// resyncPause is the least time between two resyncs of all namespaces; it doubles with each failure in a row but the
-// first. Neither is longer than the interval.
-const resyncPause = 10 * time.Second
-
 // resyncPace keeps resyncs of all namespaces apart, whatever asks for them: each lists every workload and pod there is.
 type resyncPace struct {
-	interval time.Duration
+	// pause is the least time between two, and interval the usual one.
+	pause, interval time.Duration
 	// ended is when the last one ended, zero before the first.
 	ended time.Time
 	// failures is how many failed since one did not.
@@ -17,7 +14,7 @@ type resyncPace struct {
 
 // wait is how long the next one has to wait at now.
 func (p resyncPace) wait(now time.Time) time.Duration {
-	pause := min(resyncPause, p.interval)
+	pause := min(p.pause, p.interval)
 	for range p.failures - 1 {
 		if pause > p.interval/2 {
 			pause = p.interval

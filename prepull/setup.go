@@ -11,6 +11,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/kube-prepull/kube-prepull/api/clock"
 )
 
 // Options of the learner, the resync and the reconciler. The configuration file documents and defaults them.
@@ -72,6 +74,9 @@ type Options struct {
 
 	// PriorityClassName is the priority class of the prepull pods; empty means the cluster's default.
 	PriorityClassName string
+
+	// Clocks are what is waited. They are not configured.
+	Clocks clock.Clocks
 }
 
 // Gate is how new nodes are held until they are warm: they register with a taint, which is taken away.
@@ -105,7 +110,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Learner, error) {
 	if err := mgr.Add(newRefresher(mgr, o)); err != nil {
 		return nil, fmt.Errorf("adding the refresher: %w", err)
 	}
-	starts, err := newStartWatch(mgr, o.Namespace)
+	starts, err := newStartWatch(mgr, o)
 	if err != nil {
 		return nil, err
 	}

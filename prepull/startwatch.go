@@ -18,11 +18,8 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/pulled"
 )
 
-const (
-	// startPage is how many events are read at a time, and startRetry how long to wait after an error.
-	startPage  = 500
-	startRetry = 10 * time.Second
-)
+// startPage is how many events are read at a time.
+const startPage = 500
 
 // startWatch counts the containers that start in opted-in namespaces, on the leader. It holds no events: a cluster has too
 // many, and one is all that it looks at.
@@ -30,6 +27,7 @@ type startWatch struct {
 	cached    client.Reader
 	live      client.WithWatch
 	namespace string // of the prepull pods
+	retry     time.Duration
 	log       logr.Logger
 
 	ledger pulled.Ledger
@@ -38,12 +36,12 @@ type startWatch struct {
 	last string
 }
 
-func newStartWatch(mgr ctrl.Manager, namespace string) (*startWatch, error) {
+func newStartWatch(mgr ctrl.Manager, o Options) (*startWatch, error) {
 	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
 	if err != nil {
 		return nil, fmt.Errorf("creating a client that watches: %w", err)
 	}
-	return &startWatch{cached: mgr.GetClient(), live: live, namespace: namespace, log: mgr.GetLogger().WithName("starts")}, nil
+	return &startWatch{cached: mgr.GetClient(), live: live, namespace: o.Namespace, retry: o.Clocks.StartsRetry, log: mgr.GetLogger().WithName("starts")}, nil
 }
 
 // Start counts until ctx ends. What started before is not counted: the leader of that time did. Where events were missed,
@@ -61,10 +59,10 @@ func (w *startWatch) Start(ctx context.Context) error {
 			w.log.V(1).Info("the watch of events starts anew", "reason", err.Error())
 			continue
 		}
-		w.log.Error(err, "container starts are not counted", "again in", startRetry.String())
+		w.log.Error(err, "container starts are not counted", "again in", w.retry.String())
 		select {
 		case <-ctx.Done():
-		case <-time.After(startRetry):
+		case <-time.After(w.retry):
 		}
 	}
 	return nil

@@ -72,7 +72,7 @@ func (l *eventLog) interrupt(happens func()) {
 	l.expired, l.watching = true, nil
 	happens()
 	watching.Error(&apierrors.NewResourceExpired("too old resource version").ErrStatus)
-	time.Sleep(2 * startRetry)
+	time.Sleep(2 * testOptions.Clocks.StartsRetry)
 }
 
 // again counts the last event once more, as kubelets do.
@@ -120,7 +120,7 @@ func TestStartsAreCountedOnce(t *testing.T) {
 		l.tell("shop", "n1", present)
 		l.tell("shop", "n2", brought)
 		l.tell("kube-prepull", "n3", brought)
-		w := &startWatch{cached: l, live: l, namespace: "kube-prepull", log: logr.Discard()}
+		w := &startWatch{cached: l, live: l, namespace: "kube-prepull", retry: testOptions.Clocks.StartsRetry, log: logr.Discard()}
 		ctx, cancel := context.WithCancel(t.Context())
 		go w.Start(ctx) //nolint:errcheck // it has none
 		check("what was there before", 0, 0, 0, 0)

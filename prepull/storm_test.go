@@ -80,7 +80,7 @@ func TestManyBrokenImagesAreFewRevisions(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []int{1, 20, 100} {
 		s := clusterOf(3, bad, 30)
-		var d debounce
+		d := debounce{clocks: testOptions.Clocks}
 		for hour := range 6 {
 			from := noon.Add(time.Duration(hour) * time.Hour)
 			if n := s.simulate(&d, from, from.Add(time.Hour), isBad); n > 40 {
@@ -98,7 +98,7 @@ func TestManyBrokenImagesAreFewRevisions(t *testing.T) {
 func TestThreeBrokenImagesDelayAGoodOneByLittle(t *testing.T) {
 	t.Parallel()
 	s := clusterOf(2, 3, 1)
-	var d debounce
+	d := debounce{clocks: testOptions.Clocks}
 	s.simulate(&d, noon, noon.Add(25*time.Second), isBad)
 	if got := s.status(ObjectName("good0:1")).State; got != stateReady {
 		t.Errorf("the good image is %s", got)
@@ -108,7 +108,7 @@ func TestThreeBrokenImagesDelayAGoodOneByLittle(t *testing.T) {
 func TestANewImageDoesNotWaitForBrokenOnes(t *testing.T) {
 	t.Parallel()
 	s := clusterOf(2, 20, 1)
-	var d debounce
+	d := debounce{clocks: testOptions.Clocks}
 	later := noon.Add(30 * time.Minute)
 	s.simulate(&d, noon, later, isBad)
 	s.images = append(s.images, learnedObject("new-good:1", 1))
@@ -121,7 +121,7 @@ func TestANewImageDoesNotWaitForBrokenOnes(t *testing.T) {
 func TestOneBadNodeCostsNoRevision(t *testing.T) {
 	t.Parallel()
 	s := clusterOf(20, 0, 40)
-	var d debounce
+	d := debounce{clocks: testOptions.Clocks}
 	s.simulate(&d, noon, noon.Add(time.Minute), nothingFails)
 	badNode := func(node, image string) string {
 		if node == "node-007" {
@@ -150,7 +150,7 @@ func TestARegistryThatComesBackNeedsFewRevisions(t *testing.T) {
 	for i := range 20 {
 		s.images = append(s.images, learnedObject(fmt.Sprintf("r.test/app%d:1", i), 3))
 	}
-	var d debounce
+	d := debounce{clocks: testOptions.Clocks}
 	back := noon.Add(time.Hour)
 	s.simulate(&d, noon, back, func(string, string) string { return "unauthorized" })
 	if n := s.simulate(&d, back, back.Add(time.Hour), nothingFails); n > 4 {
@@ -173,7 +173,7 @@ func TestBrokenImagesInAFullListAreFewRevisions(t *testing.T) {
 		for i := range s.images {
 			s.images[i].Status.SizeBytes = 1 << 30
 		}
-		var d debounce
+		d := debounce{clocks: testOptions.Clocks}
 		if n := s.simulateWith(o, &d, noon, noon.Add(15*time.Minute), isBad); n > 20 {
 			t.Errorf("full of %s: %d revisions in 15 minutes", full, n)
 		}

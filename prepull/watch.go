@@ -18,12 +18,6 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// After an error the next pass comes after half a second, twice as long after each further one, 30 seconds at most.
-const (
-	firstRetry = 500 * time.Millisecond
-	lastRetry  = 30 * time.Second
-)
-
 // crdPatience is how long the controller waits for its caches. A CRD that is missing at the start may come: until then
 // the manager serves its webhook and logs what it waits for.
 const crdPatience = 1000 * time.Hour
@@ -31,15 +25,15 @@ const crdPatience = 1000 * time.Hour
 // setupReconciler makes the manager run the reconciler on the leader. The resync says when it has surveyed the cluster.
 func setupReconciler(mgr ctrl.Manager, o Options, surveyed *atomic.Bool) error {
 	look := handler.Funcs{
-		CreateFunc: func(_ context.Context, _ event.CreateEvent, q queue) { q.AddAfter(key, pace) },
-		UpdateFunc: func(_ context.Context, _ event.UpdateEvent, q queue) { q.AddAfter(key, pace) },
-		DeleteFunc: func(_ context.Context, _ event.DeleteEvent, q queue) { q.AddAfter(key, pace) },
+		CreateFunc: func(_ context.Context, _ event.CreateEvent, q queue) { q.AddAfter(key, o.Clocks.PassPace) },
+		UpdateFunc: func(_ context.Context, _ event.UpdateEvent, q queue) { q.AddAfter(key, o.Clocks.PassPace) },
+		DeleteFunc: func(_ context.Context, _ event.DeleteEvent, q queue) { q.AddAfter(key, o.Clocks.PassPace) },
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("prepull").
 		WithOptions(controller.Options{
 			CacheSyncTimeout: crdPatience,
-			RateLimiter:      workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](firstRetry, lastRetry),
+			RateLimiter:      workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](o.Clocks.PassRetry, o.Clocks.MaxPassRetry),
 		}).
 		Watches(&v1alpha1.PrepullImage{}, look, builder.WithPredicates(changed[v1alpha1.PrepullImage]())).
 		Watches(&corev1.Node{}, look, builder.WithPredicates(changed[corev1.Node]())).
@@ -49,10 +43,11 @@ func setupReconciler(mgr ctrl.Manager, o Options, surveyed *atomic.Bool) error {
 		Complete(&reconciler{
 			client:      mgr.GetClient(),
 			options:     o,
+			debounce:    debounce{clocks: o.Clocks},
 			surveyed:    surveyed,
-			nodes:       newNodeWriter(mgr.GetClient(), o.Gate),
-			credentials: credentials{client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: o.Namespace, off: !o.PullSecrets},
-			notices:     rate.NewLimiter(rate.Every(noticePace), noticeBurst),
+			nodes:       newNodeWriter(mgr.GetClient(), o),
+			credentials: credentials{client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: o.Namespace, clocks: o.Clocks, off: !o.PullSecrets},
+			notices:     rate.NewLimiter(rate.Every(o.Clocks.NoticePace), noticeBurst),
 			told:        map[string]string{},
 			progressed:  map[string]time.Time{},
 			accepted:    map[string]string{},

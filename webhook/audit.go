@@ -20,13 +20,8 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-const (
-	// pendingInterval is how often pods that have not started are looked at: few, and a digest that is gone shows there.
-	pendingInterval = 30 * time.Second
-
-	// auditPage is how many pods are read at a time.
-	auditPage = 500
-)
+// auditPage is how many pods are read at a time.
+const auditPage = 500
 
 // Which pods are read.
 var (
@@ -40,6 +35,7 @@ type auditor struct {
 	live       client.Reader
 	own        string
 	interval   time.Duration
+	pending    time.Duration // the interval for pods that have not started
 	teller     *teller
 	log        logr.Logger
 
@@ -52,7 +48,7 @@ func (a *auditor) NeedLeaderElection() bool { return true }
 
 // Start looks until ctx ends: at all pods to begin with and once in an interval, and more often at those that wait.
 func (a *auditor) Start(ctx context.Context) error {
-	all, pending := time.NewTicker(a.interval), time.NewTicker(pendingInterval)
+	all, pending := time.NewTicker(a.interval), time.NewTicker(a.pending)
 	defer all.Stop()
 	defer pending.Stop()
 	for onlyPending := false; ; {

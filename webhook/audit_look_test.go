@@ -24,6 +24,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -148,7 +149,7 @@ func auditing(t *testing.T, c *auditedCluster) *auditor {
 		t.Fatal(err)
 	}
 	return &auditor{
-		namespaces: c, live: c, own: "kube-prepull", interval: 10 * time.Minute, teller: teller, log: logr.Discard(),
+		namespaces: c, live: c, own: "kube-prepull", interval: 10 * time.Minute, pending: clock.Production().PendingInterval, teller: teller, log: logr.Discard(),
 		told: map[findingKey]time.Time{},
 	}
 }

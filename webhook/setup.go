@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/webhook/digest"
 )
 
@@ -43,6 +44,9 @@ type Options struct {
 
 	// AuditInterval is how often all pods of namespaces whose images are pinned are looked at.
 	AuditInterval time.Duration
+
+	// Clocks are what is waited. They are not configured.
+	Clocks clock.Clocks
 }
 
 // Webhook answers reviews at Path and RewritePath.
@@ -75,7 +79,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 	r := newReporter(mgr.GetClient(), mgr.GetAPIReader(), t, mgr.GetLogger().WithName("reporter"))
 	a := &auditor{
 		namespaces: mgr.GetClient(), live: mgr.GetAPIReader(), own: o.Namespace,
-		interval: o.AuditInterval, teller: t, log: mgr.GetLogger().WithName("auditor"),
+		interval: o.AuditInterval, pending: o.Clocks.PendingInterval, teller: t, log: mgr.GetLogger().WithName("auditor"),
 		told: map[findingKey]time.Time{},
 	}
 	for _, runnable := range []manager.Runnable{p, r, a} {

@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 
 	// The image has no file beside the binary: these authorities hold where the system brings none.
@@ -27,8 +28,15 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
-// version is set with -ldflags "-X main.version=v1.2.3".
-var version = "dev"
+// version is set with -ldflags "-X main.version=v1.2.3". For tests, "-X main.clockSpeed=4" makes all of clock.Clocks 4
+// times as fast.
+var (
+	version    = "dev"
+	clockSpeed = "1"
+)
+
+// maxClockSpeed leaves milliseconds of the shortest clock.
+const maxClockSpeed = 100
 
 func main() {
 	if err := command(ctrl.SetupSignalHandler(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
@@ -43,6 +51,10 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		name, args = args[0], args[1:]
 	}
+	speed, err := parseClockSpeed(clockSpeed)
+	if err != nil {
+		return err
+	}
 	o, err := parseOptions(name, args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil
@@ -52,16 +64,33 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	switch name {
 	case "":
-		return run(ctx, o)
+		return run(ctx, o, speed)
 	case "cleanup":
 		return cleanup(ctx, o.namespace, o.marks)
 	case "check":
 		return check(ctx, o, stdout)
 	case "version":
-		_, err := fmt.Fprintln(stdout, version)
+		_, err := fmt.Fprintln(stdout, build(version, speed))
 		return err
 	}
 	return fmt.Errorf("unknown command %q, want none, cleanup, check or version", name)
+}
+
+// parseClockSpeed reads what was linked.
+func parseClockSpeed(s string) (int, error) {
+	speed, err := strconv.Atoi(s)
+	if err != nil || speed < 1 || speed > maxClockSpeed {
+		return 0, fmt.Errorf("built with -X main.clockSpeed=%s: want a whole number from 1 to %d", s, maxClockSpeed)
+	}
+	return speed, nil
+}
+
+// build names what runs: the version alone, unless it is no build for production.
+func build(version string, speed int) string {
+	if speed == 1 {
+		return version
+	}
+	return fmt.Sprintf("%s (clocks %d times as fast, for tests)", version, speed)
 }
 
 // options of the command line.

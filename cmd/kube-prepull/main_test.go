@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull"
 	"github.com/kube-prepull/kube-prepull/webhook/digest"
@@ -21,6 +22,39 @@ func TestTheVersionIsPrinted(t *testing.T) {
 	}
 	if stdout.String() != version+"\n" || stderr.Len() > 0 {
 		t.Errorf("stdout %q, stderr %q", &stdout, &stderr)
+	}
+}
+
+func TestABuildWithOtherClocksSaysSo(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		speed string
+		want  string
+		wrong bool
+	}{
+		"production":                   {speed: "1", want: "v1.2.3"},
+		"a build for tests":            {speed: "4", want: "v1.2.3 (clocks 4 times as fast, for tests)"},
+		"the fastest":                  {speed: "100", want: "v1.2.3 (clocks 100 times as fast, for tests)"},
+		"clocks that would be none":    {speed: "101", wrong: true},
+		"clocks that would never ring": {speed: "0", wrong: true},
+		"clocks that would go back":    {speed: "-4", wrong: true},
+		"a fraction":                   {speed: "1.5", wrong: true},
+		"nothing":                      {speed: "", wrong: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			speed, err := parseClockSpeed(test.speed)
+			if test.wrong {
+				if want := "built with -X main.clockSpeed=" + test.speed + ": want a whole number from 1 to 100"; err == nil || err.Error() != want {
+					t.Errorf("error %v, want %q", err, want)
+				}
+				return
+			}
+			if got := build("v1.2.3", speed); err != nil || got != test.want {
+				t.Errorf("it is %q (%v), want %q", got, err, test.want)
+			}
+		})
 	}
 }
 
@@ -94,12 +128,15 @@ func TestTheNamespaceIsThePodsUnlessAFlagSaysOtherwise(t *testing.T) {
 // A key of the configuration that is forgotten on its way to a package would be a key that does nothing.
 func TestEveryOptionIsSet(t *testing.T) {
 	t.Parallel()
-	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nminBytes: 1Mi\nnodeCondition: true\nhostNetwork: true\ngate: {enabled: true}\nexclude: [a]\nregistries: [{host: plain.internal, plainHTTP: true}]\n"))
+	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nminBytes: 1Mi\nnodeCondition: true\nhostNetwork: true\ngate: {enabled: true}\nexclude: [a]\ncertificates: directory\ncertificateDirectory: /certificate\nregistries: [{host: plain.internal, plainHTTP: true}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	registries := digest.New(registryOptions(c))
-	for _, options := range []any{prepullOptions(c, "infra", registries), webhookOptions(c, "infra", nil, registries), registryOptions(c)} {
+	clocks := clock.Production()
+	for _, options := range []any{
+		certificateOptions(c, "infra", clocks), prepullOptions(c, "infra", registries, clocks), webhookOptions(c, "infra", nil, registries, clocks), registryOptions(c),
+	} {
 		for field, value := range reflect.ValueOf(options).Fields() {
 			if value.IsZero() && field.Name != "Transport" {
 				t.Errorf("%T: %s is not set", options, field.Name)

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/certs"
 	"github.com/kube-prepull/kube-prepull/prepull"
@@ -41,22 +42,18 @@ const (
 var (
 	leaseDuration = 12 * time.Second
 	renewDeadline = 8 * time.Second
-	retryPeriod   = 2 * time.Second
 )
 
-// run is the manager, from its configuration to the end of ctx.
-func run(ctx context.Context, o options) error {
+// run is the manager, from its configuration to the end of ctx, with its clocks so many times as fast as in production.
+func run(ctx context.Context, o options, speed int) error {
+	clocks := clock.Production().Faster(speed)
 	configuration, err := readConfiguration(o.config)
 	if err != nil {
 		return err
 	}
 	setLogger(configuration.LogLevel)
 
-	certificate := certs.NewSource(certs.Options{
-		Namespace: o.namespace,
-		Mode:      configuration.Certificates,
-		Directory: configuration.CertificateDirectory,
-	})
+	certificate := certs.NewSource(certificateOptions(configuration, o.namespace, clocks))
 	reviews, err := listenFairly(net.JoinHostPort("", strconv.Itoa(configuration.WebhookPort)), maxReviewConnections)
 	if err != nil {
 		return err
@@ -65,7 +62,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(configuration, o.namespace)
+	mgr, err := newManager(configuration, o.namespace, clocks)
 	if err != nil {
 		return err
 	}
@@ -76,11 +73,11 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("setting up certs: %w", err)
 	}
 	registries := digest.New(registryOptions(configuration))
-	learner, err := prepull.SetupWithManager(mgr, prepullOptions(configuration, o.namespace, registries))
+	learner, err := prepull.SetupWithManager(mgr, prepullOptions(configuration, o.namespace, registries, clocks))
 	if err != nil {
 		return fmt.Errorf("setting up prepull: %w", err)
 	}
-	hook, err := webhook.SetupWithManager(mgr, webhookOptions(configuration, o.namespace, learner, registries))
+	hook, err := webhook.SetupWithManager(mgr, webhookOptions(configuration, o.namespace, learner, registries, clocks))
 	if err != nil {
 		return fmt.Errorf("setting up webhook: %w", err)
 	}
@@ -94,7 +91,7 @@ func run(ctx context.Context, o options) error {
 	if err := addMetricsServer(mgr, configuration, certificate.GetCertificate); err != nil {
 		return err
 	}
-	ctrl.Log.Info("starting", "version", version, "namespace", o.namespace)
+	ctrl.Log.Info("starting", "version", build(version, speed), "namespace", o.namespace)
 	return mgr.Start(lameduck(ctx, lameduckStay, reviews.uses))
 }
 
@@ -118,7 +115,7 @@ func setLogger(level string) {
 	klog.SetSlogLogger(log)
 }
 
-func newManager(c *v1alpha1.Configuration, namespace string) (ctrl.Manager, error) {
+func newManager(c *v1alpha1.Configuration, namespace string, clocks clock.Clocks) (ctrl.Manager, error) {
 	kube, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("finding the cluster: %w", err)
@@ -141,7 +138,7 @@ func newManager(c *v1alpha1.Configuration, namespace string) (ctrl.Manager, erro
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 &leaseDuration,
 		RenewDeadline:                 &renewDeadline,
-		RetryPeriod:                   &retryPeriod,
+		RetryPeriod:                   &clocks.LeaseRetry,
 		GracefulShutdownTimeout:       &graceful,
 	})
 	if err != nil {
@@ -158,7 +155,11 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *digest.Registries) prepull.Options {
+func certificateOptions(c *v1alpha1.Configuration, namespace string, clocks clock.Clocks) certs.Options {
+	return certs.Options{Namespace: namespace, Mode: c.Certificates, Directory: c.CertificateDirectory, Clocks: clocks}
+}
+
+func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *digest.Registries, clocks clock.Clocks) prepull.Options {
 	minBytes := resource.MustParse(c.MinBytes) // a configuration is validated
 	hotBytes := resource.MustParse(c.Gate.MaxBytes)
 	return prepull.Options{
@@ -186,10 +187,11 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 			Deadline: c.Gate.Deadline.Duration,
 			MaxBytes: hotBytes.Value(),
 		},
+		Clocks: clocks,
 	}
 }
 
-func webhookOptions(c *v1alpha1.Configuration, namespace string, learner *prepull.Learner, registries *digest.Registries) webhook.Options {
+func webhookOptions(c *v1alpha1.Configuration, namespace string, learner *prepull.Learner, registries *digest.Registries, clocks clock.Clocks) webhook.Options {
 	return webhook.Options{
 		Namespace:     namespace,
 		Learn:         func(h webhook.Hint) bool { return learner.Hint(prepull.Hint(h)) },
@@ -199,6 +201,7 @@ func webhookOptions(c *v1alpha1.Configuration, namespace string, learner *prepul
 		Configuration: certs.WebhookConfigurationName,
 		ProbeImage:    c.NoopImage,
 		AuditInterval: c.ResyncInterval.Duration,
+		Clocks:        clocks,
 	}
 }
 

@@ -27,14 +27,34 @@ const (
 type target struct {
 	pkg    string
 	binary string
-	// versioned binaries report a version. Nothing of it is linked into noop: one that did not change is the same image in
-	// every release, so that no node pulls it again.
-	versioned bool
+	// stamped binaries have a stamp linked in. There is none in noop: one that did not change is the same image in every
+	// release, so that no node pulls it again.
+	stamped bool
 }
 
 var targets = map[string]target{
-	"kube-prepull":      {pkg: module + "/cmd/kube-prepull", binary: "kube-prepull", versioned: true},
+	"kube-prepull":      {pkg: module + "/cmd/kube-prepull", binary: "kube-prepull", stamped: true},
 	"kube-prepull-noop": {pkg: module + "/cmd/noop", binary: "noop"},
+}
+
+// stamp is what a binary is told when it is linked.
+type stamp struct {
+	// version that it reports; empty leaves it to the source.
+	version string
+	// clockSpeed is how many times as fast as in production its clocks are: 1, unless it is for tests.
+	clockSpeed int
+}
+
+// ldflags leave out what the source has anyway, so that the Dockerfile makes the same binary.
+func (s stamp) ldflags() string {
+	flags := "-s -w"
+	if s.version != "" {
+		flags += " -X main.version=" + s.version
+	}
+	if s.clockSpeed != 1 {
+		flags += fmt.Sprintf(" -X main.clockSpeed=%d", s.clockSpeed)
+	}
+	return flags
 }
 
 // program is the binary of a target for one platform.
@@ -44,13 +64,13 @@ type program struct {
 }
 
 // compileAll builds the programs of a target, in the order of the platforms.
-func compileAll(ctx context.Context, t target, platforms []v1.Platform, version string) ([]program, error) {
-	if !t.versioned {
-		version = ""
+func compileAll(ctx context.Context, t target, platforms []v1.Platform, s stamp) ([]program, error) {
+	if !t.stamped {
+		s = stamp{clockSpeed: 1}
 	}
 	programs := make([]program, 0, len(platforms))
 	for _, p := range platforms {
-		content, err := compile(ctx, t.pkg, p, version)
+		content, err := compile(ctx, t.pkg, p, s)
 		if err != nil {
 			return nil, fmt.Errorf("compiling for %s: %w", p, err)
 		}
@@ -59,21 +79,17 @@ func compileAll(ctx context.Context, t target, platforms []v1.Platform, version 
 	return programs, nil
 }
 
-// compile builds a static binary whose bytes depend on the source, the Go release, the platform and the version alone:
+// compile builds a static binary whose bytes depend on the source, the Go release, the platform and the stamp alone:
 // no paths, no commit, and no settings of whoever builds.
-func compile(ctx context.Context, pkg string, p v1.Platform, version string) ([]byte, error) {
+func compile(ctx context.Context, pkg string, p v1.Platform, s stamp) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "kube-prepull-image-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 
-	ldflags := "-s -w"
-	if version != "" {
-		ldflags += " -X main.version=" + version
-	}
 	file := filepath.Join(dir, "binary")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", file, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", s.ldflags(), "-o", file, pkg)
 	// A variable that is empty would leave what "go env -w" has set.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.OS, "GOARCH="+p.Architecture,
 		"GOAMD64=v1", "GOARM64=v8.0", "GOFIPS140=off", "GOFLAGS=-trimpath")

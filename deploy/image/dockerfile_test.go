@@ -36,7 +36,7 @@ func TestDockerfile(t *testing.T) {
 		for arch, machine := range machines {
 			t.Run(title+" for "+arch, func(t *testing.T) {
 				program := checkImage(t, engine.build(t, title, arch, "--build-arg", "VERSION=1.2.3"), target, arch, machine)
-				want, err := compileAll(t.Context(), target, []v1.Platform{{OS: "linux", Architecture: arch}}, "1.2.3")
+				want, err := compileAll(t.Context(), target, []v1.Platform{{OS: "linux", Architecture: arch}}, stamp{"1.2.3", 1})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -61,7 +61,7 @@ func checkRuns(t *testing.T, target target, program []byte) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	args, want := []string{}, ""
-	if target.versioned {
+	if target.stamped {
 		args, want = []string{"version"}, "1.2.3\n"
 	}
 	cmd := exec.CommandContext(ctx, "/"+target.binary, args...)

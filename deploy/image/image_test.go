@@ -33,6 +33,8 @@ func TestParse(t *testing.T) {
 		"a folder is enough":                      {args: "-output out -target kube-prepull-noop"},
 		"an image must go somewhere":              {args: "-version 1", wrong: "nowhere to put the image"},
 		"an unknown target is named":              {args: "-output out -target nop", wrong: `unknown -target "nop": it is kube-prepull or kube-prepull-noop`},
+		"clocks may be fast":                      {args: "-output out -clock-speed 4"},
+		"clocks may not stand still":              {args: "-output out -clock-speed 0", wrong: "-clock-speed 0: it is 1, or more for tests"},
 		"a platform names an architecture":        {args: "-output out -platform linux", wrong: `-platform "linux"`},
 		"a platform without a system is refused":  {args: "-output out -platform linux/amd64,", wrong: `-platform ""`},
 		"only linux nodes get pods from us":       {args: "-output out -platform windows/amd64", wrong: `-platform "windows/amd64"`},
@@ -62,7 +64,7 @@ func TestNoop(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "layout")
 
 	args := []string{"-target", "kube-prepull-noop", "-platform", "linux/amd64,linux/arm64", "-output", dir, "-push", reference}
-	first, second := lines(t, args), lines(t, append(args, "-version", "2"))
+	first, second := lines(t, args), lines(t, append(args, "-version", "2", "-clock-speed", "4"))
 	if diff := cmp.Diff(first, second); diff != "" {
 		t.Errorf("noop is another image in the next release, and every node would pull it (-first +second):\n%s", diff)
 	}
@@ -189,7 +191,7 @@ func checkStatic(t *testing.T, binary []byte, machine elf.Machine) {
 
 func TestABuildThatFailsSaysWhatTheCompilerSaid(t *testing.T) {
 	t.Parallel()
-	_, err := compile(context.Background(), module+"/cmd/missing", v1.Platform{OS: "linux", Architecture: "amd64"}, "")
+	_, err := compile(context.Background(), module+"/cmd/missing", v1.Platform{OS: "linux", Architecture: "amd64"}, stamp{clockSpeed: 1})
 	if err == nil || !strings.Contains(err.Error(), "cmd/missing") {
 		t.Errorf("compile = %v, want the compiler's words", err)
 	}

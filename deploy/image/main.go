@@ -35,7 +35,7 @@ func main() {
 type options struct {
 	target    string
 	platforms []v1.Platform
-	version   string
+	stamp     stamp
 	binaries  string
 	output    string
 	push      string
@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	t := targets[o.target]
-	programs, err := compileAll(ctx, t, o.platforms, o.version)
+	programs, err := compileAll(ctx, t, o.platforms, o.stamp)
 	if err != nil {
 		return fmt.Errorf("building %s: %w", o.target, err)
 	}
@@ -90,7 +90,8 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.StringVar(&o.target, "target", "kube-prepull", "image to build: "+strings.Join(names, " or "))
 	platforms := flags.String("platform", "linux/"+runtime.GOARCH, "platforms to build for, separated by commas")
-	flags.StringVar(&o.version, "version", "", "version that kube-prepull reports; empty leaves it to the source")
+	flags.StringVar(&o.stamp.version, "version", "", "version that kube-prepull reports; empty leaves it to the source")
+	flags.IntVar(&o.stamp.clockSpeed, "clock-speed", 1, "how many times as fast as in production the clocks of kube-prepull are; more than 1 is for tests only")
 	flags.StringVar(&o.binaries, "binaries", "", "folder to write the binaries to, one for each platform")
 	flags.StringVar(&o.output, "output", "", "folder to write as an OCI image layout")
 	flags.StringVar(&o.push, "push", "", "reference to push to, such as registry.example.com/kube-prepull:0.1.0")
@@ -103,6 +104,9 @@ func parse(args []string) (options, error) {
 	}
 	if !slices.Contains(names, o.target) {
 		return o, fmt.Errorf("unknown -target %q: it is %s", o.target, strings.Join(names, " or "))
+	}
+	if o.stamp.clockSpeed < 1 {
+		return o, fmt.Errorf("-clock-speed %d: it is 1, or more for tests", o.stamp.clockSpeed)
 	}
 	if o.binaries == "" && o.output == "" && o.push == "" {
 		return o, fmt.Errorf("nowhere to put the image: give -output, -push, -binaries or several of them")

@@ -39,7 +39,7 @@ func TestABuildElsewhereGivesTheSameDigest(t *testing.T) {
 
 func digest(t *testing.T, target target) string {
 	t.Helper()
-	programs, err := compileAll(t.Context(), target, []v1.Platform{{OS: "linux", Architecture: "amd64"}}, "1.2.3")
+	programs, err := compileAll(t.Context(), target, []v1.Platform{{OS: "linux", Architecture: "amd64"}}, stamp{"1.2.3", 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func PushProduct(ctx context.Context, dir, registry string) error {
 }
 
 // Build builds the images of this checkout, which report a version, into a folder, once for any number of registries. The
-// clocks of the manager are so many times as fast as production's.
+// manager's clocks are so many times as fast as in production: 1 is what is shipped.
 func Build(ctx context.Context, dir, version string, clockSpeed int) error {
 	for _, target := range targets {
 		cmd := exec.CommandContext(ctx, "go", "run", "./deploy/image",
