@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 )
@@ -22,6 +25,7 @@ var sharing struct {
 	product *Product
 	place   *place
 	users   int
+	failed  bool
 }
 
 // Shared is kube-prepull on two nodes, node-1 and node-2, for tests that change nothing but namespaces of their own. Any
@@ -37,8 +41,10 @@ func Shared(t *testing.T) *Product {
 	t.Cleanup(func() {
 		sharing.Lock()
 		defer sharing.Unlock()
+		sharing.failed = sharing.failed || t.Failed()
 		if sharing.users--; sharing.users == 0 {
-			giveBack(t, sharing.product, sharing.place)
+			giveBack(t, sharing.product, sharing.place, sharing.failed)
+			sharing.failed = false
 		}
 	})
 	return sharing.product
@@ -49,7 +55,7 @@ func Shared(t *testing.T) *Product {
 func Lease(t *testing.T, settings ...string) *Product {
 	t.Helper()
 	p, at := lease(t, settings)
-	t.Cleanup(func() { giveBack(t, p, at) })
+	t.Cleanup(func() { giveBack(t, p, at, t.Failed()) })
 	return p
 }
 
@@ -61,84 +67,126 @@ func lease(t *testing.T, settings []string) (*Product, *place) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := open(at, settings)
-	if err != nil {
-		t.Fatal(errors.Join(err, at.clear(), at.leave()))
+	p := &Product{settings: settings}
+	if err := p.open(at); err != nil {
+		t.Fatal(errors.Join(err, p.closeRegistry(), at.clear(), at.leave()))
 	}
 	return p, at
 }
 
-// open has ctx of its own: a cluster outlives the test that was the first to ask for it.
-func open(at *place, settings []string) (*Product, error) {
+// open takes over the cluster of a place. It outlives the test that was the first to ask for it.
+func (p *Product) open(at *place) error {
 	ctx := context.Background()
 	if at.marked() {
 		if err := at.clear(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := at.mark(); err != nil {
-		return nil, err
+		return err
 	}
-	p, err := at.openCluster(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p.settings = settings
-	before, err := os.ReadFile(filepath.Join(at.dir, "settings"))
-	if err == nil && string(before) == strings.Join(settings, "\n") {
-		return p, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	installed := err == nil
-	end := p.MayBeRefused() // managers of before may lose what they need
-	defer end()
-	if err := p.Install(ctx); err != nil {
-		return nil, err
-	}
-	if installed {
-		if err := until(p.led); err != nil {
-			return nil, fmt.Errorf("waiting for managers with other settings: %w", err)
-		}
-	}
-	return p, os.WriteFile(filepath.Join(at.dir, "settings"), []byte(strings.Join(settings, "\n")), 0o644)
-}
-
-func (at *place) openCluster(ctx context.Context) (*Product, error) {
-	c, err := cluster.Open(at.cluster())
+	var err error
+	p.Cluster, err = cluster.Open(at.cluster())
 	if errors.Is(err, fs.ErrNotExist) {
-		c, err = cluster.Up(ctx, audited(cluster.Options{
+		p.Cluster, err = cluster.Up(ctx, audited(cluster.Options{
 			Dir: at.cluster(), Detached: true, Lifeline: pool.lifeline(),
 			Nodes: []cluster.Node{{Name: "node-1"}, {Name: "node-2"}},
 		}))
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p := &Product{Cluster: c}
-	return p, p.Serve(ctx)
+	if err := p.Serve(ctx); err != nil {
+		return err
+	}
+	return p.adopt(ctx, at)
+}
+
+func (p *Product) closeRegistry() error {
+	if p.Registry == nil {
+		return nil
+	}
+	return p.Registry.Close()
+}
+
+// adopt gives the managers the settings, unless they have them.
+func (p *Product) adopt(ctx context.Context, at *place) error {
+	now := strings.Join(p.settings, "\n")
+	before, err := os.ReadFile(at.settings())
+	if err == nil && string(before) == now {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	end := p.MayBeRefused() // managers of before may lose what they need
+	defer end()
+	if installed := err == nil; installed {
+		// Nobody waits for managers that nobody needs to say farewell.
+		if err := p.evictManagers(ctx); err != nil {
+			return err
+		}
+	}
+	if err := p.Install(ctx, "--force-conflicts"); err != nil {
+		return err
+	}
+	if err := until(p.led); err != nil {
+		return fmt.Errorf("waiting for managers with other settings: %w", err)
+	}
+	p.changed = false
+	return os.WriteFile(at.settings(), []byte(now), 0o644)
+}
+
+// evictManagers ends all managers at once, and lets others lead at once.
+func (p *Product) evictManagers(ctx context.Context) error {
+	scale := []byte(`{"spec":{"replicas":0}}`)
+	if _, err := p.Client().AppsV1().Deployments(System).Patch(ctx, "kube-prepull", types.MergePatchType, scale, metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("scaling the managers: %w", err)
+	}
+	now := int64(0)
+	return until(func() error {
+		managers, err := p.managerPods(ctx)
+		if err != nil {
+			return err
+		}
+		for _, pod := range managers {
+			if err := p.Client().CoreV1().Pods(System).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil && !apierrors.IsNotFound(err) {
+				return err
+			}
+		}
+		if len(managers) > 0 {
+			return fmt.Errorf("there are %d managers", len(managers))
+		}
+		err = p.Client().CoordinationV1().Leases(System).Delete(ctx, "kube-prepull", metav1.DeleteOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	})
 }
 
 // giveBack leaves the cluster of a place as it was, or takes it down if a test failed on it or that cannot be had.
-func giveBack(t *testing.T, p *Product, at *place) {
-	if t.Failed() {
+func giveBack(t *testing.T, p *Product, at *place, failed bool) {
+	if failed {
 		p.explain(t)
 	}
-	err := p.clean()
-	if err != nil {
-		t.Logf("the cluster is taken down: %v", err)
+	errs := []error{p.Registry.Close()}
+	if err := p.clean(); err != nil {
+		t.Logf("the cluster is taken down, since it is not as it was: %v", err)
+		failed = true
 	}
-	left := collect(p.Cluster, p.refusals)
-	if left != nil {
-		t.Error(left)
+	if p.changed {
+		errs = append(errs, os.Remove(at.settings()))
 	}
-	if err != nil || t.Failed() {
-		err = at.clear()
+	if err := collect(p.Cluster, p.refusals); err != nil {
+		errs, failed = append(errs, err), true
+	}
+	if failed {
+		errs = append(errs, at.clear())
 	} else {
-		err = at.unmark()
+		errs = append(errs, at.unmark())
 	}
-	if err := errors.Join(err, p.Registry.Close(), at.leave()); err != nil {
+	if err := errors.Join(append(errs, at.leave())...); err != nil {
 		t.Error(err)
 	}
 }
@@ -178,11 +226,7 @@ func UninstalledOn(t *testing.T, o cluster.Options, settings ...string) *Product
 		if t.Failed() {
 			p.explain(t)
 		}
-		var err error
-		if p.Registry != nil {
-			err = p.Registry.Close()
-		}
-		if err := errors.Join(err, takeDown(c, p.refusals...)); err != nil {
+		if err := errors.Join(p.closeRegistry(), takeDown(c, p.refusals...)); err != nil {
 			t.Error(err)
 		}
 	})

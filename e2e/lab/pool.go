@@ -72,6 +72,9 @@ type place struct {
 func (p *place) cluster() string { return filepath.Join(p.dir, "cluster") }
 func (p *place) dirty() string   { return filepath.Join(p.dir, "leased") }
 
+// settings is the file with what helm was told, as long as that is known.
+func (p *place) settings() string { return filepath.Join(p.dir, "settings") }
+
 // take waits for a free place: one that keeps a cluster, if that is wanted and to be had, or else any other.
 func (p *Pool) take(ctx context.Context, kept bool) (*place, error) {
 	for {
@@ -127,11 +130,10 @@ func (p *place) marked() bool {
 // clear takes down the cluster of a place, if there is one.
 func (p *place) clear() error {
 	err := cluster.Down(context.Background(), p.cluster())
-	if e := os.Remove(p.dirty()); e != nil && !errors.Is(e, fs.ErrNotExist) {
-		err = errors.Join(err, e)
-	}
-	if e := os.Remove(filepath.Join(p.dir, "settings")); e != nil && !errors.Is(e, fs.ErrNotExist) {
-		err = errors.Join(err, e)
+	for _, file := range []string{p.dirty(), p.settings()} {
+		if e := os.Remove(file); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
 	}
 	return err
 }

@@ -44,6 +44,7 @@ type Product struct {
 
 	refusals []span   // times without some permissions
 	settings []string // what helm is told beside the settings of all tests
+	changed  bool     // a test has changed the settings
 }
 
 const (
@@ -87,8 +88,8 @@ func (p *Product) Serve(ctx context.Context) error {
 func (p *Product) home() string { return net.JoinHostPort(p.HostIP(), registryPort) }
 
 // Install installs kube-prepull, and returns once the API server knows where reviews are pinned.
-func (p *Product) Install(ctx context.Context) error {
-	if err := p.Upgrade(ctx); err != nil {
+func (p *Product) Install(ctx context.Context, args ...string) error {
+	if err := p.Upgrade(ctx, args...); err != nil {
 		return err
 	}
 	return p.WaitAddress(ctx)
@@ -120,6 +121,7 @@ func (p *Product) RewritePath(ctx context.Context) (string, error) {
 
 // Upgrade installs the chart, or upgrades to it, with the settings of these tests and more.
 func (p *Product) Upgrade(ctx context.Context, args ...string) error {
+	p.changed = true
 	return Install(ctx, p.Cluster, p.home(), slices.Concat([]string{"--set", "config.pullDeadline=" + PullDeadline.String()}, p.settings, args)...)
 }
 

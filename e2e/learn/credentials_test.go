@@ -22,7 +22,7 @@ import (
 // credentials does not.
 func TestAPrivateImageStartsWithTheRegistryCutOff(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1", "node-2")}
+	p := product{lab.Lease(t)}
 	p.Namespace(t, "vault", true)
 	p.Namespace(t, "beggars", false)
 	p.Registry.Private("vault/*", registry.Auth{User: "clerk", Password: "planted-1"})
@@ -78,7 +78,7 @@ func TestAPrivateImageStartsWithTheRegistryCutOff(t *testing.T) {
 // TestPullSecretsAreFollowed changes the password of a registry, and lets the images and their namespace go.
 func TestPullSecretsAreFollowed(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1")}
+	p := product{lab.Lease(t)}
 	p.Namespace(t, "vault", true)
 	p.Registry.Private("vault/*", registry.Auth{User: "clerk", Password: "planted-2"})
 	first := p.Push(t, "vault/first:v1", images.Image{Seed: 411})
@@ -129,7 +129,7 @@ func TestPullSecretsAreFollowed(t *testing.T) {
 // TestPullSecretsThatMayNotBeUsed are those of namespaces that are not opted in, and all of them if they are switched off.
 func TestPullSecretsThatMayNotBeUsed(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1")}
+	p := product{lab.Lease(t)}
 	p.Namespace(t, "vault", true)
 	p.Namespace(t, "private", false)
 	p.Registry.Private("vault/*", registry.Auth{User: "clerk", Password: "planted-4"})

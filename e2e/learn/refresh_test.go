@@ -15,8 +15,7 @@ import (
 // TestATagThatMoves is pulled again by every node, once, and a pod that always pulls then finds it there.
 func TestATagThatMoves(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1", "node-2")}
-	p.Configure(t, "--set", "config.refreshInterval=2s")
+	p := product{lab.Lease(t, "--set", "config.refreshInterval=2s")}
 	p.Namespace(t, "shop", true)
 	image := p.Push(t, "shop/app:latest", images.Image{Size: 1 << 20, Seed: 501})
 	d := lab.Deployment("app", image, 0)

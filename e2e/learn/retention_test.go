@@ -16,8 +16,7 @@ import (
 // retention of a second the learned one goes; the declared one stays, whatever the resyncs after that see.
 func TestADeclaredImageOutlivesTheRetention(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1")}
-	p.Configure(t, "--set", "config.retention=1s", "--set", "config.resyncInterval=2s")
+	p := product{lab.Lease(t, "--set", "config.retention=1s", "--set", "config.resyncInterval=2s")}
 	p.Namespace(t, "shop", true)
 	declared := p.Push(t, "shop/declared:v1", images.Image{Seed: 131})
 	learned := p.Push(t, "shop/learned:v1", images.Image{Seed: 132})

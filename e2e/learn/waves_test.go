@@ -14,8 +14,7 @@ import (
 // TestTheFirstListComesInWaves brings the first image of all to two nodes of which one may pull at a time.
 func TestTheFirstListComesInWaves(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1", "node-2")}
-	p.Configure(t, "--set", "config.maxConcurrentNodes=1")
+	p := product{lab.Lease(t, "--set", "config.maxConcurrentNodes=1")}
 	p.Namespace(t, "shop", true)
 	image := p.Push(t, "shop/app:v1", images.Image{Size: 20 << 20, Seed: 331})
 	p.Registry.SetBandwidth(50e6)

@@ -15,8 +15,7 @@ import (
 // out is never pulled: its size is the registry's word.
 func TestABudgetInBytes(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1")}
-	p.Configure(t, "--set", "config.maxBytesPerNode=60Mi", "--set", "config.exclude={*:debug}")
+	p := product{lab.Lease(t, "--set", "config.maxBytesPerNode=60Mi", "--set", "config.exclude={*:debug}")}
 	p.Namespace(t, "shop", true)
 	first := p.Push(t, "shop/first:v1", images.Image{Size: 40 << 20, Seed: 601})
 	second := p.Push(t, "shop/second:v1", images.Image{Size: 41 << 20, Seed: 602})
