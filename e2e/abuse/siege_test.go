@@ -137,10 +137,10 @@ func (h *honest) admit(ctx context.Context, t *testing.T, n *lab.Pinning, image 
 		}
 		running.Go(func() {
 			for pause(ctx, 20*time.Millisecond) {
-				start, before := time.Now(), len(warnings.Texts)
+				watch, before := lab.StartStopwatch(), len(warnings.Texts)
 				d, err := client.AppsV1().Deployments(n.Name).Create(context.WithoutCancel(ctx), lab.Deployment(fmt.Sprint("honest-", g), image, 0), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 				h.mu.Lock()
-				h.took = append(h.took, time.Since(start))
+				h.took = append(h.took, watch.Elapsed())
 				if err != nil {
 					h.errs = append(h.errs, err)
 				} else if len(lab.PinsOf(d.Spec.Template.Annotations)) > 0 || len(warnings.Texts) > before {

@@ -33,7 +33,7 @@ var certManagerModule = cluster.Module{Dir: lab.Source("e2e/certmanager"), Comma
 func TestNoAdmissionFailsWhileCertificatesComeFromElsewhere(t *testing.T) {
 	lab.RequireNodes(t)
 	t.Parallel()
-	programs, err := certManagerModule.Build(t.Context(), lab.Progress{t})
+	programs, err := certManagerModule.Build(t.Context(), lab.Progress{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func TestClusterPullsFromARegistry(t *testing.T) {
 	before := lab.HostState(t)
 	dir := lab.ShortTempDir(t)
 	start := time.Now()
-	c, err := cluster.Up(t.Context(), cluster.Options{Dir: dir, Progress: lab.Progress{t}, Nodes: []cluster.Node{
+	c, err := cluster.Up(t.Context(), cluster.Options{Dir: dir, Progress: lab.Progress{T: t}, Nodes: []cluster.Node{
 		{Name: "node-1", Labels: map[string]string{"pool": "web"}, Taints: []corev1.Taint{{Key: "dedicated", Value: "web", Effect: corev1.TaintEffectNoSchedule}}},
 		{Name: "node-2", Kubelet: map[string]any{"maxPods": 42}},
 	}})

@@ -90,7 +90,7 @@ func TestNodesNeedRoot(t *testing.T) {
 // TestAControlPlaneNeedsNoRoot brings one up, with fake nodes, as a user without any privilege.
 func TestAControlPlaneNeedsNoRoot(t *testing.T) {
 	t.Parallel()
-	binaries, err := cluster.Binaries(t.Context(), lab.Progress{t})
+	binaries, err := cluster.Binaries(t.Context(), lab.Progress{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}

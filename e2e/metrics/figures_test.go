@@ -23,7 +23,7 @@ import (
 // serve, with the documentation, and with what a Prometheus makes of the dashboard and the alerts.
 func TestTheMetricsTellWhatHappened(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1", "node-2")}
+	p := product{lab.Lease(t)}
 	p.Namespace(t, "shop", true)
 	p.Namespace(t, "elsewhere", false)
 	prometheus := startPrometheus(t, p)

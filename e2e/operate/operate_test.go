@@ -40,12 +40,13 @@ func (p product) waitLeader(t *testing.T, image string) {
 // TestTheWebhookGone creates workloads while no manager runs, as if kube-prepull were not there; they are learned later.
 // helm test notices.
 func TestTheWebhookGone(t *testing.T) {
-	p := product{lab.Shared(t)}
+	t.Parallel()
+	p := product{lab.Lease(t)}
 	p.Namespace(t, "gone", true)
 	image := p.Push(t, "gone/app:v1", images.Image{Seed: 91})
 	p.ScaleManagers(t, 0)
 	t.Cleanup(func() { p.ScaleManagers(t, 2) })
-	start := time.Now()
+	watch := lab.StartStopwatch()
 	p.Deploy(t, "gone", lab.Deployment("app", image, 1))
 	lab.Eventually(t, "the pod to run", func() error {
 		pods, err := p.Client().CoreV1().Pods("gone").List(t.Context(), metav1.ListOptions{})
@@ -54,9 +55,7 @@ func TestTheWebhookGone(t *testing.T) {
 		}
 		return nil
 	})
-	if took := time.Since(start); took > 20*time.Second {
-		t.Errorf("without the webhook the Deployment's pod took %s", took)
-	}
+	watch.Within(t, 20*time.Second, "without the webhook a Deployment's pod")
 	lab.Eventually(t, "managers on their way out to be gone: they still answer", func() error {
 		pods, err := p.Client().CoreV1().Pods(lab.System).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=webhook"})
 		if err == nil && len(pods.Items) > 0 {
@@ -76,7 +75,8 @@ func TestTheWebhookGone(t *testing.T) {
 
 // TestTheLeaderKilledInTheMiddleOfARoll kills the leading manager while nodes pull; the next one carries on.
 func TestTheLeaderKilledInTheMiddleOfARoll(t *testing.T) {
-	p := product{lab.Shared(t)}
+	t.Parallel()
+	p := product{lab.Lease(t)}
 	p.Namespace(t, "leader", true)
 	p.Registry.SetBandwidth(50e6)
 	t.Cleanup(func() { p.Registry.SetBandwidth(0) })
@@ -111,7 +111,7 @@ func TestTheLeaderKilledInTheMiddleOfARoll(t *testing.T) {
 // TestWhatIsDeletedUnderUsComesBack deletes a PrepullImage, a DaemonSet, the CA Secret and the CRD.
 func TestWhatIsDeletedUnderUsComesBack(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1")}
+	p := product{lab.Lease(t)}
 	p.Namespace(t, "shop", true)
 	image := p.Push(t, "shop/app:v1", images.Image{Seed: 111})
 	p.Deploy(t, "shop", lab.Deployment("app", image, 1))

@@ -23,7 +23,7 @@ import (
 // point to, to kubelets and managers. The managers tell nobody. A kubelet does, in the status and the Events of its pods.
 func TestARegistryThatQuotesCredentials(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1")} // images that fail slow down those of other tests
+	p := product{lab.Lease(t)}
 	for name, repositories := range map[string][]string{"basic": {"tag", "manifest"}, "token": {"blob", "link"}} {
 		t.Run(name, func(t *testing.T) {
 			password := "pl4nted/p+ss=w0rd-" + name

@@ -48,9 +48,10 @@ func TestAlwaysPullImages(t *testing.T) {
 // have the tag again.
 func TestPinningAsConfigured(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1")}
-	p.MayBeRefused() // the managers before them need what is taken away
-	p.Configure(t, "--set", "config.rewritePullPolicy=false", "--set", "config.pullSecrets=false")
+	p := product{lab.UninstalledOn(t, cluster.Options{Nodes: []cluster.Node{{Name: "node-1"}}}, "--set", "config.rewritePullPolicy=false", "--set", "config.pullSecrets=false")}
+	if err := p.Install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	p.waitAlwaysPull(t, 0)
 	n := p.pinning(t, "shop")
 	digest := n.Versions(t, "app", 1)[0]
@@ -63,6 +64,7 @@ func TestPinningAsConfigured(t *testing.T) {
 	a.WantPins(t, nil)
 	a.WantWarning(t, "container app ", n.Image("private:latest"), "answers 401 Unauthorized")
 
+	p.MayBeRefused() // a manager may end after its roles
 	if err := lab.Uninstall(t.Context(), p.Cluster); err != nil {
 		t.Fatal(err)
 	}

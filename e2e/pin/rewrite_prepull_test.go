@@ -23,7 +23,7 @@ import (
 // registry off, and only then lets pods come. In the end the namespace wants no more pins, and the tag is learned.
 func TestAPinnedImageIsThereBeforeTheFirstPod(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1", "node-2")}
+	p := product{lab.Lease(t)}
 	p.rewrittenNamespace(t, "shop")
 	tag := p.Push(t, "shop/app:latest", images.Image{Size: 1 << 20, Seed: 601})
 	digest := p.digest(t, tag)

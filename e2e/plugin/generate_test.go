@@ -28,11 +28,11 @@ type generator struct {
 
 func newGenerator(t *testing.T, p product) *generator {
 	t.Helper()
-	g := &generator{product: p, path: filepath.Join(t.TempDir(), "kubectl-prepull")}
-	if err := images.GoBuild(t.Context(), "../cmd/kubectl-prepull", runtime.GOARCH, g.path); err != nil {
+	path, err := lab.Command("cmd/kubectl-prepull")
+	if err != nil {
 		t.Fatal(err)
 	}
-	return g
+	return &generator{product: p, path: path}
 }
 
 // run returns what the plugin prints for what is piped in, and its notes.
@@ -94,6 +94,7 @@ func (g *generator) runOnNode(t *testing.T, node, script string) (output string,
 // TestAScriptPullsForPods runs a generated script on a node. Pods then start with no word to the registry, from images of
 // which one is private, while another one of the script is missing.
 func TestAScriptPullsForPods(t *testing.T) {
+	t.Parallel()
 	p := product{lab.Shared(t)}
 	g := newGenerator(t, p)
 	open := p.Push(t, "generate/open:v1", images.Image{Size: 3 << 20, Layers: 3, Seed: 901})
@@ -153,6 +154,7 @@ func TestAScriptPullsForPods(t *testing.T) {
 
 // TestGeneratedManifests has the API server judge what is generated, in a namespace with the strictest rules for pods.
 func TestGeneratedManifests(t *testing.T) {
+	t.Parallel()
 	p := product{lab.Shared(t)}
 	g := newGenerator(t, p)
 	p.Namespace(t, "generate", false)
@@ -174,7 +176,7 @@ spec: {jobTemplate: {spec: {template: {spec: {containers: [{image: %q}], tolerat
 	declared, _ := g.run(t, manifest, "generate", "-f", "-", "--format", "prepullimages")
 	g.apply(t, declared, "--dry-run=server")
 	for _, tool := range []string{"kube-fledged", "openkruise"} {
-		text, err := os.ReadFile("../cmd/kubectl-prepull/convert/testdata/" + tool + ".yaml")
+		text, err := os.ReadFile(lab.Source("cmd/kubectl-prepull/convert/testdata/" + tool + ".yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,6 +208,7 @@ spec: {jobTemplate: {spec: {template: {spec: {containers: [{image: %q}], tolerat
 
 // TestImagesOfTheClusterAreExported finds what a new node of some group should bring.
 func TestImagesOfTheClusterAreExported(t *testing.T) {
+	t.Parallel()
 	p := product{lab.Shared(t)}
 	g := newGenerator(t, p)
 	p.Namespace(t, "export", true)
