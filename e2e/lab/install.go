@@ -93,12 +93,16 @@ func Push(ctx context.Context, dir, registry, tag string) error {
 // Install installs or upgrades the chart of this checkout, with the images from a registry, and waits until it is ready.
 // More arguments go to helm.
 func Install(ctx context.Context, c *cluster.Cluster, registry string, args ...string) error {
+	return installChart(ctx, c, Source("deploy/chart"), registry, args...)
+}
+
+func installChart(ctx context.Context, c *cluster.Cluster, chart, registry string, args ...string) error {
 	// The namespace enforces Pod Security restricted.
 	if _, err := c.Kubectl(ctx, "apply", "-f", Source("deploy/namespace.yaml")); err != nil {
 		return err
 	}
 	return Helm(ctx, c, append([]string{
-		"upgrade", "--install", "kube-prepull", filepath.Join(root(), "deploy", "chart"),
+		"upgrade", "--install", "kube-prepull", chart,
 		"--namespace", "kube-prepull", "--wait", "--timeout", "3m",
 		"--set", "image.repository=" + registry + "/kube-prepull", "--set", "image.tag=" + Version,
 		"--set", "noop.image.repository=" + registry + "/kube-prepull-noop", "--set", "noop.image.tag=" + Version,

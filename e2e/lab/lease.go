@@ -68,6 +68,9 @@ func lease(t *testing.T, settings []string) (*Product, *place) {
 		t.Fatal(err)
 	}
 	p := &Product{settings: settings}
+	if p.chart, err = patientChart(); err != nil {
+		t.Fatal(errors.Join(err, at.leave()))
+	}
 	if err := p.open(at); err != nil {
 		t.Fatal(errors.Join(err, p.closeRegistry(), at.clear(), at.leave()))
 	}
@@ -221,7 +224,7 @@ func UninstalledOn(t *testing.T, o cluster.Options, settings ...string) *Product
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Product{Cluster: c, settings: settings}
+	p := &Product{Cluster: c, chart: Source("deploy/chart"), settings: settings}
 	t.Cleanup(func() {
 		if t.Failed() {
 			p.explain(t)

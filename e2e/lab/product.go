@@ -43,6 +43,7 @@ type Product struct {
 	Images dynamic.ResourceInterface
 
 	refusals []span   // times without some permissions
+	chart    string   // that is installed
 	settings []string // what helm is told beside the settings of all tests
 	changed  bool     // a test has changed the settings
 }
@@ -122,7 +123,7 @@ func (p *Product) RewritePath(ctx context.Context) (string, error) {
 // Upgrade installs the chart, or upgrades to it, with the settings of these tests and more.
 func (p *Product) Upgrade(ctx context.Context, args ...string) error {
 	p.changed = true
-	return Install(ctx, p.Cluster, p.home(), slices.Concat([]string{"--set", "config.pullDeadline=" + PullDeadline.String()}, p.settings, args)...)
+	return installChart(ctx, p.Cluster, p.chart, p.home(), slices.Concat([]string{"--set", "config.pullDeadline=" + PullDeadline.String()}, p.settings, args)...)
 }
 
 // Configure changes settings, and returns when a manager leads that has them: an old one leads for a while yet.

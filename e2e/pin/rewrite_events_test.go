@@ -27,7 +27,7 @@ import (
 // are back each workload says which pods run the tag.
 func TestPodsOfAWebhookThatIsGone(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Lease(t)}
+	p := product{lab.Own(t, "node-1")}
 	n := p.pinning(t, "away")
 	digest := n.Versions(t, "app", 1)[0]
 	n.point(t, "app", "latest", "v1")
