@@ -44,6 +44,27 @@ func freePorts(ip string, n int) ([]int, error) {
 // firstController is the first process of the control plane that needs the API server.
 const firstController = 2
 
+// unneededControllers have nothing to do here, and burn time all the same: they watch, and some of them poll.
+var unneededControllers = []string{
+	// No volume outlives its pod.
+	"persistentvolume-attach-detach-controller", "persistentvolume-binder-controller", "persistentvolume-expander-controller",
+	"persistentvolume-protection-controller", "persistentvolumeclaim-protection-controller",
+	"volumeattributesclass-protection-controller", "ephemeral-volume-controller",
+	// Nobody asks for certificates: the cluster's own are issued before it starts.
+	"certificatesigningrequest-approving-controller", "certificatesigningrequest-cleaner-controller",
+	"certificatesigningrequest-signing-controller", "podcertificaterequest-cleaner-controller",
+	// Nobody claims devices.
+	"device-taint-eviction-controller", "resourceclaim-controller", "resourcepoolstatusrequest-controller",
+	// Nothing reads Endpoints: EndpointSlices took their place.
+	"endpoints-controller", "endpointslice-mirroring-controller",
+	// Nothing was stored by an older Kubernetes.
+	"legacy-serviceaccount-token-cleaner-controller", "storage-version-migrator-controller", "storageversion-garbage-collector-controller",
+	// There are no metrics to scale by.
+	"horizontal-pod-autoscaler-controller",
+	// Deployments took their place.
+	"replicationcontroller-controller",
+}
+
 // controlPlane returns the processes of the control plane, in the order in which they start.
 func controlPlane(s *state, authority *pki) ([]Process, error) {
 	local, err := freePorts("127.0.0.1", 4)
@@ -68,6 +89,7 @@ func controlPlane(s *state, authority *pki) ([]Process, error) {
 		{Name: "kube-apiserver", Path: s.program("kube-apiserver"), Args: apiServerArgs(s, authority, etcdClient, public[0])},
 		{Name: "kube-controller-manager", Path: s.program("kube-controller-manager"), Args: []string{
 			"--kubeconfig=" + s.path("kube-controller-manager.kubeconfig"), "--leader-elect=false", "--use-service-account-credentials",
+			"--controllers=*,-" + strings.Join(unneededControllers, ",-"),
 			"--kube-api-qps=500", "--kube-api-burst=1000", // its own limit of 20 would be what a burst of workloads measures
 			"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", local[2]), "--cert-dir=" + s.path("pki"),
 			"--service-account-private-key-file=" + authority.keyFile("service-accounts"), "--root-ca-file=" + authority.crt("ca"),

@@ -100,28 +100,31 @@ func (s *supervisor) startNode(host *nodeHost) error {
 	if err := createCgroup(s.cgroup(name)); err != nil {
 		return err
 	}
-	// The first process waits for its network until this pipe is closed.
-	waiting, connected, err := os.Pipe()
+	// The kubelet waits for its network and for the API server until this pipe is closed.
+	awaited, given, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	defer waiting.Close()
-	defer connected.Close()
+	defer awaited.Close()
 	cmd := exec.Command(selfExecutable)
 	cmd.Env = append(command("").Env, roleEnv+"=node", roleArgumentEnv+"="+s.nodeDir(name))
-	cmd.ExtraFiles = []*os.File{waiting}
+	cmd.ExtraFiles = []*os.File{awaited}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 	}
 	init, err := s.starter.start("node-"+name, cmd)
 	if err != nil {
-		return err
+		return errors.Join(err, given.Close())
 	}
 	if err := s.fabric.addNode(init.cmd.Process.Pid, host.index); err != nil {
 		init.kill()
-		return errors.Join(fmt.Errorf("connecting node %s: %w", name, err), removeCgroup(s.cgroup(name)))
+		return errors.Join(fmt.Errorf("connecting node %s: %w", name, err), given.Close(), removeCgroup(s.cgroup(name)))
 	}
 	host.init = init
+	go func() {
+		<-s.serving
+		given.Close()
+	}()
 	return nil
 }
 

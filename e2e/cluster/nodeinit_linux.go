@@ -40,15 +40,11 @@ func nodeMain(dir string) error {
 	if err := unix.Sethostname([]byte(spec.Node.Name)); err != nil {
 		return err
 	}
-	syscall.CloseOnExec(3)
-	// The supervisor closes the other end once the network is connected.
-	if _, err := io.Copy(io.Discard, os.NewFile(3, "connected")); err != nil {
-		return err
-	}
 	if err := setSysctls("net/ipv4/ip_forward=1"); err != nil {
 		return err
 	}
-	return runNode(&spec)
+	syscall.CloseOnExec(3)
+	return runNode(&spec, os.NewFile(3, "awaited"))
 }
 
 const nodeBin = "/var/lib/kube-prepull/bin"
@@ -75,9 +71,11 @@ func mountDisk(spec *nodeSpec) error {
 	return nil
 }
 
-// runNode starts the node's programs and waits. As process 1 it is told of every child's end, known or adopted, in one
-// place; that is why nothing here waits for a process by itself.
-func runNode(spec *nodeSpec) error {
+// runNode starts the node's programs and waits. Those that talk to the API server are started once the supervisor has
+// closed the other end of the awaited pipe: the node's network is connected then, and the API server serves. As process
+// 1 it is told of every child's end, known or adopted, in one place; that is why nothing here waits for a process by
+// itself.
+func runNode(spec *nodeSpec, awaited io.Reader) error {
 	children := make(map[int]string)
 	start := func(program string, args ...string) error {
 		log, err := os.OpenFile(filepath.Join("/var/log", program+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -99,6 +97,9 @@ func runNode(spec *nodeSpec) error {
 	}
 	if err := loadPauseImage(); err != nil {
 		return errors.Join(fmt.Errorf("loading the pause image: %w", err), errors.New(tailOf("/var/log/containerd.log")))
+	}
+	if _, err := io.Copy(io.Discard, awaited); err != nil {
+		return err
 	}
 	if err := start("kubelet", kubeletArgs(spec)...); err != nil {
 		return err

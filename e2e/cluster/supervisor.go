@@ -46,6 +46,7 @@ type supervisor struct {
 	authority *pki
 	starter   starter
 	processes []*running
+	serving   chan struct{} // closed when the API server serves
 	down      chan struct{}
 	closeDown sync.Once
 
@@ -62,7 +63,7 @@ func supervise(dir string) error {
 	syscall.CloseOnExec(3)
 	syscall.CloseOnExec(4)
 	started := os.NewFile(3, "started")
-	s := &supervisor{nodes: map[string]*nodeHost{}, nextIndex: 1, down: make(chan struct{})}
+	s := &supervisor{nodes: map[string]*nodeHost{}, nextIndex: 1, serving: make(chan struct{}), down: make(chan struct{})}
 	s.starter.logs = filepath.Join(dir, "logs")
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT) // a terminal's affairs
 	end := make(chan os.Signal, 1)
@@ -115,19 +116,24 @@ func (s *supervisor) up(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	// The controllers give up after ten seconds if the API server does not know their rights yet.
-	for i, program := range programs {
-		if i == firstController {
-			if err := waitReady(ctx, s.state, s.processes); err != nil {
-				return err
-			}
-		}
+	for _, program := range programs[:firstController] {
 		if _, err := s.run(program); err != nil {
 			return err
 		}
 	}
+	// What nodes do before they need the API server, they do while it starts.
 	for _, node := range s.state.Options.Nodes {
 		if err := s.addNode(node); err != nil {
+			return err
+		}
+	}
+	// The controllers give up after ten seconds if the API server does not know their rights yet.
+	if err := waitReady(ctx, s.state, s.processes); err != nil {
+		return err
+	}
+	close(s.serving)
+	for _, program := range programs[firstController:] {
+		if _, err := s.run(program); err != nil {
 			return err
 		}
 	}

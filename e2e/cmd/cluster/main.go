@@ -2,6 +2,7 @@
 //
 //	cluster up --dir DIR --env FILE [--nodes 2] [--fake-nodes 0] [--bandwidth 0]
 //	cluster down --dir DIR [--env FILE]
+//	cluster burn --dir DIR [--for 1m]
 //	cluster add-node|stop-node|start-node|remove-node NAME --dir DIR [--label k=v,...] [--taint k=v:Effect,...]
 package main
 
@@ -33,7 +34,7 @@ func main() {
 	}
 }
 
-const usage = "usage: cluster up|down|add-node|stop-node|start-node|remove-node; see the command's documentation"
+const usage = "usage: cluster up|down|burn|add-node|stop-node|start-node|remove-node; see the command's documentation"
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -45,6 +46,8 @@ func run(ctx context.Context, args []string) error {
 		return up(ctx, args)
 	case "down":
 		return down(ctx, args)
+	case "burn":
+		return burn(ctx, args)
 	case lab.RegistryCommand:
 		return registry.Run(ctx, args, os.Stdout)
 	case "add-node", "stop-node", "start-node", "remove-node":
