@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/cluster/gocommand"
 )
 
 // Version is what the images of this checkout are tagged with in the lab.
@@ -56,7 +57,7 @@ func Build(ctx context.Context, dir, version string, clockSpeed int) error {
 	for _, target := range targets {
 		cmd := exec.CommandContext(ctx, "go", "run", "./deploy/image",
 			"--target", target, "--platform", "linux/"+runtime.GOARCH, "--version", version, "--clock-speed", strconv.Itoa(clockSpeed), "--output", filepath.Join(dir, target))
-		cmd.Dir = root()
+		cmd.Dir, cmd.Env = root(), gocommand.Env()
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w: %s", target, err, output)
 		}
