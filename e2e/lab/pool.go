@@ -20,13 +20,19 @@ const PoolEnv = "KUBE_PREPULL_TEST_POOL"
 // Pool is a folder with as many places for clusters as this machine has processors: more clusters at a time would only
 // wait for each other. A place may keep a cluster, with kube-prepull installed, from one test to the next.
 type Pool struct {
-	dir   string
-	owner *os.File // locked as long as the clusters are wanted; nil if the pool is another process'
+	dir    string
+	owner  *os.File // locked as long as the clusters are wanted; nil if the pool is another process'
+	remove func() error
 }
 
-// NewPool makes a pool in a folder. Its clusters end with Close, and with this process, however that ends.
-func NewPool(dir string) (*Pool, error) {
-	p := &Pool{dir: dir}
+// NewPool makes a pool in a temporary folder. Its clusters, and the folder, end with Close, and with this process, however
+// that ends.
+func NewPool() (*Pool, error) {
+	dir, remove, err := keptFolder()
+	if err != nil {
+		return nil, err
+	}
+	p := &Pool{dir: dir, remove: remove}
 	for i := range places() {
 		if err := os.MkdirAll(p.place(i), 0o755); err != nil {
 			return nil, fmt.Errorf("making a pool of clusters: %w", err)
@@ -35,7 +41,6 @@ func NewPool(dir string) (*Pool, error) {
 	if err := os.MkdirAll(p.built(), 0o755); err != nil {
 		return nil, fmt.Errorf("making a pool of clusters: %w", err)
 	}
-	var err error
 	if p.owner, err = os.OpenFile(p.lifeline(), os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
 		return nil, fmt.Errorf("making a pool of clusters: %w", err)
 	}
@@ -60,7 +65,7 @@ func (p *Pool) Close() error {
 	for i := range places() {
 		errs = append(errs, (&place{dir: p.place(i)}).clear())
 	}
-	return errors.Join(append(errs, p.owner.Close())...)
+	return errors.Join(append(errs, p.owner.Close(), p.remove())...)
 }
 
 // place is room for one running cluster, held by its lock.
