@@ -126,7 +126,7 @@ func closedChart(t *testing.T, p product) func(certificates string) {
 func certManagerCRDs(t *testing.T) string {
 	t.Helper()
 	list := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager")
-	list.Dir = certManagerModule.Dir
+	list.Dir = lab.Source("e2e/certmanager")
 	dir, err := list.Output()
 	if err != nil {
 		t.Fatal(err)
