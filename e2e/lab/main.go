@@ -22,11 +22,13 @@ func Main(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	dir := os.Getenv(PoolEnv)
-	if pool = (&Pool{dir: dir}); dir == "" {
-		// Before there is another temporary folder: that of the pool has a short path.
-		if pool, err = NewPool(); err != nil {
-			return 1, err
-		}
+	if pool = (&Pool{dir: dir}); dir != "" {
+		err = pool.endWithOwner()
+	} else {
+		pool, err = NewPool() // before there is another temporary folder: this one has a short path
+	}
+	if err != nil {
+		return 1, err
 	}
 	remove, err := keepTemporary()
 	if err != nil {

@@ -32,6 +32,9 @@ func NewPool() (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.Chmod(dir, 0o711); err != nil { // there are tests without privileges
+		return nil, err
+	}
 	p := &Pool{dir: dir, remove: remove}
 	for i := range places() {
 		if err := os.MkdirAll(p.place(i), 0o755); err != nil {
@@ -50,14 +53,28 @@ func NewPool() (*Pool, error) {
 	return p, nil
 }
 
-// Env tells a test process, as NAME=value, to use this pool.
-func (p *Pool) Env() string { return PoolEnv + "=" + p.dir }
+// Env tells a test process, as NAME=value, to use this pool, and to have its temporary files there.
+func (p *Pool) Env() []string { return []string{PoolEnv + "=" + p.dir, "TMPDIR=" + p.dir} }
 
 func places() int { return max(1, runtime.GOMAXPROCS(0)) }
 
 func (p *Pool) place(i int) string { return filepath.Join(p.dir, fmt.Sprint("place-", i)) }
 func (p *Pool) built() string      { return filepath.Join(p.dir, "built") }
 func (p *Pool) lifeline() string   { return filepath.Join(p.dir, "lifeline") }
+
+// endWithOwner ends this process when the pool's owner has ended: nobody waits for it any more.
+func (p *Pool) endWithOwner() error {
+	lifeline, err := os.Open(p.lifeline())
+	if err != nil {
+		return fmt.Errorf("opening the lifeline of the pool: %w", err)
+	}
+	go func() {
+		for errors.Is(syscall.Flock(int(lifeline.Fd()), syscall.LOCK_SH), syscall.EINTR) {
+		}
+		os.Exit(1)
+	}()
+	return nil
+}
 
 // Close takes down what clusters there are.
 func (p *Pool) Close() error {

@@ -26,7 +26,7 @@ func keptFolder() (dir string, remove func() error, err error) {
 	if dir, err = os.MkdirTemp("", "kpp-"); err != nil {
 		return "", nil, err
 	}
-	const script = `cat; for i in $(seq 60); do ls -d "$1"/*/cluster >/dev/null 2>&1 || break; sleep 1; done; rm -rf "$1"`
+	const script = `cat; for i in $(seq 60); do ls "$1"/*/cluster.json "$1"/*/*/cluster.json >/dev/null 2>&1 || break; sleep 1; done; rm -rf "$1"`
 	keeper := exec.Command("sh", "-c", script, "sh", dir)
 	keeper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what ends the tests does not end it
 	input, err := keeper.StdinPipe()
