@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +43,16 @@ var root = sync.OnceValue(func() string {
 
 // targets are the images of kube-prepull.
 var targets = []string{"kube-prepull", "kube-prepull-noop"}
+
+// Compile compiles what Build links, and says how far it is.
+func Compile(ctx context.Context, progress io.Writer) error {
+	fmt.Fprintln(progress, "Compiling kube-prepull")
+	args := []string{"list", "-v", "-export", "-f", "", "./cmd/...", "./deploy/image"}
+	if err := gocommand.Run(ctx, root(), progress, 0, args); err != nil {
+		return fmt.Errorf("compiling kube-prepull: %w", err)
+	}
+	return nil
+}
 
 // PushProduct builds the images of this checkout in a folder, and pushes them to a registry.
 func PushProduct(ctx context.Context, dir, registry string) error {

@@ -21,6 +21,7 @@ import (
 // story is the course of the demo.
 type story struct {
 	lab   *lab.Lab
+	built string // folder of what build has made
 	start time.Time
 	out   io.Writer
 }
@@ -48,6 +49,7 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.pushImages(ctx); err != nil {
 		return fmt.Errorf("pushing images: %w", err)
 	}
+	s.say("The images of the shop and of kube-prepull are in the registry.")
 	s.say("Without kube-prepull: a pod of each image on node-1, which has none of them.")
 	cold, err := s.startEach(ctx, "default", "node-1", "cold")
 	if err != nil {
@@ -84,19 +86,26 @@ func (s *story) tell(ctx context.Context) error {
 	return s.printImages(ctx)
 }
 
+// build makes all that the story pushes, before there is a cluster that would compete with compilers.
+func build(ctx context.Context, dir string) error {
+	if _, err := cluster.Binaries(ctx, os.Stderr); err != nil {
+		return err
+	}
+	if err := lab.Compile(ctx, os.Stderr); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "Building the images of kube-prepull, and of the shop")
+	if err := lab.Build(ctx, dir, lab.Version, 1); err != nil {
+		return err
+	}
+	return images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, filepath.Join(dir, "sleeper"))
+}
+
 func (s *story) pushImages(ctx context.Context) error {
-	dir, err := os.MkdirTemp("", "kube-prepull-demo-")
-	if err != nil {
+	if err := lab.Push(ctx, s.built, s.lab.Registry, lab.Version); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	if err := lab.PushProduct(ctx, dir, s.lab.Registry); err != nil {
-		return err
-	}
-	binary := filepath.Join(dir, "sleeper")
-	if err := images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, binary); err != nil {
-		return err
-	}
+	binary := filepath.Join(s.built, "sleeper")
 	for i, w := range wares {
 		if w.size < 0 {
 			continue

@@ -27,12 +27,10 @@ func (s *suite) compile(ctx context.Context) error {
 	if err != nil || len(packages) == 0 {
 		return err
 	}
-	fmt.Fprintln(s.out, "kube-prepull")
-	err = gocommand.Run(ctx, lab.Source("."), s.out, 0, []string{"list", "-v", "-export", "-f", "", "./cmd/...", "./deploy/..."})
-	if err != nil {
+	if err := lab.Compile(ctx, s.out); err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out, "the tests on clusters")
+	fmt.Fprintln(s.out, "Compiling the tests on clusters")
 	if err := gocommand.Run(ctx, lab.Source("e2e"), s.out, 0, slices.Concat([]string{"list", "-v", "-export", "-test", "-f", ""}, folders(packages), []string{"./cmd/..."})); err != nil {
 		return err
 	}
@@ -45,7 +43,6 @@ func (s *suite) compile(ctx context.Context) error {
 	if !slices.Contains(packages, "certs") {
 		return nil
 	}
-	fmt.Fprintln(s.out, "cert-manager")
 	_, err = lab.BuildCertManager(ctx, s.out)
 	return err
 }
@@ -53,7 +50,7 @@ func (s *suite) compile(ctx context.Context) error {
 // compileUnits compiles the unit tests, and what they build themselves: the images for another platform.
 func (s *suite) compileUnits(ctx context.Context) error {
 	for _, module := range modules {
-		fmt.Fprintln(s.out, "unit tests of", module)
+		fmt.Fprintln(s.out, "Compiling the unit tests of module", module)
 		packages, err := unitPackages(ctx, module)
 		if err != nil {
 			return err
@@ -67,7 +64,7 @@ func (s *suite) compileUnits(ctx context.Context) error {
 		return nil // nor root, who alone builds the Dockerfile
 	}
 	for _, arch := range []string{"amd64", "arm64"} {
-		fmt.Fprintln(s.out, "the images for", arch)
+		fmt.Fprintln(s.out, "Compiling the images for", arch)
 		err := gocommand.Run(ctx, lab.Source("."), s.out, 0, []string{"list", "-v", "-export", "-f", "", "./cmd/kube-prepull", "./cmd/noop"}, "GOOS=linux", "GOARCH="+arch)
 		if err != nil {
 			return err

@@ -24,7 +24,8 @@ func TestResultsOfEvents(t *testing.T) {
 				{Action: "pass", Package: "pin", Test: "TestA", Elapsed: 10},
 				{Action: "pass", Package: "pin"},
 			},
-			[]result{{pkg: "pin", test: "TestA", outcome: "pass", took: 10 * time.Second, waited: 4500 * time.Millisecond}},
+			[]result{{pkg: "pin", test: "TestA", outcome: "pass", took: 10 * time.Second, waited: 4500 * time.Millisecond,
+				output: "    lease.go:1: waited for a cluster: 4.5s\n"}},
 		},
 		"a part of a test counts with it": {
 			[]event{
