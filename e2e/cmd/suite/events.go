@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -124,18 +125,28 @@ func (r *results) fail(pkg, output string) {
 	r.done = append(r.done, result{pkg: pkg, outcome: "fail", output: output + "\n"})
 }
 
-// running says how far it is: how many of so many have ended, and what has been running for how long.
+// running says how far it is: how many of so many have ended, and what has been running for longest.
 func (r *results) running(ended, all int, what string, now time.Time) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var names []string
+	var names []testName
 	for name, a := range r.begun {
 		if name.test != "" && !a.since.IsZero() {
-			names = append(names, fmt.Sprintf("%s %s %.0fs", name.pkg, name.test, now.Sub(a.since).Seconds()))
+			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
-	return fmt.Sprintf("  %d of %d %s done, running: %s", ended, all, what, strings.Join(names, ", "))
+	slices.SortFunc(names, func(a, b testName) int {
+		return cmp.Or(r.begun[a].since.Compare(r.begun[b].since), cmp.Compare(a.pkg, b.pkg), cmp.Compare(a.test, b.test))
+	})
+	const named = 5
+	var words []string
+	for _, name := range names[:min(named, len(names))] {
+		words = append(words, fmt.Sprintf("%s %s %.0fs", name.pkg, name.test, now.Sub(r.begun[name].since).Seconds()))
+	}
+	if more := len(names) - len(words); more > 0 {
+		words = append(words, fmt.Sprintf("%d more", more))
+	}
+	return fmt.Sprintf("  %d of %d %s done, running: %s", ended, all, what, strings.Join(words, ", "))
 }
 
 // waited reads how long a test says that it waited for a cluster.

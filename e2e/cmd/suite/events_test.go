@@ -100,9 +100,17 @@ func TestRunningNamesTheTestsWhoseTurnItIs(t *testing.T) {
 	} {
 		r.take(e, start)
 	}
+	r.take(event{Action: "cont", Package: "pin", Test: "TestB"}, start.Add(20*time.Second))
 	r.take(event{Action: "cont", Package: "pin", Test: "TestA"}, start.Add(10*time.Second))
-	want := "  1 of 3 tests done, running: pin TestA 34s"
-	if got := r.running(1, 3, "tests", start.Add(44*time.Second)); got != want {
+	want := "  1 of 9 tests done, running: pin TestA 34s, pin TestB 24s"
+	if got := r.running(1, 9, "tests", start.Add(44*time.Second)); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, test := range []string{"TestC", "TestD", "TestE", "TestF", "TestG"} {
+		r.take(event{Action: "run", Package: "pin", Test: test}, start.Add(40*time.Second))
+	}
+	want += ", pin TestC 4s, pin TestD 4s, pin TestE 4s, 2 more"
+	if got := r.running(1, 9, "tests", start.Add(44*time.Second)); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
