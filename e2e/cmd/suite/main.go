@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -74,7 +73,10 @@ func run(ctx context.Context, args []string, out io.Writer) (passed bool, err er
 		{"tests on clusters", s.clusterTests},
 	} {
 		if err := s.step(ctx, part.name, part.do); err != nil {
-			return false, errors.Join(ctx.Err(), fmt.Errorf("%s: %w", part.name, err))
+			if ctx.Err() != nil {
+				return false, context.Cause(ctx)
+			}
+			return false, fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
 	writeFailures(out, s.results.done)
