@@ -55,10 +55,11 @@ func (s *story) tell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.say("Installing kube-prepull with Helm.")
 	if err := lab.Install(ctx, s.lab.Cluster, s.lab.Registry); err != nil {
 		return fmt.Errorf("installing kube-prepull: %w", err)
 	}
-	s.say("kube-prepull is installed with Helm.")
+	s.say("kube-prepull is installed, and ready.")
 	seen := s.watch(ctx)
 	defer seen.stop()
 	if err := s.openShop(ctx); err != nil {
@@ -179,6 +180,7 @@ func (s *story) startEach(ctx context.Context, namespace, node, prefix string) (
 			return nil, err
 		}
 		took[w.name] = time.Since(start)
+		s.say("  %s is Ready after %.1f s.", w.name, took[w.name].Seconds())
 		if err := s.lab.Client().CoreV1().Pods(namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
 			return nil, fmt.Errorf("deleting a pod: %w", err)
 		}
