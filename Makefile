@@ -3,18 +3,23 @@ ifneq ($(words $(CURDIR)),1)
 $(error make cannot work in a folder with a space in its path: $(CURDIR))
 endif
 
+# One flavour of everything, or Go's cache has nothing of what was compiled before. Go's own settings of whoever runs make
+# would be another one.
+export CGO_ENABLED := 0
+export GOFLAGS     := -trimpath -buildvcs=false
+
 NODES      ?= 2
 FAKE_NODES ?= 0
 BANDWIDTH  ?= 0
 VERSION    ?= 0.1.0
 ONLY       ?=
+RUN        ?=
+RACE       ?=
 PLATFORM   ?= linux/amd64,linux/arm64
 PLUGIN_PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 BIN        := $(CURDIR)/bin
 comma      := ,
 HELM       := $(BIN)/helm
-# The race detector needs a C compiler.
-RACE       := $(if $(shell command -v $$(go env CC)),-race)
 
 .DEFAULT_GOAL := help
 .PHONY: help build plugin image sbom scan generate check-generate lint test bench cluster-up cluster-down demo demo-down FORCE
@@ -23,13 +28,13 @@ help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the binaries into bin/.
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
+	go build -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
 
 plugin: ## Build the kubectl plugin for every platform into bin/plugin.
 	@rm -rf $(BIN)/plugin
 	for platform in $(PLUGIN_PLATFORMS); do \
 		os=$${platform%/*} arch=$${platform#*/} && \
-		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" \
+		GOOS=$$os GOARCH=$$arch go build -ldflags "-s -w -X main.version=$(VERSION)" \
 			-o $(BIN)/plugin/kubectl-prepull-$$os-$$arch$$(GOOS=$$os go env GOEXE) ./cmd/kubectl-prepull || exit 1; \
 	done
 
@@ -63,20 +68,8 @@ lint: check-generate ## Check format, vet, staticcheck, and that generated files
 	cd e2e/cluster && go vet ./...
 	cd deploy/release && go vet ./...
 
-test: $(HELM) ## Run every test: unit, real API server, and (as root on Linux) real nodes.
-	@[ "$$(uname -s)" = Linux ] && [ "$$(id -u)" = 0 ] || echo "SKIPPED: tests on real nodes, and the build of the Dockerfile: they need root on Linux"
-	@$(MAKE) --no-print-directory --jobs 2 test-packages test-clusters
-
-.PHONY: test-packages test-clusters
-# The clusters leave the processors to the packages often enough, and are not to be held up by them.
-test-packages: $(HELM)
-	HELM=$(HELM) nice go test $(RACE) -timeout 30m ./...
-	cd deploy/release && HELM=$(HELM) nice go test -count=1 -timeout 30m ./...
-	cd e2e/cluster && nice go test ./...
-	cd e2e && nice go test $$(go list ./... | tail -n +2)
-
-test-clusters:
-	cd e2e && go test -v -count=1 -parallel 6 -timeout 60m .
+test: $(BIN)/test-suite ## Run every test: unit, and on clusters (real nodes as root on Linux). ONLY=pin,learn RUN=TestName RACE=1.
+	@$< -run '$(RUN)' -packages '$(ONLY)' $(if $(RACE),-race)
 
 bench: ## Measure, in process, with 500 fake nodes and on real ones; table, and bin/bench.json. ONLY=manager, live-pod or new-node.
 	@mkdir -p $(BIN)
@@ -95,13 +88,14 @@ demo-down: $(BIN)/test-cluster ## Remove the demo.
 	@$< down --dir $(BIN)/demo/state --env $(BIN)/demo/env
 
 $(BIN)/test-%: FORCE
-	@cd e2e && go build -o $@ ./cmd/$*
+	@echo "Building $(notdir $@)"
+	@cd e2e && go run ./cmd/build $@ ./cmd/$*
 
 $(HELM): e2e/cluster/go.mod
-	cd e2e/cluster && CGO_ENABLED=0 go build -trimpath -o $@ helm.sh/helm/v4/cmd/helm
+	cd e2e/cluster && go build -ldflags "-s -w" -o $@ helm.sh/helm/v4/cmd/helm
 
 # Its own hash is in what it writes: nothing of the machine may be in it.
 $(BIN)/cyclonedx-gomod: deploy/release/go.mod
-	cd deploy/release && CGO_ENABLED=0 GOFLAGS=-trimpath go build -trimpath -buildvcs=false -o $@ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+	cd deploy/release && go build -o $@ github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 
 FORCE:

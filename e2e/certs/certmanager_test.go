@@ -23,9 +23,6 @@ import (
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
 )
 
-// certManagerModule has cert-manager's own controllers and cainjector.
-var certManagerModule = cluster.Module{Dir: lab.Source("e2e/certmanager"), Commands: []string{"./controller", "./cainjector"}, Packages: 1300}
-
 // TestNoAdmissionFailsWhileCertificatesComeFromElsewhere installs cert-manager where kube-prepull runs already, takes its
 // CA and its certificate away, changes the setting in every direction, and removes cert-manager's API, while Deployments
 // are created. The webhook denies what it cannot be asked about, so that a certificate that the API server does not trust
@@ -33,7 +30,7 @@ var certManagerModule = cluster.Module{Dir: lab.Source("e2e/certmanager"), Comma
 func TestNoAdmissionFailsWhileCertificatesComeFromElsewhere(t *testing.T) {
 	lab.RequireNodes(t)
 	t.Parallel()
-	programs, err := certManagerModule.Build(t.Context(), lab.Progress{T: t})
+	programs, err := lab.BuildCertManager(t.Context(), lab.Progress{T: t})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +126,7 @@ func closedChart(t *testing.T, p product) func(certificates string) {
 func certManagerCRDs(t *testing.T) string {
 	t.Helper()
 	list := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager")
-	list.Dir = certManagerModule.Dir
+	list.Dir = lab.Source("e2e/certmanager")
 	dir, err := list.Output()
 	if err != nil {
 		t.Fatal(err)

@@ -1,26 +1,21 @@
 package cluster
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/mod/modfile"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster/gocommand"
 )
 
 var (
@@ -35,13 +30,20 @@ var (
 // CacheDirEnv names the environment variable that moves the folder of built binaries.
 const CacheDirEnv = "KUBE_PREPULL_CACHE"
 
+// ProgramsEnv names the environment variable of a folder that has a cluster's programs already: nothing is built then.
+const ProgramsEnv = "KUBE_PREPULL_PROGRAMS"
+
 // nodePrograms run only on Linux nodes; a control plane alone does without them.
 var nodePrograms = []string{"kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr"}
 
 // Binaries returns the folder with every program of a cluster, built from the versions that this module pins. They are
 // built once for each content of go.mod and go.sum, into $KUBE_PREPULL_CACHE (default: kube-prepull in the user's
-// cache folder), which takes some minutes; progress is told what happens meanwhile.
+// cache folder), which takes some minutes; progress is told what happens meanwhile. Where $KUBE_PREPULL_PROGRAMS is set, that
+// folder is returned, if it has them all.
 func Binaries(ctx context.Context, progress io.Writer) (string, error) {
+	if dir := os.Getenv(ProgramsEnv); dir != "" {
+		return named(dir)
+	}
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
@@ -66,6 +68,38 @@ func Binaries(ctx context.Context, progress io.Writer) (string, error) {
 		return "", fmt.Errorf("building the cluster's binaries: %w", err)
 	}
 	return dir, nil
+}
+
+// named is the absolute path of a folder of programs from elsewhere.
+func named(dir string) (string, error) {
+	mod, err := modfile.Parse("go.mod", goMod, nil)
+	if err != nil {
+		return "", err
+	}
+	var missing []string
+	for _, program := range programs(mod) {
+		info, err := os.Stat(filepath.Join(dir, program))
+		if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+			missing = append(missing, program)
+		}
+	}
+	if len(missing) > 0 {
+		return "", fmt.Errorf("%s is %s, which has no program %s", ProgramsEnv, dir, strings.Join(missing, ", "))
+	}
+	return filepath.Abs(dir)
+}
+
+// programs are the names of the files that build makes.
+func programs(mod *modfile.File) []string {
+	names := []string{"pause"}
+	for _, pkg := range toolPackages(mod) {
+		if name := filepath.Base(pkg); name == "v3" {
+			names = append(names, "etcd")
+		} else {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func cacheDir() (string, error) {
@@ -118,8 +152,8 @@ func build(ctx context.Context, dir string, progress io.Writer) error {
 	}
 	fmt.Fprintf(progress, "Building Kubernetes %s, etcd, containerd, KWOK and Helm from source, once (some minutes, and about 5 GB of Go's caches)\n", kubernetesVersion(mod))
 	packages := append(toolPackages(mod), "./pause")
-	args := append([]string{"build", "-v", "-trimpath", "-ldflags", versionFlags(kubernetesVersion(mod)), "-o", bin + "/"}, packages...)
-	if err := goCommand(ctx, module, progress, 3700, args...); err != nil {
+	args := append([]string{"build", "-v", "-ldflags", versionFlags(kubernetesVersion(mod)), "-o", bin + "/"}, packages...)
+	if err := gocommand.Run(ctx, module, progress, 3700, args); err != nil {
 		return err
 	}
 	// The main package of etcd's server lives in a folder called server.
@@ -158,63 +192,4 @@ func versionFlags(version string) string {
 			pkg, version, parts[0], parts[1])
 	}
 	return flags
-}
-
-// goCommand runs the go tool in dir and tells progress how many packages of about so many have been compiled.
-func goCommand(ctx context.Context, dir string, progress io.Writer, about int, args ...string) error {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	output, err := cmd.StderrPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("running the go command (Go must be installed to build the cluster): %w", err)
-	}
-	var compiled atomic.Int64
-	start, done := time.Now(), make(chan struct{})
-	var telling sync.WaitGroup
-	telling.Go(func() { tellProgress(progress, &compiled, about, start, done) })
-	said := readBuildOutput(output, func() { compiled.Add(1) })
-	err = cmd.Wait()
-	close(done)
-	telling.Wait()
-	if err != nil {
-		return errors.Join(err, ctx.Err(), errors.New(said))
-	}
-	fmt.Fprintf(progress, "  built in %s\n", time.Since(start).Round(time.Second))
-	return nil
-}
-
-// readBuildOutput calls compiled for each package that go build -v names, and keeps everything else.
-func readBuildOutput(r io.Reader, compiled func()) string {
-	var said bytes.Buffer
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		line := lines.Text()
-		if !strings.ContainsAny(line, " :") {
-			compiled()
-			continue
-		}
-		if !strings.HasPrefix(line, "go: downloading") && said.Len() < 8<<10 {
-			said.WriteString(line + "\n")
-		}
-	}
-	return said.String()
-}
-
-func tellProgress(w io.Writer, compiled *atomic.Int64, about int, start time.Time, done <-chan struct{}) {
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-done:
-			return
-		case <-tick.C:
-			fmt.Fprintf(w, "  %d of about %d packages compiled, %s\n", compiled.Load(), about, time.Since(start).Round(time.Second))
-		}
-	}
 }

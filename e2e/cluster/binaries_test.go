@@ -1,8 +1,9 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,6 +18,7 @@ import (
 func TestAnInterruptedBuildLeavesNothingThatLooksWhole(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv(CacheDirEnv, cache)
+	t.Setenv(ProgramsEnv, "")
 	ctx, cancel := context.WithCancel(t.Context())
 	progress := writerFunc(func(text string) {
 		if strings.Contains(text, "Building") {
@@ -57,16 +59,13 @@ func TestEveryProgramOfAClusterIsPinned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var programs []string
-	for _, pkg := range toolPackages(mod) {
-		programs = append(programs, filepath.Base(pkg))
-	}
-	want := []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "v3", "kwok", "helm"}
+	pinned := programs(mod)
+	want := []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "etcd", "kwok", "helm", "pause"}
 	if runtime.GOOS == "linux" {
 		want = append(want, nodePrograms...)
 	}
 	for _, program := range want {
-		if !slices.Contains(programs, program) {
+		if !slices.Contains(pinned, program) {
 			t.Errorf("%s is not among the tools of go.mod", program)
 		}
 	}
@@ -75,12 +74,27 @@ func TestEveryProgramOfAClusterIsPinned(t *testing.T) {
 	}
 }
 
-func TestReadBuildOutputCountsPackagesAndKeepsErrors(t *testing.T) {
-	t.Parallel()
-	compiled := 0
-	output := bytes.NewBufferString("go: downloading a v1\nexample.com/a\nexample.com/b\n# example.com/c\nc.go:1:1: syntax error\n")
-	said := readBuildOutput(output, func() { compiled++ })
-	if compiled != 2 || said != "# example.com/c\nc.go:1:1: syntax error\n" {
-		t.Errorf("got %d packages and %q", compiled, said)
+func TestProgramsFromElsewhere(t *testing.T) {
+	mod, err := modfile.Parse("go.mod", goMod, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	t.Setenv(CacheDirEnv, t.TempDir())
+	t.Setenv(ProgramsEnv, dir)
+	for _, program := range programs(mod) {
+		if err := os.WriteFile(filepath.Join(dir, program), nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := Binaries(t.Context(), io.Discard); got != dir || err != nil {
+		t.Errorf("got %q (%v), want the folder that is named", got, err)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(dir, "etcd")), os.Chmod(filepath.Join(dir, "kwok"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Binaries(t.Context(), io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "no program etcd, kwok") {
+		t.Errorf("got %v, want an error that names what is missing and what cannot be run", err)
 	}
 }

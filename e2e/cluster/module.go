@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"github.com/kube-prepull/kube-prepull/e2e/cluster/gocommand"
 )
 
 // Module is a Go module of its own whose commands run beside a cluster.
@@ -55,8 +57,8 @@ func (m Module) Build(ctx context.Context, progress io.Writer) (string, error) {
 	}
 	defer os.RemoveAll(partial)
 	fmt.Fprintf(progress, "Building %s from source, once (some minutes)\n", name)
-	args := append([]string{"build", "-v", "-trimpath", "-ldflags", "-s -w", "-o", partial + "/"}, m.Commands...)
-	if err := goCommand(ctx, m.Dir, progress, m.Packages, args...); err != nil {
+	args := append([]string{"build", "-v", "-ldflags", "-s -w", "-o", partial + "/"}, m.Commands...)
+	if err := gocommand.Run(ctx, m.Dir, progress, m.Packages, args); err != nil {
 		return "", fmt.Errorf("building module %s: %w", name, err)
 	}
 	return dir, os.Rename(partial, dir)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 )
 
@@ -64,3 +66,9 @@ func Command(dir string) (string, error) { return built.command(dir) }
 // Images builds the images of kube-prepull with a version, and returns their folder. Their clocks are as fast as those of
 // other tests.
 func Images(version string) (string, error) { return built.images(version, testClockSpeed) }
+
+// BuildCertManager builds cert-manager's own controllers and its cainjector once, and returns their folder.
+func BuildCertManager(ctx context.Context, progress io.Writer) (string, error) {
+	m := cluster.Module{Dir: Source("e2e/certmanager"), Commands: []string{"./controller", "./cainjector"}, Packages: 1300}
+	return m.Build(ctx, progress)
+}

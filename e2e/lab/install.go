@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/cluster/gocommand"
 )
 
 // Version is what the images of this checkout are tagged with in the lab.
@@ -42,6 +44,16 @@ var root = sync.OnceValue(func() string {
 // targets are the images of kube-prepull.
 var targets = []string{"kube-prepull", "kube-prepull-noop"}
 
+// Compile compiles what Build links, and says how far it is.
+func Compile(ctx context.Context, progress io.Writer) error {
+	fmt.Fprintln(progress, "Compiling kube-prepull")
+	args := []string{"list", "-v", "-export", "-f", "", "./cmd/...", "./deploy/image"}
+	if err := gocommand.Run(ctx, root(), progress, 0, args); err != nil {
+		return fmt.Errorf("compiling kube-prepull: %w", err)
+	}
+	return nil
+}
+
 // PushProduct builds the images of this checkout in a folder, and pushes them to a registry.
 func PushProduct(ctx context.Context, dir, registry string) error {
 	if err := Build(ctx, dir, Version, 1); err != nil {
@@ -56,7 +68,7 @@ func Build(ctx context.Context, dir, version string, clockSpeed int) error {
 	for _, target := range targets {
 		cmd := exec.CommandContext(ctx, "go", "run", "./deploy/image",
 			"--target", target, "--platform", "linux/"+runtime.GOARCH, "--version", version, "--clock-speed", strconv.Itoa(clockSpeed), "--output", filepath.Join(dir, target))
-		cmd.Dir = root()
+		cmd.Dir, cmd.Env = root(), gocommand.Env()
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w: %s", target, err, output)
 		}

@@ -32,8 +32,10 @@ var sharing struct {
 // number of them use it at a time.
 func Shared(t *testing.T) *Product {
 	t.Helper()
+	start := time.Now()
 	sharing.Lock()
 	defer sharing.Unlock()
+	sayWaited(t, start)
 	if sharing.users == 0 {
 		sharing.product, sharing.place = lease(t, nil)
 	}
@@ -63,10 +65,12 @@ func Lease(t *testing.T, settings ...string) *Product {
 func lease(t *testing.T, settings []string) (*Product, *place) {
 	t.Helper()
 	RequireNodes(t)
+	start := time.Now()
 	at, err := pool.take(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
+	sayWaited(t, start)
 	p := &Product{settings: settings}
 	if p.chart, err = patientChart(); err != nil {
 		t.Fatal(errors.Join(err, at.leave()))
@@ -259,15 +263,27 @@ func UpCluster(t *testing.T, o cluster.Options) *cluster.Cluster {
 // TakePlace waits until the machine has room for one more cluster, which is the test's as long as it runs.
 func TakePlace(t *testing.T) {
 	t.Helper()
+	start := time.Now()
 	at, err := pool.take(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
+	sayWaited(t, start)
 	t.Cleanup(func() {
 		if err := at.leave(); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// Waited begins what a test says of a time in which it waited for others; how long that was follows.
+const Waited = "waited for a cluster: "
+
+func sayWaited(t *testing.T, start time.Time) {
+	t.Helper()
+	if took := time.Since(start).Round(100 * time.Millisecond); took > 0 {
+		t.Log(Waited + took.String())
+	}
 }
 
 // led returns an error unless a manager that runs leads, and no other is on its way out.

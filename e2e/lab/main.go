@@ -21,23 +21,22 @@ func Main(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
+	dir := os.Getenv(PoolEnv)
+	if pool = (&Pool{dir: dir}); dir != "" {
+		err = pool.endWithOwner()
+	} else {
+		pool, err = NewPool() // before there is another temporary folder: this one has a short path
+	}
+	if err != nil {
+		return 1, err
+	}
 	remove, err := keepTemporary()
 	if err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, remove()) }()
-	if dir := os.Getenv(PoolEnv); dir != "" {
-		pool = &Pool{dir: dir}
-		return m.Run(), saveAsked(dir)
-	}
-	dir, err := os.MkdirTemp(systemTemporary, "kpp-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if pool, err = NewPool(dir); err != nil {
-		return 1, err
-	}
 	code = m.Run()
-	return code, errors.Join(pool.Close(), checkUnexplained())
+	if dir != "" {
+		return code, errors.Join(saveAsked(dir), remove())
+	}
+	return code, errors.Join(pool.Close(), checkUnexplained(), remove())
 }

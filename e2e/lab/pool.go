@@ -20,13 +20,22 @@ const PoolEnv = "KUBE_PREPULL_TEST_POOL"
 // Pool is a folder with as many places for clusters as this machine has processors: more clusters at a time would only
 // wait for each other. A place may keep a cluster, with kube-prepull installed, from one test to the next.
 type Pool struct {
-	dir   string
-	owner *os.File // locked as long as the clusters are wanted; nil if the pool is another process'
+	dir    string
+	owner  *os.File // locked as long as the clusters are wanted; nil if the pool is another process'
+	remove func() error
 }
 
-// NewPool makes a pool in a folder. Its clusters end with Close, and with this process, however that ends.
-func NewPool(dir string) (*Pool, error) {
-	p := &Pool{dir: dir}
+// NewPool makes a pool in a temporary folder. Its clusters, and the folder, end with Close, and with this process, however
+// that ends.
+func NewPool() (*Pool, error) {
+	dir, remove, err := keptFolder()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(dir, 0o711); err != nil { // there are tests without privileges
+		return nil, err
+	}
+	p := &Pool{dir: dir, remove: remove}
 	for i := range places() {
 		if err := os.MkdirAll(p.place(i), 0o755); err != nil {
 			return nil, fmt.Errorf("making a pool of clusters: %w", err)
@@ -35,7 +44,6 @@ func NewPool(dir string) (*Pool, error) {
 	if err := os.MkdirAll(p.built(), 0o755); err != nil {
 		return nil, fmt.Errorf("making a pool of clusters: %w", err)
 	}
-	var err error
 	if p.owner, err = os.OpenFile(p.lifeline(), os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
 		return nil, fmt.Errorf("making a pool of clusters: %w", err)
 	}
@@ -45,8 +53,8 @@ func NewPool(dir string) (*Pool, error) {
 	return p, nil
 }
 
-// Env tells a test process, as NAME=value, to use this pool.
-func (p *Pool) Env() string { return PoolEnv + "=" + p.dir }
+// Env tells a test process, as NAME=value, to use this pool, and to have its temporary files there.
+func (p *Pool) Env() []string { return []string{PoolEnv + "=" + p.dir, "TMPDIR=" + p.dir} }
 
 func places() int { return max(1, runtime.GOMAXPROCS(0)) }
 
@@ -54,13 +62,27 @@ func (p *Pool) place(i int) string { return filepath.Join(p.dir, fmt.Sprint("pla
 func (p *Pool) built() string      { return filepath.Join(p.dir, "built") }
 func (p *Pool) lifeline() string   { return filepath.Join(p.dir, "lifeline") }
 
+// endWithOwner ends this process when the pool's owner has ended: nobody waits for it any more.
+func (p *Pool) endWithOwner() error {
+	lifeline, err := os.Open(p.lifeline())
+	if err != nil {
+		return fmt.Errorf("opening the lifeline of the pool: %w", err)
+	}
+	go func() {
+		for errors.Is(syscall.Flock(int(lifeline.Fd()), syscall.LOCK_SH), syscall.EINTR) {
+		}
+		os.Exit(1)
+	}()
+	return nil
+}
+
 // Close takes down what clusters there are.
 func (p *Pool) Close() error {
 	var errs []error
 	for i := range places() {
 		errs = append(errs, (&place{dir: p.place(i)}).clear())
 	}
-	return errors.Join(append(errs, p.owner.Close())...)
+	return errors.Join(append(errs, p.owner.Close(), p.remove())...)
 }
 
 // place is room for one running cluster, held by its lock.

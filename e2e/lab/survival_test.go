@@ -96,8 +96,8 @@ func TestAControlPlaneNeedsNoRoot(t *testing.T) {
 	}
 	dir := lab.ShortTempDir(t)
 	// The binaries may be in a folder that only root can enter.
-	cache := filepath.Join(dir, "cache", "binaries", filepath.Base(binaries))
-	if err := os.MkdirAll(cache, 0o755); err != nil {
+	named := filepath.Join(dir, "programs")
+	if err := os.MkdirAll(named, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	programs, err := filepath.Glob(filepath.Join(binaries, "*"))
@@ -105,11 +105,11 @@ func TestAControlPlaneNeedsNoRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, program := range programs {
-		if err := os.Link(program, filepath.Join(cache, filepath.Base(program))); err != nil {
-			lab.CopyFile(t, program, filepath.Join(cache, filepath.Base(program)))
+		if err := os.Link(program, filepath.Join(named, filepath.Base(program))); err != nil {
+			lab.CopyFile(t, program, filepath.Join(named, filepath.Base(program)))
 		}
 	}
-	cmd := lab.AsNobody(t, dir, []string{"NO_NODES=yes", cluster.CacheDirEnv + "=" + filepath.Join(dir, "cache")})
+	cmd := lab.AsNobody(t, dir, []string{"NO_NODES=yes", cluster.ProgramsEnv + "=" + named})
 	output, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -41,11 +41,9 @@ func TestEveryMissingPermissionIsNamed(t *testing.T) {
 	}
 	want := append(permissions(clusterRole.Rules, ""), permissions(role.Rules, fmt.Sprintf(" in namespace %q", lab.System))...)
 	slices.Sort(want)
-	binary := filepath.Join(t.TempDir(), "kube-prepull")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "./cmd/kube-prepull")
-	build.Dir, build.Env = lab.Source("."), append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, output)
+	binary, err := lab.Command("cmd/kube-prepull")
+	if err != nil {
+		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, missingPermissions(t, binary, p.account(t, "powerless", "nobody"))); diff != "" {
 		t.Errorf("without any role (-missing +named):\n%s", diff)

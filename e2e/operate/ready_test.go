@@ -138,11 +138,9 @@ func (p product) holdLease(t *testing.T) {
 func (p product) startManager(t *testing.T, health, webhook string) {
 	t.Helper()
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "kube-prepull")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", binary, "./cmd/kube-prepull")
-	build.Dir, build.Env = lab.Source("."), append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, output)
+	binary, err := lab.Command("cmd/kube-prepull")
+	if err != nil {
+		t.Fatal(err)
 	}
 	installed, err := p.Client().CoreV1().ConfigMaps(lab.System).Get(t.Context(), "kube-prepull", metav1.GetOptions{})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kube-prepull/kube-prepull/e2e/cluster/gocommand"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
 )
 
@@ -18,7 +19,7 @@ var targets = map[string]string{"p99-ms": "< 1"}
 // inProcess runs the product's own Go benchmarks, for what needs no cluster, and takes over each number they report.
 func (b *bench) inProcess(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "-benchmem", "./webhook/...", "./prepull")
-	cmd.Dir = lab.Source(".")
+	cmd.Dir, cmd.Env = lab.Source("."), gocommand.Env()
 	output, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("running the Go benchmarks: %w: %s", err, output)

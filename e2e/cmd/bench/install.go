@@ -19,6 +19,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/cluster/gocommand"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
 )
 
@@ -69,9 +70,8 @@ func (b *bench) runManager(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", dir+"/kube-prepull", "./cmd/kube-prepull")
-	build.Dir = lab.Source(".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.CommandContext(ctx, "go", "build", "-o", dir+"/kube-prepull", "./cmd/kube-prepull")
+	build.Dir, build.Env = lab.Source("."), gocommand.Env()
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, output)
 	}

@@ -48,12 +48,20 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	built, err := os.MkdirTemp("", "kube-prepull-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(built)
+	if err := build(ctx, built); err != nil {
+		return err
+	}
 	start := time.Now()
 	l, err := lab.Up(ctx, cluster.Options{Dir: *dir, Progress: os.Stderr, Nodes: []cluster.Node{{Name: "node-1"}, {Name: "node-2"}}}, bandwidth)
 	if err != nil {
 		return err
 	}
-	s := &story{lab: l, start: start, out: os.Stdout}
+	s := &story{lab: l, built: built, start: start, out: os.Stdout}
 	s.say("A Kubernetes cluster with 2 nodes is up; its registry gives 100 Mbit/s to all of them together.")
 	err = s.tell(ctx)
 	if err == nil {

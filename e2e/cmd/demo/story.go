@@ -21,6 +21,7 @@ import (
 // story is the course of the demo.
 type story struct {
 	lab   *lab.Lab
+	built string // folder of what build has made
 	start time.Time
 	out   io.Writer
 }
@@ -48,15 +49,17 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.pushImages(ctx); err != nil {
 		return fmt.Errorf("pushing images: %w", err)
 	}
+	s.say("The images of the shop and of kube-prepull are in the registry.")
 	s.say("Without kube-prepull: a pod of each image on node-1, which has none of them.")
 	cold, err := s.startEach(ctx, "default", "node-1", "cold")
 	if err != nil {
 		return err
 	}
+	s.say("Installing kube-prepull with Helm.")
 	if err := lab.Install(ctx, s.lab.Cluster, s.lab.Registry); err != nil {
 		return fmt.Errorf("installing kube-prepull: %w", err)
 	}
-	s.say("kube-prepull is installed with Helm.")
+	s.say("kube-prepull is installed, and ready.")
 	seen := s.watch(ctx)
 	defer seen.stop()
 	if err := s.openShop(ctx); err != nil {
@@ -84,19 +87,26 @@ func (s *story) tell(ctx context.Context) error {
 	return s.printImages(ctx)
 }
 
+// build makes all that the story pushes, before there is a cluster that would compete with compilers.
+func build(ctx context.Context, dir string) error {
+	if _, err := cluster.Binaries(ctx, os.Stderr); err != nil {
+		return err
+	}
+	if err := lab.Compile(ctx, os.Stderr); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "Building the images of kube-prepull, and of the shop")
+	if err := lab.Build(ctx, dir, lab.Version, 1); err != nil {
+		return err
+	}
+	return images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, filepath.Join(dir, "sleeper"))
+}
+
 func (s *story) pushImages(ctx context.Context) error {
-	dir, err := os.MkdirTemp("", "kube-prepull-demo-")
-	if err != nil {
+	if err := lab.Push(ctx, s.built, s.lab.Registry, lab.Version); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	if err := lab.PushProduct(ctx, dir, s.lab.Registry); err != nil {
-		return err
-	}
-	binary := filepath.Join(dir, "sleeper")
-	if err := images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, binary); err != nil {
-		return err
-	}
+	binary := filepath.Join(s.built, "sleeper")
 	for i, w := range wares {
 		if w.size < 0 {
 			continue
@@ -170,6 +180,7 @@ func (s *story) startEach(ctx context.Context, namespace, node, prefix string) (
 			return nil, err
 		}
 		took[w.name] = time.Since(start)
+		s.say("  %s is Ready after %.1f s.", w.name, took[w.name].Seconds())
 		if err := s.lab.Client().CoreV1().Pods(namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
 			return nil, fmt.Errorf("deleting a pod: %w", err)
 		}
