@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,6 +17,9 @@ var (
 	getOptions  = metav1.GetOptions{}
 	listOptions = metav1.ListOptions{}
 )
+
+// cleanTime is when a new cluster comes sooner than the end of the old one's cleaning.
+const cleanTime = time.Minute
 
 // leasedNodes are the nodes of a cluster that is leased.
 var leasedNodes = []string{"node-1", "node-2"}
@@ -45,7 +49,7 @@ func (p *Product) clean() error {
 	if err := p.removeNodes(ctx); err != nil {
 		return err
 	}
-	return until(func() error { return p.isClean(ctx) })
+	return until(cleanTime, func() error { return p.isClean(ctx) })
 }
 
 // removeNodes takes away the nodes that a test has added.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -66,7 +67,7 @@ func lease(t *testing.T, settings []string) (*Product, *place) {
 	t.Helper()
 	RequireNodes(t)
 	start := time.Now()
-	at, err := pool.take(t.Context(), true)
+	at, err := pool.takeKept(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +138,7 @@ func (p *Product) adopt(ctx context.Context, at *place) error {
 	if err := p.Install(ctx, "--force-conflicts"); err != nil {
 		return err
 	}
-	if err := until(p.led); err != nil {
+	if err := until(hangs, p.led); err != nil {
 		return fmt.Errorf("waiting for managers with other settings: %w", err)
 	}
 	p.changed = false
@@ -151,7 +152,7 @@ func (p *Product) evictManagers(ctx context.Context) error {
 		return fmt.Errorf("scaling the managers: %w", err)
 	}
 	now := int64(0)
-	return until(func() error {
+	return until(hangs, func() error {
 		managers, err := p.managerPods(ctx)
 		if err != nil {
 			return err
@@ -178,11 +179,12 @@ func giveBack(t *testing.T, p *Product, at *place, failed bool) {
 		p.explain(t)
 	}
 	errs := []error{p.Registry.Close()}
+	tired := p.tired()
 	if err := p.clean(); err != nil {
 		t.Logf("the cluster is taken down, since it is not as it was: %v", err)
 		failed = true
 	}
-	if p.changed {
+	if p.changed || tired {
 		errs = append(errs, os.Remove(at.settings()))
 	}
 	if err := collect(p.Cluster, p.refusals); err != nil {
@@ -196,6 +198,24 @@ func giveBack(t *testing.T, p *Product, at *place, failed bool) {
 	if err := errors.Join(append(errs, at.leave())...); err != nil {
 		t.Error(err)
 	}
+}
+
+// tired is true of managers that have seen images fail: they change lists ever less often, and would make the next test
+// wait.
+func (p *Product) tired() bool {
+	ctx := context.Background()
+	token, err := ScrapeToken(ctx, p.Cluster)
+	if err != nil {
+		return true
+	}
+	managers, err := p.managerPods(ctx)
+	for _, pod := range managers {
+		failed, e := Metric(ctx, p.Cluster, net.JoinHostPort(pod.Status.PodIP, "8080"), token, "kube_prepull_quarantines_total")
+		if failed > 0 || e != nil {
+			return true
+		}
+	}
+	return err != nil
 }
 
 // Own is kube-prepull on a cluster of the test's own, with these nodes.
@@ -264,7 +284,7 @@ func UpCluster(t *testing.T, o cluster.Options) *cluster.Cluster {
 func TakePlace(t *testing.T) {
 	t.Helper()
 	start := time.Now()
-	at, err := pool.take(t.Context(), false)
+	at, err := pool.take(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,9 +330,9 @@ func (p *Product) led() error {
 	return nil
 }
 
-// until asks until there is no error, and returns the last one when it hangs.
-func until(check func() error) error {
-	for deadline := time.Now().Add(hangs); ; time.Sleep(50 * time.Millisecond) {
+// until asks until there is no error, and returns the last one when that takes too long.
+func until(limit time.Duration, check func() error) error {
+	for deadline := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
 		err := check()
 		if err == nil || time.Now().After(deadline) {
 			return err

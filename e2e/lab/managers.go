@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -45,7 +46,17 @@ func Retag(t *testing.T, r *registry.Registry, image, tag string) {
 // KillManagers ends all of them without a farewell.
 func (p *Product) KillManagers(t *testing.T) {
 	t.Helper()
+	pods, err := p.managerPods(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	p.ScaleManagers(t, 0)
+	// A kubelet gives them their time, whatever became of their pods.
+	for _, pod := range pods {
+		for _, pid := range ProcessesWith(t, "HOSTNAME="+pod.Name) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have gone by itself
+		}
+	}
 	const of = "app.kubernetes.io/component=webhook"
 	if _, err := p.Kubectl(t.Context(), "delete", "pod", "--namespace="+System, "--selector="+of, "--force", "--grace-period=0"); err != nil {
 		t.Fatal(err)

@@ -17,8 +17,9 @@ import (
 // PoolEnv names the folder of a pool that several test processes share. Without it each has one of its own.
 const PoolEnv = "KUBE_PREPULL_TEST_POOL"
 
-// Pool is a folder with as many places for clusters as this machine has processors: more clusters at a time would only
-// wait for each other. A place may keep a cluster, with kube-prepull installed, from one test to the next.
+// Pool is a folder with places for clusters, two for each processor of this machine: tests wait for clocks and networks half
+// of the time, and more clusters would only wait for each other. A place may keep a cluster, with kube-prepull installed,
+// from one test to the next.
 type Pool struct {
 	dir    string
 	owner  *os.File // locked as long as the clusters are wanted; nil if the pool is another process'
@@ -44,10 +45,7 @@ func NewPool() (*Pool, error) {
 	if err := os.MkdirAll(p.built(), 0o755); err != nil {
 		return nil, fmt.Errorf("making a pool of clusters: %w", err)
 	}
-	if p.owner, err = os.OpenFile(p.lifeline(), os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
-		return nil, fmt.Errorf("making a pool of clusters: %w", err)
-	}
-	if err := syscall.Flock(int(p.owner.Fd()), syscall.LOCK_EX); err != nil {
+	if p.owner, err = lock(p.lifeline(), syscall.LOCK_EX); err != nil {
 		return nil, fmt.Errorf("locking the pool of clusters: %w", err)
 	}
 	return p, nil
@@ -56,11 +54,14 @@ func NewPool() (*Pool, error) {
 // Env tells a test process, as NAME=value, to use this pool, and to have its temporary files there.
 func (p *Pool) Env() []string { return []string{PoolEnv + "=" + p.dir, "TMPDIR=" + p.dir} }
 
-func places() int { return max(1, runtime.GOMAXPROCS(0)) }
+func places() int { return 2 * runtime.GOMAXPROCS(0) }
 
 func (p *Pool) place(i int) string { return filepath.Join(p.dir, fmt.Sprint("place-", i)) }
 func (p *Pool) built() string      { return filepath.Join(p.dir, "built") }
 func (p *Pool) lifeline() string   { return filepath.Join(p.dir, "lifeline") }
+
+// queue is a file that tests lock together which wait for a cluster of their own.
+func (p *Pool) queue() string { return filepath.Join(p.dir, "queue") }
 
 // endWithOwner ends this process when the pool's owner has ended: nobody waits for it any more.
 func (p *Pool) endWithOwner() error {
@@ -97,44 +98,72 @@ func (p *place) dirty() string   { return filepath.Join(p.dir, "leased") }
 // settings is the file with what helm was told, as long as that is known.
 func (p *place) settings() string { return filepath.Join(p.dir, "settings") }
 
-// take waits for a free place: one that keeps a cluster, if that is wanted and to be had, or else any other.
-func (p *Pool) take(ctx context.Context, kept bool) (*place, error) {
+// take waits for a free place for a cluster of a test's own. Such tests are the longest, and come first.
+func (p *Pool) take(ctx context.Context) (*place, error) {
+	queue, err := lock(p.queue(), syscall.LOCK_SH)
+	if err != nil {
+		return nil, fmt.Errorf("waiting for a place: %w", err)
+	}
+	defer queue.Close()
+	return p.poll(ctx, func() (*place, error) { return p.free(false) })
+}
+
+// takeKept waits for a place while no test waits for one of its own, and prefers one that keeps a cluster.
+func (p *Pool) takeKept(ctx context.Context) (*place, error) {
+	return p.poll(ctx, func() (*place, error) {
+		queue, err := lock(p.queue(), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err != nil || queue == nil {
+			return nil, err
+		}
+		defer queue.Close()
+		return p.free(true)
+	})
+}
+
+func (p *Pool) poll(ctx context.Context, try func() (*place, error)) (*place, error) {
 	for {
-		for _, wanted := range []bool{kept, !kept} {
-			for i := range places() {
-				one := &place{dir: p.place(i)}
-				_, err := os.Stat(one.cluster())
-				if (err == nil) != wanted {
-					continue
-				}
-				if free, err := one.tryLock(); free || err != nil {
-					return one, err
-				}
-			}
+		if one, err := try(); one != nil || err != nil {
+			return one, err
 		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
 
-func (p *place) tryLock() (bool, error) {
-	lock, err := os.OpenFile(filepath.Join(p.dir, "lock"), os.O_CREATE|os.O_WRONLY, 0o644)
+// free is a place that nobody holds, if there is one: rather one that keeps a cluster, or rather one without.
+func (p *Pool) free(kept bool) (*place, error) {
+	for _, wanted := range []bool{kept, !kept} {
+		for i := range places() {
+			one := &place{dir: p.place(i)}
+			if _, err := os.Stat(one.cluster()); (err == nil) != wanted {
+				continue
+			}
+			var err error
+			if one.lock, err = lock(filepath.Join(one.dir, "lock"), syscall.LOCK_EX|syscall.LOCK_NB); one.lock != nil || err != nil {
+				return one, err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// lock locks a file until it is closed. It returns nil if that would mean to wait, and is not to.
+func lock(path string, how int) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
-		return false, fmt.Errorf("opening the lock of a place: %w", err)
+		return nil, err
 	}
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		p.lock = lock
-		return true, nil
+	if err = syscall.Flock(int(file.Fd()), how); err == nil {
+		return file, nil
 	}
-	lock.Close()
+	file.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		err = nil
 	}
-	return false, err
+	return nil, err
 }
 
 // leave lets others have the place.

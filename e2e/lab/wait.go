@@ -24,7 +24,7 @@ func Eventually(t *testing.T, what string, check func() error) {
 			t.Fatalf("waited %s for %s: %v", hangs, what, err)
 		}
 		// Looking must not be what keeps the machine busy.
-		time.Sleep(max(50*time.Millisecond, 4*time.Since(start)))
+		time.Sleep(max(150*time.Millisecond, 9*time.Since(start)))
 	}
 }
 

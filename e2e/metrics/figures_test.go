@@ -66,6 +66,7 @@ func TestTheMetricsTellWhatHappened(t *testing.T) {
 	prometheus.checkQueries(t)
 
 	p.newLeader(t, app)
+	p.ScaleManagers(t, 2)
 }
 
 // checkFigures compares with what has happened until then; a pull of the image took some seconds.

@@ -162,8 +162,8 @@ func TestGeneratedManifests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image := p.Push(t, "generate/workload:v1", images.Image{Seed: 903})
-	second := p.Push(t, "generate/second:v1", images.Image{Seed: 904})
+	image := p.Push(t, "manifests/workload:v1", images.Image{Seed: 903})
+	second := p.Push(t, "manifests/second:v1", images.Image{Seed: 904})
 	manifest := fmt.Sprintf(`
 kind: Deployment
 metadata: {name: a, namespace: shop}

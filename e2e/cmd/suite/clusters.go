@@ -94,7 +94,7 @@ func (s *suite) runPackage(ctx context.Context, pool *lab.Pool, converter string
 	}
 	defer log.Close()
 	cmd := s.testCommand(p.name, "-test.v=test2json", "-test.paniconexit0", "-test.timeout=0", "-test.run="+s.pattern,
-		fmt.Sprint("-test.parallel=", 2*runtime.GOMAXPROCS(0)))
+		fmt.Sprint("-test.parallel=", 4*runtime.GOMAXPROCS(0)))
 	cmd.Env = append(cmd.Env, pool.Env()...)
 	convert := exec.Command(converter, "-t", "-p", p.name)
 	said, err := cmd.StdoutPipe()
