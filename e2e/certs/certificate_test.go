@@ -20,7 +20,7 @@ import (
 // changes without a restart. In the end the managers take their own again, and serve metrics to everybody.
 func TestACertificateOfOnesOwn(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1")}
+	p := product{lab.OwnAsShipped(t, "node-1")}
 	host := "kube-prepull." + lab.System + ".svc"
 	first, firstKey := lab.SelfSigned(t, host)
 	second, secondKey := lab.SelfSigned(t, host)

@@ -27,7 +27,7 @@ import (
 // trust would be an error.
 func TestNoAdmissionFailsWhileTheCAChanges(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Own(t, "node-1")}
+	p := product{lab.OwnAsShipped(t, "node-1")}
 	p.Namespace(t, "shop", true)
 	image := p.Push(t, "shop/app:v1", images.Image{Seed: 161})
 	p.Deploy(t, "shop", lab.Deployment("app", image, 0))

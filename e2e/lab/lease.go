@@ -72,7 +72,7 @@ func lease(t *testing.T, settings []string) (*Product, *place) {
 		t.Fatal(err)
 	}
 	sayWaited(t, start)
-	p := &Product{settings: settings}
+	p := &Product{clockSpeed: testClockSpeed, settings: settings}
 	if p.chart, err = patientChart(); err != nil {
 		t.Fatal(errors.Join(err, at.leave()))
 	}
@@ -228,6 +228,20 @@ func Own(t *testing.T, nodes ...string) *Product {
 	return p
 }
 
+// OwnAsShipped is kube-prepull on a cluster of the test's own, with the clocks of production.
+func OwnAsShipped(t *testing.T, nodes ...string) *Product {
+	t.Helper()
+	o := cluster.Options{}
+	for _, name := range nodes {
+		o.Nodes = append(o.Nodes, cluster.Node{Name: name})
+	}
+	p := uninstalledOn(t, o, 1, nil)
+	if err := p.Install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // Uninstalled is a cluster of the test's own, whose registry has the images of kube-prepull.
 func Uninstalled(t *testing.T, nodes ...string) *Product {
 	t.Helper()
@@ -241,6 +255,11 @@ func Uninstalled(t *testing.T, nodes ...string) *Product {
 // UninstalledOn is a cluster of the test's own, brought up with options, whose registry has the images of kube-prepull.
 func UninstalledOn(t *testing.T, o cluster.Options, settings ...string) *Product {
 	t.Helper()
+	return uninstalledOn(t, o, testClockSpeed, settings)
+}
+
+func uninstalledOn(t *testing.T, o cluster.Options, clockSpeed int, settings []string) *Product {
+	t.Helper()
 	RequireNodes(t)
 	TakePlace(t)
 	o.Dir = ShortTempDir(t)
@@ -248,7 +267,7 @@ func UninstalledOn(t *testing.T, o cluster.Options, settings ...string) *Product
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Product{Cluster: c, chart: Source("deploy/chart"), settings: settings}
+	p := &Product{Cluster: c, clockSpeed: clockSpeed, chart: Source("deploy/chart"), settings: settings}
 	t.Cleanup(func() {
 		if t.Failed() {
 			p.explain(t)

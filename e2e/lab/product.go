@@ -42,10 +42,11 @@ type Product struct {
 	// Images are the PrepullImages.
 	Images dynamic.ResourceInterface
 
-	refusals []span   // times without some permissions
-	chart    string   // that is installed
-	settings []string // what helm is told beside the settings of all tests
-	changed  bool     // a test has changed the settings
+	refusals   []span   // times without some permissions
+	clockSpeed int      // of the managers, see Build
+	chart      string   // that is installed
+	settings   []string // what helm is told beside the settings of all tests
+	changed    bool     // a test has changed the settings
 }
 
 const (
@@ -70,7 +71,7 @@ func (p *Product) Serve(ctx context.Context) error {
 	if err := p.TrustRegistry(p.home()); err != nil {
 		return err
 	}
-	images, err := built.images(Version, testClockSpeed)
+	images, err := built.images(Version, p.clockSpeed)
 	if err != nil {
 		return err
 	}

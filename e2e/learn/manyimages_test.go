@@ -14,12 +14,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sync/errgroup"
 	admissionv1 "k8s.io/api/admission/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 )
 
-// TestTwoThousandImagesAndPlacesForFive creates 2,000 Deployments, each of an image of its own, on nodes that take five.
+// TestTwoThousandImagesAndPlacesForFive creates 2,000 CronJobs, each of an image of its own, on nodes that take five.
 // All are known, five are pulled, the others say why not; somebody else's Deployment does not notice.
 func TestTwoThousandImagesAndPlacesForFive(t *testing.T) {
 	t.Parallel()
@@ -35,7 +37,7 @@ func TestTwoThousandImagesAndPlacesForFive(t *testing.T) {
 	t.Log("the images are pushed")
 	start := time.Now()
 	created := p.deployMany(t, "flood", flood, many)
-	lab.Eventually(t, "half of the Deployments to be created", func() error {
+	lab.Eventually(t, "half of the CronJobs to be created", func() error {
 		if n := created(); n < many/2 {
 			return fmt.Errorf("%d are", n)
 		}
@@ -50,11 +52,11 @@ func TestTwoThousandImagesAndPlacesForFive(t *testing.T) {
 
 	lab.Eventually(t, "five images to be Ready and the others to be over budget", func() error {
 		if n := created(); n < many {
-			return fmt.Errorf("%d Deployments are created", n)
+			return fmt.Errorf("%d CronJobs are created", n)
 		}
 		return p.checkBudget(many+1, places)
 	})
-	t.Logf("all is settled %s after the first Deployment", time.Since(start).Round(100*time.Millisecond))
+	t.Logf("all is settled %s after the first CronJob", time.Since(start).Round(100*time.Millisecond))
 	p.checkPlaces(t, places)
 	for _, manager := range p.Managers(t) {
 		if restarts := manager.Status.ContainerStatuses[0].RestartCount; restarts > 0 {
@@ -88,7 +90,7 @@ func retagMany(t *testing.T, p product, image string, count int) {
 	}
 }
 
-// deployMany creates Deployments without replicas, each with a tag of its own, in the background. It returns a function
+// deployMany creates suspended CronJobs, each with a tag of its own, in the background. It returns a function
 // that says how many there are.
 func (p product) deployMany(t *testing.T, namespace, image string, count int) func() int {
 	t.Helper()
@@ -99,8 +101,7 @@ func (p product) deployMany(t *testing.T, namespace, image string, count int) fu
 	go func() {
 		for i := range count {
 			creating.Go(func() error {
-				d := lab.Deployment(fmt.Sprint("app-", i), fmt.Sprint(image, i), 0)
-				_, err := p.Client().AppsV1().Deployments(namespace).Create(t.Context(), d, metav1.CreateOptions{})
+				_, err := p.Client().BatchV1().CronJobs(namespace).Create(t.Context(), suspended(fmt.Sprint("app-", i), fmt.Sprint(image, i)), metav1.CreateOptions{})
 				if err == nil {
 					created.Add(1)
 				}
@@ -111,10 +112,24 @@ func (p product) deployMany(t *testing.T, namespace, image string, count int) fu
 	}()
 	t.Cleanup(func() {
 		if err := <-done; err != nil {
-			t.Errorf("creating the Deployments: %v", err)
+			t.Errorf("creating the CronJobs: %v", err)
 		}
 	})
 	return func() int { return int(created.Load()) }
+}
+
+// suspended is a CronJob: nobody but its owner ever writes it, so that thousands are cheap.
+func suspended(name, image string) *batchv1.CronJob {
+	never := true
+	template := lab.Deployment(name, image, 0).Spec.Template
+	template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	return &batchv1.CronJob{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: batchv1.CronJobSpec{
+			Schedule: "0 0 1 1 *", Suspend: &never,
+			JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template}},
+		},
+	}
 }
 
 // checkBudget returns an error unless so many images are known, those with a place are Ready and all others say that they

@@ -23,7 +23,7 @@ import (
 // serve, with the documentation, and with what a Prometheus makes of the dashboard and the alerts.
 func TestTheMetricsTellWhatHappened(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Lease(t)}
+	p := product{lab.Own(t, "node-1", "node-2")}
 	p.Namespace(t, "shop", true)
 	p.Namespace(t, "elsewhere", false)
 	prometheus := startPrometheus(t, p)
@@ -66,7 +66,6 @@ func TestTheMetricsTellWhatHappened(t *testing.T) {
 	prometheus.checkQueries(t)
 
 	p.newLeader(t, app)
-	p.ScaleManagers(t, 2)
 }
 
 // checkFigures compares with what has happened until then; a pull of the image took some seconds.

@@ -35,9 +35,13 @@ func TestARestartTakesTheNewestImageAndAnUndoTheOldOne(t *testing.T) {
 				t.Helper()
 				n.wantPins(t, kind, kind, appPin(image, digest))
 				n.waitPods(t, kind, 1, n.digested(kind, digest))
-				if got := n.revisions(t, kind, kind); len(got) != revisions {
-					t.Errorf("there are the revisions %v, want %d", got, revisions)
-				}
+				// A revision may be of the digest that runs already, and its controller has yet to see it.
+				lab.Eventually(t, fmt.Sprintf("%d revisions", revisions), func() error {
+					if got := n.revisions(t, kind, kind); len(got) != revisions {
+						return fmt.Errorf("there are %v", got)
+					}
+					return nil
+				})
 			}
 			restart := func() { n.kubectl(t, "rollout", "restart", kind+"/"+kind) }
 			undo := func(args ...string) { n.kubectl(t, append([]string{"rollout", "undo", kind + "/" + kind}, args...)...) }
