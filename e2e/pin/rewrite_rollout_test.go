@@ -1,6 +1,8 @@
 package pin
 
 import (
+	"fmt"
+
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
 
 	"errors"
