@@ -36,10 +36,23 @@ func Untaint(ctx context.Context, c client.Client, n *corev1.Node, key string) (
 			return true, err
 		}
 		refused, refusal = patch, err
-		if err := c.Get(ctx, client.ObjectKeyFromObject(n), n); err != nil {
+		if err := readAgain(ctx, c, n); err != nil {
 			return true, err
 		}
 	}
+}
+
+// readAgain reads a node with the permission to list nodes, which everybody here needs anyway.
+func readAgain(ctx context.Context, c client.Client, n *corev1.Node) error {
+	var nodes corev1.NodeList
+	if err := c.List(ctx, &nodes, client.MatchingFields{metav1.ObjectNameField: n.Name}); err != nil {
+		return fmt.Errorf("reading it again: %w", err)
+	}
+	if len(nodes.Items) == 0 {
+		return apierrors.NewNotFound(corev1.Resource("nodes"), n.Name)
+	}
+	*n = nodes.Items[0]
+	return nil
 }
 
 // patchOperation of a JSON patch.

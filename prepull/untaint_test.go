@@ -39,7 +39,11 @@ func (s *nodeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	code := http.StatusOK
 	switch {
 	case path.Base(r.URL.Path) == "nodes":
-		answer = &corev1.NodeList{Items: []corev1.Node{s.node}}
+		list := &corev1.NodeList{}
+		if of := r.URL.Query().Get("fieldSelector"); of == "" || of == "metadata.name="+s.node.Name {
+			list.Items = []corev1.Node{s.node}
+		}
+		answer = list
 	case path.Base(r.URL.Path) != s.node.Name:
 		answer, code = apierrors.NewNotFound(corev1.Resource("nodes"), path.Base(r.URL.Path)).Status(), http.StatusNotFound
 	case r.Method == http.MethodPatch:
