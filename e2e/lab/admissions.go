@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// Kubectl runs kubectl as the administrator, and fails the test where that fails.
 func Kubectl(t *testing.T, p *Product, args ...string) {
 	t.Helper()
 	if _, err := p.Kubectl(t.Context(), args...); err != nil {

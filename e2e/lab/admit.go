@@ -12,17 +12,17 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// admissionTime is what nobody who creates a workload waits longer for. The webhook itself stops at 1.2 s.
+// AdmissionTime is what nobody who creates a workload waits longer for. The webhook itself stops at 1.2 s.
 const AdmissionTime = 2 * time.Second
 
-// admitted is what who sends a request gets.
+// Admitted is what who sends a request gets.
 type Admitted struct {
 	Template metav1.ObjectMeta // of the pods
 	Warnings []string
 	Took     time.Duration // less what the machine stalled
 }
 
-// warned keeps the warnings of requests.
+// Warned keeps the warnings of requests.
 type Warned struct {
 	Mu    sync.Mutex
 	Texts []string
@@ -58,6 +58,7 @@ func (n *Pinning) AdmitNew(t *testing.T, d *appsv1.Deployment) Admitted {
 	})
 }
 
+// HandleWarningHeader is called by the client for each warning.
 func (w *Warned) HandleWarningHeader(_ int, _, text string) {
 	w.Mu.Lock()
 	defer w.Mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// edit is a change of a file of the chart.
+// Edit is a change of a file of the chart.
 type Edit struct {
 	File string
 	Text func(string) string

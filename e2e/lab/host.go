@@ -30,7 +30,7 @@ func RequireNodes(t *testing.T) {
 	}
 }
 
-// progress shows what takes long as it happens.
+// Progress shows what takes long as it happens.
 type Progress struct{ T *testing.T }
 
 func (p Progress) Write(text []byte) (int, error) {
@@ -49,6 +49,7 @@ func ShortTempDir(t *testing.T) string {
 	return dir
 }
 
+// CopyFile copies a program.
 func CopyFile(t *testing.T, from, to string) {
 	t.Helper()
 	source, err := os.Open(from)
@@ -66,6 +67,7 @@ func CopyFile(t *testing.T, from, to string) {
 	}
 }
 
+// Kill ends a process without a warning.
 func Kill(t *testing.T, pid int) {
 	t.Helper()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -99,6 +101,7 @@ type host struct {
 	Firewall            string
 }
 
+// HostState is what clusters that are down, or ran before, have left on this machine.
 func HostState(t *testing.T) host {
 	t.Helper()
 	var h host
@@ -166,9 +169,10 @@ func RequireGone(t *testing.T, dir string) {
 	})
 }
 
-// starterEnv turns this test binary into a program that brings up a cluster in a folder, says so, and stays.
+// StarterEnv turns this test binary into a program that brings up a cluster in a folder, says so, and stays.
 const StarterEnv = "KUBE_PREPULL_TEST_STARTER"
 
+// Stay brings up a cluster in a folder, as the environment says, and stays until it is killed.
 func Stay(dir string) {
 	options := cluster.Options{Dir: dir, Progress: os.Stdout, Nodes: []cluster.Node{{Name: "node-1"}}, Detached: os.Getenv("DETACHED") != ""}
 	if os.Getenv("NO_NODES") != "" {

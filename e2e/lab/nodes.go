@@ -33,6 +33,7 @@ func (p *Product) OneForEachNode(t *testing.T, nodes ...string) map[string]types
 	return uids
 }
 
+// Generations are those of the prepull DaemonSets, by name.
 func (p *Product) Generations(t *testing.T) map[string]int64 {
 	t.Helper()
 	list, err := p.Client().AppsV1().DaemonSets(System).List(context.Background(), metav1.ListOptions{})

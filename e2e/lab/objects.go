@@ -27,6 +27,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
+// Zero is a quantity of nothing.
 func Zero() *resource.Quantity { return resource.NewQuantity(0, resource.DecimalSI) }
 
 // NewRegistry serves a registry that the nodes of a cluster pull from.
@@ -56,11 +57,13 @@ func push(t *testing.T, r *registry.Registry, command, name string, image images
 	return reference
 }
 
+// PushSleeper makes an image that waits, and returns its reference.
 func PushSleeper(t *testing.T, r *registry.Registry, name string, image images.Image) string {
 	t.Helper()
 	return push(t, r, "sleeper", name, image)
 }
 
+// PodOn is a pod in namespace default, on a node if one is named, that ends at once when it is told to.
 func PodOn(node, name, image string) *corev1.Pod {
 	var now int64
 	return &corev1.Pod{
@@ -72,6 +75,7 @@ func PodOn(node, name, image string) *corev1.Pod {
 	}
 }
 
+// DaemonSet is one of an image.
 func DaemonSet(name, image string) *appsv1.DaemonSet {
 	labels := map[string]string{"app": name}
 	return &appsv1.DaemonSet{
@@ -83,6 +87,7 @@ func DaemonSet(name, image string) *appsv1.DaemonSet {
 	}
 }
 
+// StartPod creates a pod.
 func StartPod(t *testing.T, c *cluster.Cluster, pod *corev1.Pod) {
 	t.Helper()
 	if _, err := c.Client().CoreV1().Pods(pod.Namespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
@@ -104,12 +109,15 @@ func WaitPod(t *testing.T, c *cluster.Cluster, name string, wanted func(*corev1.
 	return pod
 }
 
+// PodRunning is true of a pod that runs and is ready.
 func PodRunning(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodRunning && len(p.Status.ContainerStatuses) > 0 && p.Status.ContainerStatuses[0].Ready
 }
 
+// PodSucceeded is true of a pod that has ended well.
 func PodSucceeded(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded }
 
+// WaitingReason is why a container of a pod waits, empty if none does.
 func WaitingReason(p *corev1.Pod) string {
 	for _, s := range p.Status.ContainerStatuses {
 		if s.State.Waiting != nil {
@@ -119,6 +127,7 @@ func WaitingReason(p *corev1.Pod) string {
 	return ""
 }
 
+// GetNode reads a node.
 func GetNode(t *testing.T, c *cluster.Cluster, name string) *corev1.Node {
 	t.Helper()
 	node, err := c.Client().CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
@@ -196,6 +205,7 @@ func SelfSigned(t *testing.T, host string) (certificate, key string) {
 	return EncodePEM("CERTIFICATE", der), EncodePEM("EC PRIVATE KEY", keyDER)
 }
 
+// EncodePEM is a block of PEM.
 func EncodePEM(kind string, der []byte) string {
 	var out bytes.Buffer
 	pem.Encode(&out, &pem.Block{Type: kind, Bytes: der}) //nolint:errcheck // a buffer

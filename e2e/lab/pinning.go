@@ -12,7 +12,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 )
 
-// pinning is a namespace of the shared cluster whose images are pinned. Nothing is learned of it, so that the registry
+// Pinning is a namespace of the shared cluster whose images are pinned. Nothing is learned of it, so that the registry
 // hears of its repositories from the webhook and from the pods' own pulls only.
 type Pinning struct {
 	*Product

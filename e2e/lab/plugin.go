@@ -12,9 +12,10 @@ import (
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 )
 
-// plugin is the built plugin, asking one cluster.
+// Plugin is the built plugin, asking one cluster.
 type Plugin struct{ Binary, Kubeconfig string }
 
+// PluginFor is the plugin of this checkout for a cluster.
 func PluginFor(t *testing.T, c *cluster.Cluster) Plugin {
 	t.Helper()
 	binary, err := Command("cmd/kubectl-prepull")

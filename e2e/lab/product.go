@@ -23,18 +23,6 @@ import (
 	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
-// WaitRunning waits until the only pod of a namespace runs.
-func (p *Product) WaitRunning(t *testing.T, namespace string) {
-	t.Helper()
-	Eventually(t, "the pod of namespace "+namespace+" to run", func() error {
-		pods, err := p.Client().CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
-		if err != nil || len(pods.Items) != 1 || !PodRunning(&pods.Items[0]) {
-			return fmt.Errorf("it does not (%v)", err)
-		}
-		return nil
-	})
-}
-
 // Product is kube-prepull on a cluster, and the registry that its nodes pull from.
 type Product struct {
 	*cluster.Cluster
@@ -160,6 +148,7 @@ func (p *Product) createNamespace(t *testing.T, namespace *corev1.Namespace) {
 	})
 }
 
+// Deployment is one of an image, whose pods are labelled app=<name>.
 func Deployment(name, image string, replicas int32) *appsv1.Deployment {
 	labels := map[string]string{"app": name}
 	return &appsv1.Deployment{
@@ -172,6 +161,7 @@ func Deployment(name, image string, replicas int32) *appsv1.Deployment {
 	}
 }
 
+// Deploy creates a Deployment.
 func (p *Product) Deploy(t *testing.T, namespace string, d *appsv1.Deployment) {
 	t.Helper()
 	if _, err := p.Client().AppsV1().Deployments(namespace).Create(t.Context(), d, metav1.CreateOptions{}); err != nil {
@@ -269,6 +259,7 @@ func (p *Product) OnNode(t *testing.T, image, node string) bool {
 	return false
 }
 
+// WaitOnNodes waits until the prepull pods of nodes have run an image.
 func (p *Product) WaitOnNodes(t *testing.T, image string, nodes ...string) {
 	t.Helper()
 	Eventually(t, fmt.Sprintf("%s to be on %v", image, nodes), func() error {
@@ -281,6 +272,7 @@ func (p *Product) WaitOnNodes(t *testing.T, image string, nodes ...string) {
 	})
 }
 
+// PrepullPods are the pods of all prepull DaemonSets.
 func (p *Product) PrepullPods(t *testing.T) []corev1.Pod {
 	t.Helper()
 	pods, err := p.Client().CoreV1().Pods(System).List(context.Background(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=prepull"})
@@ -290,6 +282,7 @@ func (p *Product) PrepullPods(t *testing.T) []corev1.Pod {
 	return pods.Items
 }
 
+// DaemonSets are the prepull DaemonSets.
 func (p *Product) DaemonSets(t *testing.T) []appsv1.DaemonSet {
 	t.Helper()
 	list, err := p.Client().AppsV1().DaemonSets(System).List(context.Background(), metav1.ListOptions{})
@@ -374,6 +367,18 @@ func (p *Product) WaitUsers(t *testing.T, image, count string) {
 		}
 		if got != count {
 			return fmt.Errorf("it has %s", got)
+		}
+		return nil
+	})
+}
+
+// WaitRunning waits until the only pod of a namespace runs.
+func (p *Product) WaitRunning(t *testing.T, namespace string) {
+	t.Helper()
+	Eventually(t, "the pod of namespace "+namespace+" to run", func() error {
+		pods, err := p.Client().CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(pods.Items) != 1 || !PodRunning(&pods.Items[0]) {
+			return fmt.Errorf("it does not (%v)", err)
 		}
 		return nil
 	})

@@ -38,6 +38,7 @@ func PodReview(t *testing.T, namespace, image string) *admissionv1.AdmissionRequ
 	}
 }
 
+// RawJSON is an object as JSON.
 func RawJSON(t *testing.T, object any) runtime.RawExtension {
 	t.Helper()
 	raw, err := json.Marshal(object)
@@ -47,6 +48,7 @@ func RawJSON(t *testing.T, object any) runtime.RawExtension {
 	return runtime.RawExtension{Raw: raw}
 }
 
+// ForgeTo posts a review to every manager, as any pod of the cluster could, and checks that it is allowed without a patch.
 func ForgeTo(t *testing.T, p *Product, path string, request *admissionv1.AdmissionRequest) {
 	t.Helper()
 	review := RawJSON(t, admissionv1.AdmissionReview{

@@ -19,6 +19,7 @@ var scrapeTokens struct {
 	of map[*cluster.Cluster]string
 }
 
+// ScrapeToken is a token for the metrics of the managers.
 func (p *Product) ScrapeToken(t *testing.T) string {
 	t.Helper()
 	scrapeTokens.Lock()

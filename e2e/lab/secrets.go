@@ -28,6 +28,7 @@ func (p *Product) PullSecret(t *testing.T, namespace, name string, kind corev1.S
 	}
 }
 
+// AccountWithSecret makes a service account with a pull secret.
 func (p *Product) AccountWithSecret(t *testing.T, namespace, name, secret string) {
 	t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}, ImagePullSecrets: []corev1.LocalObjectReference{{Name: secret}}}
