@@ -54,6 +54,11 @@ func NewPool() (*Pool, error) {
 // Env tells a test process, as NAME=value, to use this pool, and to have its temporary files there.
 func (p *Pool) Env() []string { return []string{PoolEnv + "=" + p.dir, "TMPDIR=" + p.dir} }
 
+// begun is when this process did, and headStart what tests with clusters of their own need to say so.
+var begun = time.Now()
+
+const headStart = 3 * time.Second
+
 func places() int { return 2 * runtime.GOMAXPROCS(0) }
 
 func (p *Pool) place(i int) string { return filepath.Join(p.dir, fmt.Sprint("place-", i)) }
@@ -111,6 +116,9 @@ func (p *Pool) take(ctx context.Context) (*place, error) {
 // takeKept waits for a place while no test waits for one of its own, and prefers one that keeps a cluster.
 func (p *Pool) takeKept(ctx context.Context) (*place, error) {
 	return p.poll(ctx, func() (*place, error) {
+		if time.Since(begun) < headStart {
+			return nil, nil
+		}
 		queue, err := lock(p.queue(), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err != nil || queue == nil {
 			return nil, err

@@ -43,6 +43,9 @@ func (s Stopwatch) Elapsed() time.Duration {
 	return max(0, time.Since(s.start)-(stalled()-s.stalled)).Round(time.Millisecond)
 }
 
+// Stalled is what Elapsed leaves out.
+func (s Stopwatch) Stalled() time.Duration { return max(0, stalled()-s.stalled) }
+
 // Within holds a promise against the test.
 func (s Stopwatch) Within(t *testing.T, promise time.Duration, what string) {
 	t.Helper()
