@@ -24,7 +24,7 @@ func Kubectl(t *testing.T, p *Product, args ...string) {
 }
 
 // burstInterval leaves the processors to those whom the admissions are to disturb.
-const burstInterval = 200 * time.Millisecond
+const burstInterval = 500 * time.Millisecond
 
 // AdmitAllTheTime creates Deployments in dry runs, in bursts: what the API server has connections for at one moment is
 // not enough for the next. The function that it returns ends that, and says how many there were and what went wrong.
