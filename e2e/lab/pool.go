@@ -17,9 +17,8 @@ import (
 // PoolEnv names the folder of a pool that several test processes share. Without it each has one of its own.
 const PoolEnv = "KUBE_PREPULL_TEST_POOL"
 
-// Pool is a folder with places for clusters, two for each processor of this machine: tests wait for clocks and networks half
-// of the time, and more clusters would only wait for each other. A place may keep a cluster, with kube-prepull installed,
-// from one test to the next.
+// Pool is a folder with as many places for clusters as this machine has processors: with more of them, tests measure how busy
+// the machine is. A place may keep a cluster, with kube-prepull installed, from one test to the next.
 type Pool struct {
 	dir    string
 	owner  *os.File // locked as long as the clusters are wanted; nil if the pool is another process'
@@ -59,7 +58,7 @@ var begun = time.Now()
 
 const headStart = 3 * time.Second
 
-func places() int { return 2 * runtime.GOMAXPROCS(0) }
+func places() int { return runtime.GOMAXPROCS(0) }
 
 func (p *Pool) place(i int) string { return filepath.Join(p.dir, fmt.Sprint("place-", i)) }
 func (p *Pool) built() string      { return filepath.Join(p.dir, "built") }
