@@ -231,11 +231,7 @@ func Own(t *testing.T, nodes ...string) *Product {
 // OwnAsShipped is kube-prepull on a cluster of the test's own, with the clocks of production.
 func OwnAsShipped(t *testing.T, nodes ...string) *Product {
 	t.Helper()
-	o := cluster.Options{}
-	for _, name := range nodes {
-		o.Nodes = append(o.Nodes, cluster.Node{Name: name})
-	}
-	p := uninstalledOn(t, o, 1, nil)
+	p := uninstalledOn(t, named(nodes), 1, nil)
 	if err := p.Install(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -245,11 +241,16 @@ func OwnAsShipped(t *testing.T, nodes ...string) *Product {
 // Uninstalled is a cluster of the test's own, whose registry has the images of kube-prepull.
 func Uninstalled(t *testing.T, nodes ...string) *Product {
 	t.Helper()
+	return UninstalledOn(t, named(nodes))
+}
+
+// named are options with nodes of these names.
+func named(nodes []string) cluster.Options {
 	o := cluster.Options{}
 	for _, name := range nodes {
 		o.Nodes = append(o.Nodes, cluster.Node{Name: name})
 	}
-	return UninstalledOn(t, o)
+	return o
 }
 
 // UninstalledOn is a cluster of the test's own, brought up with options, whose registry has the images of kube-prepull.
