@@ -95,7 +95,8 @@ func (p *Product) open(at *place) error {
 	}
 	var err error
 	p.Cluster, err = cluster.Open(at.cluster())
-	if errors.Is(err, fs.ErrNotExist) {
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if isNew {
 		p.Cluster, err = cluster.Up(ctx, audited(cluster.Options{
 			Dir: at.cluster(), Detached: true, Lifeline: pool.lifeline(),
 			Nodes: []cluster.Node{{Name: "node-1"}, {Name: "node-2"}},
@@ -103,6 +104,9 @@ func (p *Product) open(at *place) error {
 	}
 	if err != nil {
 		return err
+	}
+	if !isNew {
+		p.burntBefore = burnt(p.Cluster)
 	}
 	if err := p.Serve(ctx); err != nil {
 		return err
@@ -190,6 +194,7 @@ func giveBack(t *testing.T, p *Product, at *place, failed bool) {
 	if err := collect(p.Cluster, p.refusals); err != nil {
 		errs, failed = append(errs, err), true
 	}
+	sayBurnt(t, p.Cluster, p.burntBefore)
 	if failed {
 		errs = append(errs, at.clear())
 	} else {
@@ -273,9 +278,10 @@ func uninstalledOn(t *testing.T, o cluster.Options, clockSpeed int, settings []s
 		if t.Failed() {
 			p.explain(t)
 		}
-		if err := errors.Join(p.closeRegistry(), takeDown(c, p.refusals...)); err != nil {
+		if err := p.closeRegistry(); err != nil {
 			t.Error(err)
 		}
+		takeDown(t, c, p.refusals...)
 	})
 	if err := p.Serve(t.Context()); err != nil {
 		t.Fatal(err)
@@ -292,11 +298,7 @@ func UpCluster(t *testing.T, o cluster.Options) *cluster.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := takeDown(c); err != nil {
-			t.Errorf("taking the cluster down: %v", err)
-		}
-	})
+	t.Cleanup(func() { takeDown(t, c) })
 	return c
 }
 

@@ -49,11 +49,6 @@ func audited(o cluster.Options) cluster.Options {
 	return o
 }
 
-// takeDown ends an audited cluster. It is an error if kube-prepull was refused anything, but for the given times.
-func takeDown(c *cluster.Cluster, except ...span) error {
-	return errors.Join(collect(c, except), c.Down(context.Background()))
-}
-
 // collect adds up what was asked for in a cluster.
 func collect(c *cluster.Cluster, except []span) error {
 	asked.Lock()

@@ -35,6 +35,8 @@ type Product struct {
 	chart      string   // that is installed
 	settings   []string // what helm is told beside the settings of all tests
 	changed    bool     // a test has changed the settings
+
+	burntBefore time.Duration // processor time that the cluster had used when the test got it
 }
 
 const (

@@ -27,6 +27,7 @@ type result struct {
 	outcome string // pass, fail or skip
 	took    time.Duration
 	waited  time.Duration // of that, for a cluster
+	burnt   time.Duration // processor time of its clusters
 	output  string
 }
 
@@ -39,6 +40,7 @@ func (r result) worked() time.Duration { return max(0, r.took-r.waited) }
 type attempt struct {
 	since  time.Time // since when it runs; zero: it waits for its turn
 	waited time.Duration
+	burnt  time.Duration
 	output strings.Builder
 }
 
@@ -75,7 +77,8 @@ func (r *results) take(e event, now time.Time) []result {
 		}
 	case "output", "build-output":
 		r.at(name).output.WriteString(e.Output)
-		r.at(name).waited += waited(e.Output)
+		r.at(name).waited += said(e.Output, lab.Waited)
+		r.at(name).burnt += said(e.Output, lab.Burnt)
 	case "pass", "fail", "skip":
 		switch {
 		case e.Test == "":
@@ -97,7 +100,7 @@ func (r *results) at(name testName) *attempt {
 func (r *results) end(name testName, outcome string, took time.Duration) result {
 	a := r.at(name)
 	delete(r.begun, name)
-	ended := result{name.pkg, name.test, outcome, took, a.waited, a.output.String()}
+	ended := result{name.pkg, name.test, outcome, took, a.waited, a.burnt, a.output.String()}
 	r.done = append(r.done, ended)
 	return ended
 }
@@ -149,14 +152,14 @@ func (r *results) running(ended, all int, what string, now time.Time) string {
 	return fmt.Sprintf("  %d of %d %s done, running: %s", ended, all, what, strings.Join(words, ", "))
 }
 
-// waited reads how long a test says that it waited for a cluster.
-func waited(output string) time.Duration {
-	_, said, found := strings.Cut(output, lab.Waited)
+// said reads how long something was that a test says after these words.
+func said(output, words string) time.Duration {
+	_, long, found := strings.Cut(output, words)
 	if !found {
 		return 0
 	}
-	took, _ := time.ParseDuration(strings.TrimSpace(said))
-	return took
+	d, _ := time.ParseDuration(strings.TrimSpace(long))
+	return d
 }
 
 func shortName(pkg string) string {

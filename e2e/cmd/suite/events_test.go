@@ -17,15 +17,16 @@ func TestResultsOfEvents(t *testing.T) {
 		events []event
 		want   []result
 	}{
-		"a test that passes, and what it waited for": {
+		"a test that passes, what it waited for, and what its cluster took": {
 			[]event{
 				{Action: "run", Package: "pin", Test: "TestA"},
 				{Action: "output", Package: "pin", Test: "TestA", Output: "    lease.go:1: waited for a cluster: 4.5s\n"},
+				{Action: "output", Package: "pin", Test: "TestA", Output: "    burnt.go:1: processor time of the cluster: 1m2s\n"},
 				{Action: "pass", Package: "pin", Test: "TestA", Elapsed: 10},
 				{Action: "pass", Package: "pin"},
 			},
-			[]result{{pkg: "pin", test: "TestA", outcome: "pass", took: 10 * time.Second, waited: 4500 * time.Millisecond,
-				output: "    lease.go:1: waited for a cluster: 4.5s\n"}},
+			[]result{{pkg: "pin", test: "TestA", outcome: "pass", took: 10 * time.Second, waited: 4500 * time.Millisecond, burnt: 62 * time.Second,
+				output: "    lease.go:1: waited for a cluster: 4.5s\n    burnt.go:1: processor time of the cluster: 1m2s\n"}},
 		},
 		"a part of a test counts with it": {
 			[]event{

@@ -54,9 +54,9 @@ func writeSlowest(w io.Writer, done []result) {
 		packages[r.pkg] += r.worked()
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\nTHE SLOWEST TESTS\tTOOK\tWAITED FOR A CLUSTER")
+	fmt.Fprintln(table, "\nTHE SLOWEST TESTS\tTOOK\tWAITED FOR A CLUSTER\tPROCESSOR TIME OF ITS CLUSTER")
 	for _, r := range tests[:min(slowest, len(tests))] {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", r.name(), seconds(r.worked()), seconds(r.waited))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.name(), seconds(r.worked()), seconds(r.waited), seconds(r.burnt))
 	}
 	fmt.Fprintln(table, "\nPACKAGE\tITS TESTS TOGETHER")
 	byTime := func(a, b string) int { return cmp.Or(cmp.Compare(packages[b], packages[a]), cmp.Compare(a, b)) }

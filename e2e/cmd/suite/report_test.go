@@ -9,7 +9,7 @@ import (
 )
 
 var done = []result{
-	{pkg: "pin", test: "TestQuick", outcome: "pass", took: 9 * time.Second, waited: 8 * time.Second},
+	{pkg: "pin", test: "TestQuick", outcome: "pass", took: 9 * time.Second, waited: 8 * time.Second, burnt: 3 * time.Second},
 	{pkg: "pin", test: "TestSlow", outcome: "fail", took: 5 * time.Second, output: "wrong\n"},
 	{pkg: "learn", test: "TestAway", outcome: "skip"},
 	{pkg: "learn", test: "TestLong", outcome: "pass", took: 7 * time.Second},
@@ -44,11 +44,11 @@ func TestReport(t *testing.T) {
 == FAIL: pin TestSlow
 wrong
 
-THE SLOWEST TESTS  TOOK  WAITED FOR A CLUSTER
-learn TestLong     7.0s  0.0s
-pin TestSlow       5.0s  0.0s
-pin TestQuick      1.0s  8.0s
-learn TestAway     0.0s  0.0s
+THE SLOWEST TESTS  TOOK  WAITED FOR A CLUSTER  PROCESSOR TIME OF ITS CLUSTER
+learn TestLong     7.0s  0.0s                  0.0s
+pin TestSlow       5.0s  0.0s                  0.0s
+pin TestQuick      1.0s  8.0s                  3.0s
+learn TestAway     0.0s  0.0s                  0.0s
 
 PACKAGE  ITS TESTS TOGETHER
 learn    7.0s
