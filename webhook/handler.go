@@ -52,30 +52,32 @@ type handler struct {
 	learn    func(Hint) bool
 	rewriter *rewriter
 	// known is true for the path to which the API server sends reviews that are to be pinned.
-	known   func(ctx context.Context, path string) bool
-	metrics *admissionMetrics
-	log     logr.Logger
+	known         func(ctx context.Context, path string) bool
+	admissionTime time.Duration // see clock.Clocks
+	metrics       *admissionMetrics
+	log           logr.Logger
 	// What anybody may send has a room of its own.
 	room, rewriteRoom *room
 	bodies            sync.Pool
 }
 
-func newHandler(learn func(Hint) bool, w *rewriter, known func(context.Context, string) bool, m *admissionMetrics, log logr.Logger) *handler {
+func newHandler(learn func(Hint) bool, w *rewriter, known func(context.Context, string) bool, admissionTime time.Duration, m *admissionMetrics, log logr.Logger) *handler {
 	return &handler{
-		learn:       learn,
-		rewriter:    w,
-		known:       known,
-		metrics:     m,
-		log:         log,
-		room:        newRoom(maxInFlight),
-		rewriteRoom: newRoom(maxInFlight),
-		bodies:      sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		learn:         learn,
+		rewriter:      w,
+		known:         known,
+		admissionTime: admissionTime,
+		metrics:       m,
+		log:           log,
+		room:          newRoom(maxInFlight),
+		rewriteRoom:   newRoom(maxInFlight),
+		bodies:        sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
-	ctx, cancel := context.WithDeadline(req.Context(), start.Add(patience(req)))
+	ctx, cancel := context.WithDeadline(req.Context(), start.Add(h.patience(req)))
 	defer cancel()
 	a, outcome, status := h.serve(ctx, w, req)
 	if status == http.StatusOK {
@@ -87,12 +89,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // patience is how long a request may take: less than the API server waits for the answer, which it says in the URL.
-func patience(req *http.Request) time.Duration {
+func (h *handler) patience(req *http.Request) time.Duration {
 	limit, err := time.ParseDuration(req.URL.Query().Get("timeout"))
 	if err != nil || limit <= 0 {
-		return hardStop
+		return h.admissionTime
 	}
-	return min(hardStop, limit*4/5)
+	return min(h.admissionTime, limit*4/5)
 }
 
 // serve reads a review and acts on it. A status other than 200 means that there is no review to answer.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -27,7 +28,7 @@ func testHandler(t testing.TB, learn func(Hint) bool) *handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newHandler(learn, nil, nil, m, logr.Discard())
+	return newHandler(learn, nil, nil, clock.Production().AdmissionTime, m, logr.Discard())
 }
 
 func post(h http.Handler, body []byte) *httptest.ResponseRecorder {

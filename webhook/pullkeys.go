@@ -35,9 +35,10 @@ type pullKeys struct {
 	secrets  memory[[]byte]
 }
 
-func newPullKeys(live client.Reader) *pullKeys {
+// newPullKeys returns some that take a time at most for each object that they read.
+func newPullKeys(live client.Reader, limit time.Duration) *pullKeys {
 	return &pullKeys{
-		accounts: memory[[]string]{read: func(ctx context.Context, key client.ObjectKey) ([]string, error) {
+		accounts: memory[[]string]{limit: limit, read: func(ctx context.Context, key client.ObjectKey) ([]string, error) {
 			var account corev1.ServiceAccount
 			if err := live.Get(ctx, key, &account); err != nil {
 				return nil, fmt.Errorf("getting service account %s: %w", key.Name, err)
@@ -50,7 +51,7 @@ func newPullKeys(live client.Reader) *pullKeys {
 			}
 			return names, nil
 		}},
-		secrets: memory[[]byte]{read: func(ctx context.Context, key client.ObjectKey) ([]byte, error) {
+		secrets: memory[[]byte]{limit: limit, read: func(ctx context.Context, key client.ObjectKey) ([]byte, error) {
 			var secret corev1.Secret
 			if err := live.Get(ctx, key, &secret); err != nil {
 				return nil, fmt.Errorf("getting pull secret %s: %w", key.Name, err)
@@ -108,6 +109,7 @@ func dockerConfiguration(s *corev1.Secret) []byte {
 
 // memory remembers for a short time what was read. Those who want the same at the same time read it once.
 type memory[T any] struct {
+	limit   time.Duration // for reading
 	read    func(context.Context, client.ObjectKey) (T, error)
 	flights singleflight.Group
 	mu      sync.Mutex
@@ -130,7 +132,7 @@ func (m *memory[T]) get(ctx context.Context, key client.ObjectKey) (T, error) {
 	}
 	flight := m.flights.DoChan(key.String(), func() (any, error) {
 		// The first who asks may leave before the others.
-		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), hardStop)
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.limit)
 		defer cancel()
 		value, err := m.read(detached, key)
 		if err == nil {

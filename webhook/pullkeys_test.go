@@ -87,7 +87,7 @@ func TestPullKeysAreThoseOfTheKubelet(t *testing.T) {
 		"a pod has got those of its account":         {template{account: "default"}, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			keys, err := newPullKeys(store).of(t.Context(), "shop", &test.template, test.pod)
+			keys, err := newPullKeys(store, time.Second).of(t.Context(), "shop", &test.template, test.pod)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,13 +115,13 @@ func TestPullKeysAreThoseOfTheKubelet(t *testing.T) {
 		"one that is too large is none":       {[]string{"large", "a"}, 1},
 		"there are no more than a few of all": {many, maxTemplateKeys / (maxKey / 2)},
 	} {
-		keys, err := newPullKeys(store).of(t.Context(), "shop", &template{ownSecrets: true, pullSecrets: test.secrets}, false)
+		keys, err := newPullKeys(store, time.Second).of(t.Context(), "shop", &template{ownSecrets: true, pullSecrets: test.secrets}, false)
 		if err != nil || len(keys) != test.want {
 			t.Errorf("%s: %d keys and the error %v, want %d keys", name, len(keys), err, test.want)
 		}
 	}
 	store.err = errors.New("the API server is away")
-	if _, err := newPullKeys(store).of(t.Context(), "shop", &template{}, false); err == nil {
+	if _, err := newPullKeys(store, time.Second).of(t.Context(), "shop", &template{}, false); err == nil {
 		t.Error("keys that cannot be read are taken for none")
 	}
 }
@@ -130,7 +130,7 @@ func TestABurstReadsEachKeyOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &keyStore{accounts: map[string][]string{"default": {"a"}}, secrets: map[string]corev1.Secret{"a": dockerSecret(`{}`)}, takes: 10 * time.Millisecond}
-		keys := newPullKeys(store)
+		keys := newPullKeys(store, time.Second)
 		var burst sync.WaitGroup
 		errs := make([]error, 1000)
 		for i := range errs {

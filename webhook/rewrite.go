@@ -17,15 +17,8 @@ import (
 	"github.com/kube-prepull/kube-prepull/webhook/digest"
 )
 
-// hardStop is what an admission takes at most, whatever registries do.
-const hardStop = 1200 * time.Millisecond
-
-// namespaceTime is how long an admission waits for the label of its namespace to be known here: it was to the API server
-// that sent it, as when a manifest begins with a Namespace.
-const (
-	namespaceTime  = 300 * time.Millisecond
-	namespacePause = 10 * time.Millisecond
-)
+// labelPause is how often is looked whether the label of a namespace is known.
+const labelPause = 10 * time.Millisecond
 
 // What is wrong with tags besides the registry's own words.
 var (
@@ -37,6 +30,7 @@ var (
 type rewriter struct {
 	namespaces client.Reader // cached
 	own        string
+	labelTime  time.Duration // see clock.Clocks
 	revisions  revisions
 
 	// keys is nil if pull secrets are not used.
@@ -95,7 +89,7 @@ func (w *rewriter) rewrite(ctx context.Context, r *review) (verdict, error) {
 // labels are those of a namespace whose images are pinned, nil if they are not: the API server sends no reviews of such a
 // one, so it has changed just now, or the review is forged.
 func (w *rewriter) labels(ctx context.Context, namespace string) (map[string]string, error) {
-	for tries := namespaceTime / namespacePause; ; tries-- {
+	for tries := w.labelTime / labelPause; ; tries-- {
 		ns := namespaceMetadata()
 		err := w.namespaces.Get(ctx, client.ObjectKey{Name: namespace}, ns)
 		if client.IgnoreNotFound(err) != nil {
@@ -110,7 +104,7 @@ func (w *rewriter) labels(ctx context.Context, namespace string) (map[string]str
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(namespacePause):
+		case <-time.After(labelPause):
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -55,6 +56,7 @@ func rewriting(t testing.TB, s stored, resolve func(image string, fresh bool) (s
 	w := &rewriter{
 		namespaces: s,
 		own:        "kube-prepull",
+		labelTime:  clock.Production().LabelTime,
 		revisions:  revisions{s},
 		resolve: func(_ context.Context, image string, _ [][]byte, fresh bool) (string, error) {
 			return resolve(image, fresh)
@@ -64,7 +66,7 @@ func rewriting(t testing.TB, s stored, resolve func(image string, fresh bool) (s
 		metrics:      m,
 		log:          logr.Discard(),
 	}
-	return newHandler(func(Hint) bool { return true }, w, func(_ context.Context, path string) bool { return path == testPath }, m, logr.Discard())
+	return newHandler(func(Hint) bool { return true }, w, func(_ context.Context, path string) bool { return path == testPath }, clock.Production().AdmissionTime, m, logr.Discard())
 }
 
 var labelled = stored{labels: map[string]string{v1alpha1.LabelRewrite: v1alpha1.RewriteLatest}}

@@ -64,7 +64,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
-	digests, err := digest.NewResolver(o.Registries, metrics.Registry)
+	digests, err := digest.NewResolver(o.Registries, o.Clocks.ResolveTime, metrics.Registry)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +90,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 	w := &rewriter{
 		namespaces:   mgr.GetClient(),
 		own:          o.Namespace,
+		labelTime:    o.Clocks.LabelTime,
 		revisions:    revisions{mgr.GetAPIReader()},
 		resolve:      digests.Resolve,
 		ifNotPresent: func() bool { return o.IfNotPresent && !p.on.Load() },
@@ -98,13 +99,13 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 		log:          mgr.GetLogger().WithName("rewriter"),
 	}
 	if o.PullSecrets {
-		w.keys = newPullKeys(mgr.GetAPIReader())
+		w.keys = newPullKeys(mgr.GetAPIReader(), o.Clocks.AdmissionTime)
 	}
 	at := address{mgr.GetClient(), o.Configuration}
 	if err := at.setup(mgr); err != nil {
 		return nil, err
 	}
-	h := newHandler(o.Learn, w, at.known, m, mgr.GetLogger().WithName("webhook"))
+	h := newHandler(o.Learn, w, at.known, o.Clocks.AdmissionTime, m, mgr.GetLogger().WithName("webhook"))
 	mux := http.NewServeMux()
 	mux.Handle(Path, h)
 	mux.Handle(RewritePath+"/", h)

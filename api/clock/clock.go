@@ -1,6 +1,6 @@
-// Package clock has the waits and intervals of kube-prepull that only kube-prepull depends on. They are one value, so that
-// a build for tests can have all of them shorter. How long others get, and what a slow machine needs, is not among them:
-// that is the same in every build, and stays where it is used.
+// Package clock has the waits and intervals of kube-prepull that only kube-prepull depends on, and how long it lets
+// admissions wait. They are one value, so that a build for tests can be quicker itself, and more patient with a machine
+// that many tests share. What else others get is the same in every build, and stays where it is used.
 package clock
 
 import "time"
@@ -94,6 +94,17 @@ type Clocks struct {
 	// PendingInterval is how often pods that have not started are looked at: few, and a digest that is gone shows there.
 	// 30 seconds.
 	PendingInterval time.Duration
+
+	// AdmissionTime is what an admission takes at most, whatever registries do. 1.2 seconds.
+	AdmissionTime time.Duration
+
+	// ResolveTime is how long a registry has for an answer that an admission waits for, and how long before that one waits
+	// for a place. An admission gives up earlier; the answer is then there for the next one. 1.5 seconds.
+	ResolveTime time.Duration
+
+	// LabelTime is how long an admission waits for the label of its namespace to be known: it was to the API server that
+	// sent it, as when a manifest begins with a Namespace. 300 milliseconds.
+	LabelTime time.Duration
 }
 
 // Production are the clocks of every release.
@@ -134,10 +145,14 @@ func Production() Clocks {
 		DirectoryInterval: 10 * time.Second,
 
 		PendingInterval: 30 * time.Second,
+
+		AdmissionTime: 1200 * time.Millisecond,
+		ResolveTime:   1500 * time.Millisecond,
+		LabelTime:     300 * time.Millisecond,
 	}
 }
 
-// Faster are the same clocks, each n times as fast. It is for tests.
+// Faster are the same clocks, each n times as fast, and admissions may wait n times as long. It is for tests.
 func (c Clocks) Faster(n int) Clocks {
 	for _, d := range []*time.Duration{
 		&c.LeaseRetry,
@@ -149,6 +164,9 @@ func (c Clocks) Faster(n int) Clocks {
 		&c.PendingInterval,
 	} {
 		*d /= time.Duration(n)
+	}
+	for _, d := range []*time.Duration{&c.AdmissionTime, &c.ResolveTime, &c.LabelTime} {
+		*d *= time.Duration(n)
 	}
 	return c
 }

@@ -37,9 +37,9 @@ const (
 // TestAnAttackerInTheCluster sends the webhook forged, huge, malformed, slow and very many reviews from a pod. Meanwhile
 // others are admitted as ever, and what they use is learned.
 func TestAnAttackerInTheCluster(t *testing.T) {
-	p := lab.Shared(t) // no test runs beside this one
+	p := lab.LeaseAsShipped(t) // no test runs beside this one
 	p.Namespace(t, "besieged", true)
-	n := lab.NewPinning(t, "besieged-pins", "tags")
+	n := p.Pinning(t, "besieged-pins", "tags")
 	n.Versions(t, "app", 1)
 	s := newSiege(t, p)
 	before := p.Managers(t)
@@ -72,8 +72,8 @@ func TestAnAttackerInTheCluster(t *testing.T) {
 			if len(h.errs) > 0 {
 				t.Errorf("%d of them failed: %v", len(h.errs), h.errs[0])
 			}
-			if p99 := h.quantile(0.99); p99 > lab.AdmissionTime+slack {
-				t.Errorf("the p99 is %v, want at most %v", p99, lab.AdmissionTime+slack)
+			if p99 := h.quantile(0.99); p99 > p.AdmissionTime()+slack {
+				t.Errorf("the p99 is %v, want at most %v", p99, p.AdmissionTime()+slack)
 			}
 			if 2*h.served < len(h.took) {
 				t.Errorf("%d of %d were seen by the webhook, want most of them", h.served, len(h.took))

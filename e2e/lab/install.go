@@ -105,10 +105,10 @@ func Push(ctx context.Context, dir, registry, tag string) error {
 // Install installs or upgrades the chart of this checkout, with the images from a registry, and waits until it is ready.
 // More arguments go to helm.
 func Install(ctx context.Context, c *cluster.Cluster, registry string, args ...string) error {
-	return installChart(ctx, c, Source("deploy/chart"), registry, args...)
+	return installChart(ctx, c, Source("deploy/chart"), registry, Version, args...)
 }
 
-func installChart(ctx context.Context, c *cluster.Cluster, chart, registry string, args ...string) error {
+func installChart(ctx context.Context, c *cluster.Cluster, chart, registry, tag string, args ...string) error {
 	// The namespace enforces Pod Security restricted.
 	if _, err := c.Kubectl(ctx, "apply", "-f", Source("deploy/namespace.yaml")); err != nil {
 		return err
@@ -116,8 +116,8 @@ func installChart(ctx context.Context, c *cluster.Cluster, chart, registry strin
 	return Helm(ctx, c, append([]string{
 		"upgrade", "--install", "kube-prepull", chart,
 		"--namespace", "kube-prepull", "--wait", "--timeout", "3m",
-		"--set", "image.repository=" + registry + "/kube-prepull", "--set", "image.tag=" + Version,
-		"--set", "noop.image.repository=" + registry + "/kube-prepull-noop", "--set", "noop.image.tag=" + Version,
+		"--set", "image.repository=" + registry + "/kube-prepull", "--set", "image.tag=" + tag,
+		"--set", "noop.image.repository=" + registry + "/kube-prepull-noop", "--set", "noop.image.tag=" + tag,
 	}, args...)...)
 }
 

@@ -38,7 +38,7 @@ func Shared(t *testing.T) *Product {
 	defer sharing.Unlock()
 	sayWaited(t, start)
 	if sharing.users == 0 {
-		sharing.product, sharing.place = lease(t, nil)
+		sharing.product, sharing.place = lease(t, testClockSpeed, nil)
 	}
 	sharing.users++
 	t.Cleanup(func() {
@@ -57,13 +57,21 @@ func Shared(t *testing.T) *Product {
 // settings are what helm is told in addition.
 func Lease(t *testing.T, settings ...string) *Product {
 	t.Helper()
-	p, at := lease(t, settings)
+	p, at := lease(t, testClockSpeed, settings)
+	t.Cleanup(func() { giveBack(t, p, at, t.Failed()) })
+	return p
+}
+
+// LeaseAsShipped is Lease with the clocks of production.
+func LeaseAsShipped(t *testing.T) *Product {
+	t.Helper()
+	p, at := lease(t, 1, nil)
 	t.Cleanup(func() { giveBack(t, p, at, t.Failed()) })
 	return p
 }
 
 // lease takes a place, and brings up a cluster with kube-prepull there unless there is one.
-func lease(t *testing.T, settings []string) (*Product, *place) {
+func lease(t *testing.T, clockSpeed int, settings []string) (*Product, *place) {
 	t.Helper()
 	RequireNodes(t)
 	start := time.Now()
@@ -72,7 +80,7 @@ func lease(t *testing.T, settings []string) (*Product, *place) {
 		t.Fatal(err)
 	}
 	sayWaited(t, start)
-	p := &Product{clockSpeed: testClockSpeed, settings: settings}
+	p := &Product{clockSpeed: clockSpeed, settings: settings}
 	if p.chart, err = patientChart(); err != nil {
 		t.Fatal(errors.Join(err, at.leave()))
 	}
@@ -123,7 +131,7 @@ func (p *Product) closeRegistry() error {
 
 // adopt gives the managers the settings, unless they have them.
 func (p *Product) adopt(ctx context.Context, at *place) error {
-	now := strings.Join(p.settings, "\n")
+	now := strings.Join(append([]string{p.tag()}, p.settings...), "\n")
 	before, err := os.ReadFile(at.settings())
 	if err == nil && string(before) == now {
 		return nil
@@ -267,13 +275,20 @@ func UninstalledOn(t *testing.T, o cluster.Options, settings ...string) *Product
 func uninstalledOn(t *testing.T, o cluster.Options, clockSpeed int, settings []string) *Product {
 	t.Helper()
 	RequireNodes(t)
+	chart := Source("deploy/chart")
+	if clockSpeed != 1 {
+		var err error
+		if chart, err = patientChart(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	TakePlace(t)
 	o.Dir = ShortTempDir(t)
 	c, err := cluster.Up(t.Context(), audited(o))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Product{Cluster: c, clockSpeed: clockSpeed, chart: Source("deploy/chart"), settings: settings}
+	p := &Product{Cluster: c, clockSpeed: clockSpeed, chart: chart, settings: settings}
 	t.Cleanup(func() {
 		if t.Failed() {
 			p.explain(t)

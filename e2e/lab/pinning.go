@@ -12,18 +12,24 @@ import (
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 )
 
-// Pinning is a namespace of the shared cluster whose images are pinned. Nothing is learned of it, so that the registry
+// Pinning is a namespace whose images are pinned. Nothing is learned of it, so that the registry
 // hears of its repositories from the webhook and from the pods' own pulls only.
 type Pinning struct {
 	*Product
 	Name string
 }
 
-// NewPinning makes a namespace with a value of the rewrite label, or without the label. Its images are in repositories
-// below its name.
+// NewPinning is Pinning on the shared cluster.
 func NewPinning(t *testing.T, name, mode string) *Pinning {
 	t.Helper()
-	n := &Pinning{Shared(t), name}
+	return Shared(t).Pinning(t, name, mode)
+}
+
+// Pinning makes a namespace with a value of the rewrite label, or without the label. Its images are in repositories below
+// its name.
+func (p *Product) Pinning(t *testing.T, name, mode string) *Pinning {
+	t.Helper()
+	n := &Pinning{p, name}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if mode != "" {
 		namespace.Labels = map[string]string{"kube-prepull.io/rewrite": mode}

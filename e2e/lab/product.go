@@ -65,7 +65,7 @@ func (p *Product) Serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := Push(ctx, images, p.Registry.Addr(), Version); err != nil {
+	if err := Push(ctx, images, p.Registry.Addr(), p.tag()); err != nil {
 		return err
 	}
 	client, err := dynamic.NewForConfig(p.Config())
@@ -78,6 +78,14 @@ func (p *Product) Serve(ctx context.Context) error {
 
 // home is the address at which the images of kube-prepull are pulled.
 func (p *Product) home() string { return net.JoinHostPort(p.HostIP(), registryPort) }
+
+// tag is that of the images of kube-prepull: a node that has one with other clocks would not pull it again.
+func (p *Product) tag() string {
+	if p.clockSpeed == 1 {
+		return Version + "-shipped"
+	}
+	return Version
+}
 
 // Install installs kube-prepull, and returns once the API server knows where reviews are pinned.
 func (p *Product) Install(ctx context.Context, args ...string) error {
@@ -114,7 +122,7 @@ func (p *Product) RewritePath(ctx context.Context) (string, error) {
 // Upgrade installs the chart, or upgrades to it, with the settings of these tests and more.
 func (p *Product) Upgrade(ctx context.Context, args ...string) error {
 	p.changed = true
-	return installChart(ctx, p.Cluster, p.chart, p.home(), slices.Concat([]string{"--set", "config.pullDeadline=" + PullDeadline.String()}, p.settings, args)...)
+	return installChart(ctx, p.Cluster, p.chart, p.home(), p.tag(), slices.Concat([]string{"--set", "config.pullDeadline=" + PullDeadline.String()}, p.settings, args)...)
 }
 
 // Configure changes settings, and returns when a manager leads that has them: an old one leads for a while yet.

@@ -14,17 +14,13 @@ import (
 )
 
 const (
-	// resolveTime is how long a registry has for an answer that somebody waits for, and how long before that one waits for
-	// a place. An admission gives up earlier; the answer is then there for the next one.
-	resolveTime = 1500 * time.Millisecond
-
 	// answerTime and noTime are how long an answer and a registry's no are remembered: long enough for a burst of
 	// admissions with the same image, and short enough that who pushes a tag and applies again gets it.
 	answerTime = 3 * time.Second
 	noTime     = 10 * time.Second
 
 	// maxAnswers bounds what is remembered, and maxFlights what is asked at the same time or waits for its turn: about
-	// what registries can answer within resolveTime.
+	// what registries can answer while an admission waits.
 	maxAnswers = 10_000
 	maxFlights = 1_000
 )
@@ -45,6 +41,7 @@ const (
 // same. Its methods may be called from any goroutine.
 type Resolver struct {
 	registries *Registries
+	time       time.Duration // that a registry has
 	lookups    *prometheus.CounterVec
 
 	mu      sync.Mutex
@@ -59,10 +56,12 @@ type flight struct {
 	err    error
 }
 
-// NewResolver returns a Resolver that shares the limits of Registries.
-func NewResolver(registries *Registries, registerer prometheus.Registerer) (*Resolver, error) {
+// NewResolver returns a Resolver that shares the limits of Registries. Each has some time for an answer, and a question as
+// long before that for its turn.
+func NewResolver(registries *Registries, time time.Duration, registerer prometheus.Registerer) (*Resolver, error) {
 	r := &Resolver{
 		registries: registries,
+		time:       time,
 		lookups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kube_prepull_digest_lookups_total",
 			Help: "Tags that an admission asked for, by result: remembered, joined (the same question was on its way), resolved, refused (401, 403 or 404), resting (the registry is left alone for a while) or failed.",
@@ -151,7 +150,7 @@ func (r *Resolver) fly(ctx context.Context, t *target, k key, f *flight) {
 		}
 		r.land(k, f)
 	}()
-	f.digest, f.err = r.registries.resolve(ctx, t)
+	f.digest, f.err = r.registries.resolve(ctx, t, r.time)
 }
 
 func (r *Resolver) land(k key, f *flight) {
@@ -169,8 +168,8 @@ func (r *Resolver) land(k key, f *flight) {
 }
 
 // resolve asks without the memory for questions that nobody waits for.
-func (r *Registries) resolve(ctx context.Context, t *target) (digest string, err error) {
-	waiting, cancel := context.WithTimeout(ctx, resolveTime)
+func (r *Registries) resolve(ctx context.Context, t *target, limit time.Duration) (digest string, err error) {
+	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	leave, err := r.hosts.enter(waiting, t.host())
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -179,7 +178,7 @@ func (r *Registries) resolve(ctx context.Context, t *target) (digest string, err
 	if err != nil {
 		return "", err
 	}
-	err = r.call(ctx, t, resolveTime, leave, func(ctx context.Context, s *session, identifier string) (err error) {
+	err = r.call(ctx, t, limit, leave, func(ctx context.Context, s *session, identifier string) (err error) {
 		digest, err = s.digest(ctx, identifier)
 		return err
 	})

@@ -11,15 +11,19 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
+
+// resolveTime is what registries of tests have for an answer.
+var resolveTime = clock.Production().ResolveTime
 
 const otherDigest = "sha256:aaaac44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 func newTestResolver(t testing.TB, r *Registries) *Resolver {
 	t.Helper()
-	resolver, err := NewResolver(r, prometheus.NewRegistry())
+	resolver, err := NewResolver(r, resolveTime, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,14 +312,14 @@ func TestNothingIsAskedAboutWhatNamesNoTag(t *testing.T) {
 func TestEveryResultIsCountedFromTheStart(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	if _, err := NewResolver(New(Options{}), registry); err != nil {
+	if _, err := NewResolver(New(Options{}), resolveTime, registry); err != nil {
 		t.Fatal(err)
 	}
 	families, err := registry.Gather()
 	if err != nil || len(families) != 1 || families[0].GetName() != "kube_prepull_digest_lookups_total" || len(families[0].GetMetric()) != 6 {
 		t.Errorf("the metrics are %v, %v", families, err)
 	}
-	if _, err := NewResolver(New(Options{}), registry); err == nil {
+	if _, err := NewResolver(New(Options{}), resolveTime, registry); err == nil {
 		t.Error("two of them count in the same place")
 	}
 }
