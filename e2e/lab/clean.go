@@ -148,6 +148,7 @@ func (p *Product) managerPods(ctx context.Context) ([]corev1.Pod, error) {
 func (p *Product) explain(t *testing.T) {
 	for _, args := range [][]string{
 		{"logs", "--namespace=" + System, "--selector=app.kubernetes.io/component=webhook", "--tail=25", "--prefix"},
+		{"logs", "--namespace=" + System, "--selector=app.kubernetes.io/component=webhook", "--tail=10", "--prefix", "--previous", "--ignore-errors"},
 		{"get", "pods,daemonsets,nodes", "--all-namespaces", "--output=wide"},
 		{"get", "prepullimages"},
 	} {
