@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -17,8 +16,9 @@ import (
 // PoolEnv names the folder of a pool that several test processes share. Without it each has one of its own.
 const PoolEnv = "KUBE_PREPULL_TEST_POOL"
 
-// Pool is a folder with as many places for clusters as this machine has processors: with more of them, tests measure how busy
-// the machine is. A place may keep a cluster, with kube-prepull installed, from one test to the next.
+// Pool is a folder with places for clusters: as many as this machine has processors, and as many again that are given away
+// only while the processors are idle. With more of them, tests would measure how busy the machine is. A place may keep a
+// cluster, with kube-prepull installed, from one test to the next.
 type Pool struct {
 	dir    string
 	owner  *os.File // locked as long as the clusters are wanted; nil if the pool is another process'
@@ -53,16 +53,19 @@ func NewPool() (*Pool, error) {
 // Env tells a test process, as NAME=value, to use this pool, and to have its temporary files there.
 func (p *Pool) Env() []string { return []string{PoolEnv + "=" + p.dir, "TMPDIR=" + p.dir} }
 
-// begun is when this process did, and headStart what tests with clusters of their own need to say so.
-var begun = time.Now()
+// started is when this process did, and headStart what tests with clusters of their own need to say so.
+var started = time.Now()
 
 const headStart = 3 * time.Second
 
-func places() int { return runtime.GOMAXPROCS(0) }
+func places() int { return 2 * processors() }
 
 func (p *Pool) place(i int) string { return filepath.Join(p.dir, fmt.Sprint("place-", i)) }
 func (p *Pool) built() string      { return filepath.Join(p.dir, "built") }
 func (p *Pool) lifeline() string   { return filepath.Join(p.dir, "lifeline") }
+
+// begun is a file that changes with each cluster that begins beyond the number of processors.
+func (p *Pool) begun() string { return filepath.Join(p.dir, "begun") }
 
 // queue is a file that tests lock together which wait for a cluster of their own.
 func (p *Pool) queue() string { return filepath.Join(p.dir, "queue") }
@@ -109,13 +112,13 @@ func (p *Pool) take(ctx context.Context) (*place, error) {
 		return nil, fmt.Errorf("waiting for a place: %w", err)
 	}
 	defer queue.Close()
-	return p.poll(ctx, func() (*place, error) { return p.free(false) })
+	return p.poll(ctx, func(idle bool) (*place, error) { return p.free(false, idle) })
 }
 
 // takeKept waits for a place while no test waits for one of its own, and prefers one that keeps a cluster.
 func (p *Pool) takeKept(ctx context.Context) (*place, error) {
-	return p.poll(ctx, func() (*place, error) {
-		if time.Since(begun) < headStart {
+	return p.poll(ctx, func(idle bool) (*place, error) {
+		if time.Since(started) < headStart {
 			return nil, nil
 		}
 		queue, err := lock(p.queue(), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -123,13 +126,14 @@ func (p *Pool) takeKept(ctx context.Context) (*place, error) {
 			return nil, err
 		}
 		defer queue.Close()
-		return p.free(true)
+		return p.free(true, idle)
 	})
 }
 
-func (p *Pool) poll(ctx context.Context, try func() (*place, error)) (*place, error) {
+func (p *Pool) poll(ctx context.Context, try func(idle bool) (*place, error)) (*place, error) {
+	var idle idleness
 	for {
-		if one, err := try(); one != nil || err != nil {
+		if one, err := try(idle.enough(measureIdle(), processors())); one != nil || err != nil {
 			return one, err
 		}
 		select {
@@ -141,20 +145,34 @@ func (p *Pool) poll(ctx context.Context, try func() (*place, error)) (*place, er
 }
 
 // free is a place that nobody holds, if there is one: rather one that keeps a cluster, or rather one without.
-func (p *Pool) free(kept bool) (*place, error) {
+func (p *Pool) free(kept, idle bool) (*place, error) {
+	room := processors()
+	if idle && p.settled() {
+		room = places()
+	}
 	for _, wanted := range []bool{kept, !kept} {
-		for i := range places() {
+		for i := range room {
 			one := &place{dir: p.place(i)}
 			if _, err := os.Stat(one.cluster()); (err == nil) != wanted {
 				continue
 			}
 			var err error
-			if one.lock, err = lock(filepath.Join(one.dir, "lock"), syscall.LOCK_EX|syscall.LOCK_NB); one.lock != nil || err != nil {
+			one.lock, err = lock(filepath.Join(one.dir, "lock"), syscall.LOCK_EX|syscall.LOCK_NB)
+			if one.lock != nil && i >= processors() {
+				err = os.WriteFile(p.begun(), nil, 0o644)
+			}
+			if one.lock != nil || err != nil {
 				return one, err
 			}
 		}
 	}
 	return nil, nil
+}
+
+// settled is true if the last cluster beyond the number of processors has begun long enough ago to show what it takes.
+func (p *Pool) settled() bool {
+	begun, err := os.Stat(p.begun())
+	return err != nil || time.Since(begun.ModTime()) >= idleTime
 }
 
 // lock locks a file until it is closed. It returns nil if that would mean to wait, and is not to.
