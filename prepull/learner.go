@@ -228,7 +228,8 @@ func (l *Learner) record(ctx context.Context, u use) (bool, error) {
 	if o == nil || err != nil {
 		return false, err
 	}
-	return l.images.update(ctx, o, func(have learned) learned { return have.withUse(u.user, u.demand, time.Now()) })
+	version, err := l.images.update(ctx, o, func(have learned) learned { return have.withUse(u.user, u.demand, time.Now()) })
+	return version != "", err
 }
 
 // flushStarts writes the counted starts until ctx ends, and then once more: a restart loses none.

@@ -97,7 +97,7 @@ func (p *pinnery) see(t *testing.T) finding {
 
 func (p *pinnery) once(t *testing.T, only string) {
 	t.Helper()
-	if missed, err := p.resync.once(t.Context(), only); err != nil || missed {
+	if _, missed, err := p.resync.once(t.Context(), only); err != nil || missed {
 		t.Fatalf("the resync missed something: %t (%v)", missed, err)
 	}
 }

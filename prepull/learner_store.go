@@ -134,19 +134,18 @@ func (s *imageStore) skip(image, reason string) {
 	})
 }
 
-// update changes what the learner owns of o's status, and returns whether it wrote anything. If somebody else wrote
+// update changes what the learner owns of o's status, and returns the version that it wrote, empty if it did not. If somebody else wrote
 // first, change is asked again about what is stored then. A PrepullImage that is gone needs no update.
-func (s *imageStore) update(ctx context.Context, o *v1alpha1.PrepullImage, change func(learned) learned) (bool, error) {
-	var err error
+func (s *imageStore) update(ctx context.Context, o *v1alpha1.PrepullImage, change func(learned) learned) (version string, err error) {
 	name := o.Name
 	for range writeAttempts {
 		have := learnedOf(o.Status)
 		want := change(have)
 		if want.equal(have) {
-			return false, nil
+			return "", nil
 		}
-		if err = s.apply(ctx, o, want); err == nil {
-			return true, nil
+		if version, err = s.apply(ctx, o, want); err == nil {
+			return version, nil
 		}
 		if !apierrors.IsConflict(err) {
 			break
@@ -156,18 +155,20 @@ func (s *imageStore) update(ctx context.Context, o *v1alpha1.PrepullImage, chang
 		}
 	}
 	if apierrors.IsNotFound(err) {
-		return false, nil
+		return "", nil
 	}
-	return false, fmt.Errorf("updating the status of PrepullImage %s: %w", name, err)
+	return "", fmt.Errorf("updating the status of PrepullImage %s: %w", name, err)
 }
 
-// apply writes the learner's part of the status, all of it: what is left out would be removed.
-func (s *imageStore) apply(ctx context.Context, o *v1alpha1.PrepullImage, want learned) error {
+// apply writes the learner's part of the status, all of it: what is left out would be removed. It returns the new version
+// of the object.
+func (s *imageStore) apply(ctx context.Context, o *v1alpha1.PrepullImage, want learned) (string, error) {
 	u, err := statusPatch(o, want)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return s.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), learnerOwner, client.ForceOwnership)
+	err = s.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), learnerOwner, client.ForceOwnership)
+	return u.GetResourceVersion(), err
 }
 
 // statusPatch is the server-side apply patch of the learner's part of o's status, valid for the version of o alone.

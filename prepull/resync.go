@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,9 +32,6 @@ const (
 
 	// resyncWorkers let a namespace that opts in be read while a resync of all goes on.
 	resyncWorkers = 2
-
-	// surveyDelay is how long after a resync what it wrote is in the cache of the reconciler.
-	surveyDelay = 250 * time.Millisecond
 )
 
 // everything asks for a resync of all opted-in namespaces; a request with a name is for that namespace alone.
@@ -126,7 +124,7 @@ func (r *resync) onDeletionInUse() handler.Funcs {
 // Reconcile resyncs one namespace, or all when they may be read again.
 func (r *resync) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if request != everything {
-		missed, err := r.once(ctx, request.Name)
+		_, missed, err := r.once(ctx, request.Name)
 		if err != nil || !missed {
 			return reconcile.Result{}, err
 		}
@@ -135,10 +133,13 @@ func (r *resync) Reconcile(ctx context.Context, request reconcile.Request) (reco
 	if wait := r.pace.wait(time.Now()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
-	missed, err := r.once(ctx, "")
+	wrote, missed, err := r.once(ctx, "")
 	r.pace = r.pace.after(err, time.Now())
-	// A namespace that cannot be read holds nobody up.
-	time.AfterFunc(surveyDelay, func() { r.surveyed.Store(true) })
+	if !r.surveyed.Load() {
+		// A namespace that cannot be read holds nobody up.
+		err = errors.Join(err, r.waitSeen(ctx, wrote))
+		r.surveyed.Store(true)
+	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -148,18 +149,18 @@ func (r *resync) Reconcile(ctx context.Context, request reconcile.Request) (reco
 	return reconcile.Result{RequeueAfter: r.pace.interval}, nil
 }
 
-// once observes, plans and acts once, for one namespace or with an empty name for all. It returns whether anything was
-// left because somebody else wrote to it. The PrepullImages are read first: whatever is learned from then on is not
+// once observes, plans and acts once, for one namespace or with an empty name for all. It returns what it wrote, and whether
+// anything was left because somebody else wrote to it. The PrepullImages are read first: whatever is learned from then on is not
 // known here, and so not retired.
-func (r *resync) once(ctx context.Context, only string) (missed bool, err error) {
+func (r *resync) once(ctx context.Context, only string) (wrote versions, missed bool, err error) {
 	now := time.Now()
 	var images v1alpha1.PrepullImageList
 	if err := r.cached.List(ctx, &images); err != nil {
-		return false, fmt.Errorf("listing PrepullImages: %w", err)
+		return nil, false, fmt.Errorf("listing PrepullImages: %w", err)
 	}
 	namespaces, err := r.optedIn(ctx)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	if only != "" {
 		// It may have opted out meanwhile.
@@ -167,53 +168,58 @@ func (r *resync) once(ctx context.Context, only string) (missed bool, err error)
 	}
 	counted, unread := r.count(ctx, namespaces)
 	counted.partial = counted.partial || only != ""
-	missed, err = r.act(ctx, planResync(images.Items, counted, r.keep, now))
-	return missed, errors.Join(unread, err)
+	wrote, missed, err = r.act(ctx, planResync(images.Items, counted, r.keep, now))
+	return wrote, missed, errors.Join(unread, err)
 }
 
-// act carries the changes out. It returns whether any was left because somebody else wrote to its object.
-func (r *resync) act(ctx context.Context, changes []change) (bool, error) {
+// act carries the changes out. It returns what it wrote, and whether any was left because somebody else wrote to its object.
+func (r *resync) act(ctx context.Context, changes []change) (versions, bool, error) {
 	var writers errgroup.Group
 	writers.SetLimit(resyncWriters)
-	var missed atomic.Bool
+	var mu sync.Mutex
+	wrote, missed := versions{}, false
 	for _, c := range changes {
 		writers.Go(func() error {
-			left, err := r.carryOut(ctx, c)
-			if left {
-				missed.Store(true)
+			name, version, left, err := r.carryOut(ctx, c)
+			mu.Lock()
+			defer mu.Unlock()
+			missed = missed || left
+			if version != "" {
+				wrote[name] = version
 			}
 			return err
 		})
 	}
 	err := writers.Wait()
-	return missed.Load(), err
+	return wrote, missed, err
 }
 
-// carryOut carries one change out, or leaves it if what it was planned on is no longer so.
-func (r *resync) carryOut(ctx context.Context, c change) (left bool, err error) {
+// carryOut carries one change out, or leaves it if what it was planned on is no longer so. It returns the name and the
+// version of what it wrote, if it did and that is still there.
+func (r *resync) carryOut(ctx context.Context, c change) (name, version string, left bool, err error) {
 	if c.object == nil {
 		o, err := r.images.ensure(ctx, c.image)
 		if o == nil || err != nil {
-			return false, err
+			return "", "", false, err
 		}
-		_, err = r.images.update(ctx, o, c.merge)
-		return false, err
+		version, err = r.images.update(ctx, o, c.merge)
+		return o.Name, version, false, err
 	}
 	if c.retire {
 		version := client.Preconditions{UID: &c.object.UID, ResourceVersion: &c.object.ResourceVersion}
 		err := r.images.client.Delete(ctx, c.object, version)
 		if apierrors.IsConflict(err) {
-			return true, nil
+			return "", "", true, nil
 		}
 		if client.IgnoreNotFound(err) != nil {
-			return false, fmt.Errorf("deleting PrepullImage %s: %w", c.object.Name, err)
+			return "", "", false, fmt.Errorf("deleting PrepullImage %s: %w", c.object.Name, err)
 		}
-		return false, nil
+		return "", "", false, nil
 	}
-	_, err = r.images.update(ctx, c.object, func(have learned) learned {
+	version, err = r.images.update(ctx, c.object, func(have learned) learned {
 		next, ok := c.replace(have)
 		left = !ok
 		return next
 	})
-	return left, err
+	return c.object.Name, version, left, err
 }
