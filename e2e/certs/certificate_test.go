@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
@@ -20,7 +21,9 @@ import (
 // changes without a restart. In the end the managers take their own again, and serve metrics to everybody.
 func TestACertificateOfOnesOwn(t *testing.T) {
 	t.Parallel()
-	p := product{lab.OwnAsShipped(t, "node-1")}
+	// By itself a kubelet renews what it has mounted after a minute or more.
+	renews := map[string]any{"syncFrequency": "5s"}
+	p := product{lab.OwnAsShipped(t, cluster.Node{Name: "node-1", Kubelet: renews})}
 	host := "kube-prepull." + lab.System + ".svc"
 	first, firstKey := lab.SelfSigned(t, host)
 	second, secondKey := lab.SelfSigned(t, host)
@@ -89,8 +92,7 @@ func TestACertificateOfOnesOwn(t *testing.T) {
 	p.CheckPlainMetrics(t)
 }
 
-// waitServed waits until every manager serves a certificate. A Secret that is mounted may take more than a minute to
-// change.
+// waitServed waits until every manager serves a certificate.
 func (p product) waitServed(t *testing.T, certificate string) {
 	t.Helper()
 	lab.Eventually(t, "the certificate to be served", func() error {

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 )
 
@@ -27,7 +28,7 @@ import (
 // trust would be an error.
 func TestNoAdmissionFailsWhileTheCAChanges(t *testing.T) {
 	t.Parallel()
-	p := product{lab.OwnAsShipped(t, "node-1")}
+	p := product{lab.OwnAsShipped(t, cluster.Node{Name: "node-1"})}
 	p.Namespace(t, "shop", true)
 	image := p.Push(t, "shop/app:v1", images.Image{Seed: 161})
 	p.Deploy(t, "shop", lab.Deployment("app", image, 0))

@@ -84,9 +84,11 @@ func lease(t *testing.T, clockSpeed int, settings []string) (*Product, *place) {
 	if p.chart, err = patientChart(); err != nil {
 		t.Fatal(errors.Join(err, at.leave()))
 	}
+	start = time.Now()
 	if err := p.open(at); err != nil {
 		t.Fatal(errors.Join(err, p.closeRegistry(), at.clear(), at.leave()))
 	}
+	t.Logf("the cluster was ready after %s", since(start))
 	return p, at
 }
 
@@ -191,11 +193,12 @@ func giveBack(t *testing.T, p *Product, at *place, failed bool) {
 		p.explain(t)
 	}
 	errs := []error{p.Registry.Close()}
-	tired := p.tired()
+	tired, start := p.tired(), time.Now()
 	if err := p.clean(); err != nil {
 		t.Logf("the cluster is taken down, since it is not as it was: %v", err)
 		failed = true
 	}
+	t.Logf("the cluster was clean after %s", since(start))
 	if p.changed || tired {
 		errs = append(errs, os.Remove(at.settings()))
 	}
@@ -242,9 +245,9 @@ func Own(t *testing.T, nodes ...string) *Product {
 }
 
 // OwnAsShipped is kube-prepull on a cluster of the test's own, with the clocks of production.
-func OwnAsShipped(t *testing.T, nodes ...string) *Product {
+func OwnAsShipped(t *testing.T, nodes ...cluster.Node) *Product {
 	t.Helper()
-	p := uninstalledOn(t, named(nodes), 1, nil)
+	p := uninstalledOn(t, cluster.Options{Nodes: nodes}, 1, nil)
 	if err := p.Install(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -342,10 +345,12 @@ const Waited = "waited for a cluster: "
 
 func sayWaited(t *testing.T, start time.Time) {
 	t.Helper()
-	if took := time.Since(start).Round(100 * time.Millisecond); took > 0 {
+	if took := since(start); took > 0 {
 		t.Log(Waited + took.String())
 	}
 }
+
+func since(start time.Time) time.Duration { return time.Since(start).Round(100 * time.Millisecond) }
 
 // led returns an error unless a manager that runs leads, and no other is on its way out.
 func (p *Product) led() error {
