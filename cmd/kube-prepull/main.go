@@ -29,7 +29,7 @@ import (
 )
 
 // version is set with -ldflags "-X main.version=v1.2.3". For tests, "-X main.clockSpeed=4" makes all of clock.Clocks 4
-// times as fast.
+// times as fast, and admissions 4 times as patient.
 var (
 	version    = "dev"
 	clockSpeed = "1"

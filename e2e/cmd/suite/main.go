@@ -1,5 +1,5 @@
 // Command suite is "make test": it compiles everything, runs the unit tests, then those on clusters, as many clusters at a
-// time as there are processors, and says what it does all the time.
+// time as there are processors, or more while these are idle, and says what it does all the time.
 package main
 
 import (
