@@ -134,8 +134,8 @@ func (s *imageStore) skip(image, reason string) {
 	})
 }
 
-// update changes what the learner owns of o's status, and returns the version that it wrote, empty if it did not. If somebody else wrote
-// first, change is asked again about what is stored then. A PrepullImage that is gone needs no update.
+// update changes what the learner owns of o's status, and returns the version that it wrote, empty if it did not. If
+// somebody else wrote first, change is asked again about what is stored then. A PrepullImage that is gone needs no update.
 func (s *imageStore) update(ctx context.Context, o *v1alpha1.PrepullImage, change func(learned) learned) (version string, err error) {
 	name := o.Name
 	for range writeAttempts {

@@ -149,9 +149,9 @@ func (r *resync) Reconcile(ctx context.Context, request reconcile.Request) (reco
 	return reconcile.Result{RequeueAfter: r.pace.interval}, nil
 }
 
-// once observes, plans and acts once, for one namespace or with an empty name for all. It returns what it wrote, and whether
-// anything was left because somebody else wrote to it. The PrepullImages are read first: whatever is learned from then on is not
-// known here, and so not retired.
+// once observes, plans and acts once, for one namespace or with an empty name for all. It returns what it wrote, and
+// whether anything was left because somebody else wrote to it. The PrepullImages are read first: whatever is learned from
+// then on is not known here, and so not retired.
 func (r *resync) once(ctx context.Context, only string) (wrote versions, missed bool, err error) {
 	now := time.Now()
 	var images v1alpha1.PrepullImageList
@@ -195,14 +195,16 @@ func (r *resync) act(ctx context.Context, changes []change) (versions, bool, err
 }
 
 // carryOut carries one change out, or leaves it if what it was planned on is no longer so. It returns the name and the
-// version of what it wrote, if it did and that is still there.
+// version of what it wrote, or found written.
 func (r *resync) carryOut(ctx context.Context, c change) (name, version string, left bool, err error) {
 	if c.object == nil {
 		o, err := r.images.ensure(ctx, c.image)
 		if o == nil || err != nil {
 			return "", "", false, err
 		}
-		version, err = r.images.update(ctx, o, c.merge)
+		if version, err = r.images.update(ctx, o, c.merge); version == "" {
+			version = o.ResourceVersion // somebody else was faster, and the cache may not know
+		}
 		return o.Name, version, false, err
 	}
 	if c.retire {
