@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 // unbounded bytes are as many as there may ever be.
@@ -21,7 +23,7 @@ type budget struct {
 }
 
 // budgetOf a class is what its smallest node has room for: every node of the class gets the same images.
-func budgetOf(c *nodeClass, o Options) budget {
+func budgetOf(c *nodeClass, o planOptions) budget {
 	return budget{images: o.MaxImagesPerNode, bytes: maxBytes(o.MaxBytesPerNode, c.nodes)}
 }
 
@@ -116,7 +118,7 @@ func sizeWords(bytes int64) string {
 	if bytes == 0 {
 		return "0 B"
 	}
-	return HumanSize(bytes)
+	return v1alpha1.HumanSize(bytes)
 }
 
 // bytes is the size that the image counts with.
@@ -130,7 +132,7 @@ func (c *candidate) bytes() int64 {
 // bytesWords is the same for people.
 func (c *candidate) bytesWords() string {
 	if c.size <= 0 {
-		return fmt.Sprintf("%s as long as its size is not known", HumanSize(assumedSize))
+		return fmt.Sprintf("%s as long as its size is not known", v1alpha1.HumanSize(assumedSize))
 	}
-	return HumanSize(c.size)
+	return v1alpha1.HumanSize(c.size)
 }

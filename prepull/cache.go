@@ -20,7 +20,7 @@ import (
 // CacheOptions let the manager hold what the reconciler reads and no more: of pods, DaemonSets and events about pods only
 // our own, and of most objects only the fields that it uses. Read other ones with the manager's API reader.
 func CacheOptions(namespace string) cache.Options {
-	ours := map[string]cache.Config{namespace: {LabelSelector: labels.SelectorFromSet(prepullLabels())}}
+	ours := map[string]cache.Config{namespace: {LabelSelector: labels.SelectorFromSet(v1alpha1.PrepullLabels())}}
 	known := &stringPool{}
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),

@@ -136,7 +136,7 @@ func TestOnlyWhatTheCacheKeepsIsAChange(t *testing.T) {
 func BenchmarkCache(b *testing.B) {
 	const nodes = 100
 	s := benchmarkState(nodes, 50)
-	list := listed(s.daemonSets[0])
+	list := ListOf(s.daemonSets[0])
 	for i, pod := range s.pods {
 		pod.Spec.InitContainers = list
 		for j := range pod.Status.InitContainerStatuses {

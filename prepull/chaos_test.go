@@ -24,7 +24,7 @@ type chaos struct {
 	state
 	*rand.Rand
 	now     time.Time
-	options Options
+	options planOptions
 	made    int
 	log     []string
 	failing map[string]bool

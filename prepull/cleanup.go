@@ -27,7 +27,7 @@ type NodeMarks struct {
 // Cleanup deletes what the reconciler and the learner made: the prepull DaemonSets and the copies of pull secrets in a
 // namespace, and the learned PrepullImages. Declared ones stay: they belong to whoever wrote them. Call it when no manager runs any more.
 func Cleanup(ctx context.Context, c client.Client, namespace string) error {
-	err := c.DeleteAllOf(ctx, &appsv1.DaemonSet{}, client.InNamespace(namespace), client.MatchingLabels(prepullLabels()),
+	err := c.DeleteAllOf(ctx, &appsv1.DaemonSet{}, client.InNamespace(namespace), client.MatchingLabels(v1alpha1.PrepullLabels()),
 		client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if err != nil {
 		return fmt.Errorf("deleting the prepull DaemonSets: %w", err)

@@ -12,21 +12,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 // noon is the time of tests.
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-var testOptions = Options{
+var testOptions = planOptions{
 	Namespace:          "kube-prepull",
 	NoopImage:          "registry.test/noop:v1",
 	MaxImagesPerNode:   50,
 	MaxNodeClasses:     30,
 	MaxConcurrentNodes: intstr.FromInt32(10),
 	PullDeadline:       15 * time.Minute,
-	Clocks:             clock.Production(),
 }
 
 func testNode(name, arch string) corev1.Node {
@@ -82,7 +80,7 @@ func waits(name, reason, message string) corev1.ContainerStatus {
 // testPod was started at once, on a node whose clock is right.
 func testPod(node string, created time.Time, statuses ...corev1.ContainerStatus) *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "prepull-" + node, Labels: prepullLabels(), CreationTimestamp: metav1.NewTime(created)},
+		ObjectMeta: metav1.ObjectMeta{Name: "prepull-" + node, Labels: v1alpha1.PrepullLabels(), CreationTimestamp: metav1.NewTime(created)},
 		Spec:       corev1.PodSpec{NodeName: node},
 		Status:     corev1.PodStatus{StartTime: &metav1.Time{Time: created}, InitContainerStatuses: statuses},
 	}
@@ -130,12 +128,12 @@ func (s *state) drop(name string) {
 func (s *state) runPods(created time.Time, fails func(node, image string) (words string)) {
 	s.pods = nil
 	found, _ := candidates(s.images, noon)
-	for _, c := range classify(s.nodes, found, testOptions.MaxNodeClasses).classes {
+	for _, c := range classify(s.nodes, placementsOf(found), testOptions.MaxNodeClasses).classes {
 		ds := s.daemonSet(daemonSetName(c))
 		if ds == nil {
 			continue
 		}
-		list := listed(ds)
+		list := ListOf(ds)
 		for _, n := range c.nodes {
 			statuses := []corev1.ContainerStatus{done(installContainer, 0, 1)}
 			for i, container := range list {
@@ -161,7 +159,7 @@ func (s *state) runPods(created time.Time, fails func(node, image string) (words
 // images of the list of a class, in order.
 func (s *state) listOf(class string) []string {
 	var images []string
-	for _, c := range listed(s.daemonSet(v1alpha1.Name + "-" + class)) {
+	for _, c := range ListOf(s.daemonSet(v1alpha1.Name + "-" + class)) {
 		images = append(images, c.Image)
 	}
 	return images

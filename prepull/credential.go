@@ -75,19 +75,6 @@ func (c *credentials) due(r reading, denied bool) time.Time {
 	return r.at.Add(c.clocks.SecretInterval)
 }
 
-// plan makes the plan with the pull secrets that it needs: which those are does not depend on what is known of them.
-func (r *reconciler) plan(ctx context.Context, s state, now time.Time) (plan, error) {
-	s.pulls = r.credentials.pulls
-	p := makePlan(s, r.options, now)
-	next, err := r.credentials.sync(ctx, demands(p.classes), s.daemonSets, now)
-	if quoted := r.credentials.hide(s.pods); quoted || !r.credentials.pulls.equal(s.pulls) {
-		s.pulls = r.credentials.pulls
-		p = makePlan(s, r.options, now)
-	}
-	p.atLatest(next)
-	return p, err
-}
-
 // known tells whether a plan can be made: without the stored copies it would take them out of the DaemonSets.
 func (c *credentials) known() bool { return c.off || c.copies != nil }
 
@@ -190,7 +177,7 @@ func (c *credentials) optedIn(ctx context.Context, namespace string) (bool, erro
 	if client.IgnoreNotFound(err) != nil {
 		return false, fmt.Errorf("getting the namespace of a pull secret: %w", err)
 	}
-	return err == nil && optedIn(ns, c.namespace), nil
+	return err == nil && OptedIn(ns, c.namespace), nil
 }
 
 // readAll reads pull secrets, a few at a time, in bounded time.
@@ -249,7 +236,7 @@ func (c *credentials) list(ctx context.Context, needed map[v1alpha1.SecretRefere
 		return nil
 	}
 	var list corev1.SecretList
-	if err := c.live.List(ctx, &list, client.InNamespace(c.namespace), client.MatchingLabels(prepullLabels())); err != nil {
+	if err := c.live.List(ctx, &list, client.InNamespace(c.namespace), client.MatchingLabels(v1alpha1.PrepullLabels())); err != nil {
 		return fmt.Errorf("listing the copies of pull secrets: %w", err)
 	}
 	c.copies, c.listed, c.stale = map[string]pullCopy{}, now, false

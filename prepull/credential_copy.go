@@ -122,7 +122,7 @@ func (c pullCopy) annotations() map[string]string {
 // secret is a new copy. It is of the newer type whatever its sources are.
 func (c pullCopy) secret(namespace string, content []byte) *corev1.Secret {
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: c.name, Labels: prepullLabels(), Annotations: c.annotations()},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: c.name, Labels: v1alpha1.PrepullLabels(), Annotations: c.annotations()},
 		Type:       corev1.SecretTypeDockerConfigJson,
 		Data:       map[string][]byte{corev1.DockerConfigJsonKey: content},
 	}

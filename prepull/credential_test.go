@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -76,13 +77,13 @@ func newVault(t *testing.T, objects ...client.Object) *vault {
 			return c.Patch(ctx, o, p, opts...)
 		},
 	}).Build()
-	v.credentials = credentials{client: v.Client, live: v.Client, namespace: "kube-prepull", clocks: testOptions.Clocks}
+	v.credentials = credentials{client: v.Client, live: v.Client, namespace: "kube-prepull", clocks: clock.Production()}
 	return v
 }
 
 // newLeader forgets what is remembered.
 func (v *vault) newLeader() {
-	v.credentials = credentials{client: v.Client, live: v.Client, namespace: "kube-prepull", clocks: testOptions.Clocks}
+	v.credentials = credentials{client: v.Client, live: v.Client, namespace: "kube-prepull", clocks: clock.Production()}
 }
 
 func loginSecret(namespace, name, password string) *corev1.Secret {
@@ -120,7 +121,7 @@ func (v *vault) mustPass(t *testing.T, now time.Time, daemonSets []*appsv1.Daemo
 func (v *vault) contents(t *testing.T) []string {
 	t.Helper()
 	var list corev1.SecretList
-	if err := v.Client.List(t.Context(), &list, client.InNamespace("kube-prepull"), client.MatchingLabels(prepullLabels())); err != nil {
+	if err := v.Client.List(t.Context(), &list, client.InNamespace("kube-prepull"), client.MatchingLabels(v1alpha1.PrepullLabels())); err != nil {
 		t.Fatal(err)
 	}
 	var contents []string
@@ -158,7 +159,7 @@ func TestAPullSecretIsCopiedOnceAndFollowed(t *testing.T) {
 	}
 	v.rotate(t, "shop", "login", "new")
 	v.rotate(t, "web", "login", "new")
-	now := noon.Add(testOptions.Clocks.SecretInterval)
+	now := noon.Add(clock.Production().SecretInterval)
 	v.mustPass(t, now, nil, "shop/login", "web/login")
 	if got := v.contents(t); len(got) != 1 || !strings.Contains(got[0], "new") {
 		t.Errorf("the copy does not follow")
@@ -223,8 +224,8 @@ func TestAReadThatFailsChangesNothing(t *testing.T) {
 	v.mustPass(t, noon, nil, "shop/login")
 	before := v.pulls
 	v.refuses = apierrors.NewInternalError(errors.New("etcd is slow"))
-	next, err := v.pass(t, noon.Add(testOptions.Clocks.SecretInterval), nil, "shop/login", "web/other")
-	if err == nil || !strings.Contains(err.Error(), "reading the pull secret shop/login: ") || !next.Equal(noon.Add(testOptions.Clocks.SecretInterval+testOptions.Clocks.SecretRetry)) {
+	next, err := v.pass(t, noon.Add(clock.Production().SecretInterval), nil, "shop/login", "web/other")
+	if err == nil || !strings.Contains(err.Error(), "reading the pull secret shop/login: ") || !next.Equal(noon.Add(clock.Production().SecretInterval+clock.Production().SecretRetry)) {
 		t.Errorf("next at %v, error %v", next, err)
 	}
 	if !v.pulls.equal(before) {
@@ -239,7 +240,7 @@ func TestAReadThatFailsChangesNothing(t *testing.T) {
 func TestACopyGoesWhenNoDaemonSetNamesIt(t *testing.T) {
 	t.Parallel()
 	foreign := loginSecret("kube-prepull", "somebody-elses", "x")
-	foreign.Labels = prepullLabels()
+	foreign.Labels = v1alpha1.PrepullLabels()
 	v := newVault(t, loginSecret("shop", "login", "old"), foreign)
 	v.mustPass(t, noon, nil, "shop/login")
 	name := v.pulls.copies[secretRef("shop", "login")]
@@ -268,14 +269,14 @@ func TestACopyThatSomebodyDeletesOrChangesIsMadeAgain(t *testing.T) {
 	if err := v.Client.Update(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
-	v.mustPass(t, noon.Add(testOptions.Clocks.SecretInterval), nil, "shop/login")
+	v.mustPass(t, noon.Add(clock.Production().SecretInterval), nil, "shop/login")
 	if got := v.contents(t); len(got) != 1 || !strings.Contains(got[0], "right") {
 		t.Error("a changed copy stays")
 	}
 	if err := v.Client.Delete(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
-	v.mustPass(t, noon.Add(2*testOptions.Clocks.SecretInterval), nil, "shop/login")
+	v.mustPass(t, noon.Add(2*clock.Production().SecretInterval), nil, "shop/login")
 	if got := v.contents(t); len(got) != 1 || v.pulls.copies[secretRef("shop", "login")] != name {
 		t.Error("a deleted copy is not made again")
 	}
@@ -344,9 +345,9 @@ func TestNoPlantedSecretIsTold(t *testing.T) {
 			return errors.New("the API server is full")
 		},
 	})
-	say(noon.Add(testOptions.Clocks.SecretInterval), "shop/login", "shop/broken")
+	say(noon.Add(clock.Production().SecretInterval), "shop/login", "shop/broken")
 	v.refuses = errors.New("the API server is away")
-	say(noon.Add(2*testOptions.Clocks.SecretInterval), "shop/login", "shop/broken")
+	say(noon.Add(2*clock.Production().SecretInterval), "shop/login", "shop/broken")
 	if text := said.String() + v.log.String(); strings.Contains(text, planted) || !strings.Contains(text, "full") || !strings.Contains(text, "away") {
 		t.Errorf("it was said:\n%s", text)
 	}

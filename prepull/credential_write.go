@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 // write stores the copies as they should be. Those that a DaemonSet names stay.
@@ -109,7 +111,7 @@ func (c *credentials) sweep(ctx context.Context, named map[string]bool) error {
 }
 
 func deleteCopies(ctx context.Context, c client.Client, namespace string) error {
-	err := c.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace), client.MatchingLabels(prepullLabels()))
+	err := c.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace), client.MatchingLabels(v1alpha1.PrepullLabels()))
 	if err != nil {
 		return fmt.Errorf("deleting the copies of pull secrets: %w", err)
 	}

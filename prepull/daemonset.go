@@ -34,11 +34,6 @@ const (
 	noopUser = 65532
 )
 
-// prepullLabels are on every prepull DaemonSet and pod.
-func prepullLabels() map[string]string {
-	return map[string]string{v1alpha1.LabelName: v1alpha1.Name, v1alpha1.LabelComponent: v1alpha1.ComponentPrepull}
-}
-
 func daemonSetName(c *nodeClass) string {
 	return v1alpha1.Name + "-" + c.name
 }
@@ -48,8 +43,8 @@ func daemonSetName(c *nodeClass) string {
 //
 // The old pod of a node is kept until the new one is ready, for two reasons: the kubelet does not delete images that a
 // container of an existing pod has used, and a list that cannot be pulled does not replace one that was.
-func daemonSet(c *nodeClass, images []entry, o Options) *appsv1.DaemonSet {
-	labels := prepullLabels()
+func daemonSet(c *nodeClass, images []entry, o planOptions) *appsv1.DaemonSet {
+	labels := v1alpha1.PrepullLabels()
 	labels[v1alpha1.LabelNodeClass] = c.name
 	surge := o.MaxConcurrentNodes
 	ds := &appsv1.DaemonSet{
@@ -70,7 +65,7 @@ func daemonSet(c *nodeClass, images []entry, o Options) *appsv1.DaemonSet {
 			RevisionHistoryLimit: ptr.To[int32](1),
 		},
 	}
-	list := listLabel(podHash(&ds.Spec.Template), listed(ds))
+	list := listLabel(podHash(&ds.Spec.Template), ListOf(ds))
 	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, list)
 	metav1.SetMetaDataLabel(&ds.Spec.Template.ObjectMeta, v1alpha1.LabelList, list)
 	ds.Annotations = map[string]string{annotationSpecHash: specHash(&ds.Spec)}
@@ -89,10 +84,10 @@ func podHash(t *corev1.PodTemplateSpec) string {
 	return hashOf(&pod)
 }
 
-func prepullPodSpec(c *nodeClass, images []entry, o Options) corev1.PodSpec {
+func prepullPodSpec(c *nodeClass, images []entry, o planOptions) corev1.PodSpec {
 	spec := pullingPod(images, o.NoopImage)
 	spec.Affinity = c.affinity()
-	spec.Tolerations = c.tolerations(o.Gate)
+	spec.Tolerations = c.tolerations(o.Gate.key())
 	spec.HostNetwork = o.HostNetwork
 	spec.PriorityClassName = o.PriorityClassName
 	spec.ImagePullSecrets = pullSecrets(images)
@@ -164,8 +159,8 @@ func container(like corev1.Container, name, image string) corev1.Container {
 	return like
 }
 
-// listed are the init containers of a prepull DaemonSet that pull an image, in order. None if there is no DaemonSet.
-func listed(ds *appsv1.DaemonSet) []corev1.Container {
+// ListOf are the init containers of a prepull DaemonSet that pull an image, in order. None if there is no DaemonSet.
+func ListOf(ds *appsv1.DaemonSet) []corev1.Container {
 	if ds == nil || len(ds.Spec.Template.Spec.InitContainers) == 0 {
 		return nil
 	}

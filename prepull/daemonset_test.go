@@ -13,7 +13,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-func testDaemonSet(o Options, images ...string) *appsv1.DaemonSet {
+func testDaemonSet(o planOptions, images ...string) *appsv1.DaemonSet {
 	var entries []entry
 	for _, image := range images {
 		entries = append(entries, entry{candidate: &candidate{name: ObjectName(image), image: image}})
@@ -126,15 +126,15 @@ func TestDaemonSet(t *testing.T) {
 
 func TestTheDaemonSetDependsOnImagesAndOptionsAlone(t *testing.T) {
 	t.Parallel()
-	hash := func(o Options, images ...string) string {
+	hash := func(o planOptions, images ...string) string {
 		return testDaemonSet(o, images...).Annotations[annotationSpecHash]
 	}
 	base := hash(testOptions, "a:1", "b:1")
-	surge, noop, priority, resync := testOptions, testOptions, testOptions, testOptions
+	surge, noop, priority, classes := testOptions, testOptions, testOptions, testOptions
 	surge.MaxConcurrentNodes = intstr.FromString("20%")
 	noop.NoopImage = "registry.test/noop:v2"
 	priority.PriorityClassName = "other"
-	resync.ResyncInterval++
+	classes.MaxNodeClasses++
 	for name, other := range map[string]string{
 		"another order":      hash(testOptions, "b:1", "a:1"),
 		"another image":      hash(testOptions, "a:1", "c:1"),
@@ -147,7 +147,7 @@ func TestTheDaemonSetDependsOnImagesAndOptionsAlone(t *testing.T) {
 			t.Errorf("%s does not change the hash", name)
 		}
 	}
-	if again := hash(resync, "a:1", "b:1"); again != base {
+	if again := hash(classes, "a:1", "b:1"); again != base {
 		t.Error("an option that has nothing to do with it changes the hash")
 	}
 }
@@ -250,13 +250,13 @@ func TestAFieldThatWeDoNotSetIsPutBackByWhoWroteTheRest(t *testing.T) {
 
 func TestListed(t *testing.T) {
 	t.Parallel()
-	if got := listed(nil); got != nil {
+	if got := ListOf(nil); got != nil {
 		t.Errorf("no DaemonSet lists %v", got)
 	}
-	if got := listed(&appsv1.DaemonSet{}); got != nil {
+	if got := ListOf(&appsv1.DaemonSet{}); got != nil {
 		t.Errorf("an empty DaemonSet lists %v", got)
 	}
-	if got := listed(testDaemonSet(testOptions, "a:1", "b:1")); len(got) != 2 || got[0].Image != "a:1" || got[1].Image != "b:1" {
+	if got := ListOf(testDaemonSet(testOptions, "a:1", "b:1")); len(got) != 2 || got[0].Image != "a:1" || got[1].Image != "b:1" {
 		t.Errorf("got %v", got)
 	}
 }

@@ -3,6 +3,8 @@ package prepull
 import (
 	"testing"
 	"time"
+
+	"github.com/kube-prepull/kube-prepull/api/clock"
 )
 
 func TestDebounce(t *testing.T) {
@@ -35,7 +37,7 @@ func TestDebounce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := debounce{clocks: testOptions.Clocks}
+			d := debounce{clocks: clock.Production()}
 			for i, step := range steps {
 				now := noon.Add(step.at)
 				wait := d.wait(step.why, now)
@@ -53,7 +55,7 @@ func TestDebounce(t *testing.T) {
 func TestFailuresThatKeepComingAreFewRevisions(t *testing.T) {
 	t.Parallel()
 	for _, why := range []reasons{{failing: true}, {failing: true, urgent: true}} {
-		d := debounce{clocks: testOptions.Clocks}
+		d := debounce{clocks: clock.Production()}
 		written := 0
 		for now := noon; now.Before(noon.Add(time.Hour)); now = now.Add(time.Second) {
 			if d.wait(why, now) == 0 {
@@ -74,7 +76,7 @@ func TestFailuresThatKeepComingAreFewRevisions(t *testing.T) {
 func TestABurstOfAThousandImagesIsFewRevisions(t *testing.T) {
 	t.Parallel()
 	const every = 60 * time.Millisecond
-	d := debounce{clocks: testOptions.Clocks}
+	d := debounce{clocks: clock.Production()}
 	var written []time.Time
 	for i := range 1000 {
 		now := noon.Add(time.Duration(i) * every)

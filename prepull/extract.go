@@ -122,18 +122,3 @@ func finished(obj metav1.Object) bool {
 	}
 	return false
 }
-
-// optedIn is true for a namespace whose images are learned. The namespaces that the cluster and kube-prepull itself
-// run in never are, whatever their labels say.
-func optedIn(namespace metav1.Object, own string) bool {
-	switch namespace.GetName() {
-	case metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, own:
-		return false
-	}
-	return namespace.GetDeletionTimestamp() == nil && namespace.GetLabels()[v1alpha1.LabelEnabled] == v1alpha1.Enabled
-}
-
-// rewrites is true for a namespace that has its images pinned, whatever the mode.
-func rewrites(namespace metav1.Object) bool {
-	return v1alpha1.RewriteMode(namespace.GetLabels(), nil, false) != ""
-}

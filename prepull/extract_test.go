@@ -201,7 +201,7 @@ func TestOptedIn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := optedIn(&test.ns, "kube-prepull"); got != test.want {
+			if got := OptedIn(&test.ns, "kube-prepull"); got != test.want {
 				t.Errorf("optedIn = %t, want %t", got, test.want)
 			}
 		})

@@ -88,20 +88,6 @@ func releaseOf(n *corev1.Node, p progress, g Gate, since, now time.Time) (r *rel
 	return r, time.Time{}
 }
 
-// taintsOf are the taints of the gate on a node, by their positions.
-func (g Gate) taintsOf(n *corev1.Node) map[int]corev1.Taint {
-	var found map[int]corev1.Taint
-	for i, t := range n.Spec.Taints {
-		if g.Enabled && t.Key == g.TaintKey {
-			if found == nil {
-				found = map[int]corev1.Taint{}
-			}
-			found[i] = t
-		}
-	}
-	return found
-}
-
 func missingWords(images []string) string {
 	more := ""
 	if n := len(images) - maxMissing; n > 0 {
@@ -112,7 +98,7 @@ func missingWords(images []string) string {
 
 // planNodes decides which nodes are let go, and what their conditions say. on are the prepull pods by the class of their
 // nodes.
-func (p *plan) planNodes(s state, on map[string][]*corev1.Pod, o Options, now time.Time) {
+func (p *plan) planNodes(s state, on map[string][]*corev1.Pod, o planOptions, now time.Time) {
 	if !o.Gate.Enabled && !o.NodeCondition {
 		return
 	}

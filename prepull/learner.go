@@ -59,7 +59,7 @@ type Learner struct {
 	complain rate.Sometimes
 }
 
-func newLearner(mgr ctrl.Manager, o Options) *Learner {
+func newLearner(mgr ctrl.Manager, o learnOptions) *Learner {
 	log := mgr.GetLogger().WithName("learner")
 	l := &Learner{
 		cached:    mgr.GetClient(),
@@ -167,7 +167,7 @@ func (l *Learner) learn(ctx context.Context, at look) (finding, error) {
 	} else if err != nil {
 		return absent, fmt.Errorf("getting the namespace: %w", err)
 	}
-	if !optedIn(ns, l.namespace) {
+	if !OptedIn(ns, l.namespace) {
 		return foreign, nil
 	}
 	seen, err := l.read(ctx, at.place, ns.Labels)

@@ -1,7 +1,9 @@
 package prepull
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -50,4 +52,8 @@ func mergeSecrets(have, more []v1alpha1.SecretReference) []v1alpha1.SecretRefere
 	}
 	slices.SortFunc(all, compareSecrets)
 	return slices.Clip(all[:min(len(all), maxPullSecrets)])
+}
+
+func compareSecrets(a, b v1alpha1.SecretReference) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -56,7 +57,7 @@ func flooded(t *testing.T, hints []Hint, while time.Duration) *emptyServer {
 	t.Helper()
 	server := &emptyServer{gets: map[string]time.Time{}}
 	l := &Learner{
-		cached: optedInEverywhere{}, live: server, namespace: "kube-prepull", clocks: testOptions.Clocks,
+		cached: optedInEverywhere{}, live: server, namespace: "kube-prepull", clocks: clock.Production(),
 		named: newLookQueue(maxHints), searches: newLookQueue(maxHints),
 		reads: rate.NewLimiter(readRate, readBurst), lists: rate.NewLimiter(listRate, listBurst),
 	}
@@ -108,7 +109,7 @@ func TestASearchReadsOnePageUnlessForARevision(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				// The time is enough for the first search alone.
-				if got := flooded(t, forgedPods(1, test.labels), testOptions.Clocks.FirstList+retryLook/2).lists; got != test.want {
+				if got := flooded(t, forgedPods(1, test.labels), clock.Production().FirstList+retryLook/2).lists; got != test.want {
 					t.Errorf("it reads %d pages, want %d", got, test.want)
 				}
 			})

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -88,7 +89,7 @@ func (p *pinnery) label(t *testing.T, labels map[string]string) {
 // see looks at the Deployment api as after an admission.
 func (p *pinnery) see(t *testing.T) finding {
 	t.Helper()
-	found, err := p.learner.learn(t.Context(), firstLookAt(place{kind: "Deployment", namespace: "shop", name: "api"}, testOptions.Clocks.FirstList, time.Now()))
+	found, err := p.learner.learn(t.Context(), firstLookAt(place{kind: "Deployment", namespace: "shop", name: "api"}, clock.Production().FirstList, time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kube-prepull/kube-prepull/api/clock"
 )
 
 var comparePlaces = cmp.AllowUnexported(place{})
@@ -158,7 +160,7 @@ func TestAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			next := firstLookAt(place{name: "api"}, testOptions.Clocks.FirstList, noon)
+			next := firstLookAt(place{name: "api"}, clock.Production().FirstList, noon)
 			now := next.due
 			if wait := now.Sub(noon); wait != firstLook {
 				t.Errorf("the first look comes after %v", wait)
@@ -178,7 +180,7 @@ func TestAgain(t *testing.T) {
 			}
 		})
 	}
-	if l := firstLookAt(place{owner: "u"}, testOptions.Clocks.FirstList, noon); l.due.Sub(noon) != testOptions.Clocks.FirstList {
+	if l := firstLookAt(place{owner: "u"}, clock.Production().FirstList, noon); l.due.Sub(noon) != clock.Production().FirstList {
 		t.Errorf("pods are searched for after %v", l.due.Sub(noon))
 	}
 }

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -174,11 +173,4 @@ func newWorkload(kind string) client.Object {
 	default:
 		return &corev1.Pod{}
 	}
-}
-
-// namespaceMetadata is an empty Namespace that is read from the cache of metadata.
-func namespaceMetadata() *metav1.PartialObjectMetadata {
-	ns := &metav1.PartialObjectMetadata{}
-	ns.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "Namespace"})
-	return ns
 }

@@ -119,7 +119,7 @@ func TestStatusPatchHasTheLearnersFieldsAlone(t *testing.T) {
 func TestALearnedImageIsManaged(t *testing.T) {
 	t.Parallel()
 	o := learnedImage("registry.test/shop/api:v1")
-	if !managed(o) {
+	if !o.Managed() {
 		t.Error("what the learner makes counts as declared")
 	}
 	for key, value := range o.Labels {

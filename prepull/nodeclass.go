@@ -50,8 +50,8 @@ type nodeClass struct {
 	// waiting are the nodes of the class that can be expected to pull now, by name. Only these count.
 	waiting []*corev1.Node
 
-	// images are the candidates with a use in the class.
-	images map[*candidate]bool
+	// fitting are the indexes of the images with a use in the class, as classify was given them.
+	fitting []bool
 }
 
 // label of a node.
@@ -68,12 +68,12 @@ const (
 	maxBaseLength = validation.DNS1123LabelMaxLength - len(v1alpha1.Name) - len("-") - hashLength
 )
 
-// classify divides nodes into at most max classes by the labels that the placements of the wanted images mention and by
-// taints, and finds out which images have a use in which class. Nodes of another system than Linux, and nodes without
+// classify divides nodes into at most max classes by the labels that the placements of images mention and by taints, and
+// finds out which images have a use in which class. placements are those of each image; none means anywhere. Nodes of another system than Linux, and nodes without
 // these labels, have no class: no pod of ours could start there. The architecture always tells classes apart, even if
 // that makes more than max.
-func classify(nodes []corev1.Node, wanted []*candidate, max int) classification {
-	asked := wishListOf(wanted)
+func classify(nodes []corev1.Node, placements [][]v1alpha1.Placement, max int) classification {
+	asked := newPlacementIndex(placements)
 	carried, others := asked.keysOn(nodes)
 	shapes := shapesOf(nodes, carried)
 	keys, tainted := coarsen(shapes, carried[:min(len(carried), maxKeys)], max)
@@ -87,13 +87,17 @@ func classify(nodes []corev1.Node, wanted []*candidate, max int) classification 
 	others = others[:min(len(others), maxKeys-min(len(carried), maxKeys))]
 	for _, group := range groupBy(shapes, keys, tainted) {
 		c := newNodeClass(group, keys, others, tainted)
-		c.images = asked.usesOn(group)
+		c.fitting = asked.fitOn(group)
 		result.classes = append(result.classes, c)
 	}
 	slices.SortFunc(result.classes, func(a, b *nodeClass) int { return strings.Compare(a.name, b.name) })
 	separate(result.classes)
 	return result
 }
+
+// fits tells whether an image has a use in the class: some node of it fits one of its placements. The whole class gets it,
+// so more may be pulled than is needed, never less. image is its index, as classify was given it.
+func (c *nodeClass) fits(image int) bool { return c.fitting[image] }
 
 // newNodeClass makes a class of shapes that are the same as far as the keys, and taints if these count, tell.
 func newNodeClass(shapes []*shape, keys, others []string, tainted bool) *nodeClass {

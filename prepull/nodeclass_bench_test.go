@@ -24,7 +24,7 @@ func BenchmarkClassify(b *testing.B) {
 		}
 		nodes = append(nodes, n)
 	}
-	var wanted []*candidate
+	var wanted [][]v1alpha1.Placement
 	for i := range 1000 {
 		p := v1alpha1.Placement{}
 		switch i % 4 {
@@ -39,7 +39,7 @@ func BenchmarkClassify(b *testing.B) {
 		case 3:
 			p.NodeSelector = map[string]string{corev1.LabelArchStable: []string{"amd64", "arm64", "s390x"}[i%3]}
 		}
-		wanted = append(wanted, &candidate{name: fmt.Sprintf("image-%d", i), placements: []v1alpha1.Placement{p}})
+		wanted = append(wanted, []v1alpha1.Placement{p})
 	}
 	if got := classify(nodes, wanted, 30); len(got.classes) != 12 {
 		b.Fatalf("%d classes", len(got.classes))

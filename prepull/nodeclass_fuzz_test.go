@@ -27,7 +27,7 @@ func FuzzClassify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		r := randomPlaces{Rand: random, named: random.IntN(4) == 0}
-		nodes, wanted := r.nodes(), r.candidates()
+		nodes, wanted := r.nodes(), r.images()
 		limit := []int{1, 2, 3, 5, 8, 100, 100, 100}[random.IntN(8)]
 		got := classify(nodes, wanted, limit)
 		checkPartition(t, got, nodes, limit)
@@ -77,7 +77,7 @@ func checkSelection(t *testing.T, got classification, nodes []corev1.Node) {
 	t.Helper()
 	for _, c := range got.classes {
 		required := nodeaffinity.NewRequiredNodeAffinity(nil, c.affinity())
-		tolerations := c.tolerations(Gate{})
+		tolerations := c.tolerations("")
 		for i := range nodes {
 			n := nodes[i].DeepCopy()
 			for _, key := range lifecycleTaints {
@@ -100,28 +100,27 @@ func hardTaint(taint *corev1.Taint) bool { return taint.Effect != corev1.TaintEf
 
 // checkUses checks that images are in the classes with a node that fits a user. If nothing is ignored, and no placement
 // names nodes, it fits each node.
-func checkUses(t *testing.T, got classification, wanted []*candidate, exact bool) {
+func checkUses(t *testing.T, got classification, wanted [][]v1alpha1.Placement, exact bool) {
 	t.Helper()
 	exact = exact && len(got.ignoredKeys) == 0 && !got.ignoredTaints
 	for _, c := range got.classes {
-		placed := placeOn(wanted, c)
-		for _, image := range wanted {
+		for i, image := range wanted {
 			fitting := 0
 			for _, n := range c.nodes {
 				if schedulable(image, n) {
 					fitting++
 				}
 			}
-			if found := slices.Contains(placed, image); found != (fitting > 0) || found && exact && fitting < len(c.nodes) {
-				t.Errorf("%s is placed on %s: %v, but fits %d of its %d nodes", image.name, c.name, found, fitting, len(c.nodes))
+			if found := c.fits(i); found != (fitting > 0) || found && exact && fitting < len(c.nodes) {
+				t.Errorf("image %d is placed on %s: %v, but fits %d of its %d nodes", i, c.name, found, fitting, len(c.nodes))
 			}
 		}
 	}
 }
 
 // schedulable tells what the scheduler would say of a pod that uses an image.
-func schedulable(image *candidate, n *corev1.Node) bool {
-	return len(image.placements) == 0 || slices.ContainsFunc(image.placements, func(p v1alpha1.Placement) bool {
+func schedulable(image []v1alpha1.Placement, n *corev1.Node) bool {
+	return len(image) == 0 || slices.ContainsFunc(image, func(p v1alpha1.Placement) bool {
 		pod := &corev1.Pod{Spec: corev1.PodSpec{NodeSelector: p.NodeSelector}}
 		if p.NodeAffinity != nil {
 			pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: p.NodeAffinity}}
@@ -134,18 +133,30 @@ func schedulable(image *candidate, n *corev1.Node) bool {
 	})
 }
 
-func checkAnyOrder(t *testing.T, r randomPlaces, got classification, nodes []corev1.Node, wanted []*candidate, limit int) {
+func checkAnyOrder(t *testing.T, r randomPlaces, got classification, nodes []corev1.Node, wanted [][]v1alpha1.Placement, limit int) {
 	t.Helper()
-	nodes, wanted = slices.Clone(nodes), slices.Clone(wanted)
+	nodes = slices.Clone(nodes)
 	r.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
-	r.Shuffle(len(wanted), func(i, j int) { wanted[i], wanted[j] = wanted[j], wanted[i] })
-	if diff := cmp.Diff(shown(got, true), shown(classify(nodes, wanted, limit), true)); diff != "" {
+	order := r.Perm(len(wanted))
+	shuffled := make([][]v1alpha1.Placement, len(wanted))
+	for i, image := range order {
+		shuffled[i] = wanted[image]
+	}
+	again := shown(classify(nodes, shuffled, limit), true)
+	for name, c := range again {
+		for i, image := range c.Images {
+			c.Images[i] = order[image]
+		}
+		slices.Sort(c.Images)
+		again[name] = c
+	}
+	if diff := cmp.Diff(shown(got, true), again); diff != "" {
 		t.Errorf("in another order (-was +is):\n%s", diff)
 	}
 }
 
 // checkNewNode checks that one more node like an untainted one changes no DaemonSet.
-func checkNewNode(t *testing.T, r randomPlaces, got classification, nodes []corev1.Node, wanted []*candidate, limit int) {
+func checkNewNode(t *testing.T, r randomPlaces, got classification, nodes []corev1.Node, wanted [][]v1alpha1.Placement, limit int) {
 	t.Helper()
 	like := nodes[r.IntN(len(nodes))].DeepCopy()
 	if len(lastingTaints(like)) > 0 || underPressure(like) {
@@ -159,9 +170,9 @@ func checkNewNode(t *testing.T, r randomPlaces, got classification, nodes []core
 }
 
 // checkNewWorkload checks that a placement with a key that no node carries renames no class.
-func checkNewWorkload(t *testing.T, got classification, nodes []corev1.Node, wanted []*candidate, limit int) {
+func checkNewWorkload(t *testing.T, got classification, nodes []corev1.Node, wanted [][]v1alpha1.Placement, limit int) {
 	t.Helper()
-	image := &candidate{name: "new", placements: []v1alpha1.Placement{{NodeSelector: map[string]string{"a-new-key": "x"}}}}
+	image := []v1alpha1.Placement{{NodeSelector: map[string]string{"a-new-key": "x"}}}
 	after := classify(nodes, append(slices.Clone(wanted), image), limit)
 	names := func(c classification) []string { return slices.Sorted(maps.Keys(shown(c, false))) }
 	if diff := cmp.Diff(names(got), names(after)); diff != "" {
@@ -171,30 +182,33 @@ func checkNewWorkload(t *testing.T, got classification, nodes []corev1.Node, wan
 
 // shownClass is what a DaemonSet makes of a class, and who is in it.
 type shownClass struct {
-	Affinity               *corev1.Affinity
-	Tolerations            []corev1.Toleration
-	Nodes, Waiting, Images []string
+	Affinity       *corev1.Affinity
+	Tolerations    []corev1.Toleration
+	Nodes, Waiting []string
+	Images         []int
 }
 
 func shown(got classification, members bool) map[string]shownClass {
 	classes := map[string]shownClass{}
 	for _, c := range got.classes {
-		s := shownClass{Affinity: c.affinity(), Tolerations: c.tolerations(Gate{})}
+		s := shownClass{Affinity: c.affinity(), Tolerations: c.tolerations("")}
 		if members {
-			s.Nodes, s.Waiting, s.Images = nodeNames(c.nodes), nodeNames(c.waiting), imageNames(c)
+			s.Nodes, s.Waiting, s.Images = nodeNames(c.nodes), nodeNames(c.waiting), images(c)
 		}
 		classes[c.name] = s
 	}
 	return classes
 }
 
-func imageNames(c *nodeClass) []string {
-	var names []string
-	for image := range c.images {
-		names = append(names, image.name)
+// images are the indexes of those with a use in a class.
+func images(c *nodeClass) []int {
+	var found []int
+	for i, fits := range c.fitting {
+		if fits {
+			found = append(found, i)
+		}
 	}
-	slices.Sort(names)
-	return names
+	return found
 }
 
 // randomPlaces makes clusters whose nodes and placements share a few labels and taints. Only with named do placements name
@@ -249,14 +263,14 @@ func (r randomPlaces) nodes() []corev1.Node {
 	return nodes
 }
 
-func (r randomPlaces) candidates() []*candidate {
-	var wanted []*candidate
-	for i := range r.IntN(8) {
-		c := &candidate{name: fmt.Sprintf("image-%d", i)}
+func (r randomPlaces) images() [][]v1alpha1.Placement {
+	var wanted [][]v1alpha1.Placement
+	for range r.IntN(8) {
+		var image []v1alpha1.Placement
 		for range r.IntN(3) {
-			c.placements = append(c.placements, r.placement())
+			image = append(image, r.placement())
 		}
-		wanted = append(wanted, c)
+		wanted = append(wanted, image)
 	}
 	return wanted
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 // ignoredWords are sentences for images that go to more nodes than need them, because there would be too many classes.
@@ -28,13 +30,13 @@ func (c classification) ignoredWords(max int) ignoredWords {
 	return w
 }
 
-// about returns the sentence for an image, empty if nothing is left out of account that its pods ask for.
-func (w ignoredWords) about(c *candidate) string {
+// about returns the sentence for an image with some placements, empty if nothing is left out of account that its pods ask for.
+func (w ignoredWords) about(placements []v1alpha1.Placement) string {
 	if len(w.keys) == 0 {
 		return w.taints
 	}
-	for i := range c.placements {
-		for _, key := range slices.Sorted(slices.Values(newPlacement(&c.placements[i]).keys)) {
+	for i := range placements {
+		for _, key := range slices.Sorted(slices.Values(newPlacement(&placements[i]).keys)) {
 			if words, ignored := w.keys[key]; ignored {
 				return cmp.Or(w.taints, words)
 			}

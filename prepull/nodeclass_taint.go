@@ -78,8 +78,9 @@ func lastingTaints(n *corev1.Node) []corev1.Taint {
 }
 
 // tolerations let prepull pods start on the nodes of a class, whatever state these are in, and on no others that have the
-// same labels and more taints. A new node may have the taint of the gate, if there is one, before anybody has seen it.
-func (c *nodeClass) tolerations(g Gate) []corev1.Toleration {
+// same labels and more taints. A new node may have the taint of the gate before anybody has seen it; gateKey is its key,
+// empty if there is no gate.
+func (c *nodeClass) tolerations(gateKey string) []corev1.Toleration {
 	if c.anyTaints {
 		return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	}
@@ -92,8 +93,8 @@ func (c *nodeClass) tolerations(g Gate) []corev1.Toleration {
 	tolerations = append(tolerations, lifecycleTolerations()...)
 	// A toleration matches whole keys only.
 	var starting []string
-	if g.Enabled && !slices.Contains(lifecycleTaints, g.TaintKey) {
-		starting = append(starting, g.TaintKey)
+	if gateKey != "" && !slices.Contains(lifecycleTaints, gateKey) {
+		starting = append(starting, gateKey)
 	}
 	for _, n := range c.nodes {
 		for i := range n.Spec.Taints {

@@ -92,12 +92,9 @@ func TestPlaceOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := declaredObject("mine", "a:1")
-			o.Spec.NodeSelector = tc.selector
-			found, _ := candidates([]v1alpha1.PrepullImage{o}, noon)
 			var got []string
-			for _, c := range classify(nodes, found, 30).classes {
-				if len(placeOn(found, c)) > 0 {
+			for _, c := range classify(nodes, [][]v1alpha1.Placement{{{NodeSelector: tc.selector}}}, 30).classes {
+				if c.fits(0) {
 					got = append(got, nodeNames(c.nodes)...)
 				}
 			}
@@ -129,13 +126,13 @@ func fullNode(name string, labels ...string) corev1.Node {
 	return n
 }
 
-// mentions is a candidate whose users mention labels, one user for each, and fit nowhere.
-func mentions(keys ...string) []*candidate {
-	c := &candidate{name: "mentions", image: "mentions"}
+// mentions is an image whose users mention labels, one user for each, and fit nowhere.
+func mentions(keys ...string) [][]v1alpha1.Placement {
+	var placements []v1alpha1.Placement
 	for _, key := range keys {
-		c.placements = append(c.placements, v1alpha1.Placement{NodeSelector: map[string]string{key: "nowhere"}})
+		placements = append(placements, v1alpha1.Placement{NodeSelector: map[string]string{key: "nowhere"}})
 	}
-	return []*candidate{c}
+	return [][]v1alpha1.Placement{placements}
 }
 
 // These names are pinned: another one replaces every DaemonSet of every cluster that is upgraded.
@@ -294,7 +291,7 @@ func TestTolerations(t *testing.T) {
 	if len(classes) != 1 {
 		t.Fatalf("%d classes", len(classes))
 	}
-	if diff := cmp.Diff(want, classes[0].tolerations(Gate{})); diff != "" {
+	if diff := cmp.Diff(want, classes[0].tolerations("")); diff != "" {
 		t.Errorf("tolerations (-want +got):\n%s", diff)
 	}
 }
@@ -335,7 +332,7 @@ func TestTooManyClasses(t *testing.T) {
 		})
 	}
 	one := classify(tainted, nil, 1).classes[0]
-	if diff := cmp.Diff([]corev1.Toleration{{Operator: corev1.TolerationOpExists}}, one.tolerations(Gate{})); diff != "" || one.name != "linux-amd64" {
+	if diff := cmp.Diff([]corev1.Toleration{{Operator: corev1.TolerationOpExists}}, one.tolerations("")); diff != "" || one.name != "linux-amd64" {
 		t.Errorf("%s tolerates (-want +got):\n%s", one.name, diff)
 	}
 }

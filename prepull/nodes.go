@@ -43,8 +43,8 @@ type nodeWriter struct {
 	refused map[types.UID]string
 }
 
-func newNodeWriter(c client.Client, o Options) *nodeWriter {
-	return &nodeWriter{client: c, gate: o.Gate, clocks: o.Clocks, held: map[types.UID]time.Time{}, worded: map[types.UID]time.Time{}}
+func newNodeWriter(c client.Client, g Gate, clocks clock.Clocks) *nodeWriter {
+	return &nodeWriter{client: c, gate: g, clocks: clocks, held: map[types.UID]time.Time{}, worded: map[types.UID]time.Time{}}
 }
 
 // see remembers which nodes are held.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -49,7 +50,7 @@ func (s statuses) Patch(ctx context.Context, o client.Object, _ client.Patch, _ 
 func TestWordsOfManyNodesAreWrittenBitByBit(t *testing.T) {
 	t.Parallel()
 	api := &counting{nodes: map[string]int{}}
-	w := newNodeWriter(api, testOptions)
+	w := newNodeWriter(api, testOptions.Gate, clock.Production())
 	var p plan
 	for i := range 150 {
 		p.conditions = append(p.conditions, conditionChange{node: fmt.Sprint("turns-", i), uid: types.UID(fmt.Sprint("turns-", i))})
@@ -64,10 +65,10 @@ func TestWordsOfManyNodesAreWrittenBitByBit(t *testing.T) {
 
 	// The words of one node wait, even if nobody else has any.
 	p.conditions = p.conditions[150:151]
-	if again, _ = w.act(t.Context(), p, noon.Add(9*time.Second)); api.nodes["says-0"] != 1 || !again.Equal(noon.Add(testOptions.Clocks.ProgressInterval)) {
+	if again, _ = w.act(t.Context(), p, noon.Add(9*time.Second)); api.nodes["says-0"] != 1 || !again.Equal(noon.Add(clock.Production().ProgressInterval)) {
 		t.Errorf("written %d times, again at %v", api.nodes["says-0"], again)
 	}
-	if again, _ = w.act(t.Context(), p, noon.Add(testOptions.Clocks.ProgressInterval)); api.nodes["says-0"] != 2 || !again.IsZero() {
+	if again, _ = w.act(t.Context(), p, noon.Add(clock.Production().ProgressInterval)); api.nodes["says-0"] != 2 || !again.IsZero() {
 		t.Errorf("written %d times, again at %v", api.nodes["says-0"], again)
 	}
 }
@@ -84,13 +85,13 @@ func TestANodeThatIsNotAsItWasIsLeftToTheNextPass(t *testing.T) {
 		fails  bool
 	}{
 		"all is well":             {nil, 1, time.Time{}, false},
-		"the node is gone":        {apierrors.NewNotFound(nodes, "a"), 0, noon.Add(testOptions.Clocks.PassPace), false},
-		"it is another one":       {apierrors.NewConflict(nodes, "a", errors.New("uid")), 0, noon.Add(testOptions.Clocks.PassPace), false},
-		"its taints have changed": {&apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}, 0, noon.Add(testOptions.Clocks.PassPace), false},
+		"the node is gone":        {apierrors.NewNotFound(nodes, "a"), 0, noon.Add(clock.Production().PassPace), false},
+		"it is another one":       {apierrors.NewConflict(nodes, "a", errors.New("uid")), 0, noon.Add(clock.Production().PassPace), false},
+		"its taints have changed": {&apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}, 0, noon.Add(clock.Production().PassPace), false},
 		"it is refused":           {apierrors.NewForbidden(nodes, "a", errors.New("no")), 0, time.Time{}, true},
 	} {
 		api := &counting{nodes: map[string]int{}, err: tc.err}
-		again, err := newNodeWriter(api, testOptions).act(t.Context(), plan{releases: []release{r}, conditions: []conditionChange{c}}, noon)
+		again, err := newNodeWriter(api, testOptions.Gate, clock.Production()).act(t.Context(), plan{releases: []release{r}, conditions: []conditionChange{c}}, noon)
 		if len(api.events) != tc.events || !again.Equal(tc.again) || (err != nil) != tc.fails || len(api.nodes) != 2 {
 			t.Errorf("%s: %d Events, again at %v, error %v, %d nodes", name, len(api.events), again, err, len(api.nodes))
 		}
@@ -105,12 +106,12 @@ func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
 		"its condition": {conditions: []conditionChange{{node: "a", uid: "a", version: "1"}}},
 	} {
 		api := &counting{nodes: map[string]int{}, err: &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}}
-		w := newNodeWriter(api, testOptions)
+		w := newNodeWriter(api, testOptions.Gate, clock.Production())
 		if again, err := w.act(t.Context(), p, noon); err != nil || again.IsZero() {
 			t.Errorf("%s: %v at first, again at %v", name, err, again)
 		}
 		for range 3 {
-			if _, err := w.act(t.Context(), p, noon.Add(testOptions.Clocks.PassPace)); err == nil {
+			if _, err := w.act(t.Context(), p, noon.Add(clock.Production().PassPace)); err == nil {
 				t.Errorf("%s: it is refused again, and nobody is told", name)
 			}
 		}
@@ -120,7 +121,7 @@ func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
 		for i := range p.conditions {
 			p.conditions[i].version = "2"
 		}
-		if _, err := w.act(t.Context(), p, noon.Add(2*testOptions.Clocks.PassPace)); err != nil {
+		if _, err := w.act(t.Context(), p, noon.Add(2*clock.Production().PassPace)); err != nil {
 			t.Errorf("%s: another state of the node: %v", name, err)
 		}
 	}
@@ -128,7 +129,7 @@ func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
 
 func TestHowLongANodeIsHeldIsRemembered(t *testing.T) {
 	t.Parallel()
-	w := newNodeWriter(nil, warmingOptions())
+	w := newNodeWriter(nil, warmingOptions().Gate, clock.Production())
 	nodes := []corev1.Node{heldNode("a", "NoSchedule"), testNode("b", "amd64")}
 	w.see(nodes, noon)
 	held := w.see(append(nodes, heldNode("c", "NoSchedule")), noon.Add(time.Second))

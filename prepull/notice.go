@@ -1,7 +1,6 @@
 package prepull
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -9,25 +8,15 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-const (
-	// noticeBurst is how many Events are made at once: a namespace may bring a thousand images at once that have no
-	// place. What is not told is in the conditions all the same.
-	noticeBurst = 100
-
-	// maxNotice is the length of an Event's message at most, in bytes. Source: NoteLengthLimit in
-	// k8s.io/kubernetes/pkg/apis/core/validation/events.go.
-	maxNotice = 1024
-)
+// maxNotice is the length of an Event's message at most, in bytes. Source: NoteLengthLimit in
+// k8s.io/kubernetes/pkg/apis/core/validation/events.go.
+const maxNotice = 1024
 
 // Reasons of the Events that the reconciler makes: about a PrepullImage, and about the workloads that use one.
 const (
@@ -114,31 +103,5 @@ func (n notice) event() *corev1.Event {
 		FirstTimestamp:      at,
 		LastTimestamp:       at,
 		Count:               1,
-	}
-}
-
-// tell makes the Events of a change that is written, which gave the object a version, and measures it. A cache that is
-// behind shows the same change once more. Nothing comes back to an Event that the API server refuses.
-func (r *reconciler) tell(ctx context.Context, c statusChange, version string) {
-	if c.warmed == 0 && len(c.notices) == 0 {
-		return
-	}
-	if told, found := r.told[c.name]; found {
-		if order, err := resourceversion.CompareResourceVersion(c.from, told); err != nil || order < 0 {
-			return
-		}
-	}
-	r.told[c.name] = version
-	if c.warmed > 0 {
-		warmMetric.Observe(c.warmed.Seconds())
-	}
-	for _, n := range c.notices {
-		if !r.notices.Allow() {
-			log.FromContext(ctx).V(1).Info("no Event is made, there are too many", "reason", n.reason, "name", n.about.Name)
-			continue
-		}
-		if err := r.client.Create(ctx, n.event(), reconcilerOwner); client.IgnoreAlreadyExists(err) != nil && !apierrors.IsNotFound(err) {
-			log.FromContext(ctx).Info("an Event was not made", "reason", n.reason, "kind", n.about.Kind, "name", n.about.Name, "error", err.Error())
-		}
 	}
 }

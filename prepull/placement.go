@@ -57,51 +57,46 @@ func fits(n *corev1.Node, p *placement) bool {
 	return !repelled
 }
 
-// wishList is what images ask of nodes, each distinct placement once: most workloads ask for the same few things.
-type wishList struct {
+// placementIndex is what images ask of nodes, each distinct placement once: most workloads ask for the same few things.
+type placementIndex struct {
 	placements []*placement
-	wishes     []wish
+
+	// of are the placements of each image, by their indexes.
+	of [][]int
 }
 
-// wish is an image with its placements, by their indexes in wishList.
-type wish struct {
-	image      *candidate
-	placements []int
-}
-
-func wishListOf(wanted []*candidate) wishList {
-	d := wishList{wishes: make([]wish, 0, len(wanted))}
+func newPlacementIndex(images [][]v1alpha1.Placement) placementIndex {
+	x := placementIndex{of: make([][]int, 0, len(images))}
 	known := map[string]int{}
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
-	for _, image := range wanted {
-		asked := image.placements
+	for _, asked := range images {
 		if len(asked) == 0 {
 			asked = []v1alpha1.Placement{placementAnywhere()}
 		}
-		w := wish{image: image}
+		var indexes []int
 		for i := range asked {
 			text.Reset()
 			// A Placement consists of types that always marshal.
 			_ = encoder.Encode(&asked[i])
 			index, found := known[text.String()]
 			if !found {
-				index = len(d.placements)
+				index = len(x.placements)
 				known[text.String()] = index
-				d.placements = append(d.placements, newPlacement(&asked[i]))
+				x.placements = append(x.placements, newPlacement(&asked[i]))
 			}
-			w.placements = append(w.placements, index)
+			indexes = append(indexes, index)
 		}
-		d.wishes = append(d.wishes, w)
+		x.of = append(x.of, indexes)
 	}
-	return d
+	return x
 }
 
 // keysOn returns the labels that placements mention: those that some of the nodes carry, and the others; both sorted. The
 // name of a node is not among them, nor are operating system and architecture.
-func (d wishList) keysOn(nodes []corev1.Node) (carried, others []string) {
+func (x placementIndex) keysOn(nodes []corev1.Node) (carried, others []string) {
 	found := map[string]bool{}
-	for _, p := range d.placements {
+	for _, p := range x.placements {
 		for _, key := range p.keys {
 			found[key] = false
 		}
@@ -130,10 +125,10 @@ func (d wishList) keysOn(nodes []corev1.Node) (carried, others []string) {
 	return carried, others
 }
 
-// usesOn returns the images with a placement that fits on a node of the shapes.
-func (d wishList) usesOn(shapes []*shape) map[*candidate]bool {
-	fitting := make([]bool, len(d.placements))
-	for i, p := range d.placements {
+// fitOn tells for each image whether one of its placements fits on a node of the shapes.
+func (x placementIndex) fitOn(shapes []*shape) []bool {
+	fitting := make([]bool, len(x.placements))
+	for i, p := range x.placements {
 		fitting[i] = slices.ContainsFunc(shapes, func(s *shape) bool {
 			if p.byName {
 				return slices.ContainsFunc(s.nodes, func(n *corev1.Node) bool { return fits(n, p) })
@@ -141,23 +136,9 @@ func (d wishList) usesOn(shapes []*shape) map[*candidate]bool {
 			return fits(s.nodes[0], p)
 		})
 	}
-	uses := make(map[*candidate]bool, len(d.wishes))
-	for _, w := range d.wishes {
-		if slices.ContainsFunc(w.placements, func(i int) bool { return fitting[i] }) {
-			uses[w.image] = true
-		}
+	images := make([]bool, len(x.of))
+	for i, placements := range x.of {
+		images[i] = slices.ContainsFunc(placements, func(p int) bool { return fitting[p] })
 	}
-	return uses
-}
-
-// placeOn returns those of the candidates with a use in a class: some node of it fits one of their placements. The whole
-// class gets them, so more may be pulled than is needed, never less.
-func placeOn(candidates []*candidate, c *nodeClass) []*candidate {
-	var placed []*candidate
-	for _, image := range candidates {
-		if c.images[image] {
-			placed = append(placed, image)
-		}
-	}
-	return placed
+	return images
 }

@@ -120,11 +120,10 @@ func TestWhatNoNodeFits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wanted := []*candidate{{name: "image", placements: tc.placements}}
-			result := classify(nodes, wanted, 30)
+			result := classify(nodes, [][]v1alpha1.Placement{tc.placements}, 30)
 			var got []string
 			for _, c := range result.classes {
-				if len(placeOn(wanted, c)) > 0 {
+				if c.fits(0) {
 					got = append(got, nodeNames(c.nodes)...)
 				}
 			}
@@ -137,9 +136,8 @@ func TestWhatNoNodeFits(t *testing.T) {
 
 func TestNodesOfOneClassWithNamesThatAUserMentions(t *testing.T) {
 	t.Parallel()
-	wanted := []*candidate{{name: "image", placements: []v1alpha1.Placement{selector(corev1.LabelHostname + "=node-001")}}}
-	result := classify(testNodes(3), wanted, 30)
-	if len(result.classes) != 1 || len(placeOn(wanted, result.classes[0])) != 1 || len(result.ignoredKeys) > 0 {
+	result := classify(testNodes(3), [][]v1alpha1.Placement{{selector(corev1.LabelHostname + "=node-001")}}, 30)
+	if len(result.classes) != 1 || !result.classes[0].fits(0) || len(result.ignoredKeys) > 0 {
 		t.Errorf("%d classes, ignored %v", len(result.classes), result.ignoredKeys)
 	}
 }

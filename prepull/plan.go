@@ -104,7 +104,7 @@ type classPlan struct {
 
 // makePlan decides, in this order: what fails (judge), where an image is of use (placeOn), which images are worth a place
 // (choose), and what comes first (order). Equal input gives an equal plan.
-func makePlan(s state, o Options, now time.Time) plan {
+func makePlan(s state, o planOptions, now time.Time) plan {
 	found, invalid := candidates(s.images, now)
 	for _, c := range found {
 		c.access = s.pulls.access(c)
@@ -122,7 +122,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 			wanted = append(wanted, c)
 		}
 	}
-	division := classify(s.nodes, wanted, o.MaxNodeClasses)
+	division := classify(s.nodes, placementsOf(wanted), o.MaxNodeClasses)
 	classes := division.classes
 	classOf := make(map[string]string, len(s.nodes))
 	for _, c := range classes {
@@ -140,7 +140,7 @@ func makePlan(s state, o Options, now time.Time) plan {
 		was := stored[name]
 		placed := placeOn(wanted, c)
 		// What nodes tell of the size of an image that is left out may bring it back.
-		w := observe(c.waiting, slices.Concat(placed, leftOut), on[c.name], o.PullDeadline, now)
+		w := observe(c.waiting, observedImages(placed, leftOut), on[c.name], o.PullDeadline, now)
 		cp := p.planClass(c, placed, w, on[c.name], was, o, now)
 		cp.refused = s.refused[name]
 		p.classes = append(p.classes, cp)
@@ -174,7 +174,7 @@ func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on, of map[stri
 }
 
 // planDaemonSet compares the DaemonSet of a class with the stored one, if there is one.
-func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, o Options) {
+func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, o planOptions) {
 	ds := daemonSet(cp.nodeClass, cp.list, o)
 	if stored == nil {
 		if others || cp.opening {
@@ -203,7 +203,7 @@ func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*co
 		return
 	}
 	p.write = append(p.write, ds)
-	why := cp.reasons(listed(stored))
+	why := cp.reasons(ListOf(stored))
 	if sameList(stored, ds) {
 		// Pods are only restarted because a roll does not end: that becomes rarer each time, as with images that fail.
 		why = reasons{failing: true}
@@ -225,7 +225,7 @@ func (p *plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*clas
 			p.drop = append(p.drop, ds)
 		default:
 			p.remove = append(p.remove, ds)
-			p.reasons.add(cp.reasons(listed(ds)))
+			p.reasons.add(cp.reasons(ListOf(ds)))
 		}
 	}
 	byName := func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) }
@@ -234,8 +234,8 @@ func (p *plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*clas
 }
 
 // planClass decides about one class and the images with a use in it, and adds to the plan when time alone changes the decision.
-func (p *plan) planClass(c *nodeClass, placed []*candidate, w *warmth, pods []*corev1.Pod, stored *appsv1.DaemonSet, o Options, now time.Time) *classPlan {
-	current := listed(stored)
+func (p *plan) planClass(c *nodeClass, placed []*candidate, w *warmth, pods []*corev1.Pod, stored *appsv1.DaemonSet, o planOptions, now time.Time) *classPlan {
+	current := ListOf(stored)
 	cp := &classPlan{
 		nodeClass: c,
 		warmth:    w,

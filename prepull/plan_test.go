@@ -319,7 +319,7 @@ func TestADaemonSetThatSomebodyChangedIsPutBack(t *testing.T) {
 	s := state{nodes: testNodes(1), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
 	s.carryOut(makePlan(s, testOptions, noon))
 	s.daemonSets[0].Spec.Template.Spec.InitContainers[1].Image = "other:1"
-	if p := makePlan(s, testOptions, noon); len(p.write) != 1 || listed(p.write[0])[0].Image != "a:1" {
+	if p := makePlan(s, testOptions, noon); len(p.write) != 1 || ListOf(p.write[0])[0].Image != "a:1" {
 		t.Errorf("plan %+v", p.write)
 	}
 	s.daemonSets = nil
@@ -389,7 +389,7 @@ func FuzzPlan(f *testing.F) {
 }
 
 // checkPlan holds for every plan.
-func checkPlan(t *testing.T, s state, p plan, o Options, now time.Time) {
+func checkPlan(t *testing.T, s state, p plan, o planOptions, now time.Time) {
 	t.Helper()
 	shuffled := state{nodes: slices.Clone(s.nodes), images: slices.Clone(s.images), pods: slices.Clone(s.pods), daemonSets: slices.Clone(s.daemonSets)}
 	slices.Reverse(shuffled.nodes)
@@ -539,7 +539,7 @@ func (d *dice) trouble() string {
 func BenchmarkPlan(b *testing.B) {
 	for name, size := range map[string]struct {
 		nodes, images int
-		options       Options
+		options       planOptions
 	}{
 		"500 nodes, 1000 images":                                        {500, 1000, testOptions},
 		"5000 nodes of 12 shapes, 1000 images":                          {5000, 1000, testOptions},

@@ -81,7 +81,7 @@ func newObserver(cp *classPlan, pods []*corev1.Pod, deadline time.Duration, now 
 			others = append(others, n)
 		}
 	}
-	starting := observe(others, slices.Collect(maps.Keys(cp.verdicts)), pods, deadline, now)
+	starting := observe(others, observedImages(slices.Collect(maps.Keys(cp.verdicts))), pods, deadline, now)
 	return observer{cp, cp.viewOf(cp.warmth), cp.viewOf(starting)}
 }
 

@@ -173,7 +173,7 @@ func (r *reconciler) observe(ctx context.Context) (state, error) {
 		events     corev1.EventList
 		daemonSets appsv1.DaemonSetList
 	)
-	ours := []client.ListOption{client.UnsafeDisableDeepCopy, client.InNamespace(r.options.Namespace), client.MatchingLabels(prepullLabels())}
+	ours := []client.ListOption{client.UnsafeDisableDeepCopy, client.InNamespace(r.options.Namespace), client.MatchingLabels(v1alpha1.PrepullLabels())}
 	if err := r.client.List(ctx, &images, client.UnsafeDisableDeepCopy); err != nil {
 		return state{}, fmt.Errorf("listing PrepullImages: %w", err)
 	}
@@ -246,7 +246,7 @@ func (r *reconciler) carryOut(ctx context.Context, s state, write, remove []*app
 			errs = append(errs, err)
 		default:
 			revisionsMetric.Inc()
-			log.FromContext(ctx).Info("wrote DaemonSet", "daemonSet", ds.Name, "images", len(listed(ds)))
+			log.FromContext(ctx).Info("wrote DaemonSet", "daemonSet", ds.Name, "images", len(ListOf(ds)))
 		}
 	}
 	for _, ds := range remove {
@@ -366,6 +366,19 @@ func (r *reconciler) patchStatus(ctx context.Context, c statusChange) (string, e
 		return "", fmt.Errorf("writing the status of PrepullImage %s: %w", c.name, err)
 	}
 	return object.ResourceVersion, nil
+}
+
+// plan makes the plan with the pull secrets that it needs: which those are does not depend on what is known of them.
+func (r *reconciler) plan(ctx context.Context, s state, now time.Time) (plan, error) {
+	s.pulls = r.credentials.pulls
+	p := makePlan(s, r.options.planOptions, now)
+	next, err := r.credentials.sync(ctx, demands(p.classes), s.daemonSets, now)
+	if quoted := r.credentials.hide(s.pods); quoted || !r.credentials.pulls.equal(s.pulls) {
+		s.pulls = r.credentials.pulls
+		p = makePlan(s, r.options.planOptions, now)
+	}
+	p.atLatest(next)
+	return p, err
 }
 
 // key is the only request.

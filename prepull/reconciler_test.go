@@ -8,6 +8,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/clock"
 )
 
 // refusing is a client of an API server that creates nothing.
@@ -30,12 +32,12 @@ func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
 		nodes    int
 		again    time.Time
 	}{
-		"before":                      {false, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 1, noon.Add(testOptions.Clocks.SurveyPace)},
+		"before":                      {false, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 1, noon.Add(clock.Production().SurveyPace)},
 		"before, with nothing to say": {false, plan{}, 0, time.Time{}},
 		"then":                        {true, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 3, time.Time{}},
 	} {
 		api := &counting{nodes: map[string]int{}}
-		r := &reconciler{options: testOptions, nodes: newNodeWriter(api, testOptions)}
+		r := &reconciler{options: Options{planOptions: testOptions, Clocks: clock.Production()}, nodes: newNodeWriter(api, testOptions.Gate, clock.Production())}
 		again, err := r.markNodes(t.Context(), tc.plan, tc.surveyed, noon)
 		if err != nil || len(api.nodes) != tc.nodes || !again.Equal(tc.again) {
 			t.Errorf("%s: %d nodes were written, again at %v (%v)", name, len(api.nodes), again, err)
@@ -46,7 +48,7 @@ func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
 func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	t.Parallel()
 	api := &refusing{}
-	r := &reconciler{options: testOptions, client: api, nodes: newNodeWriter(api, testOptions), accepted: map[string]string{}, refused: map[string]string{}}
+	r := &reconciler{options: Options{planOptions: testOptions, Clocks: clock.Production()}, client: api, nodes: newNodeWriter(api, testOptions.Gate, clock.Production()), accepted: map[string]string{}, refused: map[string]string{}}
 	p := plan{move: []*appsv1.DaemonSet{{}}}
 	for second := range 30 {
 		_, _ = r.moveIfDue(t.Context(), state{}, p, false, noon.Add(time.Duration(second)*time.Second))

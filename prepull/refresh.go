@@ -144,7 +144,7 @@ func (r *refresher) keys(ctx context.Context, questions []question) (map[v1alpha
 		return nil, nil
 	}
 	var list corev1.SecretList
-	if err := r.live.List(ctx, &list, client.InNamespace(r.namespace), client.MatchingLabels(prepullLabels())); err != nil {
+	if err := r.live.List(ctx, &list, client.InNamespace(r.namespace), client.MatchingLabels(v1alpha1.PrepullLabels())); err != nil {
 		return nil, fmt.Errorf("listing the copies of pull secrets: %w", err)
 	}
 	keys := map[v1alpha1.SecretReference][]byte{}

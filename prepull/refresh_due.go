@@ -54,7 +54,7 @@ func leftOutByConfiguration(o *v1alpha1.PrepullImage) bool {
 
 // secretsOf are the pull secrets of an image, as its users or the person who declared it have them.
 func secretsOf(o *v1alpha1.PrepullImage) []v1alpha1.SecretReference {
-	if managed(o) {
+	if o.Managed() {
 		return o.Status.PullSecrets
 	}
 	return slices.Concat(o.Spec.ImagePullSecrets, o.Status.PullSecrets)

@@ -56,7 +56,7 @@ type resync struct {
 }
 
 // setupResync makes the manager run the resync on the leader. It writes through the learner's store.
-func setupResync(mgr ctrl.Manager, o Options, l *Learner, surveyed *atomic.Bool) error {
+func setupResync(mgr ctrl.Manager, o learnOptions, l *Learner, surveyed *atomic.Bool) error {
 	r := &resync{
 		cached:      mgr.GetClient(),
 		live:        mgr.GetAPIReader(),
@@ -71,11 +71,14 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner, surveyed *atomic.Bool)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("resync").
 		WithOptions(controller.Options{
-			CacheSyncTimeout:        crdPatience,
+			CacheSyncTimeout:        o.CacheSyncTimeout,
 			MaxConcurrentReconciles: resyncWorkers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](o.Clocks.ResyncRetry, o.ResyncInterval),
 		}).
-		WatchesRawSource(source.Func(func(_ context.Context, q queue) error { q.AddAfter(everything, o.Clocks.ResyncDelay); return nil })).
+		WatchesRawSource(source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+			q.AddAfter(everything, o.Clocks.ResyncDelay)
+			return nil
+		})).
 		WatchesMetadata(&corev1.Namespace{}, r.onOptChange()).
 		Watches(&v1alpha1.PrepullImage{}, r.onDeletionInUse()).
 		Complete(r)
@@ -85,17 +88,17 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner, surveyed *atomic.Bool)
 // at start. When a namespace has its images pinned from now on, or no longer, its pods need other strings at once; those
 // that they leave are kept for a while in any case, so a resync of all is soon enough for them.
 func (r *resync) onOptChange() handler.Funcs {
-	in := func(o client.Object) bool { return optedIn(o, r.namespace) }
+	in := func(o client.Object) bool { return OptedIn(o, r.namespace) }
 	one := func(o client.Object) reconcile.Request {
 		return reconcile.Request{NamespacedName: types.NamespacedName{Name: o.GetName()}}
 	}
 	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			if in(e.Object) && !e.IsInInitialList {
 				q.AddAfter(one(e.Object), r.clocks.ResyncDelay)
 			}
 		},
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			switch before, after := in(e.ObjectOld), in(e.ObjectNew); {
 			case after && (!before || rewrites(e.ObjectOld) != rewrites(e.ObjectNew)):
 				q.AddAfter(one(e.ObjectNew), r.clocks.ResyncDelay)
@@ -103,7 +106,7 @@ func (r *resync) onOptChange() handler.Funcs {
 				q.AddAfter(everything, r.clocks.ResyncDelay)
 			}
 		},
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			if in(e.Object) {
 				q.AddAfter(everything, r.clocks.ResyncDelay)
 			}
@@ -114,7 +117,7 @@ func (r *resync) onOptChange() handler.Funcs {
 // onDeletionInUse resyncs when somebody deletes an image that workloads use, or the whole CustomResourceDefinition: what
 // is in use comes back.
 func (r *resync) onDeletionInUse() handler.Funcs {
-	return handler.Funcs{DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+	return handler.Funcs{DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 		if o, ok := e.Object.(*v1alpha1.PrepullImage); ok && o.Status.UserCount > 0 {
 			q.AddAfter(everything, r.clocks.ResyncDelay)
 		}

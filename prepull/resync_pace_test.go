@@ -5,6 +5,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"github.com/kube-prepull/kube-prepull/api/clock"
 )
 
 func TestResyncPace(t *testing.T) {
@@ -30,7 +32,7 @@ func TestResyncPace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := resyncPace{pause: testOptions.Clocks.ResyncPause, interval: test.interval}
+			p := resyncPace{pause: clock.Production().ResyncPause, interval: test.interval}
 			for _, err := range test.ended {
 				p = p.after(err, noon)
 			}
@@ -47,7 +49,7 @@ func FuzzResyncPace(f *testing.F) {
 	f.Add(int64(math.MaxInt64), math.MaxInt)
 	f.Fuzz(func(t *testing.T, interval int64, failures int) {
 		interval, failures = interval&math.MaxInt64, failures&math.MaxInt
-		p := resyncPace{pause: testOptions.Clocks.ResyncPause, interval: time.Duration(interval), ended: noon, failures: failures}
+		p := resyncPace{pause: clock.Production().ResyncPause, interval: time.Duration(interval), ended: noon, failures: failures}
 		wait := p.wait(noon)
 		if wait > p.interval || wait < min(p.pause, p.interval) {
 			t.Errorf("wait = %v", wait)

@@ -49,13 +49,13 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 	known, declared := map[string]bool{}, map[string]bool{}
 	for i := range images {
 		known[images[i].Spec.Image] = true
-		declared[images[i].Spec.Image] = declared[images[i].Spec.Image] || !managed(&images[i])
+		declared[images[i].Spec.Image] = declared[images[i].Spec.Image] || !images[i].Managed()
 	}
 	var changes []change
 	for i := range images {
 		o := &images[i]
 		// A person has declared an image that was learned before: one object is enough.
-		if managed(o) && declared[o.Spec.Image] && !c.partial {
+		if o.Managed() && declared[o.Spec.Image] && !c.partial {
 			changes = append(changes, change{image: o.Spec.Image, object: o, retire: true})
 			continue
 		}

@@ -269,8 +269,8 @@ func checkResync(t *testing.T, before, after []v1alpha1.PrepullImage, c *census)
 		}
 	}
 	for _, o := range before {
-		if _, ok := byImage[o.Spec.Image]; !ok && (c.partial || !managed(&o)) {
-			t.Errorf("%s was deleted; partial: %t, managed: %t", o.Spec.Image, c.partial, managed(&o))
+		if _, ok := byImage[o.Spec.Image]; !ok && (c.partial || !o.Managed()) {
+			t.Errorf("%s was deleted; partial: %t, managed: %t", o.Spec.Image, c.partial, o.Managed())
 		}
 	}
 }

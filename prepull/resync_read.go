@@ -32,7 +32,7 @@ func (r *resync) optedIn(ctx context.Context) (map[string]map[string]string, err
 	}
 	namespaces := map[string]map[string]string{}
 	for i := range list.Items {
-		if optedIn(&list.Items[i], r.namespace) {
+		if OptedIn(&list.Items[i], r.namespace) {
 			namespaces[list.Items[i].Name] = list.Items[i].Labels
 		}
 	}

@@ -19,7 +19,7 @@ type retention struct {
 // deleted instead. A declared image is never deleted: it only forgets what its last users asked for.
 func retire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
 	next, over := expire(o, c, keep, now)
-	if over && !managed(o) {
+	if over && !o.Managed() {
 		return next.withDemand(demand{}), false
 	}
 	return next, over
@@ -52,9 +52,4 @@ func expire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) 
 		period = keep.rollback
 	}
 	return next, have.UserCount == 0 && now.Sub(since) >= period
-}
-
-// managed is true for an image that kube-prepull learned, false for one that a person declared.
-func managed(o *v1alpha1.PrepullImage) bool {
-	return o.Labels[v1alpha1.LabelManagedBy] == v1alpha1.Name
 }

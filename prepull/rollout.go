@@ -28,7 +28,7 @@ func opening(c *nodeClass, stored *appsv1.DaemonSet, pods []*corev1.Pod, surge i
 		return false
 	case stored == nil:
 		return true
-	case len(listed(stored)) > 0 || now.Sub(stored.CreationTimestamp.Time) >= openingTime:
+	case len(ListOf(stored)) > 0 || now.Sub(stored.CreationTimestamp.Time) >= openingTime:
 		return false
 	}
 	ready := map[string]bool{}

@@ -15,7 +15,7 @@ func TestALargeClassOpensWithAnEmptyList(t *testing.T) {
 	t.Parallel()
 	s := state{nodes: testNodes(11), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
 	p := makePlan(s, testOptions, noon)
-	if len(p.move) != 1 || len(p.write) != 0 || len(listed(p.move[0])) != 0 {
+	if len(p.move) != 1 || len(p.write) != 0 || len(ListOf(p.move[0])) != 0 {
 		t.Fatalf("at first: %d to move, %d to write", len(p.move), len(p.write))
 	}
 	s.carryOut(p)
@@ -61,7 +61,7 @@ func TestPodReady(t *testing.T) {
 func TestASmallClassNeedsNoOpening(t *testing.T) {
 	t.Parallel()
 	s := state{nodes: testNodes(10), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
-	if p := makePlan(s, testOptions, noon); len(p.write) != 1 || len(listed(p.write[0])) != 1 {
+	if p := makePlan(s, testOptions, noon); len(p.write) != 1 || len(ListOf(p.write[0])) != 1 {
 		t.Errorf("%d to write", len(p.write))
 	}
 }
@@ -101,7 +101,7 @@ func TestOtherNodesDoNotWaitForANewList(t *testing.T) {
 	s := affected(t)
 	s.images = append(s.images, learnedObject("b:1", 1))
 	p := makePlan(s, testOptions, noon.Add(time.Minute))
-	if len(p.move) != 1 || len(listed(p.move[0])) != 1 || len(p.write) != 1 || len(listed(p.write[0])) != 2 {
+	if len(p.move) != 1 || len(ListOf(p.move[0])) != 1 || len(p.write) != 1 || len(ListOf(p.write[0])) != 2 {
 		t.Fatalf("%d to move, %d to write", len(p.move), len(p.write))
 	}
 	s.carryOut(plan{move: p.move})

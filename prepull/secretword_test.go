@@ -5,11 +5,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 func TestWithoutTokens(t *testing.T) {
@@ -50,29 +45,6 @@ func TestWhatAPullSecretHolds(t *testing.T) {
 	}
 	if words := secretWordsIn([]byte("{")); words != nil {
 		t.Errorf("no JSON holds %q", words)
-	}
-}
-
-func TestAPodThatQuotesAPullSecret(t *testing.T) {
-	t.Parallel()
-	quoting, silent := waits("a", "ErrImagePull", "denied: planted-1"), done("b", 1, 2)
-	crashed := waits("c", "CrashLoopBackOff", "back-off")
-	crashed.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{Message: "planted-1"}
-	pod := &corev1.Pod{Status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{quoting, silent, crashed}}}
-	before := pod.DeepCopy()
-	c := &credentials{read: map[v1alpha1.SecretReference]reading{{Namespace: "shop", Name: "key"}: {words: []string{"planted-1"}}}}
-	pods := []*corev1.Pod{pod}
-	if !c.hide(pods) {
-		t.Error("nothing was found")
-	}
-	if got := pods[0].Status.InitContainerStatuses; got[0].State.Waiting.Message != "denied: ***" || got[2].LastTerminationState.Terminated.Message != "***" {
-		t.Errorf("got %v", got)
-	}
-	if diff := cmp.Diff(before, pod); diff != "" {
-		t.Errorf("the pod was changed (-before +after):\n%s", diff)
-	}
-	if c.hide(pods) {
-		t.Error("it was found again")
 	}
 }
 

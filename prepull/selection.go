@@ -67,7 +67,7 @@ func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*candida
 	byName := map[string]*candidate{}
 	invalid = map[string]string{}
 	for _, o := range declaredFirst(images) {
-		if managed(o) && o.Status.FirstSeenTime == nil {
+		if o.Managed() && o.Status.FirstSeenTime == nil {
 			continue // it was made a moment ago, and who uses it where is written next
 		}
 		canonical, err := CanonicalImage(o.Spec.Image)
@@ -93,6 +93,37 @@ func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*candida
 	return found, invalid
 }
 
+// placementsOf are where the users of each image may run.
+func placementsOf(images []*candidate) [][]v1alpha1.Placement {
+	placements := make([][]v1alpha1.Placement, len(images))
+	for i, c := range images {
+		placements[i] = c.placements
+	}
+	return placements
+}
+
+// placeOn returns those of the images with a use in a class; they are the ones that the classes were made for.
+func placeOn(images []*candidate, c *nodeClass) []*candidate {
+	var placed []*candidate
+	for i, image := range images {
+		if c.fits(i) {
+			placed = append(placed, image)
+		}
+	}
+	return placed
+}
+
+// observedImages are images as nodes report them.
+func observedImages(lists ...[]*candidate) []observedImage {
+	var images []observedImage
+	for _, list := range lists {
+		for _, c := range list {
+			images = append(images, observedImage{c.name, c.canonical})
+		}
+	}
+	return images
+}
+
 // declaredFirst sorts objects so that a declared one speaks for its image, and the result does not depend on the order
 // of a list.
 func declaredFirst(images []v1alpha1.PrepullImage) []*v1alpha1.PrepullImage {
@@ -101,7 +132,7 @@ func declaredFirst(images []v1alpha1.PrepullImage) []*v1alpha1.PrepullImage {
 		sorted[i] = &images[i]
 	}
 	slices.SortFunc(sorted, func(a, b *v1alpha1.PrepullImage) int {
-		if order := trueFirst(!managed(a), !managed(b)); order != 0 {
+		if order := trueFirst(!a.Managed(), !b.Managed()); order != 0 {
 			return order
 		}
 		return strings.Compare(a.Name, b.Name)
@@ -116,7 +147,7 @@ func (c *candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
 	}
 	c.objects = append(c.objects, o)
 	c.need = max(c.need, needFor(o))
-	c.starts += startsAt(o.Status.Starts, now)
+	c.starts += o.Status.Starts.At(now)
 	c.size = max(c.size, cmp.Or(o.Status.SizeBytes, o.Status.DownloadBytes))
 	c.autoscaled = c.autoscaled || o.Status.Autoscaled
 	c.alwaysPull = c.alwaysPull || o.Status.AlwaysPull
@@ -127,11 +158,11 @@ func (c *candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
 	slices.Sort(c.namespaces)
 	c.namespaces = slices.Compact(c.namespaces)
 	c.placements = append(c.placements, o.Status.Placements...)
-	if managed(o) && len(o.Status.Placements) == 0 {
+	if o.Managed() && len(o.Status.Placements) == 0 {
 		c.placements = append(c.placements, v1alpha1.Placement{})
 	}
 	c.pullSecrets = append(c.pullSecrets, o.Status.PullSecrets...)
-	if !managed(o) {
+	if !o.Managed() {
 		c.declared = true
 		c.placements = append(c.placements, v1alpha1.Placement{NodeSelector: o.Spec.NodeSelector, Tolerations: o.Spec.Tolerations})
 		c.pullSecrets = append(c.pullSecrets, o.Spec.ImagePullSecrets...)
@@ -141,10 +172,6 @@ func (c *candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
 	if t := o.Status.FirstSeenTime; t != nil && t.Time.Before(c.since) {
 		c.since = t.Time
 	}
-}
-
-func compareSecrets(a, b v1alpha1.SecretReference) int {
-	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }
 
 // retry of the image in a class, nil if it does not fail there.

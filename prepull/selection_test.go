@@ -21,7 +21,7 @@ func TestChoose(t *testing.T) {
 	older := learnedObject("z-older:1", 5)
 	older.Status.FirstSeenTime = &metav1.Time{Time: noon.Add(-2 * time.Hour)}
 	faded := learnedObject("faded:1", 8)
-	faded.Status.Starts.Time = metav1.NewTime(noon.Add(-2 * startsHalfLife))
+	faded.Status.Starts.Time = metav1.NewTime(noon.Add(-2 * v1alpha1.StartsHalfLife))
 	urgent := learnedObject("urgent:1", 0)
 	urgent.Status.Priority = 10
 	negative := learnedObject("negative:1", 100)

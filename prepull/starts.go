@@ -15,26 +15,13 @@ import (
 )
 
 const (
-	// startsHalfLife is how long it takes until a start weighs half.
-	startsHalfLife = 24 * time.Hour
-
 	// countedPods bounds how many pods are remembered as counted, in each of two generations.
 	countedPods = 8192
 )
 
-// startsAt is the value of a decaying count at now; a count from the future (another replica's clock is ahead) is
-// taken as it is.
-func startsAt(s *v1alpha1.Starts, now time.Time) float64 {
-	if s == nil {
-		return 0
-	}
-	age := max(0, now.Sub(s.Time.Time))
-	return s.Count.AsApproximateFloat64() * math.Exp2(-age.Hours()/startsHalfLife.Hours())
-}
-
 // plusStarts is the count at now with n more starts.
 func plusStarts(s *v1alpha1.Starts, n int, now time.Time) *v1alpha1.Starts {
-	count := startsAt(s, now) + float64(n)
+	count := s.At(now) + float64(n)
 	return &v1alpha1.Starts{
 		Count: *resource.NewMilliQuantity(int64(math.Round(count*1000)), resource.DecimalSI),
 		Time:  metav1.NewTime(now.Truncate(time.Second)),

@@ -53,15 +53,15 @@ func FuzzStartsDecay(f *testing.F) {
 		milli, a, b, n = milli&0xffffffff, a&0xffffffff, b&0xffffffff, n&0xffff
 		s := &v1alpha1.Starts{Count: *resource.NewMilliQuantity(milli, resource.DecimalSI), Time: metav1.NewTime(noon)}
 		sooner, later := noon.Add(time.Duration(min(a, b))*time.Second), noon.Add(time.Duration(max(a, b))*time.Second)
-		if startsAt(s, later) > startsAt(s, sooner) || startsAt(s, later) < 0 {
-			t.Errorf("the count grows from %v to %v", startsAt(s, sooner), startsAt(s, later))
+		if s.At(later) > s.At(sooner) || s.At(later) < 0 {
+			t.Errorf("the count grows from %v to %v", s.At(sooner), s.At(later))
 		}
 		added := plusStarts(s, n, sooner)
-		if got, want := startsAt(added, later), startsAt(plusStarts(s, 0, sooner), later); got < want {
+		if got, want := added.At(later), plusStarts(s, 0, sooner).At(later); got < want {
 			t.Errorf("%d more starts make %v of %v", n, got, want)
 		}
-		if math.Abs(startsAt(added, sooner)-startsAt(s, sooner)-float64(n)) > 0.001 {
-			t.Errorf("%v and %d more starts are %v", startsAt(s, sooner), n, startsAt(added, sooner))
+		if math.Abs(added.At(sooner)-s.At(sooner)-float64(n)) > 0.001 {
+			t.Errorf("%v and %d more starts are %v", s.At(sooner), n, added.At(sooner))
 		}
 	})
 }

@@ -149,7 +149,7 @@ func (w *startWatch) count(ctx context.Context, s pulled.Start, saved time.Durat
 		}
 		return
 	}
-	if !optedIn(namespace, w.namespace) {
+	if !OptedIn(namespace, w.namespace) {
 		return
 	}
 	if s.Present {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -72,7 +73,7 @@ func (l *eventLog) interrupt(happens func()) {
 	l.expired, l.watching = true, nil
 	happens()
 	watching.Error(&apierrors.NewResourceExpired("too old resource version").ErrStatus)
-	time.Sleep(2 * testOptions.Clocks.StartsRetry)
+	time.Sleep(2 * clock.Production().StartsRetry)
 }
 
 // again counts the last event once more, as kubelets do.
@@ -120,7 +121,7 @@ func TestStartsAreCountedOnce(t *testing.T) {
 		l.tell("shop", "n1", present)
 		l.tell("shop", "n2", brought)
 		l.tell("kube-prepull", "n3", brought)
-		w := &startWatch{cached: l, live: l, namespace: "kube-prepull", retry: testOptions.Clocks.StartsRetry, log: logr.Discard()}
+		w := &startWatch{cached: l, live: l, namespace: "kube-prepull", retry: clock.Production().StartsRetry, log: logr.Discard()}
 		ctx, cancel := context.WithCancel(t.Context())
 		go w.Start(ctx) //nolint:errcheck // it has none
 		check("what was there before", 0, 0, 0, 0)

@@ -103,7 +103,7 @@ func warmedIn(o *v1alpha1.PrepullImage, next observed) time.Duration {
 		return 0
 	}
 	known := o.CreationTimestamp
-	if o.Status.FirstSeenTime != nil && managed(o) {
+	if o.Status.FirstSeenTime != nil && o.Managed() {
 		known = *o.Status.FirstSeenTime
 	}
 	return max(next.FirstReadyTime.Sub(known.Time), time.Nanosecond)
@@ -141,7 +141,7 @@ func (s summary) status(o *v1alpha1.PrepullImage, now time.Time) observed {
 		// The image was there already, which says nothing about how long it takes to pull.
 		next.LastPullSeconds = old.LastPullSeconds
 	}
-	next.Size = HumanSize(cmp.Or(next.SizeBytes, old.DownloadBytes))
+	next.Size = v1alpha1.HumanSize(cmp.Or(next.SizeBytes, old.DownloadBytes))
 	if s.skipped.reason == "" {
 		next.Ready = fmt.Sprintf("%d/%d", s.ready, s.desired)
 	}
@@ -227,23 +227,4 @@ func (s summary) readiness(failed bool) (string, metav1.Condition) {
 		c.Reason, c.Message = statePending, "The image waits for its turn."
 	}
 	return c.Reason, c
-}
-
-// HumanSize is a number of bytes for people, in powers of 1000; empty for 0.
-func HumanSize(bytes int64) string {
-	if bytes <= 0 {
-		return ""
-	}
-	value, unit := float64(bytes), "B"
-	for _, larger := range []string{"KB", "MB", "GB", "TB"} {
-		// From 999.5 on it would be printed as 1000.
-		if value < 999.5 {
-			break
-		}
-		value, unit = value/1000, larger
-	}
-	if value < 9.95 && unit != "B" {
-		return fmt.Sprintf("%.1f %s", value, unit)
-	}
-	return fmt.Sprintf("%.0f %s", value, unit)
 }

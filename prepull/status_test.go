@@ -202,8 +202,8 @@ func TestHumanSize(t *testing.T) {
 		0: "", -1: "", 7: "7 B", 999: "999 B", 1000: "1.0 KB", 9_949: "9.9 KB", 9_950: "10 KB", 84_600: "85 KB",
 		999_499: "999 KB", 999_500: "1.0 MB", 1_250_000_000: "1.2 GB", 15_000_000_000: "15 GB", 2_000_000_000_000_000: "2000 TB",
 	} {
-		if got := HumanSize(bytes); got != want {
-			t.Errorf("HumanSize(%d) = %q, want %q", bytes, got, want)
+		if got := v1alpha1.HumanSize(bytes); got != want {
+			t.Errorf("v1alpha1.HumanSize(%d) = %q, want %q", bytes, got, want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -20,7 +21,7 @@ func (s *state) simulate(d *debounce, from, until time.Time, fails func(node, im
 	return s.simulateWith(testOptions, d, from, until, fails)
 }
 
-func (s *state) simulateWith(o Options, d *debounce, from, until time.Time, fails func(node, image string) string) int {
+func (s *state) simulateWith(o planOptions, d *debounce, from, until time.Time, fails func(node, image string) string) int {
 	revisions := 0
 	for now := from; now.Before(until); {
 		p := makePlan(*s, o, now)
@@ -80,7 +81,7 @@ func TestManyBrokenImagesAreFewRevisions(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []int{1, 20, 100} {
 		s := clusterOf(3, bad, 30)
-		d := debounce{clocks: testOptions.Clocks}
+		d := debounce{clocks: clock.Production()}
 		for hour := range 6 {
 			from := noon.Add(time.Duration(hour) * time.Hour)
 			if n := s.simulate(&d, from, from.Add(time.Hour), isBad); n > 40 {
@@ -98,7 +99,7 @@ func TestManyBrokenImagesAreFewRevisions(t *testing.T) {
 func TestThreeBrokenImagesDelayAGoodOneByLittle(t *testing.T) {
 	t.Parallel()
 	s := clusterOf(2, 3, 1)
-	d := debounce{clocks: testOptions.Clocks}
+	d := debounce{clocks: clock.Production()}
 	s.simulate(&d, noon, noon.Add(25*time.Second), isBad)
 	if got := s.status(ObjectName("good0:1")).State; got != stateReady {
 		t.Errorf("the good image is %s", got)
@@ -108,7 +109,7 @@ func TestThreeBrokenImagesDelayAGoodOneByLittle(t *testing.T) {
 func TestANewImageDoesNotWaitForBrokenOnes(t *testing.T) {
 	t.Parallel()
 	s := clusterOf(2, 20, 1)
-	d := debounce{clocks: testOptions.Clocks}
+	d := debounce{clocks: clock.Production()}
 	later := noon.Add(30 * time.Minute)
 	s.simulate(&d, noon, later, isBad)
 	s.images = append(s.images, learnedObject("new-good:1", 1))
@@ -121,7 +122,7 @@ func TestANewImageDoesNotWaitForBrokenOnes(t *testing.T) {
 func TestOneBadNodeCostsNoRevision(t *testing.T) {
 	t.Parallel()
 	s := clusterOf(20, 0, 40)
-	d := debounce{clocks: testOptions.Clocks}
+	d := debounce{clocks: clock.Production()}
 	s.simulate(&d, noon, noon.Add(time.Minute), nothingFails)
 	badNode := func(node, image string) string {
 		if node == "node-007" {
@@ -150,7 +151,7 @@ func TestARegistryThatComesBackNeedsFewRevisions(t *testing.T) {
 	for i := range 20 {
 		s.images = append(s.images, learnedObject(fmt.Sprintf("r.test/app%d:1", i), 3))
 	}
-	d := debounce{clocks: testOptions.Clocks}
+	d := debounce{clocks: clock.Production()}
 	back := noon.Add(time.Hour)
 	s.simulate(&d, noon, back, func(string, string) string { return "unauthorized" })
 	if n := s.simulate(&d, back, back.Add(time.Hour), nothingFails); n > 4 {
@@ -168,12 +169,12 @@ func TestBrokenImagesInAFullListAreFewRevisions(t *testing.T) {
 	places, bytes := testOptions, testOptions
 	places.MaxImagesPerNode = 10
 	bytes.MaxBytesPerNode = "10Gi"
-	for full, o := range map[string]Options{"places": places, "bytes": bytes} {
+	for full, o := range map[string]planOptions{"places": places, "bytes": bytes} {
 		s := clusterOf(3, 60, 30)
 		for i := range s.images {
 			s.images[i].Status.SizeBytes = 1 << 30
 		}
-		d := debounce{clocks: testOptions.Clocks}
+		d := debounce{clocks: clock.Production()}
 		if n := s.simulateWith(o, &d, noon, noon.Add(15*time.Minute), isBad); n > 20 {
 			t.Errorf("full of %s: %d revisions in 15 minutes", full, n)
 		}

@@ -45,7 +45,7 @@ type summary struct {
 
 func summarize(c *candidate, p *plan) summary {
 	s := summary{skipped: skip{reason: skippedNoNodes, why: "No Linux node matches what its pods ask of a node."}, advice: c.access.advice}
-	s.widely = p.ignored.about(c)
+	s.widely = p.ignored.about(c.placements)
 	if unwanted, found := p.unwanted[c]; found {
 		s.skipped = unwanted
 	}

@@ -53,7 +53,7 @@ func digestOf(c *corev1.Container) string {
 
 // sameDigests tells whether two DaemonSets list the same digests.
 func sameDigests(a, b *appsv1.DaemonSet) bool {
-	return slices.EqualFunc(listed(a), listed(b), func(x, y corev1.Container) bool { return digestOf(&x) == digestOf(&y) })
+	return slices.EqualFunc(ListOf(a), ListOf(b), func(x, y corev1.Container) bool { return digestOf(&x) == digestOf(&y) })
 }
 
 // listLabel is the value of the label of a list: base is what its pods do apart from digests, and what these are is added.
@@ -75,7 +75,7 @@ func listLabel(base string, list []corev1.Container) string {
 func keepList(ds, stored *appsv1.DaemonSet) {
 	base, _, _ := strings.Cut(ds.Labels[v1alpha1.LabelList], "-")
 	label := stored.Labels[v1alpha1.LabelList]
-	if was, _, _ := strings.Cut(label, "-"); was != base || moves(listed(stored), listed(ds)) {
+	if was, _, _ := strings.Cut(label, "-"); was != base || moves(ListOf(stored), ListOf(ds)) {
 		return
 	}
 	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, label)
@@ -86,7 +86,7 @@ func keepList(ds, stored *appsv1.DaemonSet) {
 // keepUnknown leaves digests out that the stored DaemonSet does not list: to write them down during a roll would restart the
 // pods that are done with it. They are written after it.
 func keepUnknown(ds, stored *appsv1.DaemonSet) {
-	was, is := listed(stored), listed(ds)
+	was, is := ListOf(stored), ListOf(ds)
 	for i := range min(len(was), len(is)) {
 		if digestOf(&was[i]) == "" {
 			is[i].Env = nil

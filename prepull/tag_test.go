@@ -20,7 +20,7 @@ func tagged(image, digest string) state {
 }
 
 func (s *state) container(image string) corev1.Container {
-	for _, c := range listed(s.daemonSets[0]) {
+	for _, c := range ListOf(s.daemonSets[0]) {
 		if c.Image == image {
 			return c
 		}

@@ -1,12 +1,9 @@
 package prepull
 
 import (
-	"cmp"
 	"slices"
 	"strings"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -67,72 +64,15 @@ func MergeImages(images []Image) []Image {
 	return result
 }
 
-// Absent is an image that is known and not to be pulled now.
-type Absent struct{ Name, Why string }
-
-// Wanted returns the images that at least one of the nodes should have, or that any node should if there are none given;
-// those with the most starts per byte first. If they take more than maxBytes on a node (0 for no limit), those that the
-// cluster would choose in a budget of that size are left. Absent are those left out, and why.
-func Wanted(objects []v1alpha1.PrepullImage, nodes []corev1.Node, maxBytes int64, now time.Time) ([]Image, []Absent) {
-	found, invalid := candidates(objects, now)
-	var absent []Absent
-	for i := range objects {
-		if why, ok := invalid[objects[i].Name]; ok {
-			absent = append(absent, Absent{objects[i].Spec.Image, why})
-		}
+// PlacementsOf are where the users of an image may run, together with where a declared one is to go. None means any node
+// without a taint.
+func PlacementsOf(image *v1alpha1.PrepullImage) []v1alpha1.Placement {
+	found := slices.Clone(image.Status.Placements)
+	if !image.Managed() {
+		found = append(found, v1alpha1.Placement{NodeSelector: image.Spec.NodeSelector, Tolerations: image.Spec.Tolerations})
 	}
-	var able []*candidate
-	for _, c := range found {
-		if !c.useOn(nodes) {
-			continue
-		}
-		if why := c.whyAbsent(len(nodes) > 0); why != "" {
-			absent = append(absent, Absent{c.image, why})
-			continue
-		}
-		able = append(able, c)
+	if len(found) == 0 {
+		found = append(found, v1alpha1.Placement{})
 	}
-	if maxBytes > 0 {
-		chosen, over := choose(able, nil, nil, budget{images: len(able), bytes: maxBytes})
-		for c, s := range over {
-			absent = append(absent, Absent{c.image, strings.ReplaceAll(s.why+s.detail, "maxBytesPerNode", "--max-bytes")})
-		}
-		able = chosen
-	}
-	slices.SortFunc(able, func(a, b *candidate) int {
-		return cmp.Or(cmp.Compare(b.startsPerByte(), a.startsPerByte()), strings.Compare(a.name, b.name))
-	})
-	slices.SortFunc(absent, func(a, b Absent) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Why, b.Why)) })
-	images := make([]Image, 0, len(able))
-	for _, c := range able {
-		images = append(images, Image{Name: c.image, Placements: mergePlacements(nil, c.placements), PullSecrets: c.pullSecrets})
-	}
-	return images, absent
-}
-
-// useOn tells whether a pod that uses the image may start on one of the nodes.
-func (c *candidate) useOn(nodes []corev1.Node) bool {
-	if len(nodes) == 0 || len(c.placements) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(c.placements, func(p v1alpha1.Placement) bool {
-		ready := newPlacement(&p)
-		return slices.ContainsFunc(nodes, func(n corev1.Node) bool { return fits(&n, ready) })
-	})
-}
-
-// whyAbsent is why no node gets the image now, in the words of its status; empty if nodes do, or nobody has decided yet. That
-// there is no node for it is no reason where it is useful on one that is yet to come.
-func (c *candidate) whyAbsent(useful bool) string {
-	for _, o := range c.objects {
-		for _, condition := range o.Status.Conditions {
-			skipped := condition.Type == v1alpha1.ConditionSelected && condition.Status == metav1.ConditionFalse &&
-				!(useful && condition.Reason == skippedNoNodes)
-			failed := condition.Type == v1alpha1.ConditionPullFailed && condition.Status == metav1.ConditionTrue
-			if skipped || failed {
-				return condition.Message
-			}
-		}
-	}
-	return ""
+	return found
 }

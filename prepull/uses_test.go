@@ -128,8 +128,8 @@ func TestAStandaloneDaemonSet(t *testing.T) {
 	if spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != affinity || len(spec.Tolerations) != 1 || spec.ImagePullSecrets[0].Name != "s" {
 		t.Errorf("the pod is %+v", spec)
 	}
-	for key := range prepullLabels() {
-		if ds.Labels[key] == prepullLabels()[key] {
+	for key := range v1alpha1.PrepullLabels() {
+		if ds.Labels[key] == v1alpha1.PrepullLabels()[key] {
 			t.Errorf("kube-prepull would take the DaemonSet for its own: %s=%s", key, ds.Labels[key])
 		}
 	}

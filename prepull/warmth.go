@@ -13,7 +13,7 @@ type warmth struct {
 	// at are the positions of the nodes.
 	at map[string]int
 
-	// images by the name of their candidate.
+	// images by their names.
 	images map[string]*imageWarmth
 
 	// broken are the nodes whose prepull pod fails before the first image, because of the noop image or the runtime.
@@ -136,21 +136,24 @@ func (w *imageWarmth) slowest() time.Duration {
 	return time.Duration(max(1, slices.Max(w.ran))-1) * time.Second
 }
 
-// observe reads how far every candidate is on nodes of a class. An init container that ended well
+// observedImage is an image to look for: the name of its init container, and the name under which nodes report it.
+type observedImage struct{ Name, Canonical string }
+
+// observe reads how far every image is on nodes of a class. An init container that ended well
 // proves that its image is there, in pods of an old list too. A pull that takes longer than the deadline while other
 // images wait behind it counts as failed: a registry that hangs gives no other sign.
-func observe(nodes []*corev1.Node, candidates []*candidate, pods []*corev1.Pod, deadline time.Duration, now time.Time) *warmth {
+func observe(nodes []*corev1.Node, images []observedImage, pods []*corev1.Pod, deadline time.Duration, now time.Time) *warmth {
 	at := make(map[string]int, len(nodes))
 	for i, n := range nodes {
 		at[n.Name] = i
 	}
-	w := &warmth{at: at, images: make(map[string]*imageWarmth, len(candidates)), broken: map[string]failure{}}
-	all := make([]imageWarmth, len(candidates))
-	byCanonical := make(map[string]*imageWarmth, len(candidates))
-	for i, image := range candidates {
-		all[i] = imageWarmth{at: at, same: byCanonical[image.canonical]}
-		w.images[image.name] = &all[i]
-		byCanonical[image.canonical] = &all[i]
+	w := &warmth{at: at, images: make(map[string]*imageWarmth, len(images)), broken: map[string]failure{}}
+	all := make([]imageWarmth, len(images))
+	byCanonical := make(map[string]*imageWarmth, len(images))
+	for i, image := range images {
+		all[i] = imageWarmth{at: at, same: byCanonical[image.Canonical]}
+		w.images[image.Name] = &all[i]
+		byCanonical[image.Canonical] = &all[i]
 	}
 	for i, n := range nodes {
 		readNode(n, i, byCanonical)

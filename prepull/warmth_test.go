@@ -10,8 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 // seen is what a warmth says about one image, for comparison.
@@ -43,6 +41,28 @@ func seenOf(w *imageWarmth) seen {
 
 func sortedKeys(m map[string]bool) []string {
 	return slices.Sorted(maps.Keys(m))
+}
+
+// namedImages are images as observe looks for them.
+func namedImages(t *testing.T, images ...string) []observedImage {
+	t.Helper()
+	var named []observedImage
+	for _, image := range images {
+		canonical, err := CanonicalImage(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named = append(named, observedImage{ObjectName(image), canonical})
+	}
+	return named
+}
+
+func pointers(nodes []corev1.Node) []*corev1.Node {
+	all := make([]*corev1.Node, len(nodes))
+	for i := range nodes {
+		all[i] = &nodes[i]
+	}
+	return all
 }
 
 func TestObserve(t *testing.T) {
@@ -102,9 +122,8 @@ func TestObserve(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}, noon)
-			class := classify(testNodes(2), found, 30).classes[0]
-			w := observe(class.waiting, found, tc.pods, 15*time.Minute, now)
+			images := namedImages(t, "a:1", "b:1")
+			w := observe(pointers(testNodes(2)), images, tc.pods, 15*time.Minute, now)
 			if diff := cmp.Diff(tc.a, seenOf(w.images[a])); diff != "" {
 				t.Errorf("image a (-want +got):\n%s", diff)
 			}
@@ -121,12 +140,12 @@ func TestObserve(t *testing.T) {
 func TestSomebodyLooksAgainAtTheFirstDeadline(t *testing.T) {
 	t.Parallel()
 	a, b := ObjectName("a:1"), ObjectName("b:1")
-	found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}, noon)
+	images := namedImages(t, "a:1", "b:1")
 	pods := []*corev1.Pod{
 		testPod("node-000", noon, done("install", 0, 20), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", "")),
 		testPod("node-001", noon, done("install", 0, 10), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", "")),
 	}
-	w := observe(classify(testNodes(2), found, 30).classes[0].waiting, found, pods, time.Minute, noon.Add(30*time.Second))
+	w := observe(pointers(testNodes(2)), images, pods, time.Minute, noon.Add(30*time.Second))
 	if want := noon.Add(70 * time.Second); !w.next.Equal(want) {
 		t.Errorf("next look at %v, want %v", w.next, want)
 	}
@@ -136,17 +155,17 @@ func TestSomebodyLooksAgainAtTheFirstDeadline(t *testing.T) {
 func TestTheDeadlineOfAPullDoesNotDependOnTheClockOfTheNode(t *testing.T) {
 	t.Parallel()
 	a, b := ObjectName("a:1"), ObjectName("b:1")
-	found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}, noon)
+	images := namedImages(t, "a:1", "b:1")
 	for name, off := range map[string]int{"right": 0, "an hour behind": -3600, "an hour ahead": 3600} {
 		pod := testPod("node-000", noon.Add(-time.Minute), done("install", off+20, off+30), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", ""))
 		pod.Status.StartTime = &metav1.Time{Time: noon.Add(time.Duration(off+10) * time.Second)}
 		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(noon.Add(10 * time.Second))}}
-		nodes := classify(testNodes(1), found, 30).classes[0].waiting
-		w := observe(nodes, found, []*corev1.Pod{pod}, time.Minute, noon.Add(60*time.Second))
+		nodes := pointers(testNodes(1))
+		w := observe(nodes, images, []*corev1.Pod{pod}, time.Minute, noon.Add(60*time.Second))
 		if want := noon.Add(90 * time.Second); len(w.images[a].failed) > 0 || !w.next.Equal(want) {
 			t.Errorf("a clock that is %s: failed %v, next look at %v, want %v", name, w.images[a].failed, w.next, want)
 		}
-		if w := observe(nodes, found, []*corev1.Pod{pod}, time.Minute, noon.Add(90*time.Second)); len(w.images[a].failed) != 1 {
+		if w := observe(nodes, images, []*corev1.Pod{pod}, time.Minute, noon.Add(90*time.Second)); len(w.images[a].failed) != 1 {
 			t.Errorf("a clock that is %s: the pull may take for ever", name)
 		}
 	}
@@ -155,16 +174,14 @@ func TestTheDeadlineOfAPullDoesNotDependOnTheClockOfTheNode(t *testing.T) {
 func TestANodeTellsWhatItHas(t *testing.T) {
 	t.Parallel()
 	digest := "sha256:" + strings.Repeat("a", 64)
-	found, _ := candidates([]v1alpha1.PrepullImage{
-		learnedObject("nginx", 1), learnedObject("docker.io/library/nginx:latest", 1), learnedObject("r.test/a@"+digest, 1),
-	}, noon)
+	images := namedImages(t, "nginx", "docker.io/library/nginx:latest", "r.test/a@"+digest)
 	nodes := testNodes(2)
 	nodes[0].Status.Images = []corev1.ContainerImage{
 		{Names: []string{"docker.io/library/nginx@sha256:" + strings.Repeat("b", 64), "docker.io/library/nginx:latest"}, SizeBytes: 70},
 		{Names: []string{"r.test/a@" + digest}, SizeBytes: 20},
 	}
 	nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/nginx:latest"}, SizeBytes: 80}}
-	w := observe(classify(nodes, found, 30).classes[0].waiting, found, nil, time.Minute, noon)
+	w := observe(pointers(nodes), images, nil, time.Minute, noon)
 	for image, want := range map[string]seen{
 		"nginx":                          {Present: []string{"node-000", "node-001"}, Size: 80},
 		"docker.io/library/nginx:latest": {Present: []string{"node-000", "node-001"}, Size: 80},
@@ -179,9 +196,9 @@ func TestANodeTellsWhatItHas(t *testing.T) {
 func TestAPodThatDoesNotGetToItsImagesBlamesNone(t *testing.T) {
 	t.Parallel()
 	a := ObjectName("a:1")
-	found, _ := candidates([]v1alpha1.PrepullImage{learnedObject("a:1", 1)}, noon)
+	images := namedImages(t, "a:1")
 	pod := testPod("node-000", noon, waits("install", "ErrImagePull", "noop: not found"), waits(a, "PodInitializing", ""))
-	w := observe(classify(testNodes(1), found, 30).classes[0].waiting, found, []*corev1.Pod{pod}, time.Minute, noon)
+	w := observe(pointers(testNodes(1)), images, []*corev1.Pod{pod}, time.Minute, noon)
 	if f, broken := w.broken["node-000"]; !broken || f.message != "noop: not found" {
 		t.Errorf("broken: %v", w.broken)
 	}

@@ -45,7 +45,7 @@ func setupReconciler(mgr ctrl.Manager, o Options, surveyed *atomic.Bool) error {
 			options:     o,
 			debounce:    debounce{clocks: o.Clocks},
 			surveyed:    surveyed,
-			nodes:       newNodeWriter(mgr.GetClient(), o),
+			nodes:       newNodeWriter(mgr.GetClient(), o.Gate, o.Clocks),
 			credentials: credentials{client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: o.Namespace, clocks: o.Clocks, off: !o.PullSecrets},
 			notices:     rate.NewLimiter(rate.Every(o.Clocks.NoticePace), noticeBurst),
 			told:        map[string]string{},

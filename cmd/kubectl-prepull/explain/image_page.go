@@ -11,7 +11,6 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
-	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
 // maxRows is how many groups of nodes are shown; with -o wide it is all nodes, one by one.
@@ -78,7 +77,7 @@ func (a *imageAnswer) sizeWords() string {
 	if a.Bytes() == 0 {
 		return "not known yet"
 	}
-	words := prepull.HumanSize(a.Bytes())
+	words := v1alpha1.HumanSize(a.Bytes())
 	if a.SizeBytes == 0 {
 		words += " to download"
 	}

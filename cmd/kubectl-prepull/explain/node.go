@@ -9,10 +9,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/list"
-	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
 // nodeAnswer is what explain node/NAME -o json prints.
@@ -70,7 +70,7 @@ func (a *nodeAnswer) write(p *page) {
 			if image.Seconds > 0 {
 				waited = cli.Seconds(image.Seconds)
 			}
-			table.Row(i+1, image.Image, pullState(image.State), waited, prepull.HumanSize(image.SizeBytes), image.Message)
+			table.Row(i+1, image.Image, pullState(image.State), waited, v1alpha1.HumanSize(image.SizeBytes), image.Message)
 		}
 		p.table(table)
 	}

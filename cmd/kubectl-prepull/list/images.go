@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
-	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
 // Images is kubectl prepull images.
@@ -69,7 +69,7 @@ func imageTable(images []inventory.Image, wide bool, now time.Time) *cli.Table {
 		if image.State != inventory.ImageSkipped {
 			nodes = fmt.Sprintf("%d/%d", image.Nodes.Ready, image.Nodes.Desired)
 		}
-		row := []any{image.Image, imageState(image), nodes, prepull.HumanSize(image.Bytes()), users(image)}
+		row := []any{image.Image, imageState(image), nodes, v1alpha1.HumanSize(image.Bytes()), users(image)}
 		if wide {
 			row = append(row, pullTime(image), seen(image, now), nextTry(image, now), image.Name)
 		}

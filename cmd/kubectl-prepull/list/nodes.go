@@ -6,9 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
-	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
 // Nodes is kubectl prepull nodes.
@@ -65,7 +65,7 @@ func nodeTable(nodes []inventory.Node, wide bool) *cli.Table {
 		row := []any{n.Name, NodeState(n.State), images, n.Class, n.Message}
 		if wide {
 			bytes, took := sums(n)
-			row = []any{n.Name, NodeState(n.State), images, prepull.HumanSize(bytes), took, n.Class, n.Message}
+			row = []any{n.Name, NodeState(n.State), images, v1alpha1.HumanSize(bytes), took, n.Class, n.Message}
 		}
 		table.Row(row...)
 	}

@@ -5,8 +5,8 @@ import (
 	"math"
 	"strings"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
-	"github.com/kube-prepull/kube-prepull/prepull"
 )
 
 // stripWidth is how many characters the longest start-up is drawn with.
@@ -32,7 +32,7 @@ func sizeWords(bytes int64) string {
 	if bytes == 0 {
 		return ""
 	}
-	return " (" + prepull.HumanSize(bytes) + ")"
+	return " (" + v1alpha1.HumanSize(bytes) + ")"
 }
 
 func percent(share float64) string {

@@ -1,0 +1,47 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// StartsHalfLife is how long it takes until a start of a container weighs half.
+const StartsHalfLife = 24 * time.Hour
+
+// Managed is true for an image that kube-prepull learned, false for one that a person declared.
+func (i *PrepullImage) Managed() bool { return i.Labels[LabelManagedBy] == Name }
+
+// At is the value of a decaying count at a time; 0 if there is none. A count from the future (another replica's clock is
+// ahead) is taken as it is.
+func (s *Starts) At(now time.Time) float64 {
+	if s == nil {
+		return 0
+	}
+	age := max(0, now.Sub(s.Time.Time))
+	return s.Count.AsApproximateFloat64() * math.Exp2(-age.Hours()/StartsHalfLife.Hours())
+}
+
+// PrepullLabels are on every prepull DaemonSet and pod, and on the copies of pull secrets.
+func PrepullLabels() map[string]string {
+	return map[string]string{LabelName: Name, LabelComponent: ComponentPrepull}
+}
+
+// HumanSize is a number of bytes for people, in powers of 1000; empty for 0.
+func HumanSize(bytes int64) string {
+	if bytes <= 0 {
+		return ""
+	}
+	value, unit := float64(bytes), "B"
+	for _, larger := range []string{"KB", "MB", "GB", "TB"} {
+		// From 999.5 on it would be printed as 1000.
+		if value < 999.5 {
+			break
+		}
+		value, unit = value/1000, larger
+	}
+	if value < 9.95 && unit != "B" {
+		return fmt.Sprintf("%.1f %s", value, unit)
+	}
+	return fmt.Sprintf("%.0f %s", value, unit)
+}
