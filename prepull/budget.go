@@ -23,7 +23,7 @@ type budget struct {
 }
 
 // budgetOf a class is what its smallest node has room for: every node of the class gets the same images.
-func budgetOf(c *nodeClass, o planOptions) budget {
+func budgetOf(c *nodeClass, o PlanOptions) budget {
 	return budget{images: o.MaxImagesPerNode, bytes: maxBytes(o.MaxBytesPerNode, c.nodes)}
 }
 

@@ -19,14 +19,14 @@ func TestTheCacheKeepsWhatAPlanNeeds(t *testing.T) {
 	t.Parallel()
 	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}}
 	s.nodes[0].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}, SizeBytes: 5}}
-	s.carryOut(makePlan(s, testOptions, noon))
-	s.runPods(noon, func(node, image string) string {
-		if node == "node-001" && image == "b:1" {
-			return "b:1: not found"
-		}
-		return ""
-	})
-	want := makePlan(s, testOptions, noon)
+	a, b := ObjectName("a:1"), ObjectName("b:1")
+	written := makePlan(s, planOptions, noon)
+	s.daemonSets = written.write
+	s.pods = []*corev1.Pod{
+		testPod("node-000", noon, done("install", 0, 1), done(a, 2, 3), done(b, 4, 5)),
+		testPod("node-001", noon, done("install", 0, 1), done(a, 2, 3), waits(b, "ErrImagePull", "b:1: not found")),
+	}
+	want := makePlan(s, planOptions, noon)
 	var known stringPool
 	for i := range s.nodes {
 		known.stripNode(&s.nodes[i])
@@ -37,7 +37,7 @@ func TestTheCacheKeepsWhatAPlanNeeds(t *testing.T) {
 	for i := range s.daemonSets {
 		stripDaemonSet(s.daemonSets[i])
 	}
-	got := makePlan(s, testOptions, noon)
+	got := makePlan(s, planOptions, noon)
 	if diff := cmp.Diff(want.write, got.write); diff != "" {
 		t.Errorf("DaemonSets (-want +got):\n%s", diff)
 	}
@@ -67,8 +67,13 @@ func TestTheCacheDropsTheRest(t *testing.T) {
 
 func TestTheCacheKeepsOfAnEventWhatAFailureNeeds(t *testing.T) {
 	t.Parallel()
-	want := failedEvent("uid", "a", saysNotFound, 1)
-	want.Name, want.Count = "e", 2
+	want := corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Name: "e"},
+		InvolvedObject: corev1.ObjectReference{UID: "uid", FieldPath: "spec.initContainers{a}"},
+		Message:        `Failed to pull image "a:1": not found`,
+		Count:          2,
+		LastTimestamp:  metav1.NewTime(noon),
+	}
 	full := want.DeepCopy()
 	full.Annotations = map[string]string{"a": "b"}
 	full.InvolvedObject.Name, full.Reason, full.Source.Host = "pod", "Failed", "node-000"
@@ -134,15 +139,22 @@ func TestOnlyWhatTheCacheKeepsIsAChange(t *testing.T) {
 // BenchmarkCache measures what the cache keeps of a node and its prepull pod, with 50 images each. Objects are decoded
 // one by one, as they come from the API server.
 func BenchmarkCache(b *testing.B) {
-	const nodes = 100
-	s := benchmarkState(nodes, 50)
-	list := ListOf(s.daemonSets[0])
-	for i, pod := range s.pods {
-		pod.Spec.InitContainers = list
-		for j := range pod.Status.InitContainerStatuses {
-			c := &pod.Status.InitContainerStatuses[j]
-			c.Image, c.ImageID, c.ContainerID = c.Name, fmt.Sprintf("sha256:%064d", j), fmt.Sprintf("containerd://%064d", i*nodes+j)
+	const nodes, images = 100, 50
+	all, pods := testNodes(nodes), make([]*corev1.Pod, 0, nodes)
+	for i := range all {
+		var statuses []corev1.ContainerStatus
+		var list []corev1.Container
+		for j := range images {
+			image := fmt.Sprintf("registry.example.com/team-%d/app-%d:v1", j%7, j)
+			digest := fmt.Sprintf("sha256:%064d", j)
+			all[i].Status.Images = append(all[i].Status.Images, corev1.ContainerImage{Names: []string{image + "@" + digest, image}, SizeBytes: 1 << 26})
+			c := done(ObjectName(image), 2*j, 2*j+1)
+			c.Image, c.ImageID, c.ContainerID = image, digest, fmt.Sprintf("containerd://%064d", i*nodes+j)
+			statuses, list = append(statuses, c), append(list, corev1.Container{Name: c.Name, Image: image})
 		}
+		pod := testPod(all[i].Name, noon, statuses...)
+		pod.Spec.InitContainers = list
+		pods = append(pods, pod)
 	}
 	var before, after runtime.MemStats
 	for b.Loop() {
@@ -152,10 +164,10 @@ func BenchmarkCache(b *testing.B) {
 		kept := make([]any, 0, 2*nodes)
 		for i := range nodes {
 			var n corev1.Node
-			decode(b, &s.nodes[i], &n)
+			decode(b, &all[i], &n)
 			known.stripNode(&n)
 			var pod corev1.Pod
-			decode(b, s.pods[i], &pod)
+			decode(b, pods[i], &pod)
 			known.stripPod(&pod)
 			kept = append(kept, &n, &pod)
 		}

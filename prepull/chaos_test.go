@@ -24,7 +24,7 @@ type chaos struct {
 	state
 	*rand.Rand
 	now     time.Time
-	options planOptions
+	options PlanOptions
 	made    int
 	log     []string
 	failing map[string]bool

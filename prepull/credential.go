@@ -27,6 +27,9 @@ const (
 	sourceDeadline = 10 * time.Second
 )
 
+// fieldOwner of the copies.
+const fieldOwner = client.FieldOwner("kube-prepull")
+
 // credentials keeps copies of the pull secrets that images need in our namespace. Pull secrets are read one by one, past
 // the cache, and never listed or watched. What it remembers only saves reads: a new leader reads everything anew.
 type credentials struct {

@@ -12,6 +12,10 @@ import (
 )
 
 // privateObject is a learned image with a pull secret.
+func secretNamed(namespace, name string) v1alpha1.SecretReference {
+	return v1alpha1.SecretReference{Namespace: namespace, Name: name}
+}
+
 func privateObject(image string, starts int, secrets ...v1alpha1.SecretReference) v1alpha1.PrepullImage {
 	o := learnedObject(image, starts)
 	o.Status.PullSecrets = secrets
@@ -21,7 +25,7 @@ func privateObject(image string, starts int, secrets ...v1alpha1.SecretReference
 // copiedAs are pulls in which the pull secret shop/login is copied.
 func copiedAs(name string, changed time.Time) pulls {
 	return pulls{
-		copies:  map[v1alpha1.SecretReference]string{secretRef("shop", "login"): name},
+		copies:  map[v1alpha1.SecretReference]string{secretNamed("shop", "login"): name},
 		changed: map[string]time.Time{name: changed},
 	}
 }
@@ -42,7 +46,7 @@ func (s *state) denial(t *testing.T, image string) string {
 
 func TestAnImageWaitsForItsPullSecret(t *testing.T) {
 	t.Parallel()
-	login, other := secretRef("shop", "login"), secretRef("shop", "other")
+	login, other := secretNamed("shop", "login"), secretNamed("shop", "other")
 	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{privateObject("a:1", 9, login), learnedObject("b:1", 1)}}
 	s.carryOut(makePlan(s, testOptions, noon))
 	if diff := cmp.Diff([]string{"b:1"}, s.listOf("linux-amd64")); diff != "" {
@@ -85,10 +89,10 @@ func TestAnImageWaitsForItsPullSecret(t *testing.T) {
 func TestAnImageDoesNotWaitForWhatCannotBeHad(t *testing.T) {
 	t.Parallel()
 	for name, known := range map[string]pulls{
-		"missing":      {problems: map[v1alpha1.SecretReference]string{secretRef("shop", "login"): "does not exist"}},
+		"missing":      {problems: map[v1alpha1.SecretReference]string{secretNamed("shop", "login"): "does not exist"}},
 		"switched off": {off: true},
 	} {
-		s := state{nodes: testNodes(1), images: []v1alpha1.PrepullImage{privateObject("a:1", 1, secretRef("shop", "login"))}, pulls: known}
+		s := state{nodes: testNodes(1), images: []v1alpha1.PrepullImage{privateObject("a:1", 1, secretNamed("shop", "login"))}, pulls: known}
 		s.carryOut(makePlan(s, testOptions, noon))
 		if got := s.listOf("linux-amd64"); len(got) != 1 {
 			t.Errorf("%s: list %v", name, got)
@@ -98,7 +102,7 @@ func TestAnImageDoesNotWaitForWhatCannotBeHad(t *testing.T) {
 
 func TestADeniedPullSaysWhatToDo(t *testing.T) {
 	t.Parallel()
-	login := secretRef("shop", "login")
+	login := secretNamed("shop", "login")
 	const words = "Node node-000: failed to pull and unpack image: unexpected status from HEAD request: 401 Unauthorized"
 	s := state{nodes: testNodes(1), images: []v1alpha1.PrepullImage{privateObject("a:1", 1)}}
 	s.carryOut(makePlan(s, testOptions, noon))
@@ -151,7 +155,7 @@ func TestTheWordsOfARegistryAreNotTakenForAdvice(t *testing.T) {
 
 func TestADeniedImageIsTriedAgainOnceWhenItsPullSecretChanges(t *testing.T) {
 	t.Parallel()
-	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{privateObject("a:1", 9, secretRef("shop", "login")), learnedObject("b:1", 1)}}
+	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{privateObject("a:1", 9, secretNamed("shop", "login")), learnedObject("b:1", 1)}}
 	s.pulls = copiedAs("copy", noon.Add(-time.Hour))
 	now := noon
 	pass := func() plan {
@@ -217,10 +221,10 @@ func TestOnlyImagesWithAPlaceNeedTheirPullSecrets(t *testing.T) {
 	o := testOptions
 	o.MaxImagesPerNode = 1
 	s := state{nodes: testNodes(1), images: []v1alpha1.PrepullImage{
-		privateObject("a:1", 9, secretRef("shop", "login")), privateObject("b:1", 1, secretRef("web", "login")),
+		privateObject("a:1", 9, secretNamed("shop", "login")), privateObject("b:1", 1, secretNamed("web", "login")),
 	}}
 	got := demands(makePlan(s, o, noon).classes)
-	if diff := cmp.Diff(map[v1alpha1.SecretReference]bool{secretRef("shop", "login"): false}, got); diff != "" {
+	if diff := cmp.Diff(map[v1alpha1.SecretReference]bool{secretNamed("shop", "login"): false}, got); diff != "" {
 		t.Errorf("needed (-want +got):\n%s", diff)
 	}
 }

@@ -87,7 +87,7 @@ func (v *vault) newLeader() {
 }
 
 func loginSecret(namespace, name, password string) *corev1.Secret {
-	s := configSecret(fmt.Sprintf(`{"auths":{"r.test":{"username":"u","password":%q}}}`, password))
+	s := secretOf(fmt.Sprintf(`{"auths":{"r.test":{"username":"u","password":%q}}}`, password))
 	s.Namespace, s.Name = namespace, name
 	return s
 }
@@ -325,7 +325,7 @@ func TestSwitchedOffTheCopiesGo(t *testing.T) {
 func TestNoPlantedSecretIsTold(t *testing.T) {
 	t.Parallel()
 	const planted = "pl4nt3d"
-	broken := configSecret(`{"auths": {"r.test": "` + planted + `"}, ` + planted + `}`)
+	broken := secretOf(`{"auths": {"r.test": "` + planted + `"}, ` + planted + `}`)
 	broken.Namespace, broken.Name = "shop", "broken"
 	v := newVault(t, loginSecret("shop", "login", planted), broken)
 	var said strings.Builder
@@ -354,4 +354,8 @@ func TestNoPlantedSecretIsTold(t *testing.T) {
 	if v.log.Len() == 0 {
 		t.Error("nothing was logged")
 	}
+}
+
+func secretOf(content string) *corev1.Secret {
+	return &corev1.Secret{Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(content)}}
 }

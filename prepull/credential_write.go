@@ -23,7 +23,7 @@ func (c *credentials) write(ctx context.Context, p copyPlan, named map[string]bo
 	var errs []error
 	for _, next := range p.create {
 		secret := next.secret(c.namespace, c.content(next.hash))
-		if err := c.client.Create(ctx, secret, reconcilerOwner); err != nil {
+		if err := c.client.Create(ctx, secret, fieldOwner); err != nil {
 			c.stale = c.stale || apierrors.IsAlreadyExists(err)
 			errs = append(errs, fmt.Errorf("creating the copy %s of a pull secret: %w", next.name, err))
 			continue
@@ -67,7 +67,7 @@ func (c *credentials) update(ctx context.Context, next pullCopy) error {
 		return fmt.Errorf("encoding the copy %s of a pull secret: %w", next.name, err)
 	}
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: next.name}}
-	err = c.client.Patch(ctx, secret, client.RawPatch(types.MergePatchType, patch), reconcilerOwner)
+	err = c.client.Patch(ctx, secret, client.RawPatch(types.MergePatchType, patch), fieldOwner)
 	switch {
 	case apierrors.IsNotFound(err):
 		delete(c.copies, next.name)

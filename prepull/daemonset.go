@@ -23,9 +23,6 @@ const (
 	// where a new way to compute it would restart every prepull pod.
 	annotationSpecHash = "kube-prepull.io/spec-hash"
 
-	// installContainer is the first init container: it copies noop to where the others can run it.
-	installContainer = "install"
-
 	noopVolume = "noop"
 	noopFolder = "/prepull"
 
@@ -43,7 +40,7 @@ func daemonSetName(c *nodeClass) string {
 //
 // The old pod of a node is kept until the new one is ready, for two reasons: the kubelet does not delete images that a
 // container of an existing pod has used, and a list that cannot be pulled does not replace one that was.
-func daemonSet(c *nodeClass, images []entry, o planOptions) *appsv1.DaemonSet {
+func daemonSet(c *nodeClass, images []entry, o PlanOptions) *appsv1.DaemonSet {
 	labels := v1alpha1.PrepullLabels()
 	labels[v1alpha1.LabelNodeClass] = c.name
 	surge := o.MaxConcurrentNodes
@@ -84,7 +81,7 @@ func podHash(t *corev1.PodTemplateSpec) string {
 	return hashOf(&pod)
 }
 
-func prepullPodSpec(c *nodeClass, images []entry, o planOptions) corev1.PodSpec {
+func prepullPodSpec(c *nodeClass, images []entry, o PlanOptions) corev1.PodSpec {
 	spec := pullingPod(images, o.NoopImage)
 	spec.Affinity = c.affinity()
 	spec.Tolerations = c.tolerations(o.Gate.key())

@@ -13,7 +13,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-func testDaemonSet(o planOptions, images ...string) *appsv1.DaemonSet {
+func testDaemonSet(o PlanOptions, images ...string) *appsv1.DaemonSet {
 	var entries []entry
 	for _, image := range images {
 		entries = append(entries, entry{candidate: &candidate{name: ObjectName(image), image: image}})
@@ -126,7 +126,7 @@ func TestDaemonSet(t *testing.T) {
 
 func TestTheDaemonSetDependsOnImagesAndOptionsAlone(t *testing.T) {
 	t.Parallel()
-	hash := func(o planOptions, images ...string) string {
+	hash := func(o PlanOptions, images ...string) string {
 		return testDaemonSet(o, images...).Annotations[annotationSpecHash]
 	}
 	base := hash(testOptions, "a:1", "b:1")

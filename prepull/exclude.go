@@ -7,7 +7,7 @@ import (
 )
 
 // unwanted are the images that the configuration keeps from all nodes, and why. What a person declared is always wanted.
-func unwanted(found []*candidate, o planOptions) map[*candidate]skip {
+func unwanted(found []*candidate, o PlanOptions) map[*candidate]skip {
 	skips := map[*candidate]skip{}
 	for _, c := range found {
 		if c.declared {

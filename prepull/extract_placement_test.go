@@ -11,35 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
-
-// require is an affinity that requires one of some terms.
-func requiring(terms ...corev1.NodeSelectorTerm) *corev1.Affinity {
-	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: terms},
-	}}
-}
-
-func inZones(zones ...string) corev1.NodeSelectorRequirement {
-	return corev1.NodeSelectorRequirement{Key: corev1.LabelTopologyZone, Operator: corev1.NodeSelectorOpIn, Values: zones}
-}
-
-// requireZones has a term for each list of zones.
-func requireZones(lists ...[]string) *corev1.Affinity {
-	var terms []corev1.NodeSelectorTerm
-	for _, zones := range lists {
-		terms = append(terms, corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{inZones(zones...)}})
-	}
-	return requiring(terms...)
-}
-
-// onNode is what the DaemonSet controller puts in its pods.
-func onNode(name string) corev1.NodeSelectorRequirement {
-	return corev1.NodeSelectorRequirement{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{name}}
-}
 
 func TestPlacementOf(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package prepull
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -10,48 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
-
-// specOf is the spec of a pod with one container for each image.
-func specOf(images ...string) corev1.PodSpec {
-	var spec corev1.PodSpec
-	for _, image := range images {
-		spec.Containers = append(spec.Containers, corev1.Container{Image: image})
-	}
-	return spec
-}
-
-// inShop is the metadata of an object in a namespace.
-func inShop(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID("uid-of-" + name)}
-}
-
-// controlled adds a controller to an object.
-func controlled[T client.Object](o T, kind, name string) T {
-	yes := true
-	o.SetOwnerReferences([]metav1.OwnerReference{{Kind: kind, Name: name, UID: types.UID("uid-of-" + name), Controller: &yes}})
-	return o
-}
-
-func labelled[T client.Object](o T, key, value string) T {
-	o.SetLabels(map[string]string{key: value})
-	return o
-}
-
-func shopPod(name string, images ...string) *corev1.Pod {
-	return &corev1.Pod{ObjectMeta: inShop(name), Spec: specOf(images...)}
-}
-
-func shopDeployment(name string, images ...string) *appsv1.Deployment {
-	return &appsv1.Deployment{ObjectMeta: inShop(name), Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: specOf(images...)}}}
-}
-
-func shopJob(name string, images ...string) *batchv1.Job {
-	return &batchv1.Job{ObjectMeta: inShop(name), Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: specOf(images...)}}}
-}
 
 func TestImagesOf(t *testing.T) {
 	t.Parallel()
@@ -68,7 +30,7 @@ func TestImagesOf(t *testing.T) {
 	template := corev1.PodTemplateSpec{Spec: full}
 	optedOut := corev1.PodTemplateSpec{Spec: full, ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelEnabled: "false"}}}
 	deleting := shopPod("api", "nginx")
-	deleting.DeletionTimestamp = &metav1.Time{Time: noon}
+	deleting.DeletionTimestamp = &metav1.Time{Time: time.Unix(1e9, 0)}
 	all := []string{"docker.io/library/nginx", "init", "model:v1", "nginx", "sidecar"}
 
 	for name, test := range map[string]struct {
@@ -193,7 +155,7 @@ func TestOptedIn(t *testing.T) {
 		"a namespace with the label":        {metav1.ObjectMeta{Name: "shop", Labels: on}, true},
 		"a namespace without the label":     {metav1.ObjectMeta{Name: "shop"}, false},
 		"a namespace that says false":       {metav1.ObjectMeta{Name: "shop", Labels: map[string]string{v1alpha1.LabelEnabled: "false"}}, false},
-		"a namespace that is being deleted": {metav1.ObjectMeta{Name: "shop", Labels: on, DeletionTimestamp: &metav1.Time{Time: noon}}, false},
+		"a namespace that is being deleted": {metav1.ObjectMeta{Name: "shop", Labels: on, DeletionTimestamp: &metav1.Time{Time: time.Unix(1e9, 0)}}, false},
 		"our own, even with the label":      {metav1.ObjectMeta{Name: "kube-prepull", Labels: on}, false},
 		"kube-system":                       {metav1.ObjectMeta{Name: "kube-system", Labels: on}, false},
 		"kube-public":                       {metav1.ObjectMeta{Name: "kube-public", Labels: on}, false},

@@ -98,7 +98,7 @@ func missingWords(images []string) string {
 
 // planNodes decides which nodes are let go, and what their conditions say. on are the prepull pods by the class of their
 // nodes.
-func (p *plan) planNodes(s state, on map[string][]*corev1.Pod, o planOptions, now time.Time) {
+func (p *plan) planNodes(s state, on map[string][]*corev1.Pod, o PlanOptions, now time.Time) {
 	if !o.Gate.Enabled && !o.NodeCondition {
 		return
 	}

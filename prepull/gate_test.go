@@ -125,7 +125,7 @@ func TestThePlanOfAGate(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		edit    func(*state)
-		options func(*planOptions)
+		options func(*PlanOptions)
 		at      time.Time
 		want    map[string]releaseReason
 		next    time.Time
@@ -159,15 +159,15 @@ func TestThePlanOfAGate(t *testing.T) {
 		"the agents of Gardener are not ready, and its images have not come": {edit: func(s *state) {
 			s.nodes[2].Spec.Taints[0] = corev1.Taint{Key: "node.gardener.cloud/critical-components-not-ready", Effect: "NoSchedule"}
 		}, at: noon, next: noon.Add(5 * time.Minute)},
-		"its class begins with an empty list": {options: func(o *planOptions) { o.MaxConcurrentNodes.IntVal = 1 }, edit: func(s *state) { s.daemonSets, s.pods = nil, nil }, at: noon, next: noon.Add(5 * time.Minute)},
+		"its class begins with an empty list": {options: func(o *PlanOptions) { o.MaxConcurrentNodes.IntVal = 1 }, edit: func(s *state) { s.daemonSets, s.pods = nil, nil }, at: noon, next: noon.Add(5 * time.Minute)},
 		"all images are optional":             {edit: func(s *state) { s.images[0].Status.Required = new(bool) }, at: noon, want: map[string]releaseReason{"new": releaseEmpty}},
 		"the pull secret of its image is on its way": {edit: func(s *state) {
 			s.images = append(s.images, inUse("b:1"))
 			s.images[1].Status.PullSecrets = []v1alpha1.SecretReference{{Namespace: "shop", Name: "key"}}
 			s.runPods(noon, nothingFails)
 		}, at: noon, next: noon.Add(5 * time.Minute)},
-		"there is no gate":            {options: func(o *planOptions) { o.Gate.Enabled = false }, at: noon.Add(time.Hour)},
-		"its taint is of another key": {options: func(o *planOptions) { o.Gate.TaintKey = "kube-prepull.io/cold" }, at: noon.Add(time.Hour)},
+		"there is no gate":            {options: func(o *PlanOptions) { o.Gate.Enabled = false }, at: noon.Add(time.Hour)},
+		"its taint is of another key": {options: func(o *PlanOptions) { o.Gate.TaintKey = "kube-prepull.io/cold" }, at: noon.Add(time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

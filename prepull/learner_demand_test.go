@@ -9,6 +9,18 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
+// onGPUs is what a workload asks for that runs on nodes with a GPU.
+var onGPUs = demand{
+	placements:  []v1alpha1.Placement{{NodeSelector: map[string]string{"gpu": "true"}}},
+	pullSecrets: []v1alpha1.SecretReference{{Namespace: "shop", Name: "registry"}},
+	priority:    7,
+	need:        required,
+	alwaysPull:  true,
+}
+
+// free is where a workload may run that says nothing about it.
+var free = []v1alpha1.Placement{{}}
+
 func TestDemandsAddUp(t *testing.T) {
 	t.Parallel()
 	of := func(priority int32) demand { return demand{placements: free, priority: priority} }

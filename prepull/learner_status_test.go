@@ -24,8 +24,8 @@ func deployments(names ...string) []v1alpha1.User {
 // at is a time in a status.
 func at(t time.Time) *metav1.Time { return &metav1.Time{Time: t} }
 
-// onGPUs is what a workload asks for that runs on nodes with a GPU.
-var onGPUs = demand{
+// gpuDemand is what a workload asks for that runs on nodes with a GPU.
+var gpuDemand = demand{
 	placements:  []v1alpha1.Placement{{NodeSelector: map[string]string{"gpu": "true"}}},
 	pullSecrets: []v1alpha1.SecretReference{{Namespace: "shop", Name: "registry"}},
 	priority:    7,
@@ -36,13 +36,13 @@ var onGPUs = demand{
 var (
 	yesterday = noon.Add(-24 * time.Hour)
 
-	// free is where a workload may run that says nothing about it, and freely all that it asks for.
-	free   = []v1alpha1.Placement{{}}
-	freely = demand{placements: free}
+	// anyNode is where a workload may run that says nothing about it, and freely all that it asks for.
+	anyNode = []v1alpha1.Placement{{}}
+	freely  = demand{placements: anyNode}
 
-	five   = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("a", "b", "c", "d", "e"), UserCount: 7, Placements: free}
-	two    = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Starts: starts("3", yesterday), Users: deployments("a", "c"), UserCount: 2, Placements: free}
-	unused = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("a", "c")}.withDemand(onGPUs)
+	five   = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("a", "b", "c", "d", "e"), UserCount: 7, Placements: anyNode}
+	two    = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Starts: starts("3", yesterday), Users: deployments("a", "c"), UserCount: 2, Placements: anyNode}
+	unused = learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("a", "c")}.withDemand(gpuDemand)
 )
 
 func TestWithUse(t *testing.T) {
@@ -52,8 +52,8 @@ func TestWithUse(t *testing.T) {
 		l.LastSeenTime = at(noon)
 		return l.withDemand(d)
 	}
-	both := onGPUs
-	both.placements = append(slices.Clone(onGPUs.placements), free...)
+	both := gpuDemand
+	both.placements = append(slices.Clone(gpuDemand.placements), anyNode...)
 	scaled := two
 	scaled.Autoscaled = true
 	for name, test := range map[string]struct {
@@ -64,25 +64,25 @@ func TestWithUse(t *testing.T) {
 	}{
 		"the first user": {
 			learned{}, deployments("a")[0], freely,
-			learned{FirstSeenTime: at(noon), LastSeenTime: at(noon), Users: deployments("a"), UserCount: 1, Placements: free},
+			learned{FirstSeenTime: at(noon), LastSeenTime: at(noon), Users: deployments("a"), UserCount: 1, Placements: anyNode},
 		},
 		"one more user keeps the order and the starts": {
 			two, deployments("b")[0], freely,
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: starts("3", yesterday), Users: deployments("a", "b", "c"), UserCount: 3, Placements: free},
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: starts("3", yesterday), Users: deployments("a", "b", "c"), UserCount: 3, Placements: anyNode},
 		},
 		"a user that is known changes nothing":         {two, deployments("c")[0], freely, two},
 		"nor does one whose UID only the status knows": {two, v1alpha1.User{Kind: "Deployment", Namespace: "shop", Name: "c"}, freely, two},
 		"a sixth user is left to the resync":           {five, deployments("x")[0], freely, five},
 		"a user that comes back is a user again, and what others asked for is forgotten": {
 			unused, deployments("a")[0], freely,
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("a"), UserCount: 1, Placements: free},
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("a"), UserCount: 1, Placements: anyNode},
 		},
-		"a known user that asks for something else": {two, deployments("c")[0], onGPUs, also(two, both)},
-		"a sixth user that does":                    {five, deployments("x")[0], onGPUs, also(five, both)},
+		"a known user that asks for something else": {two, deployments("c")[0], gpuDemand, also(two, both)},
+		"a sixth user that does":                    {five, deployments("x")[0], gpuDemand, also(five, both)},
 		"a scaler is the resync's business":         {scaled, deployments("c")[0], freely, scaled},
 		"an image that was learned without demands": {
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("c"), UserCount: 1}, deployments("c")[0], onGPUs,
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("c"), UserCount: 1}.withDemand(onGPUs),
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments("c"), UserCount: 1}, deployments("c")[0], gpuDemand,
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("c"), UserCount: 1}.withDemand(gpuDemand),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,9 +107,9 @@ func TestWithUseLeavesTheOriginalAlone(t *testing.T) {
 		Users: append(make([]v1alpha1.User, 0, 8), deployments("b", "c")...), UserCount: 2, Placements: spare(v1alpha1.Placement{}),
 		PullSecrets: append(make([]v1alpha1.SecretReference, 0, 8), v1alpha1.SecretReference{Namespace: "shop", Name: "z"}),
 	}
-	before.withUse(deployments("a")[0], onGPUs, noon)
+	before.withUse(deployments("a")[0], gpuDemand, noon)
 	want := learned{
-		Users: deployments("b", "c"), UserCount: 2, Placements: free,
+		Users: deployments("b", "c"), UserCount: 2, Placements: anyNode,
 		PullSecrets: []v1alpha1.SecretReference{{Namespace: "shop", Name: "z"}},
 	}
 	if diff := cmp.Diff(want, before); diff != "" {
@@ -132,19 +132,19 @@ func TestWithUsers(t *testing.T) {
 		"equal users change nothing": {two, deployments("a", "c"), freely, two},
 		"twelve users, five of them by name": {
 			two, deployments(many...), freely,
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments(many[:5]...), UserCount: 12, Placements: free},
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments(many[:5]...), UserCount: 12, Placements: anyNode},
 		},
 		"a user that is gone": {
 			two, deployments("c"), freely,
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("c"), UserCount: 1, Placements: free},
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("c"), UserCount: 1, Placements: anyNode},
 		},
 		"a user that asks for something else than before": {
-			two, deployments("a", "c"), onGPUs,
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("a", "c"), UserCount: 2}.withDemand(onGPUs),
+			two, deployments("a", "c"), gpuDemand,
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("a", "c"), UserCount: 2}.withDemand(gpuDemand),
 		},
 		"in use again": {
 			unused, deployments("a", "c"), freely,
-			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("a", "c"), UserCount: 2, Placements: free},
+			learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Users: deployments("a", "c"), UserCount: 2, Placements: anyNode},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestWithUsers(t *testing.T) {
 
 func TestWithoutUsers(t *testing.T) {
 	t.Parallel()
-	gone := learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("a", "c"), Placements: free}
+	gone := learned{FirstSeenTime: at(yesterday), LastSeenTime: at(noon), Starts: two.Starts, Users: deployments("a", "c"), Placements: anyNode}
 	if diff := cmp.Diff(gone, two.withoutUsers(noon)); diff != "" {
 		t.Errorf("the last users go (-want +got):\n%s", diff)
 	}

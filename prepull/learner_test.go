@@ -51,12 +51,12 @@ func TestHint(t *testing.T) {
 func TestUsesOf(t *testing.T) {
 	t.Parallel()
 	a, b := deployments("a")[0], deployments("b")[0]
-	gpu := footprint{placement: onGPUs.placements[0], always: map[string]bool{"app": true}}
+	gpu := footprint{placement: gpuDemand.placements[0], always: map[string]bool{"app": true}}
 	seen := []sighting{
 		{images: []string{"app", "proxy"}, user: a}, {images: []string{"app"}, user: b},
 		{images: []string{"app", "proxy"}, user: a, footprint: gpu},
 	}
-	both := demand{placements: append(slices.Clone(onGPUs.placements), free...)}
+	both := demand{placements: append(slices.Clone(gpuDemand.placements), anyNode...)}
 	always := both
 	always.alwaysPull = true
 	want := []use{{"app", a, always}, {"proxy", a, both}, {"app", b, freely}}
@@ -93,8 +93,8 @@ func TestStatusPatchHasTheLearnersFieldsAlone(t *testing.T) {
 	o.ResourceVersion = "42"
 	o.Status.State, o.Status.SizeBytes = "Ready", 7
 	want := learned{FirstSeenTime: at(noon), LastSeenTime: at(noon), Starts: starts("1500m", noon), Users: deployments("api"), UserCount: 1}
-	want = want.withDemand(onGPUs)
-	want.Placements = append(slices.Clone(free), want.Placements...)
+	want = want.withDemand(gpuDemand)
+	want.Placements = append(slices.Clone(anyNode), want.Placements...)
 	want.Autoscaled = true
 	u, err := statusPatch(&o, want)
 	if err != nil {

@@ -15,13 +15,13 @@ import (
 func TestMeasure(t *testing.T) {
 	a, b := ObjectName("a:1"), ObjectName("b:1")
 	s := state{nodes: testNodes(3), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1), declaredObject("bad", "Bad")}}
-	s.carryOut(makePlan(s, testOptions, noon))
+	s.daemonSets = makePlan(s, planOptions, noon).write
 	s.pods = []*corev1.Pod{
 		testPod("node-000", noon, done("install", 0, 1), done(a, 2, 3), done(b, 4, 5)),
 		testPod("node-001", noon, done("install", 0, 1), done(a, 2, 3), waits(b, "ErrImagePull", "dial tcp: i/o timeout")),
 		testPod("node-002", noon, done("install", 0, 1), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", "")),
 	}
-	measure(s.images, makePlan(s, testOptions, noon))
+	measure(s.images, makePlan(s, planOptions, noon))
 	got := map[string]float64{}
 	for _, state := range []string{"ready", "pulling", "pending", "pullfailed", "skipped"} {
 		got[state] = gaugeValue(t, imagesMetric.WithLabelValues(state))
@@ -50,12 +50,12 @@ func TestNewPulls(t *testing.T) {
 	a := ObjectName("a:1")
 	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
 	s.nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}, SizeBytes: 5000}}
-	before := makePlan(s, testOptions, noon).classes[0].warmth
+	before := makePlan(s, planOptions, noon).classes[0].warmth
 	s.pods = []*corev1.Pod{
 		testPod("node-000", noon, done("install", 0, 1), done(a, 31, 32)),
 		testPod("node-001", noon, done("install", 0, 1), done(a, 2, 3)),
 	}
-	after := makePlan(s, testOptions, noon).classes
+	after := makePlan(s, planOptions, noon).classes
 	want := []nodePull{{"linux-amd64", 30 * time.Second, 5000}}
 	if diff := cmp.Diff(want, newPulls(map[string]*warmth{"linux-amd64": before}, after), cmp.AllowUnexported(nodePull{})); diff != "" {
 		t.Errorf("pulls (-want +got):\n%s", diff)

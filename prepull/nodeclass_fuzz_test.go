@@ -49,10 +49,10 @@ func checkPartition(t *testing.T, got classification, nodes []corev1.Node, limit
 		for _, n := range c.nodes {
 			in[n.Name]++
 		}
-		if name := daemonSetName(c); names[name] || len(validation.IsDNS1123Label(name)) > 0 {
+		if name := v1alpha1.Name + "-" + c.name; names[name] || len(validation.IsDNS1123Label(name)) > 0 {
 			t.Errorf("the DaemonSet %s exists twice or has no valid name", name)
 		}
-		names[daemonSetName(c)], archs[c.arch] = true, true
+		names[v1alpha1.Name+"-"+c.name], archs[c.arch] = true, true
 	}
 	for i := range nodes {
 		want := 0

@@ -50,7 +50,7 @@ func (s statuses) Patch(ctx context.Context, o client.Object, _ client.Patch, _ 
 func TestWordsOfManyNodesAreWrittenBitByBit(t *testing.T) {
 	t.Parallel()
 	api := &counting{nodes: map[string]int{}}
-	w := newNodeWriter(api, testOptions.Gate, clock.Production())
+	w := newNodeWriter(api, testGate, clock.Production())
 	var p plan
 	for i := range 150 {
 		p.conditions = append(p.conditions, conditionChange{node: fmt.Sprint("turns-", i), uid: types.UID(fmt.Sprint("turns-", i))})
@@ -91,7 +91,7 @@ func TestANodeThatIsNotAsItWasIsLeftToTheNextPass(t *testing.T) {
 		"it is refused":           {apierrors.NewForbidden(nodes, "a", errors.New("no")), 0, time.Time{}, true},
 	} {
 		api := &counting{nodes: map[string]int{}, err: tc.err}
-		again, err := newNodeWriter(api, testOptions.Gate, clock.Production()).act(t.Context(), plan{releases: []release{r}, conditions: []conditionChange{c}}, noon)
+		again, err := newNodeWriter(api, testGate, clock.Production()).act(t.Context(), plan{releases: []release{r}, conditions: []conditionChange{c}}, noon)
 		if len(api.events) != tc.events || !again.Equal(tc.again) || (err != nil) != tc.fails || len(api.nodes) != 2 {
 			t.Errorf("%s: %d Events, again at %v, error %v, %d nodes", name, len(api.events), again, err, len(api.nodes))
 		}
@@ -106,7 +106,7 @@ func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
 		"its condition": {conditions: []conditionChange{{node: "a", uid: "a", version: "1"}}},
 	} {
 		api := &counting{nodes: map[string]int{}, err: &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}}
-		w := newNodeWriter(api, testOptions.Gate, clock.Production())
+		w := newNodeWriter(api, testGate, clock.Production())
 		if again, err := w.act(t.Context(), p, noon); err != nil || again.IsZero() {
 			t.Errorf("%s: %v at first, again at %v", name, err, again)
 		}
@@ -129,14 +129,25 @@ func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
 
 func TestHowLongANodeIsHeldIsRemembered(t *testing.T) {
 	t.Parallel()
-	w := newNodeWriter(nil, warmingOptions().Gate, clock.Production())
-	nodes := []corev1.Node{heldNode("a", "NoSchedule"), testNode("b", "amd64")}
+	w := newNodeWriter(nil, testGate, clock.Production())
+	nodes := []corev1.Node{taintedNode("a"), testNode("b", "amd64")}
 	w.see(nodes, noon)
-	held := w.see(append(nodes, heldNode("c", "NoSchedule")), noon.Add(time.Second))
+	held := w.see(append(nodes, taintedNode("c")), noon.Add(time.Second))
 	if len(held) != 2 || !held[nodes[0].UID].Equal(noon) {
 		t.Errorf("held since %v", held)
 	}
 	if held = w.see(nodes[1:], noon); len(held) > 0 {
 		t.Errorf("nobody is held, but %v", held)
 	}
+}
+
+// testGate is a gate as configured.
+var testGate = Gate{Enabled: true, TaintKey: v1alpha1.TaintWarming, Deadline: 5 * time.Minute}
+
+// taintedNode is a node with the taint of the gate.
+func taintedNode(name string) corev1.Node {
+	n := testNode(name, "amd64")
+	n.UID = types.UID("uid-of-" + name)
+	n.Spec.Taints = []corev1.Taint{{Key: v1alpha1.TaintWarming, Effect: corev1.TaintEffectNoSchedule}}
+	return n
 }

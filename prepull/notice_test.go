@@ -1,16 +1,12 @@
 package prepull
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/time/rate"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -100,38 +96,5 @@ func TestTheFirstTimeThatAnImageIsReady(t *testing.T) {
 	}
 	if diff := cmp.Diff([]time.Duration{0, 2 * time.Minute, 0, 0, 0}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// creating is a client of an API server that takes everything.
-type creating struct {
-	client.Client
-	made []string
-}
-
-func (c *creating) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
-	c.made = append(c.made, o.(*corev1.Event).Reason)
-	return nil
-}
-
-func TestAChangeIsToldOnceEvenIfTheCacheIsBehind(t *testing.T) {
-	t.Parallel()
-	api := &creating{}
-	r := &reconciler{client: api, told: map[string]string{}, notices: rate.NewLimiter(0, 3)}
-	change := func(from string, reasons ...string) statusChange {
-		c := statusChange{name: "a", from: from}
-		for _, reason := range reasons {
-			c.notices = append(c.notices, notice{about: corev1.ObjectReference{Kind: "PrepullImage", Name: "a"}, reason: reason, at: noon})
-		}
-		return c
-	}
-	r.tell(t.Context(), change("8", noticeFailed), "12")
-	r.tell(t.Context(), change("8", noticeFailed), "13")
-	r.tell(t.Context(), change("9", noticeFailed), "14") // somebody else wrote in between
-	r.tell(t.Context(), change("12"), "15")
-	r.tell(t.Context(), change("15", noticeRecovered), "16")
-	r.tell(t.Context(), change("16", noticeOver, noticeWithin), "17")
-	if diff := cmp.Diff([]string{noticeFailed, noticeRecovered, noticeOver}, api.made); diff != "" {
-		t.Errorf("Events (-want +made; no more than three may be):\n%s", diff)
 	}
 }

@@ -34,6 +34,16 @@ type state struct {
 	pulls pulls
 }
 
+// daemonSet is the stored one with a name, nil if there is none.
+func (s *state) daemonSet(name string) *appsv1.DaemonSet {
+	for _, ds := range s.daemonSets {
+		if ds.Name == name {
+			return ds
+		}
+	}
+	return nil
+}
+
 // plan is what has to be written so that the cluster is as it should be. There is nothing in it for what is so already.
 type plan struct {
 	// write are the DaemonSets that are missing or get another list, as they should be.
@@ -104,7 +114,7 @@ type classPlan struct {
 
 // makePlan decides, in this order: what fails (judge), where an image is of use (placeOn), which images are worth a place
 // (choose), and what comes first (order). Equal input gives an equal plan.
-func makePlan(s state, o planOptions, now time.Time) plan {
+func makePlan(s state, o PlanOptions, now time.Time) plan {
 	found, invalid := candidates(s.images, now)
 	for _, c := range found {
 		c.access = s.pulls.access(c)
@@ -174,7 +184,7 @@ func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on, of map[stri
 }
 
 // planDaemonSet compares the DaemonSet of a class with the stored one, if there is one.
-func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, o planOptions) {
+func (p *plan) planDaemonSet(cp *classPlan, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, o PlanOptions) {
 	ds := daemonSet(cp.nodeClass, cp.list, o)
 	if stored == nil {
 		if others || cp.opening {
@@ -234,7 +244,7 @@ func (p *plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*clas
 }
 
 // planClass decides about one class and the images with a use in it, and adds to the plan when time alone changes the decision.
-func (p *plan) planClass(c *nodeClass, placed []*candidate, w *warmth, pods []*corev1.Pod, stored *appsv1.DaemonSet, o planOptions, now time.Time) *classPlan {
+func (p *plan) planClass(c *nodeClass, placed []*candidate, w *warmth, pods []*corev1.Pod, stored *appsv1.DaemonSet, o PlanOptions, now time.Time) *classPlan {
 	current := ListOf(stored)
 	cp := &classPlan{
 		nodeClass: c,

@@ -7,8 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// planOptions are what of the configuration a plan depends on. The configuration file documents and defaults them.
-type planOptions struct {
+// PlanOptions are what of the configuration a plan depends on. The configuration file documents and defaults them.
+type PlanOptions struct {
 	// Namespace is where the prepull DaemonSets live: the manager's own.
 	Namespace string
 

@@ -389,7 +389,7 @@ func FuzzPlan(f *testing.F) {
 }
 
 // checkPlan holds for every plan.
-func checkPlan(t *testing.T, s state, p plan, o planOptions, now time.Time) {
+func checkPlan(t *testing.T, s state, p plan, o PlanOptions, now time.Time) {
 	t.Helper()
 	shuffled := state{nodes: slices.Clone(s.nodes), images: slices.Clone(s.images), pods: slices.Clone(s.pods), daemonSets: slices.Clone(s.daemonSets)}
 	slices.Reverse(shuffled.nodes)
@@ -539,7 +539,7 @@ func (d *dice) trouble() string {
 func BenchmarkPlan(b *testing.B) {
 	for name, size := range map[string]struct {
 		nodes, images int
-		options       planOptions
+		options       PlanOptions
 	}{
 		"500 nodes, 1000 images":                                        {500, 1000, testOptions},
 		"5000 nodes of 12 shapes, 1000 images":                          {5000, 1000, testOptions},

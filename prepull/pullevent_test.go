@@ -8,8 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 const (
@@ -151,23 +149,5 @@ func TestLastFailure(t *testing.T) {
 		if message != tc.message || failures != tc.failures {
 			t.Errorf("%s: %d failures, the last %q", name, failures, message)
 		}
-	}
-}
-
-func TestAnEventIsEnoughToTakeAnImageOut(t *testing.T) {
-	t.Parallel()
-	s := state{nodes: testNodes(1), images: []v1alpha1.PrepullImage{learnedObject("a:1", 100), learnedObject("good:1", 1)}}
-	s.carryOut(makePlan(s, testOptions, noon))
-	bad, good := ObjectName("a:1"), ObjectName("good:1")
-	pod := testPod("node-000", noon, done("install", 1, 2), waits(bad, "PodInitializing", ""), waits(good, "PodInitializing", ""))
-	pod.UID = "uid"
-	s.pods = []*corev1.Pod{withPullEvents(pod, pullEvents([]corev1.Event{failedEvent("uid", bad, saysNotFound, 2)}))}
-	p := makePlan(s, testOptions, noon.Add(3*time.Second))
-	s.carryOut(p)
-	if diff := cmp.Diff([]string{"good:1"}, s.listOf("linux-amd64")); diff != "" || len(p.quarantined) != 1 {
-		t.Errorf("%v left the list (-want +got):\n%s", p.quarantined, diff)
-	}
-	if got := s.status(bad).State; got != "PullFailed: not found" {
-		t.Errorf("state %s", got)
 	}
 }

@@ -6,6 +6,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// installContainer is the name of the init container that comes before those of images: it installs noop.
+const installContainer = "install"
+
 // PullState is how far a node is with an image of its list.
 type PullState string
 

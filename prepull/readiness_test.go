@@ -12,7 +12,7 @@ import (
 )
 
 // warmingOptions have everything that concerns new nodes.
-func warmingOptions() planOptions {
+func warmingOptions() PlanOptions {
 	o := testOptions
 	o.NodeCondition = true
 	o.Gate = Gate{Enabled: true, TaintKey: v1alpha1.TaintWarming, Deadline: 5 * time.Minute, MaxBytes: 10 << 30}

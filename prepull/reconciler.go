@@ -300,16 +300,6 @@ func (r *reconciler) write(ctx context.Context, stored, desired *appsv1.DaemonSe
 	return nil
 }
 
-// daemonSet is the stored one with a name, nil if there is none.
-func (s *state) daemonSet(name string) *appsv1.DaemonSet {
-	for _, ds := range s.daemonSets {
-		if ds.Name == name {
-			return ds
-		}
-	}
-	return nil
-}
-
 // report writes statuses, all that it can, and returns when to write those that were left for later; zero if none was.
 func (r *reconciler) report(ctx context.Context, p plan, now time.Time) (time.Time, error) {
 	if len(p.quarantined) > 0 {
@@ -371,11 +361,11 @@ func (r *reconciler) patchStatus(ctx context.Context, c statusChange) (string, e
 // plan makes the plan with the pull secrets that it needs: which those are does not depend on what is known of them.
 func (r *reconciler) plan(ctx context.Context, s state, now time.Time) (plan, error) {
 	s.pulls = r.credentials.pulls
-	p := makePlan(s, r.options.planOptions, now)
+	p := makePlan(s, r.options.PlanOptions, now)
 	next, err := r.credentials.sync(ctx, demands(p.classes), s.daemonSets, now)
 	if quoted := r.credentials.hide(s.pods); quoted || !r.credentials.pulls.equal(s.pulls) {
 		s.pulls = r.credentials.pulls
-		p = makePlan(s, r.options.planOptions, now)
+		p = makePlan(s, r.options.PlanOptions, now)
 	}
 	p.atLatest(next)
 	return p, err

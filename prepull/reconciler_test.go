@@ -7,10 +7,17 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
 )
+
+// planOptions are those of the plans of tests.
+var planOptions = PlanOptions{
+	Namespace: "kube-prepull", NoopImage: "registry.test/noop:v1", MaxImagesPerNode: 50, MaxNodeClasses: 30,
+	MaxConcurrentNodes: intstr.FromInt32(10), PullDeadline: 15 * time.Minute,
+}
 
 // refusing is a client of an API server that creates nothing.
 type refusing struct {
@@ -37,7 +44,7 @@ func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
 		"then":                        {true, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 3, time.Time{}},
 	} {
 		api := &counting{nodes: map[string]int{}}
-		r := &reconciler{options: Options{planOptions: testOptions, Clocks: clock.Production()}, nodes: newNodeWriter(api, testOptions.Gate, clock.Production())}
+		r := &reconciler{options: Options{PlanOptions: planOptions, Clocks: clock.Production()}, nodes: newNodeWriter(api, testGate, clock.Production())}
 		again, err := r.markNodes(t.Context(), tc.plan, tc.surveyed, noon)
 		if err != nil || len(api.nodes) != tc.nodes || !again.Equal(tc.again) {
 			t.Errorf("%s: %d nodes were written, again at %v (%v)", name, len(api.nodes), again, err)
@@ -48,7 +55,7 @@ func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
 func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	t.Parallel()
 	api := &refusing{}
-	r := &reconciler{options: Options{planOptions: testOptions, Clocks: clock.Production()}, client: api, nodes: newNodeWriter(api, testOptions.Gate, clock.Production()), accepted: map[string]string{}, refused: map[string]string{}}
+	r := &reconciler{options: Options{PlanOptions: planOptions, Clocks: clock.Production()}, client: api, nodes: newNodeWriter(api, testGate, clock.Production()), accepted: map[string]string{}, refused: map[string]string{}}
 	p := plan{move: []*appsv1.DaemonSet{{}}}
 	for second := range 30 {
 		_, _ = r.moveIfDue(t.Context(), state{}, p, false, noon.Add(time.Duration(second)*time.Second))

@@ -1,8 +1,10 @@
 package prepull
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -22,12 +24,6 @@ func censusOf(names ...string) *census {
 		namespaces[name] = nil
 	}
 	return newCensus(namespaces)
-}
-
-// rolledOut is a pod of a Deployment, with an image that the Deployment does not name.
-func rolledOut(deployment, image string) *corev1.Pod {
-	pod := controlled(shopPod(deployment+"-5d9c-x", image), "ReplicaSet", deployment+"-5d9c")
-	return labelled(pod, appsv1.DefaultDeploymentUniqueLabelKey, "5d9c")
 }
 
 func TestCensus(t *testing.T) {
@@ -115,17 +111,17 @@ func TestCensusOfPinnedWorkloads(t *testing.T) {
 		want    []v1alpha1.User
 		demand  demand
 	}{
-		"before the first pod":                 {[]client.Object{idle}, digest, api, demand{placements: free, pullSecrets: secret, autoscaled: true}},
+		"before the first pod":                 {[]client.Object{idle}, digest, api, demand{placements: anyNode, pullSecrets: secret, autoscaled: true}},
 		"the tag is nobody's":                  {[]client.Object{idle}, "app:v1", nil, demand{}},
-		"with the pods, which are rewritten":   {[]client.Object{idle, rolledOut("api", digest)}, digest, api, demand{placements: free, pullSecrets: secret, autoscaled: true}},
-		"a pod that missed the webhook":        {[]client.Object{idle, rolledOut("api", "app:v1")}, "app:v1", api, demand{placements: free, autoscaled: true}},
-		"where it runs and how much it counts": {[]client.Object{onGPU}, digest, api, demand{placements: onGPUs.placements, pullSecrets: secret, priority: 7, need: required, autoscaled: true}},
+		"with the pods, which are rewritten":   {[]client.Object{idle, rolledOut("api", digest)}, digest, api, demand{placements: anyNode, pullSecrets: secret, autoscaled: true}},
+		"a pod that missed the webhook":        {[]client.Object{idle, rolledOut("api", "app:v1")}, "app:v1", api, demand{placements: anyNode, autoscaled: true}},
+		"where it runs and how much it counts": {[]client.Object{onGPU}, digest, api, demand{placements: gpuDemand.placements, pullSecrets: secret, priority: 7, need: required, autoscaled: true}},
 		"a CronJob, its job and the job's pod": {
-			[]client.Object{cron, job, controlled(shopPod("sum-29-x", digest), "Job", "sum-29")}, digest, []v1alpha1.User{sum}, demand{placements: free, pullSecrets: secret},
+			[]client.Object{cron, job, controlled(shopPod("sum-29-x", digest), "Job", "sum-29")}, digest, []v1alpha1.User{sum}, demand{placements: anyNode, pullSecrets: secret},
 		},
 		"a namespace that is not rewritten":               {[]client.Object{office}, digest, nil, demand{}},
 		"what is opted out is not learned, pinned or not": {[]client.Object{exempt(pinnedDeployment("api", "app:v1"), v1alpha1.LabelEnabled, "false")}, digest, nil, demand{}},
-		"what is exempt has its tag":                      {[]client.Object{exempt(idle.DeepCopy(), v1alpha1.LabelRewrite, "off")}, "app:v1", api, demand{placements: free, pullSecrets: secret, autoscaled: true}},
+		"what is exempt has its tag":                      {[]client.Object{exempt(idle.DeepCopy(), v1alpha1.LabelRewrite, "off")}, "app:v1", api, demand{placements: anyNode, pullSecrets: secret, autoscaled: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -177,9 +173,11 @@ func TestDemandOf(t *testing.T) {
 		hpa.Spec.ScaleTargetRef = autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: kind, Name: name}
 		return hpa
 	}
-	secrets := func(names ...string) demand { return demand{placements: free, pullSecrets: secretsIn("shop", names)} }
-	scaled := demand{placements: free, autoscaled: true}
-	onGPU := demand{placements: onGPUs.placements}
+	secrets := func(names ...string) demand {
+		return demand{placements: anyNode, pullSecrets: secretsIn("shop", names)}
+	}
+	scaled := demand{placements: anyNode, autoscaled: true}
+	onGPU := demand{placements: gpuDemand.placements}
 	agent := &appsv1.DaemonSet{ObjectMeta: inShop("agent")}
 	agent.Spec.Template.Spec = specOf("agent:v1")
 	agent.Spec.Template.Spec.Affinity = requireZones([]string{"a"})
@@ -273,4 +271,30 @@ func TestACensusSharesEqualPlacements(t *testing.T) {
 			t.Fatalf("app:%d has a placement of its own", i)
 		}
 	}
+}
+
+// FuzzCensus reads any JSON as an object of some kinds: whatever the API server may store, it can be counted.
+func FuzzCensus(f *testing.F) {
+	f.Add([]byte(`{"spec":{"containers":[{"image":"a"},{"image":""}],"volumes":[{"image":{}},{"image":null}]}}`))
+	f.Add([]byte(`{"metadata":{"labels":null,"ownerReferences":[{"kind":"ReplicaSet","controller":true}]},"spec":{"template":{"spec":{"initContainers":[{"image":"b"}]}}}}`))
+	for _, pin := range []string{"app:v1@" + digestA, "app@" + digestA, "@", ""} {
+		template := `{"metadata":{"annotations":{"pin.kube-prepull.io/c":"` + pin + `"}},"spec":{"containers":[{"name":"c","image":"app:v1","imagePullPolicy":"Always"}]}}`
+		f.Add([]byte(template))
+		f.Add([]byte(`{"spec":{"template":` + template + `}}`))
+		f.Add([]byte(`{"spec":{"jobTemplate":{"spec":{"template":` + template + `}}}}`))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for _, obj := range []client.Object{&corev1.Pod{}, &appsv1.Deployment{}, &batchv1.CronJob{}} {
+			_ = json.Unmarshal(raw, obj)
+			for _, namespace := range []map[string]string{nil, rewritten} {
+				c := newCensus(map[string]map[string]string{obj.GetNamespace(): namespace})
+				c.add(obj)
+				for _, change := range planResync(nil, c, retention{time.Hour, time.Hour}, noon) {
+					if change.retire || change.image == "" {
+						t.Errorf("%s makes the change %+v", raw, change)
+					}
+				}
+			}
+		}
+	})
 }

@@ -43,7 +43,7 @@ func setLearned(o *v1alpha1.PrepullImage, l learned) {
 func TestPlanResync(t *testing.T) {
 	t.Parallel()
 	one := func(name string) learned {
-		return learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments(name), UserCount: 1, Placements: free}
+		return learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: deployments(name), UserCount: 1, Placements: anyNode}
 	}
 	isNew := func(names ...string) learned { return learned{}.withUsers(deployments(names...), freely, noon) }
 	declared := declaredObject("by-hand", "app:v1")
@@ -301,7 +301,7 @@ func TestMerge(t *testing.T) {
 	if diff := cmp.Diff(c.want, c.merge(learned{})); diff != "" {
 		t.Errorf("a new object (-want +got):\n%s", diff)
 	}
-	taught := learned{}.withUse(deployments("x")[0], onGPUs, noon)
+	taught := learned{}.withUse(deployments("x")[0], gpuDemand, noon)
 	merged := c.merge(taught)
 	if diff := cmp.Diff(deployments("a", "b", "x"), merged.Users); diff != "" {
 		t.Errorf("the learner was faster (-want +got):\n%s", diff)

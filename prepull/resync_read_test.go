@@ -78,8 +78,8 @@ func twoOfShop() []*appsv1.Deployment {
 func TestWhatCannotBeReadIsNamedAndTheRestCounted(t *testing.T) {
 	t.Parallel()
 	all := map[string]demand{
-		"app:v1":   {placements: free, pullSecrets: secretsIn("shop", []string{"d"}), autoscaled: true},
-		"robot:v1": {placements: free},
+		"app:v1":   {placements: anyNode, pullSecrets: secretsIn("shop", []string{"d"}), autoscaled: true},
+		"robot:v1": {placements: anyNode},
 	}
 	without := func(change func(*demand)) map[string]demand {
 		some := map[string]demand{}

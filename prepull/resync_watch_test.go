@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -14,7 +15,7 @@ import (
 
 // asked notes what is put into a queue.
 type asked struct {
-	queue
+	workqueue.TypedRateLimitingInterface[reconcile.Request]
 	names []string
 }
 

@@ -60,7 +60,7 @@ func TestRetire(t *testing.T) {
 				o = declaredObject("app", "app:v1")
 			}
 			o.CreationTimestamp = metav1.NewTime(noon.Add(-test.age))
-			o.Status = v1alpha1.PrepullImageStatus{Users: test.users, UserCount: test.count, Placements: free}
+			o.Status = v1alpha1.PrepullImageStatus{Users: test.users, UserCount: test.count, Placements: anyNode}
 			if test.unused >= 0 {
 				o.Status.LastSeenTime = at(noon.Add(-test.unused))
 			}

@@ -15,7 +15,7 @@ import (
 
 // Options of the learner, the resync and the reconciler. The configuration file documents and defaults them.
 type Options struct {
-	planOptions
+	PlanOptions
 
 	// PullSecrets is set if the pull secrets of workloads are copied and used.
 	PullSecrets bool

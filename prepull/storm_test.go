@@ -21,7 +21,7 @@ func (s *state) simulate(d *debounce, from, until time.Time, fails func(node, im
 	return s.simulateWith(testOptions, d, from, until, fails)
 }
 
-func (s *state) simulateWith(o planOptions, d *debounce, from, until time.Time, fails func(node, image string) string) int {
+func (s *state) simulateWith(o PlanOptions, d *debounce, from, until time.Time, fails func(node, image string) string) int {
 	revisions := 0
 	for now := from; now.Before(until); {
 		p := makePlan(*s, o, now)
@@ -169,7 +169,7 @@ func TestBrokenImagesInAFullListAreFewRevisions(t *testing.T) {
 	places, bytes := testOptions, testOptions
 	places.MaxImagesPerNode = 10
 	bytes.MaxBytesPerNode = "10Gi"
-	for full, o := range map[string]planOptions{"places": places, "bytes": bytes} {
+	for full, o := range map[string]PlanOptions{"places": places, "bytes": bytes} {
 		s := clusterOf(3, 60, 30)
 		for i := range s.images {
 			s.images[i].Status.SizeBytes = 1 << 30

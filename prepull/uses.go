@@ -21,9 +21,9 @@ type Image struct {
 	PullSecrets []v1alpha1.SecretReference
 }
 
-// ImagesOf returns the images that a workload would teach in an opted-in namespace, sorted and each once, as its pods will
+// FromManifest returns the images that a workload would teach in an opted-in namespace, sorted and each once, as its pods will
 // have them. A pin counts whatever the labels of the namespace, which a manifest does not tell: nobody else makes pins.
-func ImagesOf(obj metav1.Object) []Image {
+func FromManifest(obj metav1.Object) []Image {
 	t := templateOf(obj)
 	if t.spec == nil {
 		return nil

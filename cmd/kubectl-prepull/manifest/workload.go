@@ -79,20 +79,20 @@ func (f *Found) read(object map[string]any, namespace string) ([]prepull.Image, 
 	if kind, _ := object["kind"].(string); kind == "" {
 		return nil, []error{errors.New("this object has no kind: for a values file of Helm there is --helm-values")}
 	}
-	workload, err := workloadOf(object, namespace)
+	owner, err := workloadOf(object, namespace)
 	if err != nil {
 		return nil, []error{fmt.Errorf("%s: %w", name, err)}
 	}
-	if workload == nil {
+	if owner == nil {
 		f.others = append(f.others, name)
 		return nil, nil
 	}
 	f.workloads++
-	if os := systemOf(workload); os != "" && os != string(corev1.Linux) {
+	if os := systemOf(owner); os != "" && os != string(corev1.Linux) {
 		f.Notes = append(f.Notes, fmt.Sprintf("%s is left out: its pods run on %s", name, os))
 		return nil, nil
 	}
-	images := prepull.ImagesOf(workload)
+	images := prepull.FromManifest(owner)
 	var problems []error
 	for _, image := range images {
 		err := prepull.ValidImage(image.Name)

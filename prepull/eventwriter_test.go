@@ -1,0 +1,44 @@
+package prepull
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// creating is a client of an API server that takes everything.
+type creating struct {
+	client.Client
+	made []string
+}
+
+func (c *creating) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+	c.made = append(c.made, o.(*corev1.Event).Reason)
+	return nil
+}
+
+func TestAChangeIsToldOnceEvenIfTheCacheIsBehind(t *testing.T) {
+	t.Parallel()
+	api := &creating{}
+	r := &reconciler{client: api, told: map[string]string{}, notices: rate.NewLimiter(0, 3)}
+	change := func(from string, reasons ...string) statusChange {
+		c := statusChange{name: "a", from: from}
+		for _, reason := range reasons {
+			c.notices = append(c.notices, notice{about: corev1.ObjectReference{Kind: "PrepullImage", Name: "a"}, reason: reason, at: noon})
+		}
+		return c
+	}
+	r.tell(t.Context(), change("8", noticeFailed), "12")
+	r.tell(t.Context(), change("8", noticeFailed), "13")
+	r.tell(t.Context(), change("9", noticeFailed), "14") // somebody else wrote in between
+	r.tell(t.Context(), change("12"), "15")
+	r.tell(t.Context(), change("15", noticeRecovered), "16")
+	r.tell(t.Context(), change("16", noticeOver, noticeWithin), "17")
+	if diff := cmp.Diff([]string{noticeFailed, noticeRecovered, noticeOver}, api.made); diff != "" {
+		t.Errorf("Events (-want +made; no more than three may be):\n%s", diff)
+	}
+}
