@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 // CacheOptions let the manager hold what the reconciler reads and no more: of pods, DaemonSets and events about pods only
@@ -26,7 +27,7 @@ func CacheOptions(namespace string) cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}:       {Namespaces: ours, Transform: strip(known.stripPod)},
-			&corev1.Event{}:     {Namespaces: map[string]cache.Config{namespace: {FieldSelector: failedEvents}}, Transform: strip(known.stripEvent)},
+			&corev1.Event{}:     {Namespaces: map[string]cache.Config{namespace: {FieldSelector: warmth.FailedEvents}}, Transform: strip(known.stripEvent)},
 			&corev1.Node{}:      {Transform: strip(known.stripNode)},
 			&appsv1.DaemonSet{}: {Namespaces: ours, Transform: strip(stripDaemonSet)},
 		},

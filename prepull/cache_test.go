@@ -13,42 +13,45 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 func TestTheCacheKeepsWhatAPlanNeeds(t *testing.T) {
 	t.Parallel()
-	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1)}}
-	s.nodes[0].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}, SizeBytes: 5}}
-	a, b := ObjectName("a:1"), ObjectName("b:1")
-	written := makePlan(s, planOptions, noon)
-	s.daemonSets = written.write
-	s.pods = []*corev1.Pod{
-		testPod("node-000", noon, done("install", 0, 1), done(a, 2, 3), done(b, 4, 5)),
-		testPod("node-001", noon, done("install", 0, 1), done(a, 2, 3), waits(b, "ErrImagePull", "b:1: not found")),
+	s := plan.State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1), prepulltest.Learned("b:1", 1)}}
+	s.Nodes[0].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}, SizeBytes: 5}}
+	a, b := workload.ObjectName("a:1"), workload.ObjectName("b:1")
+	written := plan.Make(s, planOptions, prepulltest.Noon)
+	s.DaemonSets = written.Write
+	s.Pods = []*corev1.Pod{
+		prepulltest.Pod("node-000", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3), prepulltest.Done(b, 4, 5)),
+		prepulltest.Pod("node-001", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3), prepulltest.Waits(b, "ErrImagePull", "b:1: not found")),
 	}
-	want := makePlan(s, planOptions, noon)
+	want := plan.Make(s, planOptions, prepulltest.Noon)
 	var known stringPool
-	for i := range s.nodes {
-		known.stripNode(&s.nodes[i])
+	for i := range s.Nodes {
+		known.stripNode(&s.Nodes[i])
 	}
-	for i := range s.pods {
-		known.stripPod(s.pods[i])
+	for i := range s.Pods {
+		known.stripPod(s.Pods[i])
 	}
-	for i := range s.daemonSets {
-		stripDaemonSet(s.daemonSets[i])
+	for i := range s.DaemonSets {
+		stripDaemonSet(s.DaemonSets[i])
 	}
-	got := makePlan(s, planOptions, noon)
-	if diff := cmp.Diff(want.write, got.write); diff != "" {
+	got := plan.Make(s, planOptions, prepulltest.Noon)
+	if diff := cmp.Diff(want.Write, got.Write); diff != "" {
 		t.Errorf("DaemonSets (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(want.statuses, got.statuses, cmp.AllowUnexported(statusChange{}, notice{})); diff != "" {
+	if diff := cmp.Diff(want.Statuses, got.Statuses, cmp.AllowUnexported(plan.StatusChange{}, plan.Notice{})); diff != "" {
 		t.Errorf("statuses (-want +got):\n%s", diff)
 	}
 }
 
 func TestTheCacheDropsTheRest(t *testing.T) {
 	t.Parallel()
-	pod := testPod("a", noon, done("x", 1, 2))
+	pod := prepulltest.Pod("a", prepulltest.Noon, prepulltest.Done("x", 1, 2))
 	pod.Annotations = map[string]string{"a": "b"}
 	pod.Spec.InitContainers = []corev1.Container{{Name: "x"}}
 	pod.Status.PodIP = "10.0.0.1"
@@ -57,7 +60,7 @@ func TestTheCacheDropsTheRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(testPod("a", noon, done("x", 1, 2)), out); diff != "" {
+	if diff := cmp.Diff(prepulltest.Pod("a", prepulltest.Noon, prepulltest.Done("x", 1, 2)), out); diff != "" {
 		t.Errorf("pod (-want +got):\n%s", diff)
 	}
 	if out, err := strip(new(stringPool).stripPod)("a tombstone"); out != "a tombstone" || err != nil {
@@ -72,7 +75,7 @@ func TestTheCacheKeepsOfAnEventWhatAFailureNeeds(t *testing.T) {
 		InvolvedObject: corev1.ObjectReference{UID: "uid", FieldPath: "spec.initContainers{a}"},
 		Message:        `Failed to pull image "a:1": not found`,
 		Count:          2,
-		LastTimestamp:  metav1.NewTime(noon),
+		LastTimestamp:  metav1.NewTime(prepulltest.Noon),
 	}
 	full := want.DeepCopy()
 	full.Annotations = map[string]string{"a": "b"}
@@ -104,7 +107,7 @@ func TestEqualStringsAreKeptOnce(t *testing.T) {
 func TestOnlyWhatTheCacheKeepsIsAChange(t *testing.T) {
 	t.Parallel()
 	node := func(edit func(*corev1.Node)) client.Object {
-		n := testNode("a", "amd64")
+		n := prepulltest.Node("a", "amd64")
 		n.ResourceVersion = "1"
 		edit(&n)
 		new(stringPool).stripNode(&n)
@@ -116,7 +119,7 @@ func TestOnlyWhatTheCacheKeepsIsAChange(t *testing.T) {
 	}{
 		"a heartbeat is none": {func(n *corev1.Node) {
 			n.ResourceVersion = "2"
-			n.Status.Conditions[0].LastHeartbeatTime = metav1.NewTime(noon)
+			n.Status.Conditions[0].LastHeartbeatTime = metav1.NewTime(prepulltest.Noon)
 		}, false},
 		"an annotation is none": {func(n *corev1.Node) { n.Annotations = map[string]string{"a": "b"} }, false},
 		"a label is one":        {func(n *corev1.Node) { n.Labels["pool"] = "x" }, true},
@@ -140,7 +143,7 @@ func TestOnlyWhatTheCacheKeepsIsAChange(t *testing.T) {
 // one by one, as they come from the API server.
 func BenchmarkCache(b *testing.B) {
 	const nodes, images = 100, 50
-	all, pods := testNodes(nodes), make([]*corev1.Pod, 0, nodes)
+	all, pods := prepulltest.Nodes(nodes), make([]*corev1.Pod, 0, nodes)
 	for i := range all {
 		var statuses []corev1.ContainerStatus
 		var list []corev1.Container
@@ -148,11 +151,11 @@ func BenchmarkCache(b *testing.B) {
 			image := fmt.Sprintf("registry.example.com/team-%d/app-%d:v1", j%7, j)
 			digest := fmt.Sprintf("sha256:%064d", j)
 			all[i].Status.Images = append(all[i].Status.Images, corev1.ContainerImage{Names: []string{image + "@" + digest, image}, SizeBytes: 1 << 26})
-			c := done(ObjectName(image), 2*j, 2*j+1)
+			c := prepulltest.Done(workload.ObjectName(image), 2*j, 2*j+1)
 			c.Image, c.ImageID, c.ContainerID = image, digest, fmt.Sprintf("containerd://%064d", i*nodes+j)
 			statuses, list = append(statuses, c), append(list, corev1.Container{Name: c.Name, Image: image})
 		}
-		pod := testPod(all[i].Name, noon, statuses...)
+		pod := prepulltest.Pod(all[i].Name, prepulltest.Noon, statuses...)
 		pod.Spec.InitContainers = list
 		pods = append(pods, pod)
 	}

@@ -13,6 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/credentials"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // NodeMarks are what the reconciler wrote on nodes, or waits to take from them.
@@ -32,7 +34,7 @@ func Cleanup(ctx context.Context, c client.Client, namespace string) error {
 	if err != nil {
 		return fmt.Errorf("deleting the prepull DaemonSets: %w", err)
 	}
-	if err := deleteCopies(ctx, c, namespace); err != nil {
+	if err := credentials.DeleteCopies(ctx, c, namespace); err != nil {
 		return err
 	}
 	err = c.DeleteAllOf(ctx, &v1alpha1.PrepullImage{}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.Name})
@@ -60,7 +62,7 @@ func CleanupNodes(ctx context.Context, c client.Client, marks NodeMarks) error {
 				errs = append(errs, fmt.Errorf("taking the taint %s from node %s: %w", marks.TaintKey, n.Name, err))
 			}
 		}
-		if marks.Condition && conditionOf(n) != nil {
+		if marks.Condition && plan.ConditionOf(n) != nil {
 			err := c.Status().Patch(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name}}, client.RawPatch(types.StrategicMergePatchType, []byte(withoutCondition)))
 			if client.IgnoreNotFound(err) != nil {
 				errs = append(errs, fmt.Errorf("taking the condition from node %s: %w", n.Name, err))

@@ -8,6 +8,9 @@ import (
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
 )
 
 // creating is a client of an API server that takes everything.
@@ -25,20 +28,20 @@ func TestAChangeIsToldOnceEvenIfTheCacheIsBehind(t *testing.T) {
 	t.Parallel()
 	api := &creating{}
 	r := &reconciler{client: api, told: map[string]string{}, notices: rate.NewLimiter(0, 3)}
-	change := func(from string, reasons ...string) statusChange {
-		c := statusChange{name: "a", from: from}
+	change := func(from string, reasons ...string) plan.StatusChange {
+		c := plan.StatusChange{Name: "a", From: from}
 		for _, reason := range reasons {
-			c.notices = append(c.notices, notice{about: corev1.ObjectReference{Kind: "PrepullImage", Name: "a"}, reason: reason, at: noon})
+			c.Notices = append(c.Notices, plan.Notice{About: corev1.ObjectReference{Kind: "PrepullImage", Name: "a"}, Reason: reason, At: prepulltest.Noon})
 		}
 		return c
 	}
-	r.tell(t.Context(), change("8", noticeFailed), "12")
-	r.tell(t.Context(), change("8", noticeFailed), "13")
-	r.tell(t.Context(), change("9", noticeFailed), "14") // somebody else wrote in between
+	r.tell(t.Context(), change("8", plan.NoticeFailed), "12")
+	r.tell(t.Context(), change("8", plan.NoticeFailed), "13")
+	r.tell(t.Context(), change("9", plan.NoticeFailed), "14") // somebody else wrote in between
 	r.tell(t.Context(), change("12"), "15")
-	r.tell(t.Context(), change("15", noticeRecovered), "16")
-	r.tell(t.Context(), change("16", noticeOver, noticeWithin), "17")
-	if diff := cmp.Diff([]string{noticeFailed, noticeRecovered, noticeOver}, api.made); diff != "" {
+	r.tell(t.Context(), change("15", plan.NoticeRecovered), "16")
+	r.tell(t.Context(), change("16", plan.NoticeOver, plan.NoticeWithin), "17")
+	if diff := cmp.Diff([]string{plan.NoticeFailed, plan.NoticeRecovered, plan.NoticeOver}, api.made); diff != "" {
 		t.Errorf("Events (-want +made; no more than three may be):\n%s", diff)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 // The metrics of what is on the nodes. None has an image, a node or a namespace in a label: there may be thousands of each.
@@ -79,17 +81,17 @@ func init() {
 	for _, result := range []string{"hit", "miss"} {
 		startsMetric.WithLabelValues(result)
 	}
-	for _, reason := range []releaseReason{releaseWarm, releaseEmpty, releaseFailing, releaseDeadline} {
+	for _, reason := range []plan.ReleaseReason{plan.ReleaseWarm, plan.ReleaseEmpty, plan.ReleaseFailing, plan.ReleaseDeadline} {
 		releasesMetric.WithLabelValues(string(reason))
 	}
 }
 
 // measure sets the gauges to what was observed and planned.
-func measure(images []v1alpha1.PrepullImage, p plan) {
-	states := map[string]int{stateReady: 0, statePulling: 0, statePending: 0, stateFailed: 0, stateSkipped: 0}
+func measure(images []v1alpha1.PrepullImage, p plan.Plan) {
+	states := map[string]int{plan.StateReady: 0, plan.StatePulling: 0, plan.StatePending: 0, plan.StateFailed: 0, plan.StateSkipped: 0}
 	changes := map[string]string{}
-	for _, c := range p.statuses {
-		changes[c.name] = c.status.State
+	for _, c := range p.Statuses {
+		changes[c.Name] = c.Status.State
 	}
 	for i := range images {
 		state, changed := changes[images[i].Name]
@@ -103,12 +105,12 @@ func measure(images []v1alpha1.PrepullImage, p plan) {
 		imagesMetric.WithLabelValues(strings.ToLower(state)).Set(float64(n))
 	}
 	var warm, warming, failing int
-	for _, cp := range p.classes {
-		for _, n := range cp.waiting {
+	for _, cp := range p.Classes {
+		for _, n := range cp.Waiting {
 			switch {
-			case cp.failing(n.Name):
+			case cp.Failing(n.Name):
 				failing++
-			case cp.warm(n.Name):
+			case cp.Complete(n.Name):
 				warm++
 			default:
 				warming++
@@ -120,29 +122,6 @@ func measure(images []v1alpha1.PrepullImage, p plan) {
 	nodesMetric.WithLabelValues("failing").Set(float64(failing))
 }
 
-// warm tells whether a node has all images of its list.
-func (cp *classPlan) warm(node string) bool {
-	for _, e := range cp.list {
-		if !cp.warmth.images[e.name].has(node) {
-			return false
-		}
-	}
-	return true
-}
-
-// failing tells whether something holds up a node's list.
-func (cp *classPlan) failing(node string) bool {
-	if _, broken := cp.warmth.broken[node]; broken {
-		return true
-	}
-	for _, e := range cp.list {
-		if _, failed := cp.warmth.images[e.name].failed[node]; failed {
-			return true
-		}
-	}
-	return false
-}
-
 // nodePull is one that ended on a node which did not have the image before.
 type nodePull struct {
 	class string
@@ -152,25 +131,25 @@ type nodePull struct {
 
 // newPulls are the pulls that ended between two plans. A class that is new tells nothing: its pulls may have ended long
 // ago.
-func newPulls(before map[string]*warmth, after []*classPlan) []nodePull {
+func newPulls(before map[string]*warmth.Warmth, after []*plan.ClassPlan) []nodePull {
 	var pulls []nodePull
 	for _, cp := range after {
-		was := before[cp.name]
+		was := before[cp.Name]
 		if was == nil {
 			continue
 		}
-		for image := range cp.verdicts {
-			w, old := cp.warmth.images[image.name], was.images[image.name]
+		for image := range cp.Verdicts {
+			w, old := cp.Warmth.Images[image.Name], was.Images[image.Name]
 			if old == nil {
-				old = &imageWarmth{}
+				old = &warmth.Image{}
 			}
-			if len(w.ran) == 0 {
+			if len(w.Ran) == 0 {
 				continue
 			}
-			for node := range w.at {
-				took, ran := w.pulled(node)
-				if _, before := old.pulled(node); ran && !before && !old.lists(node) {
-					pulls = append(pulls, nodePull{cp.name, took, cmp.Or(w.size, image.size)})
+			for node := range w.At {
+				took, ran := w.Pulled(node)
+				if _, before := old.Pulled(node); ran && !before && !old.Lists(node) {
+					pulls = append(pulls, nodePull{cp.Name, took, cmp.Or(w.Size, image.Size)})
 				}
 			}
 		}
@@ -179,7 +158,7 @@ func newPulls(before map[string]*warmth, after []*classPlan) []nodePull {
 }
 
 // measurePulls adds the pulls that ended since the pass before, and forgets classes that are gone.
-func measurePulls(before map[string]*warmth, after []*classPlan) {
+func measurePulls(before map[string]*warmth.Warmth, after []*plan.ClassPlan) {
 	for _, p := range newPulls(before, after) {
 		pullSecondsMetric.WithLabelValues(p.class).Observe(p.took.Seconds())
 		if p.bytes > 0 {
@@ -187,7 +166,7 @@ func measurePulls(before map[string]*warmth, after []*classPlan) {
 		}
 	}
 	for class := range before {
-		if !slices.ContainsFunc(after, func(cp *classPlan) bool { return cp.name == class }) {
+		if !slices.ContainsFunc(after, func(cp *plan.ClassPlan) bool { return cp.Name == class }) {
 			pullSecondsMetric.DeleteLabelValues(class)
 			pullBytesMetric.DeleteLabelValues(class)
 		}

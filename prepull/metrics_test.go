@@ -10,18 +10,22 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 func TestMeasure(t *testing.T) {
-	a, b := ObjectName("a:1"), ObjectName("b:1")
-	s := state{nodes: testNodes(3), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("b:1", 1), declaredObject("bad", "Bad")}}
-	s.daemonSets = makePlan(s, planOptions, noon).write
-	s.pods = []*corev1.Pod{
-		testPod("node-000", noon, done("install", 0, 1), done(a, 2, 3), done(b, 4, 5)),
-		testPod("node-001", noon, done("install", 0, 1), done(a, 2, 3), waits(b, "ErrImagePull", "dial tcp: i/o timeout")),
-		testPod("node-002", noon, done("install", 0, 1), waits(a, "PodInitializing", ""), waits(b, "PodInitializing", "")),
+	a, b := workload.ObjectName("a:1"), workload.ObjectName("b:1")
+	s := plan.State{Nodes: prepulltest.Nodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1), prepulltest.Learned("b:1", 1), prepulltest.Declared("bad", "Bad")}}
+	s.DaemonSets = plan.Make(s, planOptions, prepulltest.Noon).Write
+	s.Pods = []*corev1.Pod{
+		prepulltest.Pod("node-000", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3), prepulltest.Done(b, 4, 5)),
+		prepulltest.Pod("node-001", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3), prepulltest.Waits(b, "ErrImagePull", "dial tcp: i/o timeout")),
+		prepulltest.Pod("node-002", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Waits(a, "PodInitializing", ""), prepulltest.Waits(b, "PodInitializing", "")),
 	}
-	measure(s.images, makePlan(s, planOptions, noon))
+	measure(s.Images, plan.Make(s, planOptions, prepulltest.Noon))
 	got := map[string]float64{}
 	for _, state := range []string{"ready", "pulling", "pending", "pullfailed", "skipped"} {
 		got[state] = gaugeValue(t, imagesMetric.WithLabelValues(state))
@@ -47,30 +51,30 @@ func gaugeValue(t *testing.T, g prometheus.Gauge) float64 {
 }
 
 func TestNewPulls(t *testing.T) {
-	a := ObjectName("a:1")
-	s := state{nodes: testNodes(2), images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}}
-	s.nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}, SizeBytes: 5000}}
-	before := makePlan(s, planOptions, noon).classes[0].warmth
-	s.pods = []*corev1.Pod{
-		testPod("node-000", noon, done("install", 0, 1), done(a, 31, 32)),
-		testPod("node-001", noon, done("install", 0, 1), done(a, 2, 3)),
+	a := workload.ObjectName("a:1")
+	s := plan.State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1)}}
+	s.Nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}, SizeBytes: 5000}}
+	before := plan.Make(s, planOptions, prepulltest.Noon).Classes[0].Warmth
+	s.Pods = []*corev1.Pod{
+		prepulltest.Pod("node-000", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 31, 32)),
+		prepulltest.Pod("node-001", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3)),
 	}
-	after := makePlan(s, planOptions, noon).classes
+	after := plan.Make(s, planOptions, prepulltest.Noon).Classes
 	want := []nodePull{{"linux-amd64", 30 * time.Second, 5000}}
-	if diff := cmp.Diff(want, newPulls(map[string]*warmth{"linux-amd64": before}, after), cmp.AllowUnexported(nodePull{})); diff != "" {
+	if diff := cmp.Diff(want, newPulls(map[string]*warmth.Warmth{"linux-amd64": before}, after), cmp.AllowUnexported(nodePull{})); diff != "" {
 		t.Errorf("pulls (-want +got):\n%s", diff)
 	}
-	if got := newPulls(map[string]*warmth{"linux-amd64": after[0].warmth}, after); got != nil {
+	if got := newPulls(map[string]*warmth.Warmth{"linux-amd64": after[0].Warmth}, after); got != nil {
 		t.Errorf("a pull is counted twice: %v", got)
 	}
 	if got := newPulls(nil, after); got != nil {
 		t.Errorf("pulls from before the start are counted: %v", got)
 	}
-	measurePulls(map[string]*warmth{"linux-amd64": before}, after)
+	measurePulls(map[string]*warmth.Warmth{"linux-amd64": before}, after)
 	if n, seconds := series(pullBytesMetric), series(pullSecondsMetric); n != 1 || seconds != 1 {
 		t.Errorf("there are histograms of %d and %d classes, want 1", n, seconds)
 	}
-	measurePulls(map[string]*warmth{"linux-amd64": after[0].warmth}, nil)
+	measurePulls(map[string]*warmth.Warmth{"linux-amd64": after[0].Warmth}, nil)
 	if n, seconds := series(pullBytesMetric), series(pullSecondsMetric); n != 0 || seconds != 0 {
 		t.Errorf("a class that is gone has histograms: %d and %d", n, seconds)
 	}

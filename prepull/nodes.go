@@ -17,6 +17,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // How many conditions a pass writes at most: those that turn, and those of which only the message changes. After a new image
@@ -30,7 +31,7 @@ const (
 // if the manager's clock is wrong.
 type nodeWriter struct {
 	client client.Client
-	gate   Gate
+	gate   plan.Gate
 	clocks clock.Clocks
 
 	// held is since when nodes are known to be held.
@@ -43,7 +44,7 @@ type nodeWriter struct {
 	refused map[types.UID]string
 }
 
-func newNodeWriter(c client.Client, g Gate, clocks clock.Clocks) *nodeWriter {
+func newNodeWriter(c client.Client, g plan.Gate, clocks clock.Clocks) *nodeWriter {
 	return &nodeWriter{client: c, gate: g, clocks: clocks, held: map[types.UID]time.Time{}, worded: map[types.UID]time.Time{}}
 }
 
@@ -51,7 +52,7 @@ func newNodeWriter(c client.Client, g Gate, clocks clock.Clocks) *nodeWriter {
 func (w *nodeWriter) see(nodes []corev1.Node, now time.Time) map[types.UID]time.Time {
 	held := map[types.UID]time.Time{}
 	for i := range nodes {
-		if n := &nodes[i]; len(w.gate.taintsOf(n)) > 0 {
+		if n := &nodes[i]; len(w.gate.TaintsOf(n)) > 0 {
 			since, known := w.held[n.UID]
 			if !known {
 				since = now
@@ -65,7 +66,7 @@ func (w *nodeWriter) see(nodes []corev1.Node, now time.Time) map[types.UID]time.
 
 // act lets nodes go and writes conditions, all that it can, and returns when to write those that were left for later; zero
 // if none was. A node that is gone, or not as it was, is left to the next pass.
-func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time, error) {
+func (w *nodeWriter) act(ctx context.Context, p plan.Plan, now time.Time) (time.Time, error) {
 	var again time.Time
 	var errs []error
 	refused := map[types.UID]string{}
@@ -74,21 +75,21 @@ func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time,
 			again = t
 		}
 	}
-	for _, r := range p.releases {
+	for _, r := range p.Releases {
 		switch err := w.release(ctx, r); {
-		case w.outdated(err, r.uid, r.version):
-			refused[r.uid] = r.version
+		case w.outdated(err, r.Uid, r.Version):
+			refused[r.Uid] = r.Version
 			later(now.Add(w.clocks.PassPace))
 		case err != nil:
-			refused[r.uid] = r.version
-			errs = append(errs, fmt.Errorf("taking the taint %s from node %s: %w", w.gate.TaintKey, r.node, err))
+			refused[r.Uid] = r.Version
+			errs = append(errs, fmt.Errorf("taking the taint %s from node %s: %w", w.gate.TaintKey, r.Node, err))
 		}
 	}
 	turned, reworded := 0, 0
-	for _, c := range p.conditions {
+	for _, c := range p.Conditions {
 		done, most, due := &turned, conditionBatch, now
-		if c.minor {
-			done, most, due = &reworded, wordsBatch, latest(now, w.worded[c.uid].Add(w.clocks.ProgressInterval))
+		if c.Minor {
+			done, most, due = &reworded, wordsBatch, plan.Latest(now, w.worded[c.Uid].Add(w.clocks.ProgressInterval))
 		}
 		if due.After(now) || *done == most {
 			later(due)
@@ -96,14 +97,14 @@ func (w *nodeWriter) act(ctx context.Context, p plan, now time.Time) (time.Time,
 		}
 		*done++
 		switch err := w.writeCondition(ctx, c); {
-		case w.outdated(err, c.uid, c.version):
-			refused[c.uid] = c.version
+		case w.outdated(err, c.Uid, c.Version):
+			refused[c.Uid] = c.Version
 			later(now.Add(w.clocks.PassPace))
 		case err != nil:
-			refused[c.uid] = c.version
-			errs = append(errs, fmt.Errorf("writing the condition of node %s: %w", c.node, err))
+			refused[c.Uid] = c.Version
+			errs = append(errs, fmt.Errorf("writing the condition of node %s: %w", c.Node, err))
 		default:
-			w.worded[c.uid] = now
+			w.worded[c.Uid] = now
 		}
 	}
 	w.refused = refused
@@ -119,50 +120,50 @@ func (w *nodeWriter) outdated(err error, node types.UID, version string) bool {
 }
 
 // release takes the taints from a node, tells how long it was held, and if it lacks images also whoever looks at the node.
-func (w *nodeWriter) release(ctx context.Context, r release) error {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.node}}
-	if err := w.client.Patch(ctx, node, client.RawPatch(types.JSONPatchType, untaint(r.uid, r.taints)), reconcilerOwner); err != nil {
+func (w *nodeWriter) release(ctx context.Context, r plan.Release) error {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.Node}}
+	if err := w.client.Patch(ctx, node, client.RawPatch(types.JSONPatchType, untaint(r.Uid, r.Taints)), reconcilerOwner); err != nil {
 		return err
 	}
-	releasesMetric.WithLabelValues(string(r.reason)).Inc()
-	heldSecondsMetric.Observe(r.held.Seconds())
-	log.FromContext(ctx).Info("let a node go", "node", r.node, "reason", r.reason, "held", r.held.Round(time.Millisecond).String())
-	if r.words == "" {
+	releasesMetric.WithLabelValues(string(r.Reason)).Inc()
+	heldSecondsMetric.Observe(r.Held.Seconds())
+	log.FromContext(ctx).Info("let a node go", "node", r.Node, "reason", r.Reason, "held", r.Held.Round(time.Millisecond).String())
+	if r.Words == "" {
 		return nil
 	}
 	event := &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, GenerateName: r.node + "."},
-		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.node, UID: r.uid},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, GenerateName: r.Node + "."},
+		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.Node, UID: r.Uid},
 		Reason:         "ImagesNotReady",
 		Type:           corev1.EventTypeWarning,
-		Message:        r.words,
+		Message:        r.Words,
 		Source:         corev1.EventSource{Component: v1alpha1.Name},
 		FirstTimestamp: metav1.Now(),
 		LastTimestamp:  metav1.Now(),
 		Count:          1,
 	}
-	if r.reason == releaseDeadline {
+	if r.Reason == plan.ReleaseDeadline {
 		event.Reason = "ImagesNotReadyInTime"
 	}
 	if err := w.client.Create(ctx, event); err != nil {
-		log.FromContext(ctx).Error(err, "no Event tells that a node was let go", "node", r.node)
+		log.FromContext(ctx).Error(err, "no Event tells that a node was let go", "node", r.Node)
 	}
 	return nil
 }
 
 // writeCondition adds the condition of a node to those of others, or replaces it.
-func (w *nodeWriter) writeCondition(ctx context.Context, c conditionChange) error {
+func (w *nodeWriter) writeCondition(ctx context.Context, c plan.ConditionChange) error {
 	patch := map[string]any{
-		"metadata": map[string]any{"uid": c.uid},
+		"metadata": map[string]any{"uid": c.Uid},
 		"status": map[string]any{"conditions": []map[string]any{{
-			"type": c.condition.Type, "status": c.condition.Status, "reason": c.condition.Reason, "message": c.condition.Message,
-			"lastTransitionTime": c.condition.LastTransitionTime,
+			"type": c.Condition.Type, "status": c.Condition.Status, "reason": c.Condition.Reason, "message": c.Condition.Message,
+			"lastTransitionTime": c.Condition.LastTransitionTime,
 		}}},
 	}
 	encoded, err := json.Marshal(patch)
 	if err != nil {
 		return err
 	}
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: c.node}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: c.Node}}
 	return w.client.Status().Patch(ctx, node, client.RawPatch(types.StrategicMergePatchType, encoded), reconcilerOwner)
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
 )
 
 // counting is a client that counts what is written, by node, and answers with an error.
@@ -51,32 +53,32 @@ func TestWordsOfManyNodesAreWrittenBitByBit(t *testing.T) {
 	t.Parallel()
 	api := &counting{nodes: map[string]int{}}
 	w := newNodeWriter(api, testGate, clock.Production())
-	var p plan
+	var p plan.Plan
 	for i := range 150 {
-		p.conditions = append(p.conditions, conditionChange{node: fmt.Sprint("turns-", i), uid: types.UID(fmt.Sprint("turns-", i))})
+		p.Conditions = append(p.Conditions, plan.ConditionChange{Node: fmt.Sprint("turns-", i), Uid: types.UID(fmt.Sprint("turns-", i))})
 	}
 	for i := range 50 {
-		p.conditions = append(p.conditions, conditionChange{node: fmt.Sprint("says-", i), uid: types.UID(fmt.Sprint("says-", i)), minor: true})
+		p.Conditions = append(p.Conditions, plan.ConditionChange{Node: fmt.Sprint("says-", i), Uid: types.UID(fmt.Sprint("says-", i)), Minor: true})
 	}
-	again, err := w.act(t.Context(), p, noon)
-	if err != nil || len(api.nodes) != conditionBatch+wordsBatch || !again.Equal(noon) {
+	again, err := w.act(t.Context(), p, prepulltest.Noon)
+	if err != nil || len(api.nodes) != conditionBatch+wordsBatch || !again.Equal(prepulltest.Noon) {
 		t.Errorf("%d nodes were written (%v), again at %v", len(api.nodes), err, again)
 	}
 
 	// The words of one node wait, even if nobody else has any.
-	p.conditions = p.conditions[150:151]
-	if again, _ = w.act(t.Context(), p, noon.Add(9*time.Second)); api.nodes["says-0"] != 1 || !again.Equal(noon.Add(clock.Production().ProgressInterval)) {
+	p.Conditions = p.Conditions[150:151]
+	if again, _ = w.act(t.Context(), p, prepulltest.Noon.Add(9*time.Second)); api.nodes["says-0"] != 1 || !again.Equal(prepulltest.Noon.Add(clock.Production().ProgressInterval)) {
 		t.Errorf("written %d times, again at %v", api.nodes["says-0"], again)
 	}
-	if again, _ = w.act(t.Context(), p, noon.Add(clock.Production().ProgressInterval)); api.nodes["says-0"] != 2 || !again.IsZero() {
+	if again, _ = w.act(t.Context(), p, prepulltest.Noon.Add(clock.Production().ProgressInterval)); api.nodes["says-0"] != 2 || !again.IsZero() {
 		t.Errorf("written %d times, again at %v", api.nodes["says-0"], again)
 	}
 }
 
 func TestANodeThatIsNotAsItWasIsLeftToTheNextPass(t *testing.T) {
 	t.Parallel()
-	r := release{node: "a", uid: "a", taints: map[int]corev1.Taint{0: {Key: v1alpha1.TaintWarming}}, reason: releaseDeadline, words: "late"}
-	c := conditionChange{node: "b", uid: "b"}
+	r := plan.Release{Node: "a", Uid: "a", Taints: map[int]corev1.Taint{0: {Key: v1alpha1.TaintWarming}}, Reason: plan.ReleaseDeadline, Words: "late"}
+	c := plan.ConditionChange{Node: "b", Uid: "b"}
 	nodes := corev1.Resource("nodes")
 	for name, tc := range map[string]struct {
 		err    error
@@ -85,13 +87,13 @@ func TestANodeThatIsNotAsItWasIsLeftToTheNextPass(t *testing.T) {
 		fails  bool
 	}{
 		"all is well":             {nil, 1, time.Time{}, false},
-		"the node is gone":        {apierrors.NewNotFound(nodes, "a"), 0, noon.Add(clock.Production().PassPace), false},
-		"it is another one":       {apierrors.NewConflict(nodes, "a", errors.New("uid")), 0, noon.Add(clock.Production().PassPace), false},
-		"its taints have changed": {&apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}, 0, noon.Add(clock.Production().PassPace), false},
+		"the node is gone":        {apierrors.NewNotFound(nodes, "a"), 0, prepulltest.Noon.Add(clock.Production().PassPace), false},
+		"it is another one":       {apierrors.NewConflict(nodes, "a", errors.New("uid")), 0, prepulltest.Noon.Add(clock.Production().PassPace), false},
+		"its taints have changed": {&apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}, 0, prepulltest.Noon.Add(clock.Production().PassPace), false},
 		"it is refused":           {apierrors.NewForbidden(nodes, "a", errors.New("no")), 0, time.Time{}, true},
 	} {
 		api := &counting{nodes: map[string]int{}, err: tc.err}
-		again, err := newNodeWriter(api, testGate, clock.Production()).act(t.Context(), plan{releases: []release{r}, conditions: []conditionChange{c}}, noon)
+		again, err := newNodeWriter(api, testGate, clock.Production()).act(t.Context(), plan.Plan{Releases: []plan.Release{r}, Conditions: []plan.ConditionChange{c}}, prepulltest.Noon)
 		if len(api.events) != tc.events || !again.Equal(tc.again) || (err != nil) != tc.fails || len(api.nodes) != 2 {
 			t.Errorf("%s: %d Events, again at %v, error %v, %d nodes", name, len(api.events), again, err, len(api.nodes))
 		}
@@ -101,27 +103,27 @@ func TestANodeThatIsNotAsItWasIsLeftToTheNextPass(t *testing.T) {
 // A policy of the cluster answers like a node that is not as it was: tried again and again, and nobody told.
 func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
 	t.Parallel()
-	for name, p := range map[string]plan{
-		"its taint":     {releases: []release{{node: "a", uid: "a", version: "1"}}},
-		"its condition": {conditions: []conditionChange{{node: "a", uid: "a", version: "1"}}},
+	for name, p := range map[string]plan.Plan{
+		"its taint":     {Releases: []plan.Release{{Node: "a", Uid: "a", Version: "1"}}},
+		"its condition": {Conditions: []plan.ConditionChange{{Node: "a", Uid: "a", Version: "1"}}},
 	} {
 		api := &counting{nodes: map[string]int{}, err: &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}}
 		w := newNodeWriter(api, testGate, clock.Production())
-		if again, err := w.act(t.Context(), p, noon); err != nil || again.IsZero() {
+		if again, err := w.act(t.Context(), p, prepulltest.Noon); err != nil || again.IsZero() {
 			t.Errorf("%s: %v at first, again at %v", name, err, again)
 		}
 		for range 3 {
-			if _, err := w.act(t.Context(), p, noon.Add(clock.Production().PassPace)); err == nil {
+			if _, err := w.act(t.Context(), p, prepulltest.Noon.Add(clock.Production().PassPace)); err == nil {
 				t.Errorf("%s: it is refused again, and nobody is told", name)
 			}
 		}
-		for i := range p.releases {
-			p.releases[i].version = "2"
+		for i := range p.Releases {
+			p.Releases[i].Version = "2"
 		}
-		for i := range p.conditions {
-			p.conditions[i].version = "2"
+		for i := range p.Conditions {
+			p.Conditions[i].Version = "2"
 		}
-		if _, err := w.act(t.Context(), p, noon.Add(2*clock.Production().PassPace)); err != nil {
+		if _, err := w.act(t.Context(), p, prepulltest.Noon.Add(2*clock.Production().PassPace)); err != nil {
 			t.Errorf("%s: another state of the node: %v", name, err)
 		}
 	}
@@ -130,23 +132,23 @@ func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
 func TestHowLongANodeIsHeldIsRemembered(t *testing.T) {
 	t.Parallel()
 	w := newNodeWriter(nil, testGate, clock.Production())
-	nodes := []corev1.Node{taintedNode("a"), testNode("b", "amd64")}
-	w.see(nodes, noon)
-	held := w.see(append(nodes, taintedNode("c")), noon.Add(time.Second))
-	if len(held) != 2 || !held[nodes[0].UID].Equal(noon) {
+	nodes := []corev1.Node{taintedNode("a"), prepulltest.Node("b", "amd64")}
+	w.see(nodes, prepulltest.Noon)
+	held := w.see(append(nodes, taintedNode("c")), prepulltest.Noon.Add(time.Second))
+	if len(held) != 2 || !held[nodes[0].UID].Equal(prepulltest.Noon) {
 		t.Errorf("held since %v", held)
 	}
-	if held = w.see(nodes[1:], noon); len(held) > 0 {
+	if held = w.see(nodes[1:], prepulltest.Noon); len(held) > 0 {
 		t.Errorf("nobody is held, but %v", held)
 	}
 }
 
 // testGate is a gate as configured.
-var testGate = Gate{Enabled: true, TaintKey: v1alpha1.TaintWarming, Deadline: 5 * time.Minute}
+var testGate = plan.Gate{Enabled: true, TaintKey: v1alpha1.TaintWarming, Deadline: 5 * time.Minute}
 
 // taintedNode is a node with the taint of the gate.
 func taintedNode(name string) corev1.Node {
-	n := testNode(name, "amd64")
+	n := prepulltest.Node(name, "amd64")
 	n.UID = types.UID("uid-of-" + name)
 	n.Spec.Taints = []corev1.Taint{{Key: v1alpha1.TaintWarming, Effect: corev1.TaintEffectNoSchedule}}
 	return n

@@ -21,6 +21,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/credentials"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 const (
@@ -37,9 +40,9 @@ type reconciler struct {
 	client  client.Client
 	options Options
 
-	credentials credentials
+	credentials *credentials.Keeper
 
-	debounce debounce
+	debounce plan.Debounce
 
 	// notices are how many Events may be made, and told the resource versions of the objects whose last change was told.
 	notices *rate.Limiter
@@ -63,7 +66,7 @@ type reconciler struct {
 	refused map[string]string
 
 	// previous is how far the classes were in the pass before, by name.
-	previous map[string]*warmth
+	previous map[string]*warmth.Warmth
 }
 
 // Reconcile observes, plans, lets nodes go, writes the DaemonSets that differ and then the statuses. The order matters: while new
@@ -75,20 +78,24 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{}, err
 	}
 	now := time.Now()
-	s.held = r.nodes.see(s.nodes, now)
-	p, copyErr := r.plan(ctx, s, now)
-	if !r.credentials.known() {
-		_, err := r.nodes.act(ctx, p.overdue(), now)
-		return reconcile.Result{}, errors.Join(copyErr, err)
+	s.Held = r.nodes.see(s.Nodes, now)
+	known := r.credentials.Known()
+	known.Hide(s.Pods)
+	s.Pulls = known.Pulls
+	p := plan.Make(s, r.options.Options, now)
+	r.credentials.Need(known, plan.NeededSecrets(p.Classes), s.DaemonSets)
+	if !known.Complete {
+		_, err := r.nodes.act(ctx, p.Overdue(), now)
+		return reconcile.Result{}, err
 	}
 	r.accept(s, p)
 	r.measure(s, p)
 	held, nodesErr := r.markNodes(ctx, p, surveyed, now)
-	wait := r.debounce.wait(p.reasons, now)
+	wait := r.debounce.Wait(p.Reasons, now)
 	again, err := r.moveIfDue(ctx, s, p, wait == 0, now)
 	err = errors.Join(err, nodesErr)
-	if wait > 0 && p.reasons.ordinary {
-		return reconcile.Result{RequeueAfter: r.soonest(now, again, held, now.Add(wait), p.next)}, err
+	if wait > 0 && p.Reasons.Ordinary {
+		return reconcile.Result{RequeueAfter: r.soonest(now, again, held, now.Add(wait), p.Next)}, err
 	}
 	var waited time.Time
 	if wait > 0 {
@@ -100,28 +107,28 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		}
 	}
 	left, reportErr := r.report(ctx, p, now)
-	if err := errors.Join(err, copyErr, reportErr); err != nil {
+	if err := errors.Join(err, reportErr); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: r.soonest(now, again, held, waited, left, p.next)}, nil
+	return reconcile.Result{RequeueAfter: r.soonest(now, again, held, waited, left, p.Next)}, nil
 }
 
 // markNodes lets nodes go and writes their conditions, and returns when to look again, zero if there is nothing to wait
 // for. Before the cluster is surveyed a node may seem to need nothing, because what its pods use was never learned, or
 // not while no manager ran.
-func (r *reconciler) markNodes(ctx context.Context, p plan, surveyed bool, now time.Time) (time.Time, error) {
-	if surveyed || len(p.releases)+len(p.conditions) == 0 {
+func (r *reconciler) markNodes(ctx context.Context, p plan.Plan, surveyed bool, now time.Time) (time.Time, error) {
+	if surveyed || len(p.Releases)+len(p.Conditions) == 0 {
 		return r.nodes.act(ctx, p, now)
 	}
-	_, err := r.nodes.act(ctx, p.overdue(), now)
+	_, err := r.nodes.act(ctx, p.Overdue(), now)
 	return now.Add(r.options.Clocks.SurveyPace), err
 }
 
 // moveIfDue carries out the changes of where pods run, a moment after the first of them was seen: nodes of a new pool
 // come together. It returns when to look again, zero if there is nothing to wait for. With rolling set the DaemonSets that
 // get a new list are about to be written anyway.
-func (r *reconciler) moveIfDue(ctx context.Context, s state, p plan, rolling bool, now time.Time) (time.Time, error) {
-	if len(p.move)+len(p.drop)+len(p.evict) == 0 {
+func (r *reconciler) moveIfDue(ctx context.Context, s plan.State, p plan.Plan, rolling bool, now time.Time) (time.Time, error) {
+	if len(p.Move)+len(p.Drop)+len(p.Evict) == 0 {
 		r.moving = time.Time{}
 		return time.Time{}, nil
 	}
@@ -132,18 +139,18 @@ func (r *reconciler) moveIfDue(ctx context.Context, s state, p plan, rolling boo
 		return due, nil
 	}
 	r.moving = time.Time{}
-	move := p.move
+	move := p.Move
 	if rolling {
 		move = slices.DeleteFunc(slices.Clone(move), func(ds *appsv1.DaemonSet) bool {
-			return slices.ContainsFunc(p.write, func(w *appsv1.DaemonSet) bool { return w.Name == ds.Name })
+			return slices.ContainsFunc(p.Write, func(w *appsv1.DaemonSet) bool { return w.Name == ds.Name })
 		})
 	}
-	_, behind, err := r.carryOut(ctx, s, move, p.drop)
+	_, behind, err := r.carryOut(ctx, s, move, p.Drop)
 	if err != nil {
 		// What is refused is tried again, but not each second.
 		r.moving = now.Add(r.options.Clocks.MinGap)
 	}
-	for _, pod := range p.evict {
+	for _, pod := range p.Evict {
 		uid := pod.UID
 		if err := r.client.Delete(ctx, pod, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
 			return time.Time{}, fmt.Errorf("deleting prepull pod %s of another class of nodes: %w", pod.Name, err)
@@ -165,7 +172,7 @@ func (r *reconciler) soonest(now time.Time, times ...time.Time) time.Duration {
 }
 
 // observe reads the cluster from the manager's cache. Nothing of it may be changed.
-func (r *reconciler) observe(ctx context.Context) (state, error) {
+func (r *reconciler) observe(ctx context.Context) (plan.State, error) {
 	var (
 		images     v1alpha1.PrepullImageList
 		nodes      corev1.NodeList
@@ -175,68 +182,68 @@ func (r *reconciler) observe(ctx context.Context) (state, error) {
 	)
 	ours := []client.ListOption{client.UnsafeDisableDeepCopy, client.InNamespace(r.options.Namespace), client.MatchingLabels(v1alpha1.PrepullLabels())}
 	if err := r.client.List(ctx, &images, client.UnsafeDisableDeepCopy); err != nil {
-		return state{}, fmt.Errorf("listing PrepullImages: %w", err)
+		return plan.State{}, fmt.Errorf("listing PrepullImages: %w", err)
 	}
 	if err := r.client.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
-		return state{}, fmt.Errorf("listing nodes: %w", err)
+		return plan.State{}, fmt.Errorf("listing nodes: %w", err)
 	}
 	if err := r.client.List(ctx, &pods, ours...); err != nil {
-		return state{}, fmt.Errorf("listing prepull pods: %w", err)
+		return plan.State{}, fmt.Errorf("listing prepull pods: %w", err)
 	}
 	if err := r.client.List(ctx, &events, client.UnsafeDisableDeepCopy, client.InNamespace(r.options.Namespace)); err != nil {
-		return state{}, fmt.Errorf("listing events: %w", err)
+		return plan.State{}, fmt.Errorf("listing events: %w", err)
 	}
 	if err := r.client.List(ctx, &daemonSets, ours...); err != nil {
-		return state{}, fmt.Errorf("listing prepull DaemonSets: %w", err)
+		return plan.State{}, fmt.Errorf("listing prepull DaemonSets: %w", err)
 	}
-	s := state{images: images.Items, nodes: nodes.Items, accepted: r.accepted, refused: r.refused}
-	failed := pullEvents(events.Items)
+	s := plan.State{Images: images.Items, Nodes: nodes.Items, Accepted: r.accepted, Refused: r.refused}
+	failed := warmth.PullEvents(events.Items)
 	for i := range pods.Items {
-		s.pods = append(s.pods, withPullEvents(&pods.Items[i], failed))
+		s.Pods = append(s.Pods, warmth.WithPullEvents(&pods.Items[i], failed))
 	}
 	for i := range daemonSets.Items {
-		s.daemonSets = append(s.daemonSets, &daemonSets.Items[i])
+		s.DaemonSets = append(s.DaemonSets, &daemonSets.Items[i])
 	}
 	return s, nil
 }
 
 // accept remembers the DaemonSets that were found as they should be: what a new leader compares once at length.
-func (r *reconciler) accept(s state, p plan) {
+func (r *reconciler) accept(s plan.State, p plan.Plan) {
 	differ := map[string]bool{}
-	for _, ds := range slices.Concat(p.write, p.move, p.remove, p.drop) {
+	for _, ds := range slices.Concat(p.Write, p.Move, p.Remove, p.Drop) {
 		differ[ds.Name] = true
 	}
-	for _, ds := range s.daemonSets {
+	for _, ds := range s.DaemonSets {
 		if _, known := r.accepted[ds.Name]; !known && !differ[ds.Name] && ds.DeletionTimestamp == nil {
-			r.accepted[ds.Name] = acceptedHash(&ds.Spec)
+			r.accepted[ds.Name] = plan.AcceptedHash(&ds.Spec)
 		}
 	}
 }
 
-func (r *reconciler) measure(s state, p plan) {
-	measure(s.images, p)
-	measurePulls(r.previous, p.classes)
-	r.previous = map[string]*warmth{}
-	for _, cp := range p.classes {
-		r.previous[cp.name] = cp.warmth
+func (r *reconciler) measure(s plan.State, p plan.Plan) {
+	measure(s.Images, p)
+	measurePulls(r.previous, p.Classes)
+	r.previous = map[string]*warmth.Warmth{}
+	for _, cp := range p.Classes {
+		r.previous[cp.Name] = cp.Warmth
 	}
 }
 
 // act gives the DaemonSets their new lists. It returns true if the cache is behind what is stored.
-func (r *reconciler) act(ctx context.Context, s state, p plan) (bool, error) {
-	wrote, behind, err := r.carryOut(ctx, s, p.write, p.remove)
+func (r *reconciler) act(ctx context.Context, s plan.State, p plan.Plan) (bool, error) {
+	wrote, behind, err := r.carryOut(ctx, s, p.Write, p.Remove)
 	if wrote && !behind {
-		r.debounce.done(time.Now())
+		r.debounce.Done(time.Now())
 	}
 	return behind, err
 }
 
 // carryOut writes and deletes DaemonSets, all that it can. It returns whether there was anything to do, and true if the
 // cache is behind what is stored.
-func (r *reconciler) carryOut(ctx context.Context, s state, write, remove []*appsv1.DaemonSet) (any, behind bool, err error) {
+func (r *reconciler) carryOut(ctx context.Context, s plan.State, write, remove []*appsv1.DaemonSet) (any, behind bool, err error) {
 	var errs []error
 	for _, ds := range write {
-		err := r.write(ctx, s.daemonSet(ds.Name), ds)
+		err := r.write(ctx, s.DaemonSet(ds.Name), ds)
 		delete(r.refused, ds.Name)
 		switch {
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
@@ -246,7 +253,7 @@ func (r *reconciler) carryOut(ctx context.Context, s state, write, remove []*app
 			errs = append(errs, err)
 		default:
 			revisionsMetric.Inc()
-			log.FromContext(ctx).Info("wrote DaemonSet", "daemonSet", ds.Name, "images", len(ListOf(ds)))
+			log.FromContext(ctx).Info("wrote DaemonSet", "daemonSet", ds.Name, "images", len(plan.ListOf(ds)))
 		}
 	}
 	for _, ds := range remove {
@@ -268,9 +275,9 @@ func (r *reconciler) carryOut(ctx context.Context, s state, write, remove []*app
 func refusal(err error) string {
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {
-		return plainMessage(status.Status().Message, string(status.Status().Reason))
+		return warmth.PlainMessage(status.Status().Message, string(status.Status().Reason))
 	}
-	return plainMessage(err.Error(), "")
+	return warmth.PlainMessage(err.Error(), "")
 }
 
 // write creates a DaemonSet, or replaces the spec of the stored one.
@@ -280,12 +287,12 @@ func (r *reconciler) write(ctx context.Context, stored, desired *appsv1.DaemonSe
 		if err := r.client.Create(ctx, next, reconcilerOwner); err != nil {
 			return fmt.Errorf("creating DaemonSet %s: %w", desired.Name, err)
 		}
-		r.accepted[desired.Name] = acceptedHash(&next.Spec)
+		r.accepted[desired.Name] = plan.AcceptedHash(&next.Spec)
 		return nil
 	}
 	next := stored.DeepCopy()
 	next.Spec = *desired.Spec.DeepCopy()
-	metav1.SetMetaDataAnnotation(&next.ObjectMeta, annotationSpecHash, desired.Annotations[annotationSpecHash])
+	metav1.SetMetaDataAnnotation(&next.ObjectMeta, plan.AnnotationSpecHash, desired.Annotations[plan.AnnotationSpecHash])
 	for key, value := range desired.Labels {
 		metav1.SetMetaDataLabel(&next.ObjectMeta, key, value)
 	}
@@ -296,23 +303,23 @@ func (r *reconciler) write(ctx context.Context, stored, desired *appsv1.DaemonSe
 		// It was right, and only read differently: API servers of two versions do not default the same fields.
 		next = stored
 	}
-	r.accepted[desired.Name] = acceptedHash(&next.Spec)
+	r.accepted[desired.Name] = plan.AcceptedHash(&next.Spec)
 	return nil
 }
 
 // report writes statuses, all that it can, and returns when to write those that were left for later; zero if none was.
-func (r *reconciler) report(ctx context.Context, p plan, now time.Time) (time.Time, error) {
-	if len(p.quarantined) > 0 {
-		quarantinesMetric.Add(float64(len(p.quarantined)))
-		log.FromContext(ctx).Info("images cannot be pulled; PrepullImage status says why", "images", p.quarantined)
+func (r *reconciler) report(ctx context.Context, p plan.Plan, now time.Time) (time.Time, error) {
+	if len(p.Quarantined) > 0 {
+		quarantinesMetric.Add(float64(len(p.Quarantined)))
+		log.FromContext(ctx).Info("images cannot be pulled; PrepullImage status says why", "images", p.Quarantined)
 	}
 	var again time.Time
 	var errs []error
 	tried := 0
-	for _, c := range p.statuses {
+	for _, c := range p.Statuses {
 		due := now
-		if c.progress {
-			due = r.progressed[c.name].Add(r.options.Clocks.ProgressInterval)
+		if c.Progress {
+			due = r.progressed[c.Name].Add(r.options.Clocks.ProgressInterval)
 		}
 		if due.After(now) || tried == statusBatch {
 			if again.IsZero() || due.Before(again) {
@@ -326,7 +333,7 @@ func (r *reconciler) report(ctx context.Context, p plan, now time.Time) (time.Ti
 			errs = append(errs, err)
 			continue
 		}
-		r.progressed[c.name] = now
+		r.progressed[c.Name] = now
 		r.tell(ctx, c, version)
 	}
 	r.forget(now)
@@ -345,30 +352,17 @@ func (r *reconciler) forget(now time.Time) {
 
 // patchStatus leaves the learner's fields as they are, and returns the resource version that it made. An object that is
 // gone needs no status.
-func (r *reconciler) patchStatus(ctx context.Context, c statusChange) (string, error) {
-	patch, err := json.Marshal(map[string]observed{"status": c.status})
+func (r *reconciler) patchStatus(ctx context.Context, c plan.StatusChange) (string, error) {
+	patch, err := json.Marshal(map[string]plan.Observed{"status": c.Status})
 	if err != nil {
-		return "", fmt.Errorf("encoding the status of PrepullImage %s: %w", c.name, err)
+		return "", fmt.Errorf("encoding the status of PrepullImage %s: %w", c.Name, err)
 	}
-	object := &v1alpha1.PrepullImage{ObjectMeta: metav1.ObjectMeta{Name: c.name}}
+	object := &v1alpha1.PrepullImage{ObjectMeta: metav1.ObjectMeta{Name: c.Name}}
 	err = r.client.Status().Patch(ctx, object, client.RawPatch(types.MergePatchType, patch), reconcilerOwner)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return "", fmt.Errorf("writing the status of PrepullImage %s: %w", c.name, err)
+		return "", fmt.Errorf("writing the status of PrepullImage %s: %w", c.Name, err)
 	}
 	return object.ResourceVersion, nil
-}
-
-// plan makes the plan with the pull secrets that it needs: which those are does not depend on what is known of them.
-func (r *reconciler) plan(ctx context.Context, s state, now time.Time) (plan, error) {
-	s.pulls = r.credentials.pulls
-	p := makePlan(s, r.options.PlanOptions, now)
-	next, err := r.credentials.sync(ctx, demands(p.classes), s.daemonSets, now)
-	if quoted := r.credentials.hide(s.pods); quoted || !r.credentials.pulls.equal(s.pulls) {
-		s.pulls = r.credentials.pulls
-		p = makePlan(s, r.options.PlanOptions, now)
-	}
-	p.atLatest(next)
-	return p, err
 }
 
 // key is the only request.

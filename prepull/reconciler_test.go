@@ -11,10 +11,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
 )
 
 // planOptions are those of the plans of tests.
-var planOptions = PlanOptions{
+var planOptions = plan.Options{
 	Namespace: "kube-prepull", NoopImage: "registry.test/noop:v1", MaxImagesPerNode: 50, MaxNodeClasses: 30,
 	MaxConcurrentNodes: intstr.FromInt32(10), PullDeadline: 15 * time.Minute,
 }
@@ -32,20 +34,20 @@ func (c *refusing) Create(context.Context, client.Object, ...client.CreateOption
 
 func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
 	t.Parallel()
-	late, warm, says := release{node: "late", late: true}, release{node: "warm"}, conditionChange{node: "says"}
+	late, warm, says := plan.Release{Node: "late", Late: true}, plan.Release{Node: "warm"}, plan.ConditionChange{Node: "says"}
 	for name, tc := range map[string]struct {
 		surveyed bool
-		plan     plan
+		plan     plan.Plan
 		nodes    int
 		again    time.Time
 	}{
-		"before":                      {false, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 1, noon.Add(clock.Production().SurveyPace)},
-		"before, with nothing to say": {false, plan{}, 0, time.Time{}},
-		"then":                        {true, plan{releases: []release{late, warm}, conditions: []conditionChange{says}}, 3, time.Time{}},
+		"before":                      {false, plan.Plan{Releases: []plan.Release{late, warm}, Conditions: []plan.ConditionChange{says}}, 1, prepulltest.Noon.Add(clock.Production().SurveyPace)},
+		"before, with nothing to say": {false, plan.Plan{}, 0, time.Time{}},
+		"then":                        {true, plan.Plan{Releases: []plan.Release{late, warm}, Conditions: []plan.ConditionChange{says}}, 3, time.Time{}},
 	} {
 		api := &counting{nodes: map[string]int{}}
-		r := &reconciler{options: Options{PlanOptions: planOptions, Clocks: clock.Production()}, nodes: newNodeWriter(api, testGate, clock.Production())}
-		again, err := r.markNodes(t.Context(), tc.plan, tc.surveyed, noon)
+		r := &reconciler{options: Options{Options: planOptions, Clocks: clock.Production()}, nodes: newNodeWriter(api, testGate, clock.Production())}
+		again, err := r.markNodes(t.Context(), tc.plan, tc.surveyed, prepulltest.Noon)
 		if err != nil || len(api.nodes) != tc.nodes || !again.Equal(tc.again) {
 			t.Errorf("%s: %d nodes were written, again at %v (%v)", name, len(api.nodes), again, err)
 		}
@@ -55,10 +57,10 @@ func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
 func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	t.Parallel()
 	api := &refusing{}
-	r := &reconciler{options: Options{PlanOptions: planOptions, Clocks: clock.Production()}, client: api, nodes: newNodeWriter(api, testGate, clock.Production()), accepted: map[string]string{}, refused: map[string]string{}}
-	p := plan{move: []*appsv1.DaemonSet{{}}}
+	r := &reconciler{options: Options{Options: planOptions, Clocks: clock.Production()}, client: api, nodes: newNodeWriter(api, testGate, clock.Production()), accepted: map[string]string{}, refused: map[string]string{}}
+	p := plan.Plan{Move: []*appsv1.DaemonSet{{}}}
 	for second := range 30 {
-		_, _ = r.moveIfDue(t.Context(), state{}, p, false, noon.Add(time.Duration(second)*time.Second))
+		_, _ = r.moveIfDue(t.Context(), plan.State{}, p, false, prepulltest.Noon.Add(time.Duration(second)*time.Second))
 	}
 	if api.asked < 2 || api.asked > 4 {
 		t.Errorf("tried %d times in 30 seconds", api.asked)

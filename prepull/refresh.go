@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/credentials"
 )
 
 const (
@@ -149,8 +150,8 @@ func (r *refresher) keys(ctx context.Context, questions []question) (map[v1alpha
 	}
 	keys := map[v1alpha1.SecretReference][]byte{}
 	for i := range list.Items {
-		if stored, ok := copyOf(&list.Items[i]); ok {
-			for _, source := range stored.sources {
+		if stored, ok := credentials.CopyOf(&list.Items[i]); ok {
+			for _, source := range stored.Sources {
 				keys[source] = list.Items[i].Data[corev1.DockerConfigJsonKey]
 			}
 		}

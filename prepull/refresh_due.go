@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // question is what a registry is asked about an image.
@@ -26,18 +28,18 @@ func dueQuestions(images []v1alpha1.PrepullImage, asked map[string]time.Time, in
 	var due []question
 	for i := range images {
 		o := &images[i]
-		if o.DeletionTimestamp != nil || ValidImage(o.Spec.Image) != nil || leftOutByConfiguration(o) {
+		if o.DeletionTimestamp != nil || workload.ValidImage(o.Spec.Image) != nil || leftOutByConfiguration(o) {
 			continue
 		}
 		last, before := asked[o.Name]
 		q := question{
 			object: o,
 			size:   o.Status.SizeBytes == 0 && o.Status.DownloadBytes == 0 && (!before || now.Sub(last) >= sizeRetry),
-			digest: o.Status.AlwaysPull && !pinned(o.Spec.Image) && (!before || now.Sub(last) >= interval),
+			digest: o.Status.AlwaysPull && !plan.Pinned(o.Spec.Image) && (!before || now.Sub(last) >= interval),
 		}
 		if q.size || q.digest {
 			// One question is as good as two.
-			q.digest = o.Status.AlwaysPull && !pinned(o.Spec.Image)
+			q.digest = o.Status.AlwaysPull && !plan.Pinned(o.Spec.Image)
 			due = append(due, q)
 		}
 	}
@@ -49,7 +51,7 @@ func dueQuestions(images []v1alpha1.PrepullImage, asked map[string]time.Time, in
 
 // leftOutByConfiguration is true for an image that will not be pulled, whatever a registry says of it.
 func leftOutByConfiguration(o *v1alpha1.PrepullImage) bool {
-	return o.Status.State == stateSkipped+": "+skippedExcluded
+	return o.Status.State == plan.StateSkipped+": "+plan.SkippedExcluded
 }
 
 // secretsOf are the pull secrets of an image, as its users or the person who declared it have them.

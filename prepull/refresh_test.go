@@ -17,6 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/credentials"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 func TestDueQuestions(t *testing.T) {
@@ -30,35 +33,35 @@ func TestDueQuestions(t *testing.T) {
 		o.Status.DownloadBytes = 5
 		return o
 	}
-	excluded := learnedObject("a:debug", 1)
+	excluded := prepulltest.Learned("a:debug", 1)
 	excluded.Status.State = "Skipped: Excluded"
 	ago := func(d time.Duration) map[string]time.Time {
-		return map[string]time.Time{ObjectName("a:1"): noon.Add(-d)}
+		return map[string]time.Time{workload.ObjectName("a:1"): prepulltest.Noon.Add(-d)}
 	}
 	for name, tc := range map[string]struct {
 		images []v1alpha1.PrepullImage
 		asked  map[string]time.Time
 		want   []string
 	}{
-		"the size of an image that nobody told": {images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}, want: []string{"a:1 size"}},
-		"not again at once":                     {images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}, asked: ago(9 * time.Minute)},
-		"again later":                           {images: []v1alpha1.PrepullImage{learnedObject("a:1", 1)}, asked: ago(10 * time.Minute), want: []string{"a:1 size"}},
-		"a known size is not asked for":         {images: []v1alpha1.PrepullImage{sized(learnedObject("a:1", 1))}},
+		"the size of an image that nobody told": {images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1)}, want: []string{"a:1 size"}},
+		"not again at once":                     {images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1)}, asked: ago(9 * time.Minute)},
+		"again later":                           {images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1)}, asked: ago(10 * time.Minute), want: []string{"a:1 size"}},
+		"a known size is not asked for":         {images: []v1alpha1.PrepullImage{sized(prepulltest.Learned("a:1", 1))}},
 		"where a tag points that is always pulled": {
-			images: []v1alpha1.PrepullImage{sized(always(learnedObject("a:1", 1)))}, want: []string{"a:1 digest"},
+			images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a:1", 1)))}, want: []string{"a:1 digest"},
 		},
-		"both in one":                     {images: []v1alpha1.PrepullImage{always(learnedObject("a:1", 1))}, want: []string{"a:1 size digest"}},
-		"a digest is asked at intervals":  {images: []v1alpha1.PrepullImage{sized(always(learnedObject("a:1", 1)))}, asked: ago(interval - 1)},
-		"a digest is asked again":         {images: []v1alpha1.PrepullImage{sized(always(learnedObject("a:1", 1)))}, asked: ago(interval), want: []string{"a:1 digest"}},
-		"a digest does not move":          {images: []v1alpha1.PrepullImage{sized(always(learnedObject("a@sha256:"+strings.Repeat("a", 64), 1)))}},
+		"both in one":                     {images: []v1alpha1.PrepullImage{always(prepulltest.Learned("a:1", 1))}, want: []string{"a:1 size digest"}},
+		"a digest is asked at intervals":  {images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a:1", 1)))}, asked: ago(interval - 1)},
+		"a digest is asked again":         {images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a:1", 1)))}, asked: ago(interval), want: []string{"a:1 digest"}},
+		"a digest does not move":          {images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a@sha256:"+strings.Repeat("a", 64), 1)))}},
 		"what is excluded is not asked":   {images: []v1alpha1.PrepullImage{excluded}},
-		"what cannot be parsed is not":    {images: []v1alpha1.PrepullImage{learnedObject("Not An Image", 1)}},
-		"the longest unasked comes first": {images: []v1alpha1.PrepullImage{learnedObject("a:1", 1), learnedObject("z:1", 1)}, asked: ago(time.Hour), want: []string{"z:1 size", "a:1 size"}},
+		"what cannot be parsed is not":    {images: []v1alpha1.PrepullImage{prepulltest.Learned("Not An Image", 1)}},
+		"the longest unasked comes first": {images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1), prepulltest.Learned("z:1", 1)}, asked: ago(time.Hour), want: []string{"z:1 size", "a:1 size"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var got []string
-			for _, q := range dueQuestions(tc.images, tc.asked, interval, noon) {
+			for _, q := range dueQuestions(tc.images, tc.asked, interval, prepulltest.Noon) {
 				words := q.object.Spec.Image
 				if q.size {
 					words += " size"
@@ -89,9 +92,9 @@ func TestCommonArchitecture(t *testing.T) {
 	} {
 		var nodes []corev1.Node
 		for _, arch := range tc.architectures {
-			nodes = append(nodes, testNode("a", arch))
+			nodes = append(nodes, prepulltest.Node("a", arch))
 		}
-		windows := testNode("a", "windows-arch")
+		windows := prepulltest.Node("a", "windows-arch")
 		windows.Labels[corev1.LabelOSStable] = "windows"
 		if got := commonArchitecture(append(nodes, windows, windows, windows)); got != tc.want {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)
@@ -109,11 +112,11 @@ func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 	source := v1alpha1.SecretReference{Namespace: "shop", Name: "registry"}
 	stored := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "kube-prepull", Name: copyPrefix + "a", Labels: v1alpha1.PrepullLabels(), Annotations: map[string]string{annotationSources: "shop/registry"},
+			Namespace: "kube-prepull", Name: credentials.CopyPrefix + "a", Labels: v1alpha1.PrepullLabels(), Annotations: map[string]string{credentials.AnnotationSources: "shop/registry"},
 		},
 		Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte("{}")},
 	}
-	open, private := learnedObject("a:1", 1), learnedObject("b:1", 1)
+	open, private := prepulltest.Learned("a:1", 1), prepulltest.Learned("b:1", 1)
 	private.Status.PullSecrets = []v1alpha1.SecretReference{source}
 	for name, tc := range map[string]struct {
 		pullSecrets bool
@@ -143,7 +146,7 @@ func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 // TestARegistryThatGivesNoAnswerChangesNothing has a client that cannot write.
 func TestARegistryThatGivesNoAnswerChangesNothing(t *testing.T) {
 	t.Parallel()
-	o := learnedObject("a:1", 1)
+	o := prepulltest.Learned("a:1", 1)
 	o.Status.AlwaysPull, o.Status.Digest = true, "sha256:one"
 	r := &refresher{registries: Registries{
 		Look: func(context.Context, string, string, [][]byte) (string, int64, error) {

@@ -11,11 +11,13 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
+	"github.com/kube-prepull/kube-prepull/prepull/learn"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // Options of the learner, the resync and the reconciler. The configuration file documents and defaults them.
 type Options struct {
-	PlanOptions
+	plan.Options
 
 	// PullSecrets is set if the pull secrets of workloads are copied and used.
 	PullSecrets bool
@@ -41,8 +43,8 @@ type Options struct {
 
 // SetupWithManager adds the learner, the resync and the reconciler to a manager whose cache has CacheOptions. Hints go
 // to the learner that it returns.
-func SetupWithManager(mgr ctrl.Manager, o Options) (*Learner, error) {
-	learner, resynced, err := setupLearning(mgr, learnOptions{
+func SetupWithManager(mgr ctrl.Manager, o Options) (*learn.Learner, error) {
+	learner, resynced, err := learn.SetupWithManager(mgr, learn.Options{
 		Namespace: o.Namespace, PullSecrets: o.PullSecrets, ResyncInterval: o.ResyncInterval,
 		Retention: o.Retention, RollbackRetention: o.RollbackRetention, CacheSyncTimeout: crdPatience, Clocks: o.Clocks,
 	})

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/prepull/pulled"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // startPage is how many events are read at a time.
@@ -142,14 +143,14 @@ func (w *startWatch) ours(s pulled.Start) bool { return s.Namespace == w.namespa
 
 // count adds a start to the metrics if its namespace is opted in.
 func (w *startWatch) count(ctx context.Context, s pulled.Start, saved time.Duration) {
-	namespace := namespaceMetadata()
+	namespace := workload.NamespaceMetadata()
 	if err := w.cached.Get(ctx, client.ObjectKey{Name: s.Namespace}, namespace); err != nil {
 		if !apierrors.IsNotFound(err) {
 			w.log.Error(err, "a start is not counted", "namespace", s.Namespace)
 		}
 		return
 	}
-	if !OptedIn(namespace, w.namespace) {
+	if !workload.OptedIn(namespace, w.namespace) {
 		return
 	}
 	if s.Present {

@@ -13,16 +13,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // Untaint takes the taints of a key from a node, whatever their effects, and tells whether there were any. Whatever others
 // write at the same time stays, and only who changes taints can make it read the node, in place, and try again.
 func Untaint(ctx context.Context, c client.Client, n *corev1.Node, key string) (bool, error) {
-	gate := Gate{Enabled: true, TaintKey: key}
+	gate := plan.Gate{Enabled: true, TaintKey: key}
 	var refused []byte
 	var refusal error
 	for {
-		taints := gate.taintsOf(n)
+		taints := gate.TaintsOf(n)
 		if len(taints) == 0 {
 			return refused != nil, nil
 		}

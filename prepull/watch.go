@@ -2,6 +2,7 @@ package prepull
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -14,8 +15,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/credentials"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // crdPatience is how long the controller waits for its caches. A CRD that is missing at the start may come: until then
@@ -24,10 +28,15 @@ const crdPatience = 1000 * time.Hour
 
 // setupReconciler makes the manager run the reconciler on the leader. The resync says when it has surveyed the cluster.
 func setupReconciler(mgr ctrl.Manager, o Options, surveyed *atomic.Bool) error {
+	keeper, err := credentials.SetupWithManager(mgr, credentials.Options{Namespace: o.Namespace, Enabled: o.PullSecrets, Clocks: o.Clocks})
+	if err != nil {
+		return fmt.Errorf("setting up the keeper of credentials: %w", err)
+	}
 	look := handler.Funcs{
-		CreateFunc: func(_ context.Context, _ event.CreateEvent, q queue) { q.AddAfter(key, o.Clocks.PassPace) },
-		UpdateFunc: func(_ context.Context, _ event.UpdateEvent, q queue) { q.AddAfter(key, o.Clocks.PassPace) },
-		DeleteFunc: func(_ context.Context, _ event.DeleteEvent, q queue) { q.AddAfter(key, o.Clocks.PassPace) },
+		GenericFunc: func(_ context.Context, _ event.GenericEvent, q queue) { q.AddAfter(key, o.Clocks.PassPace) },
+		CreateFunc:  func(_ context.Context, _ event.CreateEvent, q queue) { q.AddAfter(key, o.Clocks.PassPace) },
+		UpdateFunc:  func(_ context.Context, _ event.UpdateEvent, q queue) { q.AddAfter(key, o.Clocks.PassPace) },
+		DeleteFunc:  func(_ context.Context, _ event.DeleteEvent, q queue) { q.AddAfter(key, o.Clocks.PassPace) },
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("prepull").
@@ -40,13 +49,14 @@ func setupReconciler(mgr ctrl.Manager, o Options, surveyed *atomic.Bool) error {
 		Watches(&appsv1.DaemonSet{}, look, builder.WithPredicates(changed[appsv1.DaemonSet]())).
 		Watches(&corev1.Pod{}, look, builder.WithPredicates(changed[corev1.Pod]())).
 		Watches(&corev1.Event{}, look, builder.WithPredicates(changed[corev1.Event]())).
+		WatchesRawSource(source.Channel(keeper.Changes(), look)).
 		Complete(&reconciler{
 			client:      mgr.GetClient(),
 			options:     o,
-			debounce:    debounce{clocks: o.Clocks},
+			debounce:    plan.Debounce{Clocks: o.Clocks},
 			surveyed:    surveyed,
 			nodes:       newNodeWriter(mgr.GetClient(), o.Gate, o.Clocks),
-			credentials: credentials{client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: o.Namespace, clocks: o.Clocks, off: !o.PullSecrets},
+			credentials: keeper,
 			notices:     rate.NewLimiter(rate.Every(o.Clocks.NoticePace), noticeBurst),
 			told:        map[string]string{},
 			progressed:  map[string]time.Time{},

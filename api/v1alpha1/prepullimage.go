@@ -22,6 +22,9 @@ func (s *Starts) At(now time.Time) float64 {
 	return s.Count.AsApproximateFloat64() * math.Exp2(-age.Hours()/StartsHalfLife.Hours())
 }
 
+// String is namespace/name.
+func (r SecretReference) String() string { return r.Namespace + "/" + r.Name }
+
 // PrepullLabels are on every prepull DaemonSet and pod, and on the copies of pull secrets.
 func PrepullLabels() map[string]string {
 	return map[string]string{LabelName: Name, LabelComponent: ComponentPrepull}

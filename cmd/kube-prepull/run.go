@@ -24,6 +24,8 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/certs"
 	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/learn"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/webhook"
 	"github.com/kube-prepull/kube-prepull/webhook/digest"
 )
@@ -163,7 +165,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 	minBytes := resource.MustParse(c.MinBytes) // a configuration is validated
 	hotBytes := resource.MustParse(c.Gate.MaxBytes)
 	return prepull.Options{
-		PlanOptions: prepull.PlanOptions{
+		Options: plan.Options{
 			Namespace:          namespace,
 			NoopImage:          c.NoopImage,
 			MaxImagesPerNode:   c.MaxImagesPerNode,
@@ -176,7 +178,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 			NodeCondition:      c.NodeCondition,
 			HostNetwork:        c.HostNetwork,
 			PriorityClassName:  c.PriorityClassName,
-			Gate: prepull.Gate{
+			Gate: plan.Gate{
 				Enabled:  c.Gate.Enabled,
 				TaintKey: c.Gate.TaintKey,
 				Deadline: c.Gate.Deadline.Duration,
@@ -193,10 +195,10 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 	}
 }
 
-func webhookOptions(c *v1alpha1.Configuration, namespace string, learner *prepull.Learner, registries *digest.Registries, clocks clock.Clocks) webhook.Options {
+func webhookOptions(c *v1alpha1.Configuration, namespace string, learner *learn.Learner, registries *digest.Registries, clocks clock.Clocks) webhook.Options {
 	return webhook.Options{
 		Namespace:     namespace,
-		Learn:         func(h webhook.Hint) bool { return learner.Hint(prepull.Hint(h)) },
+		Learn:         func(h webhook.Hint) bool { return learner.Hint(learn.Hint(h)) },
 		Registries:    registries,
 		PullSecrets:   c.PullSecrets,
 		IfNotPresent:  c.RewritePullPolicy,

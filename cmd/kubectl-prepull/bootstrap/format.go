@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // defaultNoopImage is the one that the chart installs.
@@ -31,7 +31,7 @@ type Output struct {
 }
 
 // render is the text of images in one format, and notes for a person.
-type render func(images []prepull.Image, o *Output) (text string, notes []string, err error)
+type render func(images []workload.Image, o *Output) (text string, notes []string, err error)
 
 var formats = map[string]render{
 	"list":          list,
@@ -63,14 +63,14 @@ func (o *Output) Check() error {
 	if o.Namespace != "" && len(validation.IsDNS1123Label(o.Namespace)) > 0 {
 		return cli.Usagef("--namespace %q is no name of a namespace", o.Namespace)
 	}
-	if err := prepull.ValidImage(o.noopImage); err != nil {
+	if err := workload.ValidImage(o.noopImage); err != nil {
 		return cli.Usagef("--noop-image %q: %v", o.noopImage, err)
 	}
 	return nil
 }
 
 // Write prints images, and notes.
-func (o *Output) Write(env *cli.Environment, images []prepull.Image, notes []string) error {
+func (o *Output) Write(env *cli.Environment, images []workload.Image, notes []string) error {
 	text, more, err := formats[o.format](images, o)
 	for _, note := range append(slices.Clone(notes), more...) {
 		env.Note(note)
@@ -83,7 +83,7 @@ func (o *Output) Write(env *cli.Environment, images []prepull.Image, notes []str
 }
 
 // list is one image a line, in order.
-func list(images []prepull.Image, _ *Output) (string, []string, error) {
+func list(images []workload.Image, _ *Output) (string, []string, error) {
 	var b strings.Builder
 	for _, image := range images {
 		b.WriteString(image.Name + "\n")

@@ -11,7 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // daemonSetName begins the names of generated DaemonSets.
@@ -20,11 +21,11 @@ const daemonSetName = "prepull"
 // group is images with the same placement.
 type group struct {
 	placement v1alpha1.Placement
-	images    []prepull.Image
+	images    []workload.Image
 }
 
 // groups divides images by where they go: one that goes to several places is in several groups.
-func groups(images []prepull.Image) []*group {
+func groups(images []workload.Image) []*group {
 	var all []*group
 	byKey := map[string]*group{}
 	for _, image := range images {
@@ -41,7 +42,7 @@ func groups(images []prepull.Image) []*group {
 }
 
 // placements of an image, at least one.
-func placements(image prepull.Image) []v1alpha1.Placement {
+func placements(image workload.Image) []v1alpha1.Placement {
 	if len(image.Placements) == 0 {
 		return []v1alpha1.Placement{{}}
 	}
@@ -61,11 +62,11 @@ func unbound(p v1alpha1.Placement) bool {
 }
 
 // daemonSets are plain DaemonSets for a cluster without kube-prepull, one for each placement.
-func daemonSets(images []prepull.Image, o *Output) (string, []string, error) {
+func daemonSets(images []workload.Image, o *Output) (string, []string, error) {
 	var objects []any
 	var notes, secrets []string
 	for _, g := range groups(images) {
-		s := prepull.Standalone{Namespace: o.Namespace, Name: daemonSetName, NoopImage: o.noopImage, Placement: g.placement}
+		s := plan.Standalone{Namespace: o.Namespace, Name: daemonSetName, NoopImage: o.noopImage, Placement: g.placement}
 		if !unbound(g.placement) {
 			s.Name += "-" + hash(g.placement)
 		}
@@ -89,7 +90,7 @@ func daemonSets(images []prepull.Image, o *Output) (string, []string, error) {
 }
 
 // prepullImages declares images to kube-prepull.
-func prepullImages(images []prepull.Image, _ *Output) (string, []string, error) {
+func prepullImages(images []workload.Image, _ *Output) (string, []string, error) {
 	var objects []any
 	var notes []string
 	for _, image := range images {
@@ -101,7 +102,7 @@ func prepullImages(images []prepull.Image, _ *Output) (string, []string, error) 
 }
 
 // Declare returns PrepullImages that declare an image, one for each of its placements, and what they cannot say.
-func Declare(image prepull.Image) (objects []any, notes []string) {
+func Declare(image workload.Image) (objects []any, notes []string) {
 	spec := v1alpha1.PrepullImageSpec{Image: image.Name}
 	for _, secret := range image.PullSecrets {
 		if secret.Namespace == "" {
@@ -122,7 +123,7 @@ func Declare(image prepull.Image) (objects []any, notes []string) {
 		}
 		o := &v1alpha1.PrepullImage{Spec: spec}
 		o.APIVersion, o.Kind = v1alpha1.GroupVersion.String(), "PrepullImage"
-		o.Name = prepull.ObjectName(image.Name)
+		o.Name = workload.ObjectName(image.Name)
 		if len(known) > 0 {
 			o.Name += "-" + key
 		}

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 var (
@@ -35,7 +35,7 @@ func decode[T any](t *testing.T, text string) []T {
 
 func TestADaemonSetForEachPlacement(t *testing.T) {
 	t.Parallel()
-	text, notes, err := daemonSets([]prepull.Image{
+	text, notes, err := daemonSets([]workload.Image{
 		{Name: "a:1", Placements: []v1alpha1.Placement{web, {}}, PullSecrets: []v1alpha1.SecretReference{{Namespace: "x", Name: "s"}}},
 		{Name: "b:1"},
 		{Name: "c:1", Placements: []v1alpha1.Placement{web}},
@@ -64,7 +64,7 @@ func TestADaemonSetForEachPlacement(t *testing.T) {
 
 func TestAPrepullImageForEachPlacement(t *testing.T) {
 	t.Parallel()
-	text, notes, err := prepullImages([]prepull.Image{
+	text, notes, err := prepullImages([]workload.Image{
 		{Name: "a:1", Placements: []v1alpha1.Placement{web, affinity, {}}, PullSecrets: []v1alpha1.SecretReference{{Namespace: "x", Name: "s"}, {Name: "t"}}},
 	}, nil)
 	if err != nil {
@@ -75,10 +75,10 @@ func TestAPrepullImageForEachPlacement(t *testing.T) {
 	if len(objects) != 2 {
 		t.Fatalf("there are %d objects:\n%s", len(objects), text)
 	}
-	if o := objects[0]; o.Name != prepull.ObjectName("a:1") || !cmp.Equal(o.Spec, v1alpha1.PrepullImageSpec{Image: "a:1", NodeSelector: web.NodeSelector, ImagePullSecrets: secrets}) {
+	if o := objects[0]; o.Name != workload.ObjectName("a:1") || !cmp.Equal(o.Spec, v1alpha1.PrepullImageSpec{Image: "a:1", NodeSelector: web.NodeSelector, ImagePullSecrets: secrets}) {
 		t.Errorf("the first object is %+v", o)
 	}
-	if o := objects[1]; o.Name != prepull.ObjectName("a:1")+"-"+hash(v1alpha1.Placement{}) || !cmp.Equal(o.Spec, v1alpha1.PrepullImageSpec{Image: "a:1", ImagePullSecrets: secrets}) {
+	if o := objects[1]; o.Name != workload.ObjectName("a:1")+"-"+hash(v1alpha1.Placement{}) || !cmp.Equal(o.Spec, v1alpha1.PrepullImageSpec{Image: "a:1", ImagePullSecrets: secrets}) {
 		t.Errorf("the second object is %+v", o)
 	}
 	want := []string{

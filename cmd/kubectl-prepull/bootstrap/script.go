@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 var (
@@ -24,10 +24,10 @@ var (
 const timeLimit = 900
 
 // bashCtr speaks to containerd itself, which knows images by their full names alone.
-func bashCtr(images []prepull.Image, o *Output) (string, []string, error) {
+func bashCtr(images []workload.Image, o *Output) (string, []string, error) {
 	var names []string
 	for _, image := range images {
-		name, err := prepull.CanonicalImage(image.Name)
+		name, err := workload.CanonicalImage(image.Name)
 		if err != nil {
 			return "", nil, fmt.Errorf("image %q: %w", image.Name, err)
 		}
@@ -39,10 +39,10 @@ func bashCtr(images []prepull.Image, o *Output) (string, []string, error) {
 }
 
 // bashCrictl speaks the language of the kubelet, so it names images as pods do.
-func bashCrictl(images []prepull.Image, o *Output) (string, []string, error) {
+func bashCrictl(images []workload.Image, o *Output) (string, []string, error) {
 	var names []string
 	for _, image := range images {
-		if err := prepull.ValidImage(image.Name); err != nil {
+		if err := workload.ValidImage(image.Name); err != nil {
 			return "", nil, fmt.Errorf("image %q: %w", image.Name, err)
 		}
 		names = append(names, image.Name)

@@ -13,7 +13,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // fake stands in for ctr and crictl. It records each call, its arguments ended by NUL bytes, with what it was told of
@@ -125,10 +125,10 @@ func (s *shell) only(pattern string) string {
 	return string(text)
 }
 
-func imagesNamed(names ...string) []prepull.Image {
-	var images []prepull.Image
+func imagesNamed(names ...string) []workload.Image {
+	var images []workload.Image
 	for _, name := range names {
-		images = append(images, prepull.Image{Name: name})
+		images = append(images, workload.Image{Name: name})
 	}
 	return images
 }

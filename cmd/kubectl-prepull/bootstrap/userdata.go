@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // maxUserData is how many bytes of user data EC2 takes, before they are encoded.
@@ -22,7 +22,7 @@ Content-Type: text/x-shellscript; charset="us-ascii"
 `
 
 // eksUserData is one part of the user data of EKS nodes: on Amazon Linux 2023 the kubelet starts when the script has ended.
-func eksUserData(images []prepull.Image, o *Output) (string, []string, error) {
+func eksUserData(images []workload.Image, o *Output) (string, []string, error) {
 	script, notes, err := bashCtr(images, o)
 	if err != nil {
 		return "", nil, err
@@ -61,7 +61,7 @@ runcmd:
 
 // cloudInit is user data for nodes that cloud-init sets up: it does not hold up the boot, but a kubelet that is started
 // later waits for the images.
-func cloudInit(images []prepull.Image, o *Output) (string, []string, error) {
+func cloudInit(images []workload.Image, o *Output) (string, []string, error) {
 	script, notes, err := bashCtr(images, o)
 	if err != nil {
 		return "", nil, err

@@ -12,7 +12,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/bootstrap"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/manifest"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // Command is kubectl prepull import.
@@ -80,7 +80,7 @@ func read(files []string, env *cli.Environment) (text string, notes []string, er
 
 // print writes PrepullImages, and above each where it comes from.
 func print(origins []*origin) (text string, notes []string, err error) {
-	var images []prepull.Image
+	var images []workload.Image
 	from := map[string][]string{}
 	for _, o := range origins {
 		for _, image := range o.images {
@@ -91,7 +91,7 @@ func print(origins []*origin) (text string, notes []string, err error) {
 		}
 	}
 	var b strings.Builder
-	for _, image := range prepull.MergeImages(images) {
+	for _, image := range workload.MergeImages(images) {
 		objects, more := bootstrap.Declare(image)
 		notes = append(notes, more...)
 		text, err := bootstrap.Documents(objects)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/manifest"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // origin is an object of another tool.
@@ -22,7 +22,7 @@ type origin struct {
 	// name is what messages call it, and place is where it was read.
 	name, place string
 
-	images []prepull.Image
+	images []workload.Image
 	notes  []string
 }
 
@@ -52,7 +52,7 @@ func convert(object map[string]any, place, namespace string) (*origin, error) {
 		return nil, fmt.Errorf("%s: %w", place, err)
 	}
 	for _, image := range o.images {
-		if err := prepull.ValidImage(image.Name); err != nil {
+		if err := workload.ValidImage(image.Name); err != nil {
 			return nil, fmt.Errorf("%s: %s: image %q: %w", place, o.name, image.Name, err)
 		}
 	}
@@ -83,7 +83,7 @@ func (o *origin) secrets(names []string, namespace string) []v1alpha1.SecretRefe
 }
 
 func (o *origin) add(image string, selector map[string]string, secrets []v1alpha1.SecretReference) {
-	o.images = append(o.images, prepull.Image{
+	o.images = append(o.images, workload.Image{
 		Name:        image,
 		Placements:  []v1alpha1.Placement{{NodeSelector: selector, Tolerations: everywhere}},
 		PullSecrets: secrets,

@@ -10,7 +10,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -51,21 +51,21 @@ func selected(is metav1.ConditionStatus, reason, message string) func(*v1alpha1.
 
 func TestWhyANodeHasAnImageOrNot(t *testing.T) {
 	t.Parallel()
-	list := func(states ...prepull.PullState) []inventory.NodeImage {
+	list := func(states ...warmth.PullState) []inventory.NodeImage {
 		images := []inventory.NodeImage{{Image: "shop/a:v1"}, {Image: "shop/b:v1"}, {Image: "shop/app:v1"}}
 		for i, s := range states {
 			images[i].State = s
 		}
 		return images
 	}
-	const done, active, queued, fails = prepull.PullDone, prepull.PullActive, prepull.PullQueued, prepull.PullFailed
+	const done, active, queued, fails = warmth.PullDone, warmth.PullActive, warmth.PullQueued, warmth.PullFailed
 	tests := map[string]struct {
 		image    *v1alpha1.PrepullImage
 		state    inventory.NodeState
 		list     []inventory.NodeImage
 		reported bool
 		labels   map[string]string
-		want     prepull.PullState
+		want     warmth.PullState
 		message  string
 	}{
 		"it is there":                    {list: list(done, done, done), want: done},
@@ -121,12 +121,12 @@ func TestWhyAContainerWaited(t *testing.T) {
 		"an unknown image":        {start: miss, want: "kube-prepull does not know the image yet"},
 		"no node":                 {object: app(), change: func(a *podAnswer, _ *containerAnswer) { a.Node = "" }, want: "the pod has no node yet"},
 		"always pulled":           {start: miss, object: app(), change: func(_ *podAnswer, c *containerAnswer) { c.Policy = corev1.PullAlways }, want: "imagePullPolicy is Always: the kubelet asks the registry at every start, and pulls the layers that are missing"},
-		"learned from it":         {start: miss, object: app(later), there: &onNode{State: prepull.PullDone}, want: "the image was learned from this pod or its workload: who is first pulls for itself"},
+		"learned from it":         {start: miss, object: app(later), there: &onNode{State: warmth.PullDone}, want: "the image was learned from this pod or its workload: who is first pulls for itself"},
 		"an image that fails":     {object: app(later, failing), there: &onNode{State: notListed}, want: "Node node-1: manifest unknown"},
 		"a node that is gone":     {start: miss, object: app(), want: "its node is gone"},
 		"a node that does not":    {start: miss, object: app(), there: &onNode{State: notListed, Message: "no room"}, want: "no room"},
-		"a node that was warming": {start: miss, object: app(), there: &onNode{State: prepull.PullDone}, want: "the node was still warming, or the image had been removed from it; it is there now"},
-		"events are gone":         {object: app(), there: &onNode{State: prepull.PullDone}, want: "the image is on the node now"},
+		"a node that was warming": {start: miss, object: app(), there: &onNode{State: warmth.PullDone}, want: "the node was still warming, or the image had been removed from it; it is there now"},
+		"events are gone":         {object: app(), there: &onNode{State: warmth.PullDone}, want: "the image is on the node now"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestThePageOfAnImage(t *testing.T) {
 	o := app(failing)
 	a := &imageAnswer{Image: inventory.ImageOf(o), Retries: o.Status.Retries, Placements: []string{placementWords(&o.Status.Placements[0])}}
 	a.OnNodes = []onNode{
-		{Node: "node-1", State: prepull.PullDone, Seconds: 12}, {Node: "node-2", State: prepull.PullDone, Seconds: 9},
+		{Node: "node-1", State: warmth.PullDone, Seconds: 12}, {Node: "node-2", State: warmth.PullDone, Seconds: 9},
 		{Node: "node-3", State: notListed, Message: "it could not be pulled"},
 	}
 	a.LastStarts = []inventory.Start{
@@ -215,7 +215,7 @@ func TestThePageOfANode(t *testing.T) {
 		Node: inventory.Node{
 			Name: "node-1", Class: "linux-amd64", State: inventory.NodeWarming, Message: "pulling shop/app:v1", ImageCount: 2, ReadyCount: 1,
 			Images: []inventory.NodeImage{
-				{Image: "redis:7", State: prepull.PullDone, Seconds: 4, SizeBytes: 40_000_000}, {Image: "shop/app:v1", State: prepull.PullActive},
+				{Image: "redis:7", State: warmth.PullDone, Seconds: 4, SizeBytes: 40_000_000}, {Image: "shop/app:v1", State: warmth.PullActive},
 			},
 			Taints:    []corev1.Taint{{Key: "kube-prepull.io/warming", Effect: corev1.TaintEffectNoSchedule}},
 			Condition: &corev1.NodeCondition{Type: "kube-prepull.io/ImagesReady", Status: "False", Reason: "Pulling", Message: "1 of 2.", LastTransitionTime: metav1.NewTime(noon.Add(-time.Hour))},

@@ -12,7 +12,9 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // maxStarts is how many starts are shown.
@@ -48,15 +50,15 @@ type onNode struct {
 	Class string `json:"class,omitempty"`
 
 	// State is Ready, Pulling, Failing, Queued or NotListed; Message says why it is not Ready.
-	State   prepull.PullState `json:"state"`
-	Message string            `json:"message,omitempty"`
+	State   warmth.PullState `json:"state"`
+	Message string           `json:"message,omitempty"`
 
 	// Seconds is how long the prepull pod waited for it, about a second too many.
 	Seconds float64 `json:"seconds,omitempty"`
 }
 
 // notListed is the state of an image that is not in the list of a node and not there either.
-const notListed prepull.PullState = "NotListed"
+const notListed warmth.PullState = "NotListed"
 
 func (q question) image(ctx context.Context, argument string) (answer, error) {
 	objects, err := inventory.ReadPrepullImages(ctx, q.client)
@@ -103,7 +105,7 @@ func imageAnswerOf(o *v1alpha1.PrepullImage, fleet *inventory.Fleet) *imageAnswe
 	if c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionSelected); c != nil && c.Reason != "WithinBudget" {
 		a.Selected = c.Message
 	}
-	for _, p := range prepull.PlacementsOf(o) {
+	for _, p := range workload.PlacementsOf(o) {
 		a.Placements = append(a.Placements, placementWords(&p))
 	}
 	for _, s := range slices.Concat(o.Spec.ImagePullSecrets, o.Status.PullSecrets) {
@@ -124,16 +126,16 @@ func standing(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory.Nod
 		listed := &n.Images[i]
 		s.State, s.Message, s.Seconds = listed.State, listed.Message, listed.Seconds
 		switch {
-		case s.State == prepull.PullDone:
+		case s.State == warmth.PullDone:
 		case n.State == inventory.NodeAway:
 			s.Message = "nobody waits for the node: " + n.Message
-		case s.State == prepull.PullActive:
+		case s.State == warmth.PullActive:
 			s.Message = "it is being pulled"
-		case s.State == prepull.PullQueued:
+		case s.State == warmth.PullQueued:
 			s.Message = queueWords(n, i)
 		}
 	case reported:
-		s.State = prepull.PullDone
+		s.State = warmth.PullDone
 	default:
 		s.Message = whyNotListed(o, image, n, m)
 	}
@@ -144,10 +146,10 @@ func standing(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory.Nod
 func queueWords(n *inventory.Node, i int) string {
 	ahead := 0
 	for _, before := range n.Images[:i] {
-		if before.State == prepull.PullFailed {
+		if before.State == warmth.PullFailed {
 			return "it waits behind " + before.Image + ", which fails"
 		}
-		if before.State != prepull.PullDone {
+		if before.State != warmth.PullDone {
 			ahead++
 		}
 	}
@@ -163,8 +165,8 @@ func whyNotListed(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory
 		return n.Message
 	}
 	unfit := ""
-	for _, p := range prepull.PlacementsOf(o) {
-		why := prepull.Unfit(m, &p)
+	for _, p := range workload.PlacementsOf(o) {
+		why := nodeclass.Unfit(m, &p)
 		if why == "" {
 			unfit = ""
 			break

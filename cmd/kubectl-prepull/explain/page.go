@@ -7,7 +7,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 // labelWidth is of the column with what a line is about.
@@ -69,13 +69,13 @@ func (p *page) starts(starts []inventory.Start, unknown string) {
 }
 
 // pullState is the state of an image on a node, in its colour.
-func pullState(s prepull.PullState) cli.Text {
+func pullState(s warmth.PullState) cli.Text {
 	switch s {
-	case prepull.PullDone:
+	case warmth.PullDone:
 		return cli.Good(string(s))
-	case prepull.PullFailed:
+	case warmth.PullFailed:
 		return cli.Bad(string(s))
-	case prepull.PullActive, prepull.PullQueued:
+	case warmth.PullActive, warmth.PullQueued:
 		return cli.Busy(string(s))
 	}
 	return cli.Plain(string(s))

@@ -13,7 +13,8 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // podAnswer is what explain pod/NAME -o json prints.
@@ -113,7 +114,7 @@ func (q question) optedIn(ctx context.Context, namespace string) (bool, error) {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return false, fmt.Errorf("reading the namespace: %w", err)
 	}
-	return err == nil && prepull.OptedIn(&n, q.home), nil
+	return err == nil && workload.OptedIn(&n, q.home), nil
 }
 
 func containerAnswerOf(a *podAnswer, c *corev1.Container, object *v1alpha1.PrepullImage, there *onNode, starts []inventory.Start) containerAnswer {
@@ -157,7 +158,7 @@ func why(a *podAnswer, c *containerAnswer, object *v1alpha1.PrepullImage, there 
 	switch {
 	case there == nil:
 		return "its node is gone"
-	case there.State != prepull.PullDone:
+	case there.State != warmth.PullDone:
 		return there.Message
 	case c.Start == nil:
 		return "the image is on the node now"

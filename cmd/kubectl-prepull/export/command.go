@@ -17,7 +17,8 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/bootstrap"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // choice is for which nodes the images are, and how much room they have.
@@ -89,7 +90,7 @@ func (c choice) check() (int64, error) {
 }
 
 // read asks the cluster.
-func (c choice) read(ctx context.Context, kube client.Reader, limit int64, now time.Time) ([]prepull.Image, []string, error) {
+func (c choice) read(ctx context.Context, kube client.Reader, limit int64, now time.Time) ([]workload.Image, []string, error) {
 	var objects v1alpha1.PrepullImageList
 	if err := kube.List(ctx, &objects); err != nil {
 		return nil, nil, fmt.Errorf("listing PrepullImages: %w", err)
@@ -98,7 +99,7 @@ func (c choice) read(ctx context.Context, kube client.Reader, limit int64, now t
 	if err != nil {
 		return nil, nil, err
 	}
-	images, absent := prepull.Wanted(objects.Items, nodes, limit, now)
+	images, absent := plan.Wanted(objects.Items, nodes, limit, now)
 	for _, a := range absent {
 		notes = append(notes, fmt.Sprintf("%s is left out: %s", a.Name, a.Why))
 	}

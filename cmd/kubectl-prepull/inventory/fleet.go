@@ -8,7 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 // Fleet is all nodes and the lists that they have. It keeps of each object what is asked about here: there may be
@@ -38,7 +39,7 @@ type machine struct {
 type prepullPod struct {
 	name, class, list string
 	leaving           bool
-	pulls             []prepull.Pull
+	pulls             []warmth.Pull
 	stuck             string
 }
 
@@ -63,7 +64,7 @@ func (f *Fleet) listOf(m *machine, pods []*prepullPod) *list {
 		}
 	}
 	for _, l := range f.lists {
-		if prepull.Unfit(m.node, &l.placement) == "" {
+		if nodeclass.Unfit(m.node, &l.placement) == "" {
 			return l
 		}
 	}
@@ -73,7 +74,7 @@ func (f *Fleet) listOf(m *machine, pods []*prepullPod) *list {
 // away says why nobody waits for a node, empty if they do.
 func (m *machine) away() string {
 	switch {
-	case prepull.PullsNow(m.node):
+	case nodeclass.PullsNow(m.node):
 		return ""
 	case m.node.DeletionTimestamp != nil:
 		return "it is being deleted"

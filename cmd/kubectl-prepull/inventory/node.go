@@ -7,7 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 // NodeState is how far a node is with its list of images.
@@ -57,7 +57,7 @@ type NodeImage struct {
 	Image string `json:"image"`
 
 	// State is Ready, Pulling, Failing or Queued.
-	State prepull.PullState `json:"state"`
+	State warmth.PullState `json:"state"`
 
 	// Seconds is how long the prepull pod waited for the image, about a second too many; 0 if the image was there before.
 	Seconds float64 `json:"seconds,omitempty"`
@@ -84,19 +84,19 @@ func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
 	pulls, stuck := merge(l, pods)
 	failing := 0
 	for _, c := range l.images {
-		image := NodeImage{Name: c.Name, Image: c.Image, State: prepull.PullQueued}
+		image := NodeImage{Name: c.Name, Image: c.Image, State: warmth.PullQueued}
 		if p, found := pulls[c.Name]; found {
 			image.State, image.Seconds, image.Reason, image.Message = p.State, p.Took.Seconds(), p.Reason, p.Message
 		}
 		size, present := m.images[c.Image]
 		image.SizeBytes = size
-		if present && image.State != prepull.PullFailed {
-			image.State = prepull.PullDone
+		if present && image.State != warmth.PullFailed {
+			image.State = warmth.PullDone
 		}
 		switch image.State {
-		case prepull.PullDone:
+		case warmth.PullDone:
 			n.ReadyCount++
-		case prepull.PullFailed:
+		case warmth.PullFailed:
 			failing++
 			n.Message = c.Image + ": " + image.Message
 		}
@@ -119,7 +119,7 @@ func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
 
 // doing says what a node does that is warming.
 func (n *Node) doing(pods []*prepullPod) string {
-	i := slices.IndexFunc(n.Images, func(i NodeImage) bool { return i.State == prepull.PullActive })
+	i := slices.IndexFunc(n.Images, func(i NodeImage) bool { return i.State == warmth.PullActive })
 	switch {
 	case i >= 0:
 		return "pulling " + n.Images[i].Image
@@ -133,8 +133,8 @@ func (n *Node) doing(pods []*prepullPod) string {
 
 // merge says how far a node is with the images of a list. What any of its pods has pulled is there; what is under way or
 // fails is told by pods that stay, and the one with the current list has the last word.
-func merge(l *list, pods []*prepullPod) (pulls map[string]prepull.Pull, stuck string) {
-	pulls = map[string]prepull.Pull{}
+func merge(l *list, pods []*prepullPod) (pulls map[string]warmth.Pull, stuck string) {
+	pulls = map[string]warmth.Pull{}
 	pods = slices.Clone(pods)
 	slices.SortStableFunc(pods, func(a, b *prepullPod) int {
 		return cmp.Or(cmp.Compare(rank(a, l), rank(b, l)), strings.Compare(a.name, b.name))
@@ -143,11 +143,11 @@ func merge(l *list, pods []*prepullPod) (pulls map[string]prepull.Pull, stuck st
 		for _, p := range pod.pulls {
 			was, known := pulls[p.Name]
 			switch {
-			case p.State == prepull.PullDone:
+			case p.State == warmth.PullDone:
 				p.Took = max(p.Took, was.Took)
 				pulls[p.Name] = p
-			case pod.leaving || p.State == prepull.PullQueued && known:
-			case was.State != prepull.PullDone || p.State == prepull.PullFailed:
+			case pod.leaving || p.State == warmth.PullQueued && known:
+			case was.State != warmth.PullDone || p.State == warmth.PullFailed:
 				pulls[p.Name] = p
 			}
 		}

@@ -9,18 +9,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 func TestNodeOf(t *testing.T) {
 	t.Parallel()
-	done := func(name string, seconds int) prepull.Pull {
-		return prepull.Pull{Name: name, State: prepull.PullDone, Took: time.Duration(seconds) * time.Second}
+	done := func(name string, seconds int) warmth.Pull {
+		return warmth.Pull{Name: name, State: warmth.PullDone, Took: time.Duration(seconds) * time.Second}
 	}
-	active := prepull.Pull{Name: "b", State: prepull.PullActive}
-	fails := prepull.Pull{Name: "b", State: prepull.PullFailed, Reason: "NotFound", Message: "gone"}
-	queued := func(name string) prepull.Pull { return prepull.Pull{Name: name, State: prepull.PullQueued} }
-	pod := func(list string, pulls ...prepull.Pull) *prepullPod {
+	active := warmth.Pull{Name: "b", State: warmth.PullActive}
+	fails := warmth.Pull{Name: "b", State: warmth.PullFailed, Reason: "NotFound", Message: "gone"}
+	queued := func(name string) warmth.Pull { return warmth.Pull{Name: name, State: warmth.PullQueued} }
+	pod := func(list string, pulls ...warmth.Pull) *prepullPod {
 		return &prepullPod{name: list, list: list, pulls: pulls}
 	}
 	leaving := func(p *prepullPod) *prepullPod { p.leaving = true; return p }
@@ -34,7 +34,7 @@ func TestNodeOf(t *testing.T) {
 	}{
 		"all is there":                        {pods: []*prepullPod{pod("now", done("a", 1), done("b", 9))}, want: NodeWarm, images: "RR"},
 		"one is pulled":                       {pods: []*prepullPod{pod("now", done("a", 1), active)}, want: NodeWarming, message: "pulling repo/b", images: "RP"},
-		"the other one is queued":             {pods: []*prepullPod{pod("now", prepull.Pull{Name: "a", State: prepull.PullActive}, queued("b"))}, want: NodeWarming, message: "pulling repo/a", images: "PQ"},
+		"the other one is queued":             {pods: []*prepullPod{pod("now", warmth.Pull{Name: "a", State: warmth.PullActive}, queued("b"))}, want: NodeWarming, message: "pulling repo/a", images: "PQ"},
 		"one fails":                           {pods: []*prepullPod{pod("now", done("a", 1), fails)}, want: NodeFailing, message: "repo/b: gone", images: "RF"},
 		"the old pod has it, the new one not": {pods: []*prepullPod{pod("now", done("a", 1), queued("b")), pod("before", done("b", 3))}, want: NodeWarm, images: "RR"},
 		"it failed in the old pod":            {pods: []*prepullPod{pod("now", done("a", 1), active), pod("before", fails)}, want: NodeWarming, message: "pulling repo/b", images: "RP"},
@@ -43,7 +43,7 @@ func TestNodeOf(t *testing.T) {
 		"no pod yet":                          {want: NodeWarming, message: "its prepull pod has not started", images: "QQ"},
 		"listed, and failing nevertheless":    {present: map[string]int64{"repo/a": 5, "repo/b": 6}, pods: []*prepullPod{pod("now", done("a", 1), fails)}, want: NodeFailing, message: "repo/b: gone", images: "RF"},
 		"the pod does not get to its images": {
-			pods: []*prepullPod{{name: "p", list: "now", pulls: []prepull.Pull{queued("a"), queued("b")}, stuck: "noop is gone"}},
+			pods: []*prepullPod{{name: "p", list: "now", pulls: []warmth.Pull{queued("a"), queued("b")}, stuck: "noop is gone"}},
 			want: NodeFailing, message: "its prepull pod does not get to its images: noop is gone", images: "QQ",
 		},
 		"cordoned":      {change: func(n *corev1.Node) { n.Spec.Unschedulable = true }, want: NodeAway, message: "it is cordoned", images: "QQ"},

@@ -12,7 +12,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // pageSize is how many objects are asked for at a time.
@@ -83,11 +85,11 @@ func ReadFleet(ctx context.Context, c client.Reader, home string, about ...strin
 	var failed []corev1.Event
 	err = Pages(ctx, c, func() *corev1.EventList { return &corev1.EventList{} }, func(page *corev1.EventList) {
 		failed = append(failed, page.Items...)
-	}, client.InNamespace(home), client.MatchingFieldsSelector{Selector: prepull.FailedPulls})
+	}, client.InNamespace(home), client.MatchingFieldsSelector{Selector: warmth.FailedPulls})
 	if err != nil {
 		return nil, fmt.Errorf("listing events of failed pulls: %w", err)
 	}
-	events := prepull.FailedPullsIn(failed)
+	events := warmth.FailedPullsIn(failed)
 	err = Pages(ctx, c, func() *corev1.PodList { return &corev1.PodList{} }, func(page *corev1.PodList) {
 		for i := range page.Items {
 			f.addPod(&page.Items[i], events)
@@ -102,7 +104,7 @@ func ReadFleet(ctx context.Context, c client.Reader, home string, about ...strin
 func (f *Fleet) addDaemonSet(ds *appsv1.DaemonSet) {
 	spec := &ds.Spec.Template.Spec
 	l := &list{class: ds.Labels[v1alpha1.LabelNodeClass], label: ds.Labels[v1alpha1.LabelList]}
-	for _, c := range prepull.ListOf(ds) {
+	for _, c := range plan.ListOf(ds) {
 		l.images = append(l.images, corev1.Container{Name: c.Name, Image: c.Image})
 	}
 	l.placement = v1alpha1.Placement{NodeSelector: spec.NodeSelector, Tolerations: spec.Tolerations}
@@ -123,7 +125,7 @@ func (f *Fleet) wanted(about []string) map[string][]string {
 	slices.Sort(images)
 	wanted := map[string][]string{}
 	for _, image := range slices.Compact(images) {
-		if canonical, err := prepull.CanonicalImage(image); err == nil {
+		if canonical, err := workload.CanonicalImage(image); err == nil {
 			wanted[canonical] = append(wanted[canonical], image)
 		}
 	}
@@ -152,11 +154,11 @@ func (f *Fleet) addNode(n *corev1.Node, wanted map[string][]string) {
 	f.byName[n.Name] = m
 }
 
-func (f *Fleet) addPod(p *corev1.Pod, failed prepull.FailedPullEvents) {
+func (f *Fleet) addPod(p *corev1.Pod, failed warmth.FailedPullEvents) {
 	if p.Spec.NodeName == "" {
 		return
 	}
-	pulls, stuck := prepull.PullsOf(p, failed)
+	pulls, stuck := warmth.PullsOf(p, failed)
 	f.pods[p.Spec.NodeName] = append(f.pods[p.Spec.NodeName], &prepullPod{
 		name: p.Name, class: p.Labels[v1alpha1.LabelNodeClass], list: p.Labels[v1alpha1.LabelList],
 		leaving: p.DeletionTimestamp != nil, pulls: pulls, stuck: stuck,

@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/kube-prepull/kube-prepull/prepull"
 	"github.com/kube-prepull/kube-prepull/prepull/pulled"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // Start is a container of a workload whose image was there or came.
@@ -128,7 +128,7 @@ func ReadOptedIn(ctx context.Context, c client.Reader, home string) (map[string]
 	found := map[string]bool{}
 	err := Pages(ctx, c, func() *corev1.NamespaceList { return &corev1.NamespaceList{} }, func(page *corev1.NamespaceList) {
 		for i := range page.Items {
-			if n := &page.Items[i]; prepull.OptedIn(n, home) {
+			if n := &page.Items[i]; workload.OptedIn(n, home) {
 				found[n.Name] = true
 			}
 		}

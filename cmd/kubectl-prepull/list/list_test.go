@@ -11,7 +11,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -32,7 +32,7 @@ func images() []inventory.Image {
 func nodes() []inventory.Node {
 	return []inventory.Node{
 		{Name: "node-2", State: inventory.NodeWarming, Message: "pulling shop/new:v1", Class: "linux-amd64", ImageCount: 2, ReadyCount: 1, Images: []inventory.NodeImage{
-			{Image: "shop/next:v2", State: prepull.PullDone, Seconds: 12, SizeBytes: 19_000_000}, {Image: "shop/new:v1", State: prepull.PullActive},
+			{Image: "shop/next:v2", State: warmth.PullDone, Seconds: 12, SizeBytes: 19_000_000}, {Image: "shop/new:v1", State: warmth.PullActive},
 		}},
 		{Name: "windows-1", State: inventory.NodeUnserved, Message: "it does not run Linux"},
 	}

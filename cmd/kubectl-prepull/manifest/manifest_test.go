@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 func found(text, namespace string) (*Found, error) {
@@ -21,7 +21,7 @@ func found(text, namespace string) (*Found, error) {
 	return Read(documents, namespace)
 }
 
-func namesOf(images []prepull.Image) []string {
+func namesOf(images []workload.Image) []string {
 	var names []string
 	for _, image := range images {
 		names = append(names, image.Name)
@@ -96,7 +96,7 @@ spec: {template: {spec: {nodeSelector: {kubernetes.io/os: windows}, containers: 
 	}
 	web := v1alpha1.Placement{NodeSelector: map[string]string{"pool": "web"}}
 	shop, other := v1alpha1.SecretReference{Namespace: "shop", Name: "s"}, v1alpha1.SecretReference{Namespace: "default", Name: "s"}
-	want := []prepull.Image{
+	want := []workload.Image{
 		{Name: "a:1", Placements: []v1alpha1.Placement{web, {}}, PullSecrets: []v1alpha1.SecretReference{other, shop}},
 		{Name: "b:1", Placements: []v1alpha1.Placement{web}, PullSecrets: []v1alpha1.SecretReference{shop}},
 		{Name: "c@sha256:" + strings.Repeat("0", 64), Placements: []v1alpha1.Placement{{}}},
@@ -199,7 +199,7 @@ func TestAKustomizationIsBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []prepull.Image{{Name: "registry.test/a:v2", Placements: []v1alpha1.Placement{{Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}}}}}}
+	want := []workload.Image{{Name: "registry.test/a:v2", Placements: []v1alpha1.Placement{{Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}}}}}}
 	if diff := cmp.Diff(want, f.Images); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // values are those of a Helm chart, and the images in them. A chart may do with them what it likes: what is found is what
@@ -20,7 +20,7 @@ type values struct {
 	// registry is the one that charts put in front of images that name none.
 	registry string
 
-	images []prepull.Image
+	images []workload.Image
 	notes  []string
 }
 
@@ -48,7 +48,7 @@ func ReadValues(file string, r io.Reader) (*Found, error) {
 	if len(v.images) == 0 && len(v.notes) == 0 {
 		return nil, fmt.Errorf("there is no image in %s: no key is called image or images, or ends in Image", file)
 	}
-	return &Found{Images: prepull.MergeImages(v.images), Notes: v.notes}, nil
+	return &Found{Images: workload.MergeImages(v.images), Notes: v.notes}, nil
 }
 
 // walk looks at everything below a node, which is at a path.
@@ -124,7 +124,7 @@ func (v *values) add(at *yaml.Node, path string) {
 		problem = "is a template"
 	}
 	if problem == "" {
-		if err := prepull.ValidImage(image); err != nil {
+		if err := workload.ValidImage(image); err != nil {
 			problem = fmt.Sprintf("is %q: %v", image, err)
 		}
 	}
@@ -132,7 +132,7 @@ func (v *values) add(at *yaml.Node, path string) {
 		v.note(at, path, problem)
 		return
 	}
-	v.images = append(v.images, prepull.Image{Name: image})
+	v.images = append(v.images, workload.Image{Name: image})
 }
 
 // repositoryKeys are what charts call the name of an image without its tag.

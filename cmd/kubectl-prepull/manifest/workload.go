@@ -12,13 +12,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // Found is what manifests use.
 type Found struct {
 	// Images are each there once, sorted.
-	Images []prepull.Image
+	Images []workload.Image
 
 	// Notes are what a person should know, a line each.
 	Notes []string
@@ -40,7 +40,7 @@ var templatePaths = [][]string{
 func Read(documents []Document, namespace string) (*Found, error) {
 	found := &Found{}
 	var problems []error
-	var images []prepull.Image
+	var images []workload.Image
 	for _, d := range documents {
 		for _, object := range Flatten(d.Object) {
 			more, errs := found.read(object, namespace)
@@ -56,7 +56,7 @@ func Read(documents []Document, namespace string) (*Found, error) {
 	if found.workloads == 0 {
 		return nil, nothingIn(documents, found.others)
 	}
-	found.Images = prepull.MergeImages(images)
+	found.Images = workload.MergeImages(images)
 	return found, nil
 }
 
@@ -74,7 +74,7 @@ func nothingIn(documents []Document, others []string) error {
 }
 
 // read returns the images of one object, or what is wrong with it.
-func (f *Found) read(object map[string]any, namespace string) ([]prepull.Image, []error) {
+func (f *Found) read(object map[string]any, namespace string) ([]workload.Image, []error) {
 	name := NameOf(object)
 	if kind, _ := object["kind"].(string); kind == "" {
 		return nil, []error{errors.New("this object has no kind: for a values file of Helm there is --helm-values")}
@@ -92,10 +92,10 @@ func (f *Found) read(object map[string]any, namespace string) ([]prepull.Image, 
 		f.Notes = append(f.Notes, fmt.Sprintf("%s is left out: its pods run on %s", name, os))
 		return nil, nil
 	}
-	images := prepull.FromManifest(owner)
+	images := workload.FromManifest(owner)
 	var problems []error
 	for _, image := range images {
-		err := prepull.ValidImage(image.Name)
+		err := workload.ValidImage(image.Name)
 		if strings.Contains(image.Name, action) {
 			err = errNotRendered
 		}

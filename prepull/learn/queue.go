@@ -1,0 +1,161 @@
+package learn
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+)
+
+// look says that something should be read soon: what, and on account of how many admissions.
+type look struct {
+	place
+	// client is who sent the review: of several, one that had the fewest looks waiting.
+	client string
+	// admissions is how many hints led here.
+	admissions int
+	// attempt counts the looks that went before, in vain.
+	attempt int
+	due     time.Time
+}
+
+// lookQueue holds the looks that are due now or later, one for each place, up to a bound, of which one namespace may
+// take a quarter. Where there is no room, the client that has the most looks gives way to one that has fewer: a flood of
+// reviews from a pod does not keep out what API servers send.
+type lookQueue struct {
+	limit int
+	mu    sync.Mutex
+	looks map[place]*look
+	// waiting is how many of the looks are at places of a namespace.
+	waiting map[string]int
+	shares  shares
+	order   lookHeap
+	wake    chan struct{}
+}
+
+func newLookQueue(limit int) *lookQueue {
+	return &lookQueue{limit: limit, looks: map[place]*look{}, waiting: map[string]int{}, shares: shares{}, wake: make(chan struct{}, 1)}
+}
+
+// add queues a look, or adds its admissions to the look that waits for the same place, which keeps its time. It never
+// blocks; it returns false if the queue, or the namespace's share of it, is full.
+func (q *lookQueue) add(l look) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if waiting := q.looks[l.place]; waiting != nil {
+		waiting.admissions += l.admissions
+		waiting.attempt = min(waiting.attempt, l.attempt)
+		if q.shares[everywhere][l.client] < q.shares[everywhere][waiting.client] {
+			q.shares.add(waiting, -1)
+			waiting.client = l.client
+			q.shares.add(waiting, 1)
+		}
+		return true
+	}
+	if !q.roomFor(&l) {
+		return false
+	}
+	q.looks[l.place] = &l
+	q.waiting[l.namespace]++
+	q.shares.add(&l, 1)
+	heap.Push(&q.order, &l)
+	q.signal()
+	return true
+}
+
+// roomFor makes room for a look if there is none and another has to give way: the last one of its client.
+func (q *lookQueue) roomFor(l *look) bool {
+	scope := everywhere
+	switch {
+	case 4*q.waiting[l.namespace] >= q.limit:
+		scope = l.namespace
+	case len(q.looks) < q.limit:
+		return true
+	}
+	client := q.shares.most(scope)
+	if !q.shares.givesWay(scope, client, l.client) {
+		return false
+	}
+	last := -1
+	for i, other := range q.order {
+		if other.client == client && (scope == everywhere || other.namespace == scope) && (last < 0 || q.order[last].due.Before(other.due)) {
+			last = i
+		}
+	}
+	q.forget(heap.Remove(&q.order, last).(*look))
+	return true
+}
+
+// forget takes a look that has left the order off the books.
+func (q *lookQueue) forget(l *look) {
+	delete(q.looks, l.place)
+	if q.waiting[l.namespace]--; q.waiting[l.namespace] == 0 {
+		delete(q.waiting, l.namespace)
+	}
+	q.shares.add(l, -1)
+}
+
+// crowded is true while more than half of the queue is taken.
+func (q *lookQueue) crowded() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return 2*len(q.looks) > q.limit
+}
+
+// take waits for the next look that is due; it returns false when ctx ends. A hint that arrives after take is a new
+// look, so nothing that happens while the place is read is missed.
+func (q *lookQueue) take(ctx context.Context) (look, bool) {
+	for ctx.Err() == nil {
+		l, wait := q.pop(time.Now())
+		if l != nil {
+			return *l, true
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-q.wake:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+	return look{}, false
+}
+
+// pop removes the first look if it is due, otherwise it returns how long to wait for it.
+func (q *lookQueue) pop(now time.Time) (*look, time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.order) == 0 {
+		return nil, time.Hour
+	}
+	if wait := q.order[0].due.Sub(now); wait > 0 {
+		return nil, wait
+	}
+	l := heap.Pop(&q.order).(*look)
+	q.forget(l)
+	// Another taker may be waiting for a time that this look kept it from learning.
+	q.signal()
+	return l, 0
+}
+
+func (q *lookQueue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// lookHeap orders looks by the time that they are due.
+type lookHeap []*look
+
+func (h lookHeap) Len() int           { return len(h) }
+func (h lookHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h lookHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *lookHeap) Push(x any)        { *h = append(*h, x.(*look)) }
+func (h *lookHeap) Pop() any {
+	old := *h
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return l
+}

@@ -1,0 +1,125 @@
+package learn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+)
+
+// resyncPage is how many objects a resync reads at a time.
+const resyncPage = 500
+
+// optedIn returns the namespaces whose images are learned, with their labels.
+func (r *resync) optedIn(ctx context.Context) (map[string]map[string]string, error) {
+	var list metav1.PartialObjectMetadataList
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	if err := r.cached.List(ctx, &list, client.MatchingLabels{v1alpha1.LabelEnabled: v1alpha1.Enabled}); err != nil {
+		return nil, fmt.Errorf("listing namespaces: %w", err)
+	}
+	namespaces := map[string]map[string]string{}
+	for i := range list.Items {
+		if workload.OptedIn(&list.Items[i], r.namespace) {
+			namespaces[list.Items[i].Name] = list.Items[i].Labels
+		}
+	}
+	return namespaces, nil
+}
+
+// count takes the census. A namespace that cannot be read does not keep the others from being counted; the error
+// names it.
+func (r *resync) count(ctx context.Context, namespaces map[string]map[string]string) (*census, error) {
+	c := newCensus(namespaces)
+	c.pullSecrets = r.pullSecrets
+	var errs []error
+	for _, ns := range slices.Sorted(maps.Keys(namespaces)) {
+		if err := r.countNamespace(ctx, ns, c); err != nil {
+			errs = append(errs, fmt.Errorf("reading namespace %s: %w", ns, err))
+			c.partial = true
+		}
+	}
+	return c, errors.Join(errs...)
+}
+
+// countNamespace adds all workloads, and what scalers and service accounts say about them. Those that cannot be read do
+// not keep the others from being counted.
+func (r *resync) countNamespace(ctx context.Context, ns string, c *census) error {
+	return errors.Join(r.countWorkloads(ctx, ns, c), r.countScalers(ctx, ns, c), r.countAccounts(ctx, ns, c))
+}
+
+// countWorkloads adds all workloads and the pods that are not finished. Pods come last: they are counted as their jobs'
+// users, and run where their DaemonSets say.
+func (r *resync) countWorkloads(ctx context.Context, ns string, c *census) error {
+	running := fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed")
+	for _, kind := range []struct {
+		list     func() client.ObjectList
+		selector fields.Selector
+	}{
+		{list: func() client.ObjectList { return &appsv1.DeploymentList{} }},
+		{list: func() client.ObjectList { return &appsv1.StatefulSetList{} }},
+		{list: func() client.ObjectList { return &appsv1.DaemonSetList{} }},
+		{list: func() client.ObjectList { return &batchv1.CronJobList{} }},
+		{list: func() client.ObjectList { return &batchv1.JobList{} }},
+		{list: func() client.ObjectList { return &corev1.PodList{} }, selector: running},
+	} {
+		options := &client.ListOptions{Namespace: ns, FieldSelector: kind.selector}
+		if err := r.each(ctx, kind.list, options, func(o client.Object) { c.add(o) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// countScalers adds the HorizontalPodAutoscalers.
+func (r *resync) countScalers(ctx context.Context, ns string, c *census) error {
+	list := func() client.ObjectList { return &autoscalingv2.HorizontalPodAutoscalerList{} }
+	err := r.each(ctx, list, &client.ListOptions{Namespace: ns}, func(o client.Object) {
+		c.addScaler(o.(*autoscalingv2.HorizontalPodAutoscaler))
+	})
+	if err != nil {
+		return fmt.Errorf("reading HorizontalPodAutoscalers: %w", err)
+	}
+	return nil
+}
+
+// countAccounts adds the pull secrets of the service accounts that the workloads counted so far have, reading each once.
+func (r *resync) countAccounts(ctx context.Context, ns string, c *census) error {
+	for _, account := range slices.Sorted(maps.Keys(c.accounts[ns])) {
+		secrets, err := readAccount(ctx, r.live, client.ObjectKey{Namespace: ns, Name: account})
+		if err != nil {
+			return err
+		}
+		c.addSecrets(ns, account, secrets)
+	}
+	return nil
+}
+
+// each calls do for the objects of a list, which it reads page by page.
+func (r *resync) each(ctx context.Context, list func() client.ObjectList, options *client.ListOptions, do func(client.Object)) error {
+	options.Limit = resyncPage
+	for more := true; more; more = options.Continue != "" {
+		page := list()
+		if err := r.live.List(ctx, page, options); err != nil {
+			return fmt.Errorf("listing: %w", err)
+		}
+		if err := meta.EachListItem(page, func(o runtime.Object) error { do(o.(client.Object)); return nil }); err != nil {
+			return fmt.Errorf("reading a list: %w", err)
+		}
+		options.Continue = page.GetContinue()
+	}
+	return nil
+}

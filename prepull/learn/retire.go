@@ -1,0 +1,56 @@
+package learn
+
+import (
+	"slices"
+	"time"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+)
+
+// retention is how long an image stays that no stored object references.
+type retention struct {
+	// gone is for an image whose users are all gone, such as finished pods.
+	gone time.Duration
+	// rollback is for an image that a rollout displaced: a user of it is still there and may be rolled back.
+	rollback time.Duration
+}
+
+// retire decides about an image that no stored object references: what its status becomes, and whether the object is
+// deleted instead. A declared image is never deleted: it only forgets what its last users asked for.
+func retire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
+	next, over := expire(o, c, keep, now)
+	if over && !o.Managed() {
+		return next.withDemand(workload.Demand{}), false
+	}
+	return next, over
+}
+
+// expire is the status of an image that no stored object references, and whether its time is over. That is at once when
+// none of its last users is in a namespace that is still opted in, otherwise when its retention is over; but not as long
+// as its status says that it is in use, since it may have come back into use while the census was taken.
+func expire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
+	have := learnedOf(o.Status)
+	next := have.withoutUsers(now)
+	inScope := func(u v1alpha1.User) bool {
+		_, in := c.namespaces[u.Namespace]
+		return in
+	}
+	if len(next.Users) > 0 && !slices.ContainsFunc(next.Users, inScope) {
+		if int(have.UserCount) <= len(have.Users) {
+			return next, true
+		}
+		// The users that the status does not name may be in scope: only time can tell.
+		next.Users = nil
+	}
+	// An object whose maker died before it wrote the status has only its creation to go by.
+	since := o.CreationTimestamp.Time
+	if next.LastSeenTime != nil {
+		since = next.LastSeenTime.Time
+	}
+	period := keep.gone
+	if slices.ContainsFunc(next.Users, c.stored) {
+		period = keep.rollback
+	}
+	return next, have.UserCount == 0 && now.Sub(since) >= period
+}

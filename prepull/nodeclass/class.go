@@ -1,0 +1,166 @@
+package nodeclass
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// classification is how the nodes are divided into classes.
+type classification struct {
+	// Classes by name. Every Linux node with an architecture is in exactly one, and a class nobody has a use for is there too.
+	Classes []*Class
+
+	// ignoredKeys are the keys of labels that placements mention, that nodes carry and that tell no classes apart, because
+	// there would be too many; sorted. ignoredTaints is set if taints do not either. Then more is pulled than is needed,
+	// never less.
+	ignoredKeys   []string
+	ignoredTaints bool
+}
+
+// Class is a set of nodes that one prepull DaemonSet serves: no placement tells them apart, except by their names.
+type Class struct {
+	Name     string
+	Os, Arch string
+
+	// labels are the other ones that make the class and that its nodes carry, absent the keys of those that they do not;
+	// both by key.
+	labels []label
+	absent []string
+
+	// taints are those that each node has, sorted. With anyTaints the nodes may have others each.
+	taints    []corev1.Taint
+	anyTaints bool
+
+	// separator is a label that only nodes with these taints carry, nil if the class needs none. With listed there is none,
+	// and the nodes are selected by their names.
+	separator *label
+	listed    bool
+
+	// Nodes are all nodes of the class, by name.
+	Nodes []*corev1.Node
+
+	// Waiting are the nodes of the class that can be expected to pull now, by name. Only these count.
+	Waiting []*corev1.Node
+
+	// fitting are the indexes of the images with a use in the class, as classify was given them.
+	fitting []bool
+}
+
+// label of a node.
+type label struct{ key, value string }
+
+const (
+	// maxKeys is how many labels tell classes apart at most, besides operating system and architecture.
+	maxKeys = 64
+
+	// hashLength is how much of a class's name the hash takes, with its dash.
+	hashLength = 9
+
+	// maxBaseLength leaves room for the rest of a DaemonSet's name, which is a label of its pods.
+	maxBaseLength = validation.DNS1123LabelMaxLength - len(v1alpha1.Name) - len("-") - hashLength
+)
+
+// Classify divides nodes into at most max classes by the labels that the placements of images mention and by taints, and
+// finds out which images have a use in which class. placements are those of each image; none means anywhere. Nodes of another system than Linux, and nodes without
+// these labels, have no class: no pod of ours could start there. The architecture always tells classes apart, even if
+// that makes more than max.
+func Classify(nodes []corev1.Node, placements [][]v1alpha1.Placement, max int) classification {
+	asked := newPlacementIndex(placements)
+	carried, others := asked.keysOn(nodes)
+	shapes := shapesOf(nodes, carried)
+	keys, tainted := coarsen(shapes, carried[:min(len(carried), maxKeys)], max)
+	result := classification{ignoredTaints: !tainted}
+	for _, key := range carried {
+		if !slices.Contains(keys, key) {
+			result.ignoredKeys = append(result.ignoredKeys, key)
+		}
+	}
+	// Nodes with one of the other keys would be of another shape, so no class is to select them.
+	others = others[:min(len(others), maxKeys-min(len(carried), maxKeys))]
+	for _, group := range groupBy(shapes, keys, tainted) {
+		c := newNodeClass(group, keys, others, tainted)
+		c.fitting = asked.fitOn(group)
+		result.Classes = append(result.Classes, c)
+	}
+	slices.SortFunc(result.Classes, func(a, b *Class) int { return strings.Compare(a.Name, b.Name) })
+	separate(result.Classes)
+	return result
+}
+
+// Fits tells whether an image has a use in the class: some node of it fits one of its placements. The whole class gets it,
+// so more may be pulled than is needed, never less. image is its index, as classify was given it.
+func (c *Class) Fits(image int) bool { return c.fitting[image] }
+
+// newNodeClass makes a class of shapes that are the same as far as the keys, and taints if these count, tell.
+func newNodeClass(shapes []*shape, keys, others []string, tainted bool) *Class {
+	one := shapes[0].nodes[0]
+	c := &Class{Os: one.Labels[corev1.LabelOSStable], Arch: one.Labels[corev1.LabelArchStable], anyTaints: !tainted}
+	if tainted {
+		c.taints = shapes[0].taints
+	}
+	for _, key := range keys {
+		if value, found := one.Labels[key]; found {
+			c.labels = append(c.labels, label{key, value})
+		} else {
+			c.absent = append(c.absent, key)
+		}
+	}
+	c.absent = append(c.absent, others...)
+	slices.Sort(c.absent)
+	c.Name = c.newName()
+	for _, s := range shapes {
+		c.Nodes = append(c.Nodes, s.nodes...)
+	}
+	slices.SortFunc(c.Nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
+	for _, n := range c.Nodes {
+		if PullsNow(n) {
+			c.Waiting = append(c.Waiting, n)
+		}
+	}
+	return c
+}
+
+// newName tells a class from all others by what its nodes have. What they lack is not in it: a key that a new workload
+// brings up renames no class whose nodes do not carry it.
+func (c *Class) newName() string {
+	base := c.Os + "-" + c.Arch
+	if len(c.labels) == 0 && len(c.taints) == 0 {
+		return base
+	}
+	h := sha256.New()
+	for _, l := range c.labels {
+		fmt.Fprintf(h, "label %q %q\n", l.key, l.value)
+	}
+	for _, t := range c.taints {
+		fmt.Fprintf(h, "taint %q %q %q\n", t.Key, t.Value, t.Effect)
+	}
+	return base + "-" + hex.EncodeToString(h.Sum(nil))[:hashLength-1]
+}
+
+// PullsNow tells whether a node is there to stay, its kubelet reports and it has room. Prepull pods may run on some others
+// too, such as cordoned ones, but nobody waits for those.
+func PullsNow(n *corev1.Node) bool {
+	if n.DeletionTimestamp != nil || n.Spec.Unschedulable || UnderPressure(n) {
+		return false
+	}
+	return HasCondition(n, corev1.NodeReady)
+}
+
+// UnderPressure tells whether the disk of a node is full: it deletes images, and to pull more would make it worse.
+func UnderPressure(n *corev1.Node) bool {
+	return HasCondition(n, corev1.NodeDiskPressure)
+}
+
+func HasCondition(n *corev1.Node, kind corev1.NodeConditionType) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == kind && c.Status == corev1.ConditionTrue
+	})
+}

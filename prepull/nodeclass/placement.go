@@ -1,0 +1,145 @@
+package nodeclass
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	schedulingv1 "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+)
+
+// placement is what a user of images asks of its node, ready to be compared with many nodes.
+type placement struct {
+	affinity    nodeaffinity.RequiredNodeAffinity
+	tolerations []corev1.Toleration
+
+	// keys are those of the labels that it mentions.
+	keys []string
+
+	// byName is set if it may tell apart any two nodes: it mentions their names.
+	byName bool
+}
+
+func NewPlacement(p *v1alpha1.Placement) *placement {
+	required := &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: p.NodeAffinity}}
+	result := &placement{
+		affinity:    nodeaffinity.NewRequiredNodeAffinity(p.NodeSelector, required),
+		tolerations: p.Tolerations,
+		keys:        slices.Collect(maps.Keys(p.NodeSelector)),
+	}
+	if p.NodeAffinity != nil {
+		for _, term := range p.NodeAffinity.NodeSelectorTerms {
+			for _, requirement := range term.MatchExpressions {
+				result.keys = append(result.keys, requirement.Key)
+			}
+			result.byName = result.byName || len(term.MatchFields) > 0
+		}
+	}
+	result.byName = result.byName || slices.Contains(result.keys, corev1.LabelHostname)
+	return result
+}
+
+// Fits tells whether the scheduler would let a pod with this placement start on a node, if the node had room and were in
+// a good state. What Kubernetes cannot parse matches nothing.
+func Fits(n *corev1.Node, p *placement) bool {
+	if matches, err := p.affinity.Match(n); err != nil || !matches {
+		return false
+	}
+	// A cluster that does not know the operators Lt and Gt stores no toleration with them.
+	_, repelled := schedulingv1.FindMatchingUntoleratedTaint(logr.Discard(), n.Spec.Taints, p.tolerations, lasts, true)
+	return !repelled
+}
+
+// placementIndex is what images ask of nodes, each distinct placement once: most workloads ask for the same few things.
+type placementIndex struct {
+	placements []*placement
+
+	// of are the placements of each image, by their indexes.
+	of [][]int
+}
+
+func newPlacementIndex(images [][]v1alpha1.Placement) placementIndex {
+	x := placementIndex{of: make([][]int, 0, len(images))}
+	known := map[string]int{}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	for _, asked := range images {
+		if len(asked) == 0 {
+			asked = []v1alpha1.Placement{workload.Anywhere()}
+		}
+		var indexes []int
+		for i := range asked {
+			text.Reset()
+			// A Placement consists of types that always marshal.
+			_ = encoder.Encode(&asked[i])
+			index, found := known[text.String()]
+			if !found {
+				index = len(x.placements)
+				known[text.String()] = index
+				x.placements = append(x.placements, NewPlacement(&asked[i]))
+			}
+			indexes = append(indexes, index)
+		}
+		x.of = append(x.of, indexes)
+	}
+	return x
+}
+
+// keysOn returns the labels that placements mention: those that some of the nodes carry, and the others; both sorted. The
+// name of a node is not among them, nor are operating system and architecture.
+func (x placementIndex) keysOn(nodes []corev1.Node) (carried, others []string) {
+	found := map[string]bool{}
+	for _, p := range x.placements {
+		for _, key := range p.keys {
+			found[key] = false
+		}
+	}
+	for _, key := range []string{corev1.LabelOSStable, corev1.LabelArchStable, corev1.LabelHostname} {
+		delete(found, key)
+	}
+	for i := range nodes {
+		if nodes[i].Labels[corev1.LabelOSStable] != string(corev1.Linux) {
+			continue
+		}
+		for key := range nodes[i].Labels {
+			if carries, mentioned := found[key]; mentioned && !carries {
+				found[key] = true
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		if found[key] {
+			carried = append(carried, key)
+		} else if len(validation.IsQualifiedName(key)) == 0 {
+			// Nothing checks the keys that a declared PrepullImage mentions, and no DaemonSet may mention a bad one.
+			others = append(others, key)
+		}
+	}
+	return carried, others
+}
+
+// fitOn tells for each image whether one of its placements fits on a node of the shapes.
+func (x placementIndex) fitOn(shapes []*shape) []bool {
+	fitting := make([]bool, len(x.placements))
+	for i, p := range x.placements {
+		fitting[i] = slices.ContainsFunc(shapes, func(s *shape) bool {
+			if p.byName {
+				return slices.ContainsFunc(s.nodes, func(n *corev1.Node) bool { return Fits(n, p) })
+			}
+			return Fits(s.nodes[0], p)
+		})
+	}
+	images := make([]bool, len(x.of))
+	for i, placements := range x.of {
+		images[i] = slices.ContainsFunc(placements, func(p int) bool { return fitting[p] })
+	}
+	return images
+}

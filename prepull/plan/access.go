@@ -1,0 +1,158 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+)
+
+// Pulls is what is known of pull secrets. It is only read.
+type Pulls struct {
+	// Off is set if pull secrets are not used.
+	Off bool
+
+	// Copies are the names of the stored copies by their sources, and changed is when each copy changed last.
+	Copies  map[v1alpha1.SecretReference]string
+	Changed map[string]time.Time
+
+	// Problems say why a source cannot be had. What is neither here nor copied is still to be read or copied.
+	Problems map[v1alpha1.SecretReference]string
+}
+
+func (p Pulls) Equal(other Pulls) bool {
+	return p.Off == other.Off && maps.Equal(p.Copies, other.Copies) && maps.Equal(p.Problems, other.Problems) &&
+		maps.EqualFunc(p.Changed, other.Changed, time.Time.Equal)
+}
+
+// access is how an image gets past its registry.
+type access struct {
+	// copies are the names of the Secrets in our namespace that it is pulled with, sorted.
+	copies []string
+
+	// Awaited is set if one of them is on its way: without it the image would fail for nothing.
+	Awaited bool
+
+	// advice is what to say of its pull secrets when the registry denies it.
+	advice string
+
+	// changed is when one of the copies changed last; zero if there is none.
+	changed time.Time
+}
+
+// The openings of an advice, for withAdvice.
+const (
+	adviceOff    = "pull secrets are switched off (pullSecrets: false)"
+	adviceNone   = "no pull secret is known for it"
+	adviceSecret = "the Secret "
+	advicePulled = "it is pulled with "
+)
+
+// Access of an image.
+func (p Pulls) Access(c *Candidate) access {
+	switch {
+	case p.Off:
+		return access{advice: adviceOff}
+	case len(c.PullSecrets) == 0:
+		return access{advice: adviceNone}
+	}
+	var a access
+	var problem string
+	var used []string
+	for _, ref := range c.PullSecrets {
+		used = append(used, ref.String())
+		name, copied := p.Copies[ref]
+		why := p.Problems[ref]
+		if copied {
+			a.copies = append(a.copies, name)
+			a.changed = Latest(a.changed, p.Changed[name])
+		}
+		if why != "" && problem == "" {
+			problem = adviceSecret + ref.String() + " " + why
+		}
+		a.Awaited = a.Awaited || !copied && why == ""
+	}
+	slices.Sort(a.copies)
+	a.copies = slices.Compact(a.copies)
+	a.advice = problem
+	if problem == "" {
+		a.advice = advicePulled + strings.Join(used, ", ")
+	}
+	return a
+}
+
+// withAdvice is the message about a denied pull with the advice of now, instead of an earlier one.
+func withAdvice(message, advice string) string {
+	if i := strings.LastIndex(message, "; "); i >= 0 {
+		for _, opening := range []string{adviceOff, adviceNone, adviceSecret, advicePulled} {
+			if strings.HasPrefix(message[i+2:], opening) {
+				message = message[:i]
+				break
+			}
+		}
+	}
+	if advice == "" {
+		return message
+	}
+	return message + "; " + advice
+}
+
+// NeededSecrets are the pull secrets that images with a place need, and whether the registry denies one of them.
+func NeededSecrets(classes []*ClassPlan) map[v1alpha1.SecretReference]bool {
+	needed := map[v1alpha1.SecretReference]bool{}
+	for _, cp := range classes {
+		for c := range cp.Verdicts {
+			if _, over := cp.over[c]; over || len(c.PullSecrets) == 0 {
+				continue
+			}
+			denied := c.denied()
+			for _, ref := range c.PullSecrets {
+				needed[ref] = needed[ref] || denied
+			}
+		}
+	}
+	return needed
+}
+
+// denied tells whether the status of the image says that the registry denies it.
+func (c *Candidate) denied() bool {
+	return slices.ContainsFunc(c.objects, func(o *v1alpha1.PrepullImage) bool {
+		failed := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionPullFailed)
+		return failed != nil && failed.Status == metav1.ConditionTrue && failed.Reason == warmth.CauseDenied.Reason
+	})
+}
+
+// renewed is what is remembered of a failing image whose pull secret changed since it was denied: it is due from then on.
+// A node that still fails is left to its kubelet, which tries again by itself.
+func (t trial) renewed() *v1alpha1.Retry {
+	r := t.retry
+	if r == nil || len(t.image.Failed) > 0 || !t.denied() || !t.access.changed.After(r.Time.Add(-backOff(r.Failures))) {
+		return r
+	}
+	if !t.access.changed.Before(r.Time.Time) {
+		return r
+	}
+	return &v1alpha1.Retry{NodeClass: r.NodeClass, Failures: r.Failures, Time: metav1.NewTime(t.access.changed)}
+}
+
+// pullSecrets are the copies that a list of images needs, sorted; none if it needs none.
+func pullSecrets(images []entry) []corev1.LocalObjectReference {
+	names := map[string]bool{}
+	for _, e := range images {
+		for _, name := range e.access.copies {
+			names[name] = true
+		}
+	}
+	var secrets []corev1.LocalObjectReference
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		secrets = append(secrets, corev1.LocalObjectReference{Name: name})
+	}
+	return secrets
+}

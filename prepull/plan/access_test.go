@@ -1,0 +1,232 @@
+package plan
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+)
+
+// privateObject is a learned image with a pull secret.
+func secretNamed(namespace, name string) v1alpha1.SecretReference {
+	return v1alpha1.SecretReference{Namespace: namespace, Name: name}
+}
+
+func privateObject(image string, starts int, secrets ...v1alpha1.SecretReference) v1alpha1.PrepullImage {
+	o := prepulltest.Learned(image, starts)
+	o.Status.PullSecrets = secrets
+	return o
+}
+
+// copiedAs are pulls in which the pull secret shop/login is copied.
+func copiedAs(name string, changed time.Time) Pulls {
+	return Pulls{
+		Copies:  map[v1alpha1.SecretReference]string{secretNamed("shop", "login"): name},
+		Changed: map[string]time.Time{name: changed},
+	}
+}
+
+func denies(_, _ string) string {
+	return "failed to pull and unpack image: unexpected status from HEAD request: 401 Unauthorized"
+}
+
+func (s *State) denial(t *testing.T, image string) string {
+	t.Helper()
+	status := s.status(workload.ObjectName(image))
+	failed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionPullFailed)
+	if failed == nil || failed.Reason != "Denied" {
+		t.Fatalf("the image is not denied: %+v", failed)
+	}
+	return failed.Message
+}
+
+func TestAnImageWaitsForItsPullSecret(t *testing.T) {
+	t.Parallel()
+	login, other := secretNamed("shop", "login"), secretNamed("shop", "other")
+	s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{privateObject("a:1", 9, login), prepulltest.Learned("b:1", 1)}}
+	s.carryOut(Make(s, testOptions, prepulltest.Noon))
+	if diff := cmp.Diff([]string{"b:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
+	}
+	if got := s.status(workload.ObjectName("a:1")).State; got != "Pending" {
+		t.Errorf("an image that waits for its pull secret is %s", got)
+	}
+	s.Pulls = copiedAs("copy-2", prepulltest.Noon)
+	s.carryOut(Make(s, testOptions, prepulltest.Noon))
+	if got := s.listOf("linux-amd64"); len(got) != 2 {
+		t.Errorf("list %v", got)
+	}
+	secrets := func() []corev1.LocalObjectReference {
+		return s.DaemonSet("kube-prepull-linux-amd64").Spec.Template.Spec.ImagePullSecrets
+	}
+	if diff := cmp.Diff([]corev1.LocalObjectReference{{Name: "copy-2"}}, secrets()); diff != "" {
+		t.Errorf("pull secrets (-want +got):\n%s", diff)
+	}
+
+	// One more that is on its way does not take it off the nodes.
+	s.Images[0].Status.PullSecrets = []v1alpha1.SecretReference{login, other}
+	if p := Make(s, testOptions, prepulltest.Noon); len(p.Write)+len(p.Remove) > 0 {
+		t.Errorf("plan %+v", p.Write)
+	}
+	s.Pulls.Copies[other] = "copy-1"
+	s.carryOut(Make(s, testOptions, prepulltest.Noon))
+	if diff := cmp.Diff([]corev1.LocalObjectReference{{Name: "copy-1"}, {Name: "copy-2"}}, secrets()); diff != "" {
+		t.Errorf("pull secrets (-want +got):\n%s", diff)
+	}
+
+	// What is not in the list needs no pull secret.
+	s.Images[0].Status.PullSecrets = nil
+	s.carryOut(Make(s, testOptions, prepulltest.Noon))
+	if got := secrets(); got != nil {
+		t.Errorf("pull secrets %v", got)
+	}
+}
+
+func TestAnImageDoesNotWaitForWhatCannotBeHad(t *testing.T) {
+	t.Parallel()
+	for name, known := range map[string]Pulls{
+		"missing":      {Problems: map[v1alpha1.SecretReference]string{secretNamed("shop", "login"): "does not exist"}},
+		"switched off": {Off: true},
+	} {
+		s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{privateObject("a:1", 1, secretNamed("shop", "login"))}, Pulls: known}
+		s.carryOut(Make(s, testOptions, prepulltest.Noon))
+		if got := s.listOf("linux-amd64"); len(got) != 1 {
+			t.Errorf("%s: list %v", name, got)
+		}
+	}
+}
+
+func TestADeniedPullSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	login := secretNamed("shop", "login")
+	const words = "Node node-000: failed to pull and unpack image: unexpected status from HEAD request: 401 Unauthorized"
+	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{privateObject("a:1", 1)}}
+	s.carryOut(Make(s, testOptions, prepulltest.Noon))
+	s.runPods(prepulltest.Noon, denies)
+	for _, step := range []struct {
+		secrets []v1alpha1.SecretReference
+		pulls   Pulls
+		want    string
+	}{
+		{nil, Pulls{}, "; no pull secret is known for it"},
+		{[]v1alpha1.SecretReference{login}, Pulls{Problems: map[v1alpha1.SecretReference]string{login: "does not exist"}}, "; the Secret shop/login does not exist"},
+		{[]v1alpha1.SecretReference{login}, copiedAs("copy", prepulltest.Noon.Add(-time.Hour)), "; it is pulled with shop/login"},
+		{[]v1alpha1.SecretReference{login}, Pulls{Off: true}, "; pull secrets are switched off (pullSecrets: false)"},
+	} {
+		s.Images[0].Status.PullSecrets, s.Pulls = step.secrets, step.pulls
+		s.carryOut(Make(s, testOptions, prepulltest.Noon))
+		if got := s.denial(t, "a:1"); got != words+step.want {
+			t.Errorf("the message is %q", got)
+		}
+		if p := Make(s, testOptions, prepulltest.Noon); len(p.Statuses) > 0 {
+			t.Errorf("the message does not stay: %+v", p.Statuses)
+		}
+	}
+
+	// The advice changes also when no pod tells of the failure any more.
+	s.Pods, s.Pulls = nil, Pulls{}
+	s.Images[0].Status.PullSecrets = nil
+	s.carryOut(Make(s, testOptions, prepulltest.Noon))
+	if got := s.denial(t, "a:1"); got != words+"; no pull secret is known for it" {
+		t.Errorf("the message is %q", got)
+	}
+}
+
+func TestTheWordsOfARegistryAreNotTakenForAdvice(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]string{
+		"denied":                                "denied; new",
+		"denied; try again":                     "denied; try again; new",
+		"denied; the Secret a/b does not exist": "denied; new",
+		"denied; no; " + adviceNone:             "denied; no; new",
+	} {
+		if got := withAdvice(message, "new"); got != want {
+			t.Errorf("%q becomes %q, want %q", message, got, want)
+		}
+	}
+	if got := withAdvice("denied; "+adviceNone, ""); got != "denied" {
+		t.Errorf("without advice it is %q", got)
+	}
+}
+
+func TestADeniedImageIsTriedAgainOnceWhenItsPullSecretChanges(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{privateObject("a:1", 9, secretNamed("shop", "login")), prepulltest.Learned("b:1", 1)}}
+	s.Pulls = copiedAs("copy", prepulltest.Noon.Add(-time.Hour))
+	now := prepulltest.Noon
+	pass := func() Plan {
+		p := Make(s, testOptions, now)
+		s.carryOut(p)
+		if again := Make(s, testOptions, now); len(again.Write)+len(again.Remove)+len(again.Statuses) > 0 {
+			t.Fatalf("the plan is not done when it is done: %+v", again)
+		}
+		return p
+	}
+	tried := func() bool { return len(s.listOf("linux-amd64")) == 2 }
+	private := func(node, image string) string {
+		if image == "a:1" {
+			return denies(node, image)
+		}
+		return ""
+	}
+	pass()
+	s.runPods(now, private)
+	pass()
+	s.runPods(now, private)
+	pass()
+	if tried() {
+		t.Fatal("a denied image stays")
+	}
+
+	// The password is right a minute later.
+	now = prepulltest.Noon.Add(time.Minute)
+	s.Pulls = copiedAs("copy", now)
+	pass()
+	if !tried() {
+		t.Fatal("the image is not tried with its new pull secret")
+	}
+	// It is not.
+	s.runPods(now.Add(time.Second), private)
+	now = now.Add(2 * time.Second)
+	pass()
+	if got := s.status(workload.ObjectName("a:1")).Retries; tried() || len(got) != 1 || got[0].Failures != 2 {
+		t.Fatalf("retries %+v", got)
+	}
+	s.runPods(now, nothingFails)
+	now = now.Add(5 * time.Minute)
+	pass()
+	if tried() {
+		t.Error("it is tried twice for one change")
+	}
+	// Now it is.
+	now = now.Add(time.Second)
+	s.Pulls = copiedAs("copy", now)
+	pass()
+	if !tried() {
+		t.Error("the image is not tried with its next pull secret")
+	}
+	s.runPods(now.Add(time.Second), nothingFails)
+	pass()
+	if got := s.status(workload.ObjectName("a:1")); got.State != "Ready" || got.Retries != nil {
+		t.Errorf("status %+v", got)
+	}
+}
+
+func TestOnlyImagesWithAPlaceNeedTheirPullSecrets(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	o.MaxImagesPerNode = 1
+	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{
+		privateObject("a:1", 9, secretNamed("shop", "login")), privateObject("b:1", 1, secretNamed("web", "login")),
+	}}
+	got := NeededSecrets(Make(s, o, prepulltest.Noon).Classes)
+	if diff := cmp.Diff(map[v1alpha1.SecretReference]bool{secretNamed("shop", "login"): false}, got); diff != "" {
+		t.Errorf("needed (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,213 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+)
+
+const (
+	// AnnotationSpecHash on a prepull DaemonSet is the hash of the spec that was last written. It is not on the template,
+	// where a new way to compute it would restart every prepull pod.
+	AnnotationSpecHash = "kube-prepull.io/spec-hash"
+
+	noopVolume = "noop"
+	noopFolder = "/prepull"
+
+	// noopUser owns the processes of a prepull pod. It is numeric because the kubelet cannot check the name of a user, and set
+	// because the user that an image names may be root.
+	noopUser = 65532
+)
+
+func daemonSetName(c *nodeclass.Class) string {
+	return v1alpha1.Name + "-" + c.Name
+}
+
+// daemonSet is the prepull DaemonSet of a class. Its template depends on nothing but the class, the images and the
+// options: an upgrade of the manager restarts no prepull pod.
+//
+// The old pod of a node is kept until the new one is ready, for two reasons: the kubelet does not delete images that a
+// container of an existing pod has used, and a list that cannot be pulled does not replace one that was.
+func daemonSet(c *nodeclass.Class, images []entry, o Options) *appsv1.DaemonSet {
+	labels := v1alpha1.PrepullLabels()
+	labels[v1alpha1.LabelNodeClass] = c.Name
+	surge := o.MaxConcurrentNodes
+	ds := &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: daemonSetName(c), Labels: labels},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: maps.Clone(labels)},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(labels)},
+				Spec:       prepullPodSpec(c, images, o),
+			},
+			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{
+				Type: appsv1.RollingUpdateDaemonSetStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDaemonSet{
+					MaxSurge:       &surge,
+					MaxUnavailable: ptr.To(intstr.FromInt32(0)),
+				},
+			},
+			RevisionHistoryLimit: ptr.To[int32](1),
+		},
+	}
+	list := listLabel(podHash(&ds.Spec.Template), ListOf(ds))
+	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, list)
+	metav1.SetMetaDataLabel(&ds.Spec.Template.ObjectMeta, v1alpha1.LabelList, list)
+	ds.Annotations = map[string]string{AnnotationSpecHash: specHash(&ds.Spec)}
+	return ds
+}
+
+// podHash is a hash of what pods of a template do. Where they do it, and with which pull secrets, is left out: that is not
+// a reason to restart one. So is where tags point, which listLabel adds.
+func podHash(t *corev1.PodTemplateSpec) string {
+	pod := t.Spec
+	pod.Affinity, pod.Tolerations, pod.ImagePullSecrets = nil, nil, nil
+	pod.InitContainers = slices.Clone(pod.InitContainers)
+	for i := range pod.InitContainers {
+		pod.InitContainers[i].Env = nil
+	}
+	return hashOf(&pod)
+}
+
+func prepullPodSpec(c *nodeclass.Class, images []entry, o Options) corev1.PodSpec {
+	spec := pullingPod(images, o.NoopImage)
+	spec.Affinity = c.Affinity()
+	spec.Tolerations = c.Tolerations(o.Gate.key())
+	spec.HostNetwork = o.HostNetwork
+	spec.PriorityClassName = o.PriorityClassName
+	spec.ImagePullSecrets = pullSecrets(images)
+	return spec
+}
+
+// pullingPod pulls images one after the other, in their order, and then keeps them.
+func pullingPod(images []entry, noopImage string) corev1.PodSpec {
+	like := bareContainer()
+	install := container(like, warmth.InstallContainer, noopImage)
+	install.Args = []string{"install", noopFolder}
+	install.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder}}
+	first := make([]corev1.Container, 0, 1+len(images))
+	first = append(first, install)
+	for _, image := range images {
+		first = append(first, imageContainer(like, image))
+	}
+	wait := container(like, "wait", noopImage)
+	wait.Args = []string{"wait"}
+	return corev1.PodSpec{
+		InitContainers:                first,
+		Containers:                    []corev1.Container{wait},
+		Volumes:                       []corev1.Volume{{Name: noopVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+		AutomountServiceAccountToken:  ptr.To(false),
+		EnableServiceLinks:            ptr.To(false),
+		TerminationGracePeriodSeconds: ptr.To[int64](0),
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot:   ptr.To(true),
+			RunAsUser:      ptr.To[int64](noopUser),
+			RunAsGroup:     ptr.To[int64](noopUser),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+	}
+}
+
+// imageContainer pulls an image by running our noop in it: an image need not contain a program that ends.
+func imageContainer(like corev1.Container, e entry) corev1.Container {
+	pull := container(like, e.Name, e.image)
+	if e.always {
+		pull.ImagePullPolicy = corev1.PullAlways
+	}
+	if e.digest != "" {
+		pull.Env = []corev1.EnvVar{{Name: digestVariable, Value: e.digest}}
+	}
+	pull.Command = []string{noopFolder + "/noop"}
+	pull.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder, ReadOnly: true}}
+	return pull
+}
+
+// bareContainer has what all containers of a prepull pod share. The requests are there for namespaces that demand some.
+// There are no limits: noop needs none, and a limit that is too small for some runtime would hold up the whole list.
+func bareContainer() corev1.Container {
+	return corev1.Container{
+		ImagePullPolicy: corev1.PullIfNotPresent,
+		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceCPU:    resource.MustParse("1m"),
+			corev1.ResourceMemory: resource.MustParse("4Mi"),
+		}},
+		SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: ptr.To(false),
+			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			ReadOnlyRootFilesystem:   ptr.To(true),
+		},
+	}
+}
+
+func container(like corev1.Container, name, image string) corev1.Container {
+	like.Name, like.Image = name, image
+	return like
+}
+
+// ListOf are the init containers of a prepull DaemonSet that pull an image, in order. None if there is no DaemonSet.
+func ListOf(ds *appsv1.DaemonSet) []corev1.Container {
+	if ds == nil || len(ds.Spec.Template.Spec.InitContainers) == 0 {
+		return nil
+	}
+	return ds.Spec.Template.Spec.InitContainers[1:]
+}
+
+func specHash(spec *appsv1.DaemonSetSpec) string {
+	return hashOf(spec)
+}
+
+// hashOf an API object, which consists of types that always marshal. The text of a list is long, and not kept.
+func hashOf(object any) string {
+	h := sha256.New()
+	_ = json.NewEncoder(h).Encode(object)
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// AcceptedHash is the hash of a spec that the API server answered with. It leaves out the annotations of the template:
+// somebody may restart the pods, and taking that back would restart them once more.
+func AcceptedHash(spec *appsv1.DaemonSetSpec) string {
+	accepted := *spec
+	accepted.Template.Annotations = nil
+	return specHash(&accepted)
+}
+
+// upToDate tells whether a stored DaemonSet is what we would write. The annotation finds what we would write differently.
+// What somebody else changed differs from accepted, the hash of what the API server made of it when we wrote last: with
+// its defaults, and with what an admission webhook changes each time. A new leader does not know it, so accepted is
+// empty: then the fields that we set are compared, and those that the API server defaulted are not.
+func upToDate(stored, desired *appsv1.DaemonSet, accepted string) bool {
+	if stored.Annotations[AnnotationSpecHash] != desired.Annotations[AnnotationSpecHash] {
+		return false
+	}
+	if !equality.Semantic.DeepDerivative(desired.Labels, stored.Labels) {
+		return false
+	}
+	if accepted != "" {
+		return accepted == AcceptedHash(&stored.Spec)
+	}
+	was, is := &stored.Spec.Template.Spec, &desired.Spec.Template.Spec
+	// DeepDerivative takes a longer list for an equal one.
+	return equality.Semantic.DeepDerivative(desired.Spec, stored.Spec) &&
+		len(was.InitContainers) == len(is.InitContainers) &&
+		len(was.Containers) == len(is.Containers) &&
+		len(was.Volumes) == len(is.Volumes) &&
+		len(was.Tolerations) == len(is.Tolerations) &&
+		stored.Spec.UpdateStrategy.Type == desired.Spec.UpdateStrategy.Type &&
+		equality.Semantic.DeepEqual(was.Affinity, is.Affinity) &&
+		len(was.ImagePullSecrets) == len(is.ImagePullSecrets) &&
+		len(was.NodeSelector) == 0
+}

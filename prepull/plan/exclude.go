@@ -1,0 +1,46 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// unwanted are the images that the configuration keeps from all nodes, and why. What a person declared is always wanted.
+func unwanted(found []*Candidate, o Options) map[*Candidate]skip {
+	skips := map[*Candidate]skip{}
+	for _, c := range found {
+		if c.declared {
+			continue
+		}
+		if i := slices.IndexFunc(o.Exclude, c.matches); i >= 0 {
+			skips[c] = skip{reason: SkippedExcluded, why: fmt.Sprintf("The image matches the pattern %s (exclude).", o.Exclude[i])}
+		} else if c.Size > 0 && c.Size < o.MinBytes {
+			skips[c] = skip{reason: skippedTooSmall, why: fmt.Sprintf("The image takes %d bytes, and one is worth a place from %d on (minBytes).", c.Size, o.MinBytes)}
+		}
+	}
+	return skips
+}
+
+// matches tells whether a pattern stands for the whole image string. An asterisk is any text, none and slashes included;
+// everything else is itself.
+func (c *Candidate) matches(pattern string) bool {
+	first, rest, found := strings.Cut(pattern, "*")
+	if !found {
+		return c.image == pattern
+	}
+	text, starts := strings.CutPrefix(c.image, first)
+	if !starts {
+		return false
+	}
+	parts := strings.Split(rest, "*")
+	last := len(parts) - 1
+	for _, part := range parts[:last] {
+		_, after, found := strings.Cut(text, part)
+		if !found {
+			return false
+		}
+		text = after
+	}
+	return strings.HasSuffix(text, parts[last])
+}

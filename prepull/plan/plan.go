@@ -1,0 +1,402 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+)
+
+// State is everything that a plan depends on, besides the options and the time. It is only read.
+type State struct {
+	Images     []v1alpha1.PrepullImage
+	Nodes      []corev1.Node
+	Pods       []*corev1.Pod
+	DaemonSets []*appsv1.DaemonSet
+
+	// Accepted are the hashes of the DaemonSet specs that the API server made of what was written last, by name.
+	Accepted map[string]string
+
+	// Refused are the words with which the API server refused to write a DaemonSet, by name.
+	Refused map[string]string
+
+	// Held is since when the manager knows that a node is held, by its UID.
+	Held map[types.UID]time.Time
+
+	// Pulls is what is known of pull secrets.
+	Pulls Pulls
+}
+
+// DaemonSet is the stored one with a name, nil if there is none.
+func (s *State) DaemonSet(name string) *appsv1.DaemonSet {
+	for _, ds := range s.DaemonSets {
+		if ds.Name == name {
+			return ds
+		}
+	}
+	return nil
+}
+
+// Plan is what has to be written so that the cluster is as it should be. There is nothing in it for what is so already.
+type Plan struct {
+	// Write are the DaemonSets that are missing or get another list, as they should be.
+	Write []*appsv1.DaemonSet
+
+	// Remove are the DaemonSets of classes without images.
+	Remove []*appsv1.DaemonSet
+
+	// Move, drop and evict are changes of where prepull pods run; they restart none that stays where it is. move are
+	// DaemonSets as they should be, drop are those of classes that are gone, and evict are pods that have to leave a node.
+	Move  []*appsv1.DaemonSet
+	Drop  []*appsv1.DaemonSet
+	Evict []*corev1.Pod
+
+	// Releases are the nodes that are let go, and conditions those of nodes that differ, the urgent ones first.
+	Releases   []Release
+	Conditions []ConditionChange
+
+	// Quarantined are the images that leave a list, or go to its end, because they were found to fail.
+	Quarantined []string
+
+	// Reasons are why something is written or removed.
+	Reasons reasons
+
+	// Statuses are those that differ, by the name of the object.
+	Statuses []StatusChange
+
+	// ignored tells why an image may be on more nodes than need it.
+	ignored nodeclass.IgnoredWords
+
+	// Next is when time alone changes the plan; zero if it does not.
+	Next time.Time
+
+	// unwanted are the images that the configuration leaves out.
+	unwanted map[*Candidate]skip
+
+	// Classes is how far each class is.
+	Classes []*ClassPlan
+}
+
+// ClassPlan is the plan for one class of nodes.
+type ClassPlan struct {
+	*nodeclass.Class
+	Warmth *warmth.Warmth
+
+	// Verdicts are of the images with a use in the class.
+	Verdicts map[*Candidate]verdict
+
+	// budget is what a node of the class has room for.
+	budget budget
+
+	// over are those of the images with a verdict that the budget leaves out.
+	over map[*Candidate]skip
+
+	// List are the images of the class's DaemonSet, in order.
+	List []entry
+
+	// hot are the images that a node must have before it is called warm, and oversized is how many are too large for that.
+	hot       []*Candidate
+	oversized int
+
+	// opening is set while the class's pods start with an empty list.
+	opening bool
+
+	// refused is why the DaemonSet of the class cannot be written, empty if it can.
+	refused string
+}
+
+// Make decides, in this order: what fails (judge), where an image is of use (placeOn), which images are worth a place
+// (choose), and what comes first (order). Equal input gives an equal plan.
+func Make(s State, o Options, now time.Time) Plan {
+	found, invalid := candidates(s.Images, now)
+	for _, c := range found {
+		c.access = s.Pulls.Access(c)
+	}
+	stored := map[string]*appsv1.DaemonSet{}
+	for _, ds := range s.DaemonSets {
+		stored[ds.Name] = ds
+	}
+	left := unwanted(found, o)
+	var wanted, leftOut []*Candidate
+	for _, c := range found {
+		if _, out := left[c]; out {
+			leftOut = append(leftOut, c)
+		} else {
+			wanted = append(wanted, c)
+		}
+	}
+	division := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses)
+	classes := division.Classes
+	classOf := make(map[string]string, len(s.Nodes))
+	for _, c := range classes {
+		for _, n := range c.Nodes {
+			classOf[n.Name] = c.Name
+		}
+	}
+	pods, former, again := splitFormer(s.Pods, s.Nodes, now)
+	on, of := podsByClass(pods, classOf)
+
+	p := Plan{unwanted: left, ignored: division.IgnoredWords(o.MaxNodeClasses)}
+	planned := map[string]*ClassPlan{}
+	for _, c := range classes {
+		name := daemonSetName(c)
+		was := stored[name]
+		placed := placeOn(wanted, c)
+		// What nodes tell of the size of an image that is left out may bring it back.
+		w := warmth.Observe(c.Waiting, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
+		cp := p.planClass(c, placed, w, on[c.Name], was, o, now)
+		cp.refused = s.Refused[name]
+		p.Classes = append(p.Classes, cp)
+		planned[name] = cp
+		if len(cp.List) > 0 || cp.opening {
+			p.planDaemonSet(cp, was, of[c.Name], len(stored) > 0, s.Accepted[name], o)
+		}
+	}
+	p.planRemovals(s.DaemonSets, planned)
+	changing := map[string]bool{}
+	for _, ds := range slices.Concat(p.Write, p.Move, p.Remove, p.Drop) {
+		changing[ds.Name] = true
+	}
+	p.Evict = append(strays(pods, classOf, stored, changing), former...)
+	p.AtLatest(again)
+	p.planNodes(s, on, o, now)
+	p.Statuses = statusChanges(s.Images, found, invalid, &p, now)
+	return p
+}
+
+// podsByClass sorts pods by the class of the node that they are on, and by the class that they are of.
+func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on, of map[string][]*corev1.Pod) {
+	on, of = map[string][]*corev1.Pod{}, map[string][]*corev1.Pod{}
+	for _, pod := range pods {
+		class := classOf[pod.Spec.NodeName]
+		on[class] = append(on[class], pod)
+		class = pod.Labels[v1alpha1.LabelNodeClass]
+		of[class] = append(of[class], pod)
+	}
+	return on, of
+}
+
+// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one.
+func (p *Plan) planDaemonSet(cp *ClassPlan, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, o Options) {
+	ds := daemonSet(cp.Class, cp.List, o)
+	if stored == nil {
+		if others || cp.opening {
+			// Nodes of a new shape do not wait, since no pod is restarted; the first image of all may have a second one.
+			p.Move = append(p.Move, ds)
+			return
+		}
+		p.Write = append(p.Write, ds)
+		p.Reasons.add(cp.reasons(nil))
+		return
+	}
+	keepList(ds, stored)
+	calm := settled(stored, pods)
+	kept := stored.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType && !stopped(stored, pods)
+	if !calm && !kept && sameList(stored, ds) && sameSurroundings(stored, ds) {
+		keepUnknown(ds, stored)
+	}
+	if sameList(stored, ds) && (kept || calm && !(sameSurroundings(stored, ds) && sameDigests(stored, ds))) {
+		keepPods(ds)
+		if !upToDate(stored, ds, accepted) {
+			p.Move = append(p.Move, ds)
+		}
+		return
+	}
+	if upToDate(stored, ds, accepted) {
+		return
+	}
+	p.Write = append(p.Write, ds)
+	why := cp.reasons(ListOf(stored))
+	if sameList(stored, ds) {
+		// Pods are only restarted because a roll does not end: that becomes rarer each time, as with images that fail.
+		why = reasons{failing: true}
+	}
+	p.Reasons.add(why)
+	if calm && !sameSurroundings(stored, ds) {
+		// The new list may have to wait, but no node should have two lists meanwhile.
+		p.Move = append(p.Move, moved(stored, ds))
+	}
+}
+
+// planRemovals finds the DaemonSets that no class needs any more.
+func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*ClassPlan) {
+	for _, ds := range stored {
+		cp := planned[ds.Name]
+		switch {
+		case ds.DeletionTimestamp != nil || cp != nil && (len(cp.List) > 0 || cp.opening):
+		case cp == nil:
+			p.Drop = append(p.Drop, ds)
+		default:
+			p.Remove = append(p.Remove, ds)
+			p.Reasons.add(cp.reasons(ListOf(ds)))
+		}
+	}
+	byName := func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) }
+	slices.SortFunc(p.Remove, byName)
+	slices.SortFunc(p.Drop, byName)
+}
+
+// planClass decides about one class and the images with a use in it, and adds to the plan when time alone changes the decision.
+func (p *Plan) planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, pods []*corev1.Pod, stored *appsv1.DaemonSet, o Options, now time.Time) *ClassPlan {
+	current := ListOf(stored)
+	cp := &ClassPlan{
+		Class:    c,
+		Warmth:   w,
+		Verdicts: make(map[*Candidate]verdict, len(placed)),
+		budget:   budgetOf(c, o),
+	}
+	p.AtLatest(cp.Warmth.Next)
+	surge, err := intstr.GetScaledValueFromIntOrPercent(&o.MaxConcurrentNodes, len(c.Nodes), true)
+	if err != nil {
+		surge = 1
+	}
+	able, failing := p.judgeAll(cp, placed, current, surge, now)
+	chosen := p.chooseFor(cp, able, current, failing, now)
+	hot, oversized := hotSet(chosen, failing, o.Gate.MaxBytes)
+	cp.oversized = oversized
+	entries := make([]entry, 0, len(chosen))
+	for _, image := range chosen {
+		if hot[image] {
+			cp.hot = append(cp.hot, image)
+		}
+		if image.access.Awaited && !inList(current, image) {
+			continue // a place is kept for it until its pull secret is there
+		}
+		entries = append(entries, entry{
+			Candidate: image,
+			hot:       hot[image],
+			missing:   2*cp.Warmth.Images[image.Name].Ready() < len(c.Waiting),
+			last:      cp.Verdicts[image].standing == standingLast,
+			troubled:  len(cp.Warmth.Images[image.Name].Failed) > 0,
+		})
+	}
+	cp.List = order(entries, current)
+	followTags(cp.List, current)
+	if len(cp.List) > 0 && opening(c, stored, pods, surge, now) {
+		cp.opening, cp.List = true, nil
+		if stored != nil {
+			p.AtLatest(stored.CreationTimestamp.Add(openingTime))
+		}
+	}
+	return cp
+}
+
+// chooseFor chooses among the images that may be in the list of a class. One that fails and is displaced waits for its
+// next try like one that left at once, and the choice is made anew without it, as it will be then.
+func (p *Plan) chooseFor(cp *ClassPlan, able []*Candidate, current []corev1.Container, failing map[*Candidate]bool, now time.Time) []*Candidate {
+	for {
+		chosen, over := choose(able, current, failing, cp.budget)
+		var rest []*Candidate
+		for _, image := range able {
+			_, left := over[image]
+			if v := cp.Verdicts[image]; left && v.standing == standingLast && v.retry.Time.After(now) {
+				cp.Verdicts[image] = verdict{standing: standingOut, retry: v.retry, found: v.found}
+				p.AtLatest(v.retry.Time.Time)
+				continue
+			}
+			rest = append(rest, image)
+		}
+		if len(rest) == len(able) {
+			cp.over = over
+			return chosen
+		}
+		able = rest
+	}
+}
+
+// judgeAll judges the images with a use in the class, and returns those that may be in its list, and which of them fail.
+func (p *Plan) judgeAll(cp *ClassPlan, placed []*Candidate, current []corev1.Container, surge int, now time.Time) ([]*Candidate, map[*Candidate]bool) {
+	trials := make([]trial, 0, len(placed))
+	for _, image := range placed {
+		t := trial{
+			Candidate: image,
+			image:     cp.Warmth.Images[image.Name],
+			waiting:   len(cp.Waiting),
+			listed:    inList(current, image),
+			surge:     surge,
+			retry:     image.retry(cp.Name),
+		}
+		t.retry = t.renewed()
+		trials = append(trials, t)
+		cp.Verdicts[image] = judge(cp.Name, t, now)
+	}
+	mend(cp.Name, trials, cp.Verdicts, now)
+	takeTurns(cp.Verdicts)
+	able := make([]*Candidate, 0, len(placed))
+	failing := map[*Candidate]bool{}
+	for _, t := range trials {
+		v := cp.Verdicts[t.Candidate]
+		if v.found {
+			p.Quarantined = append(p.Quarantined, t.Candidate.image)
+		}
+		if v.standing != standingOut {
+			able = append(able, t.Candidate)
+			if v.retry != nil {
+				failing[t.Candidate] = true
+			}
+		} else if v.retry.Time.After(now) {
+			p.AtLatest(v.retry.Time.Time)
+		}
+	}
+	return able, failing
+}
+
+func inList(current []corev1.Container, image *Candidate) bool {
+	return slices.ContainsFunc(current, func(l corev1.Container) bool { return l.Name == image.Name })
+}
+
+// reasons are why the class gets another list than its current one. Images that only take the places of failing ones in a
+// full list are no ordinary change: they may fail too, one after the other.
+func (cp *ClassPlan) reasons(current []corev1.Container) reasons {
+	known, failing := map[string]*Candidate{}, map[string]bool{}
+	for image, v := range cp.Verdicts {
+		known[image.Name], failing[image.Name] = image, v.retry != nil
+	}
+	var was, is []string
+	var used budget
+	for _, container := range current {
+		was = append(was, container.Name)
+		used = used.plus(cmp.Or(known[container.Name], &Candidate{}))
+	}
+	for _, e := range cp.List {
+		is = append(is, e.Name)
+	}
+	var why reasons
+	for _, name := range was {
+		if !slices.Contains(is, name) {
+			why.failing = why.failing || failing[name]
+			why.Ordinary = why.Ordinary || !failing[name]
+		}
+	}
+	for _, e := range cp.List {
+		if !slices.Contains(was, e.Name) {
+			why.failing = why.failing || failing[e.Name]
+			why.Ordinary = why.Ordinary || !failing[e.Name] && cp.budget.fits(used, e.Candidate)
+		}
+	}
+	if !why.Ordinary && !why.failing {
+		// Only an image that fails moves within the same set.
+		why.failing = !slices.Equal(was, is)
+		why.Ordinary = !why.failing
+	}
+	if first := slices.IndexFunc(was, func(name string) bool { return failing[name] }); first >= 0 {
+		why.urgent = slices.ContainsFunc(was[first:], func(name string) bool { return !failing[name] })
+	}
+	return why
+}
+
+// AtLatest makes sure that somebody looks again at a time, unless it is zero.
+func (p *Plan) AtLatest(t time.Time) {
+	if !t.IsZero() && (p.Next.IsZero() || t.Before(p.Next)) {
+		p.Next = t
+	}
+}

@@ -1,0 +1,187 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+)
+
+// unfinishedTaints are on nodes that have not got all their labels yet: which images they are to have is not known.
+var unfinishedTaints = []string{"karpenter.sh/unregistered", "node.cloudprovider.kubernetes.io/uninitialized", "node.cluster.x-k8s.io/uninitialized"}
+
+// progress is how far a node is with the images that it must have before it is called warm.
+type progress struct {
+	outlook outlook
+
+	images, present, pulling int
+
+	// oversized is how many images it is not to wait for, because they are too large.
+	oversized int
+
+	// trouble is what holds up its list, in words; empty if nothing does. until is when that will count as failing.
+	trouble string
+	until   time.Time
+
+	// missing are the images that are not there yet.
+	missing []string
+}
+
+// outlook is what is to come of a node that waits for its images.
+type outlook int
+
+const (
+	// outlookUnknown is of a node that is not complete.
+	outlookUnknown outlook = iota
+	// outlookNothing is of a node that has nothing to wait for.
+	outlookNothing
+	// outlookWaiting is of a node that lacks images which may come.
+	outlookWaiting
+	// outlookWarm is of a node that has all images.
+	outlookWarm
+	// outlookStuck is of a node that lacks images which fail, or are behind one that does.
+	outlookStuck
+)
+
+// observer reads the progress of the nodes of a class. Those that are not waited for, such as new ones that are not Ready
+// yet, may pull all the same.
+type observer struct {
+	*ClassPlan
+	waiting, others view
+}
+
+// view is a warmth with what matters to progress at hand: there may be thousands of nodes.
+type view struct {
+	*warmth.Warmth
+
+	// hot are the images to wait for, and troubled those that some node has trouble with, by name.
+	hot      []*warmth.Image
+	troubled []trouble
+}
+
+// trouble with an image on some node.
+type trouble struct {
+	*Candidate
+
+	// leaving is set if the image is to leave the list, or to go to its end: then it is out of the way of the others.
+	leaving bool
+}
+
+func newObserver(cp *ClassPlan, pods []*corev1.Pod, deadline time.Duration, now time.Time) observer {
+	var others []*corev1.Node
+	for _, n := range cp.Nodes {
+		if _, waits := cp.Warmth.At[n.Name]; !waits {
+			others = append(others, n)
+		}
+	}
+	starting := warmth.Observe(others, observedImages(slices.Collect(maps.Keys(cp.Verdicts))), pods, deadline, now)
+	return observer{cp, cp.viewOf(cp.Warmth), cp.viewOf(starting)}
+}
+
+func (cp *ClassPlan) viewOf(w *warmth.Warmth) view {
+	v := view{Warmth: w}
+	for _, c := range cp.hot {
+		v.hot = append(v.hot, w.Images[c.Name])
+	}
+	staying := map[*Candidate]bool{}
+	for _, e := range cp.List {
+		staying[e.Candidate] = !e.last
+	}
+	for c := range cp.Verdicts {
+		if len(w.Images[c.Name].Failed) > 0 {
+			v.troubled = append(v.troubled, trouble{c, !staying[c]})
+		}
+	}
+	slices.SortFunc(v.troubled, func(a, b trouble) int { return strings.Compare(a.Name, b.Name) })
+	return v
+}
+
+// progress of a node. missing is left out unless it is asked for.
+func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress {
+	p := progress{images: len(o.hot), oversized: o.oversized}
+	if unfinished(n) {
+		return p
+	}
+	v := o.waiting
+	at, waits := v.At[n.Name]
+	if !waits {
+		v, at = o.others, o.others.At[n.Name]
+	}
+	failing := 0
+	for i, image := range v.hot {
+		f, failed := image.Failed[n.Name]
+		switch {
+		case !failed && image.There(at):
+			p.present++
+			continue
+		case failed && f.Counts(now):
+			failing++
+		case image.Pulling[n.Name]:
+			p.pulling++
+		}
+		if missing {
+			p.missing = append(p.missing, o.hot[i].image)
+		}
+	}
+	stuck := v.noteTrouble(&p, n.Name, now)
+	switch {
+	case p.images == 0:
+		p.outlook = outlookNothing
+	case p.present == p.images:
+		p.outlook = outlookWarm
+	case stuck || p.present+failing == p.images:
+		p.outlook = outlookStuck
+	default:
+		p.outlook = outlookWaiting
+	}
+	return p
+}
+
+// noteTrouble notes what holds up the list of a node, and tells whether that counts as failing.
+func (v view) noteTrouble(p *progress, node string, now time.Time) bool {
+	f, held := v.Broken[node]
+	p.trouble = "the prepull pod fails: " + f.Message
+	for _, t := range v.troubled {
+		if held {
+			break
+		}
+		f, held = v.Images[t.Name].Failed[node]
+		f.Final = f.Final && !t.leaving
+		p.trouble = t.image + " cannot be pulled: " + f.Words
+	}
+	if !held {
+		p.trouble = ""
+		return false
+	}
+	if f.Settled && !f.Counts(now) {
+		p.until = f.Began.Add(warmth.TroubleTime)
+	}
+	return f.Counts(now)
+}
+
+func unfinished(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return slices.Contains(unfinishedTaints, t.Key) })
+}
+
+// words are the numbers for people.
+func (p *progress) words() string {
+	words := fmt.Sprintf("%d of %d images", p.present, p.images)
+	if p.images == 0 {
+		words = "no images"
+	}
+	if p.present < p.images {
+		words += fmt.Sprintf(", %d pulling", p.pulling)
+	}
+	if p.trouble != "" && p.present < p.images {
+		words += "; " + p.trouble
+	}
+	if p.oversized > 0 {
+		words += fmt.Sprintf("; %d too large to wait for (gate.maxBytes)", p.oversized)
+	}
+	return words
+}

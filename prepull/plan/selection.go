@@ -1,0 +1,294 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+)
+
+// incumbentBonus is what the starts of an image that is on the nodes are multiplied with. Without it two images of
+// about the same rank would take each other's place with every flush of their starts, and each time the whole class
+// would get a new list.
+const incumbentBonus = 2
+
+// maxChoices is how many times a choice is made in a row at most. Nearly always the first one stays as it is.
+const maxChoices = 10
+
+// Candidate is an image string that may be pulled, with all the objects that ask for it.
+type Candidate struct {
+	// Name of the init container: the ObjectName of the image.
+	Name  string
+	image string
+
+	objects  []*v1alpha1.PrepullImage
+	declared bool
+	starts   float64
+	since    time.Time
+
+	// Size in bytes: what a node reports, before that what the registry says; 0 if neither is known.
+	Size int64
+
+	// priority is what the workloads ask for, and autoscaled is set if one of them is scaled by load.
+	priority   int32
+	autoscaled bool
+
+	// need is how much a node needs the image before it is called warm.
+	need workload.Need
+
+	// namespaces of the users, sorted; none of a declared image that nobody uses.
+	namespaces []string
+
+	// placements are where users may run.
+	placements []v1alpha1.Placement
+
+	// PullSecrets are what the image is pulled with, sorted.
+	PullSecrets []v1alpha1.SecretReference
+
+	// access is what has come of them.
+	access access
+
+	// alwaysPull is set if the image is pulled at every start, and digest is what its tag then pointed to last.
+	alwaysPull bool
+	digest     string
+
+	// canonical is the name under which nodes report the image.
+	canonical string
+}
+
+// candidates returns the images to choose from, by name, and for each object that cannot be one the reason in words.
+func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*Candidate, invalid map[string]string) {
+	byName := map[string]*Candidate{}
+	invalid = map[string]string{}
+	for _, o := range declaredFirst(images) {
+		if o.Managed() && o.Status.FirstSeenTime == nil {
+			continue // it was made a moment ago, and who uses it where is written next
+		}
+		canonical, err := workload.CanonicalImage(o.Spec.Image)
+		if err != nil {
+			invalid[o.Name] = err.Error()
+			continue
+		}
+		name := workload.ObjectName(o.Spec.Image)
+		c := byName[name]
+		if c == nil {
+			c = &Candidate{Name: name, image: o.Spec.Image, canonical: canonical, since: o.CreationTimestamp.Time, need: workload.Optional}
+			byName[name] = c
+			found = append(found, c)
+		}
+		if c.image != o.Spec.Image {
+			// Only a string that somebody searched for has the same slug and hash as another one.
+			invalid[o.Name] = fmt.Sprintf("the image has the same short name as %s", c.image)
+			continue
+		}
+		c.add(o, now)
+	}
+	slices.SortFunc(found, func(a, b *Candidate) int { return strings.Compare(a.Name, b.Name) })
+	return found, invalid
+}
+
+// placementsOf are where the users of each image may run.
+func placementsOf(images []*Candidate) [][]v1alpha1.Placement {
+	placements := make([][]v1alpha1.Placement, len(images))
+	for i, c := range images {
+		placements[i] = c.placements
+	}
+	return placements
+}
+
+// placeOn returns those of the images with a use in a class; they are the ones that the classes were made for.
+func placeOn(images []*Candidate, c *nodeclass.Class) []*Candidate {
+	var placed []*Candidate
+	for i, image := range images {
+		if c.Fits(i) {
+			placed = append(placed, image)
+		}
+	}
+	return placed
+}
+
+// observedImages are images as nodes report them.
+func observedImages(lists ...[]*Candidate) []warmth.ImageName {
+	var images []warmth.ImageName
+	for _, list := range lists {
+		for _, c := range list {
+			images = append(images, warmth.ImageName{Name: c.Name, Canonical: c.canonical})
+		}
+	}
+	return images
+}
+
+// declaredFirst sorts objects so that a declared one speaks for its image, and the result does not depend on the order
+// of a list.
+func declaredFirst(images []v1alpha1.PrepullImage) []*v1alpha1.PrepullImage {
+	sorted := make([]*v1alpha1.PrepullImage, len(images))
+	for i := range images {
+		sorted[i] = &images[i]
+	}
+	slices.SortFunc(sorted, func(a, b *v1alpha1.PrepullImage) int {
+		if order := TrueFirst(!a.Managed(), !b.Managed()); order != 0 {
+			return order
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return sorted
+}
+
+// add takes one more object that asks for the image into account: the image is wanted wherever one of them wants it.
+func (c *Candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
+	if len(c.objects) == 0 || o.Status.Priority > c.priority {
+		c.priority = o.Status.Priority
+	}
+	c.objects = append(c.objects, o)
+	c.need = max(c.need, needFor(o))
+	c.starts += o.Status.Starts.At(now)
+	c.Size = max(c.Size, cmp.Or(o.Status.SizeBytes, o.Status.DownloadBytes))
+	c.autoscaled = c.autoscaled || o.Status.Autoscaled
+	c.alwaysPull = c.alwaysPull || o.Status.AlwaysPull
+	c.digest = cmp.Or(c.digest, o.Status.Digest)
+	for _, u := range o.Status.Users {
+		c.namespaces = append(c.namespaces, u.Namespace)
+	}
+	slices.Sort(c.namespaces)
+	c.namespaces = slices.Compact(c.namespaces)
+	c.placements = append(c.placements, o.Status.Placements...)
+	if o.Managed() && len(o.Status.Placements) == 0 {
+		c.placements = append(c.placements, v1alpha1.Placement{})
+	}
+	c.PullSecrets = append(c.PullSecrets, o.Status.PullSecrets...)
+	if !o.Managed() {
+		c.declared = true
+		c.placements = append(c.placements, v1alpha1.Placement{NodeSelector: o.Spec.NodeSelector, Tolerations: o.Spec.Tolerations})
+		c.PullSecrets = append(c.PullSecrets, o.Spec.ImagePullSecrets...)
+	}
+	slices.SortFunc(c.PullSecrets, workload.CompareSecrets)
+	c.PullSecrets = slices.Compact(c.PullSecrets)
+	if t := o.Status.FirstSeenTime; t != nil && t.Time.Before(c.since) {
+		c.since = t.Time
+	}
+}
+
+// retry of the image in a class, nil if it does not fail there.
+func (c *Candidate) retry(class string) *v1alpha1.Retry {
+	for _, o := range c.objects {
+		for i := range o.Status.Retries {
+			if o.Status.Retries[i].NodeClass == class {
+				return &o.Status.Retries[i]
+			}
+		}
+	}
+	return nil
+}
+
+// skip is why an image has no place on the nodes.
+type skip struct {
+	// reason in a word, empty if the image has a place.
+	reason string
+
+	// why is the same for people. It stays as it is while nothing happens to the image itself, other than detail, which
+	// comes behind it: how many others go before.
+	why, detail string
+}
+
+// The reasons for which images are skipped.
+const (
+	skippedOverBudget = "OverBudget"
+	SkippedExcluded   = "Excluded"
+	skippedTooSmall   = "TooSmall"
+	skippedNoNodes    = "NoNodes"
+	skippedInvalid    = "InvalidImage"
+)
+
+// choose returns the images that are worth a part of the budget on the nodes of a class, best first, and for the others
+// why they are not. If all fit, all are chosen.
+//
+// What is on the nodes already ranks higher for it, so a choice may lead to another one once it is carried out. It is
+// followed until it stays as it is, so that choosing again changes nothing.
+func choose(able []*Candidate, current []corev1.Container, failing map[*Candidate]bool, b budget) (chosen []*Candidate, over map[*Candidate]skip) {
+	listed := make(map[string]bool, len(current))
+	for _, container := range current {
+		listed[container.Name] = true
+	}
+	incumbent := map[*Candidate]bool{}
+	for _, c := range able {
+		if listed[c.Name] {
+			incumbent[c] = true
+		}
+	}
+	ranked := rank(able, incumbent, failing)
+	if b.fitsAll(ranked) {
+		return ranked, nil
+	}
+	for range maxChoices {
+		taken := distribute(ranked, b)
+		if maps.Equal(taken, incumbent) {
+			break
+		}
+		incumbent = taken
+		ranked = rank(able, incumbent, failing)
+	}
+	var used budget
+	var rest []*Candidate
+	for _, c := range ranked {
+		if incumbent[c] {
+			chosen, used = append(chosen, c), used.plus(c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	return chosen, b.leaveOut(rest, used)
+}
+
+// rank sorts images by what they are worth: declared ones before learned ones, working before failing ones, those of
+// workloads that are scaled by load, a higher priority, more starts, a smaller size, then the older one.
+func rank(able []*Candidate, incumbent, failing map[*Candidate]bool) []*Candidate {
+	type worth struct {
+		*Candidate
+		failing bool
+		weight  float64
+	}
+	sorted := make([]worth, len(able))
+	for i, c := range able {
+		sorted[i] = worth{Candidate: c, failing: failing[c], weight: c.starts}
+		if incumbent[c] {
+			sorted[i].weight *= incumbentBonus
+		}
+	}
+	slices.SortFunc(sorted, func(a, b worth) int {
+		return cmp.Or(
+			TrueFirst(a.declared, b.declared),
+			TrueFirst(!a.failing, !b.failing),
+			TrueFirst(a.autoscaled, b.autoscaled),
+			cmp.Compare(b.priority, a.priority),
+			cmp.Compare(b.weight, a.weight),
+			cmp.Compare(a.bytes(), b.bytes()),
+			a.since.Compare(b.since),
+			strings.Compare(a.Name, b.Name),
+		)
+	})
+	ranked := make([]*Candidate, len(sorted))
+	for i := range sorted {
+		ranked[i] = sorted[i].Candidate
+	}
+	return ranked
+}
+
+func TrueFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	default:
+		return 1
+	}
+}

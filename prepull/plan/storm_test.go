@@ -1,0 +1,227 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/clock"
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+)
+
+// rollTime is how long the nodes of a simulation take until their new pods have got as far as they get.
+const rollTime = 3 * time.Second
+
+// simulate reconciles a cluster until a time, with the debounce in between, and returns the number of revisions.
+func (s *State) simulate(d *Debounce, from, until time.Time, fails func(node, image string) string) int {
+	return s.simulateWith(testOptions, d, from, until, fails)
+}
+
+func (s *State) simulateWith(o Options, d *Debounce, from, until time.Time, fails func(node, image string) string) int {
+	revisions := 0
+	for now := from; now.Before(until); {
+		p := Make(*s, o, now)
+		if len(p.Move)+len(p.Drop) > 0 {
+			s.carryOut(Plan{Move: p.Move, Drop: p.Drop})
+			s.runPods(now.Add(time.Second), fails)
+			now = now.Add(rollTime)
+			continue
+		}
+		if wait := d.Wait(p.Reasons, now); wait > 0 {
+			if !p.Reasons.Ordinary {
+				p.Write, p.Remove = nil, nil
+				s.carryOut(p)
+			}
+			now = now.Add(wait)
+			continue
+		}
+		s.carryOut(p)
+		if writes := len(p.Write) + len(p.Remove); writes > 0 {
+			revisions += writes
+			d.Done(now)
+			s.runPods(now.Add(time.Second), fails)
+			now = now.Add(rollTime)
+			continue
+		}
+		switch {
+		case len(p.Statuses) > 0:
+			now = now.Add(time.Second)
+		case p.Next.After(now):
+			now = p.Next
+		default:
+			now = until
+		}
+	}
+	return revisions
+}
+
+func isBad(_, image string) string {
+	if strings.Contains(image, "bad") {
+		return image + ": not found"
+	}
+	return ""
+}
+
+func clusterOf(nodes, bad, good int) State {
+	s := State{Nodes: prepulltest.Nodes(nodes)}
+	for i := range bad {
+		s.Images = append(s.Images, prepulltest.Learned(fmt.Sprintf("bad%d:1", i), 3))
+	}
+	for i := range good {
+		s.Images = append(s.Images, prepulltest.Learned(fmt.Sprintf("good%d:1", i), 2))
+	}
+	return s
+}
+
+func TestManyBrokenImagesAreFewRevisions(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []int{1, 20, 100} {
+		s := clusterOf(3, bad, 30)
+		d := Debounce{Clocks: clock.Production()}
+		for hour := range 6 {
+			from := prepulltest.Noon.Add(time.Duration(hour) * time.Hour)
+			if n := s.simulate(&d, from, from.Add(time.Hour), isBad); n > 40 {
+				t.Errorf("%d broken images: %d revisions in hour %d", bad, n, hour)
+			}
+		}
+		for i := range s.Images {
+			if o := &s.Images[i]; strings.Contains(o.Spec.Image, "good") && o.Status.State != StateReady {
+				t.Errorf("%d broken images: %s is %s", bad, o.Spec.Image, o.Status.State)
+			}
+		}
+	}
+}
+
+func TestThreeBrokenImagesDelayAGoodOneByLittle(t *testing.T) {
+	t.Parallel()
+	s := clusterOf(2, 3, 1)
+	d := Debounce{Clocks: clock.Production()}
+	s.simulate(&d, prepulltest.Noon, prepulltest.Noon.Add(25*time.Second), isBad)
+	if got := s.status(workload.ObjectName("good0:1")).State; got != StateReady {
+		t.Errorf("the good image is %s", got)
+	}
+}
+
+func TestANewImageDoesNotWaitForBrokenOnes(t *testing.T) {
+	t.Parallel()
+	s := clusterOf(2, 20, 1)
+	d := Debounce{Clocks: clock.Production()}
+	later := prepulltest.Noon.Add(30 * time.Minute)
+	s.simulate(&d, prepulltest.Noon, later, isBad)
+	s.Images = append(s.Images, prepulltest.Learned("new-good:1", 1))
+	s.simulate(&d, later, later.Add(20*time.Second), isBad)
+	if got := s.status(workload.ObjectName("new-good:1")).State; got != StateReady {
+		t.Errorf("the new image is %s", got)
+	}
+}
+
+func TestOneBadNodeCostsNoRevision(t *testing.T) {
+	t.Parallel()
+	s := clusterOf(20, 0, 40)
+	d := Debounce{Clocks: clock.Production()}
+	s.simulate(&d, prepulltest.Noon, prepulltest.Noon.Add(time.Minute), nothingFails)
+	badNode := func(node, image string) string {
+		if node == "node-007" {
+			return image + ": 403 Forbidden denied"
+		}
+		return ""
+	}
+	s.runPods(prepulltest.Noon.Add(time.Minute), badNode)
+	if n := s.simulate(&d, prepulltest.Noon.Add(time.Minute), prepulltest.Noon.Add(11*time.Minute), badNode); n > 0 {
+		t.Errorf("%d revisions", n)
+	}
+	var failed []string
+	for i := range s.Images {
+		if st := &s.Images[i].Status; strings.HasPrefix(st.State, StateFailed) {
+			failed = append(failed, st.State+" "+st.Ready)
+		}
+	}
+	if diff := cmp.Diff([]string{"PullFailed: access denied 19/20"}, failed); diff != "" {
+		t.Errorf("images that fail (-want +got):\n%s", diff)
+	}
+}
+
+func TestARegistryThatComesBackNeedsFewRevisions(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: prepulltest.Nodes(3)}
+	for i := range 20 {
+		s.Images = append(s.Images, prepulltest.Learned(fmt.Sprintf("r.test/app%d:1", i), 3))
+	}
+	d := Debounce{Clocks: clock.Production()}
+	back := prepulltest.Noon.Add(time.Hour)
+	s.simulate(&d, prepulltest.Noon, back, func(string, string) string { return "unauthorized" })
+	if n := s.simulate(&d, back, back.Add(time.Hour), nothingFails); n > 4 {
+		t.Errorf("%d revisions", n)
+	}
+	for i := range s.Images {
+		if o := &s.Images[i]; o.Status.State != StateReady || o.Status.Retries != nil {
+			t.Errorf("%s is %s", o.Spec.Image, o.Status.State)
+		}
+	}
+}
+
+func TestBrokenImagesInAFullListAreFewRevisions(t *testing.T) {
+	t.Parallel()
+	places, bytes := testOptions, testOptions
+	places.MaxImagesPerNode = 10
+	bytes.MaxBytesPerNode = "10Gi"
+	for full, o := range map[string]Options{"places": places, "bytes": bytes} {
+		s := clusterOf(3, 60, 30)
+		for i := range s.Images {
+			s.Images[i].Status.SizeBytes = 1 << 30
+		}
+		d := Debounce{Clocks: clock.Production()}
+		if n := s.simulateWith(o, &d, prepulltest.Noon, prepulltest.Noon.Add(15*time.Minute), isBad); n > 20 {
+			t.Errorf("full of %s: %d revisions in 15 minutes", full, n)
+		}
+	}
+}
+
+func TestReasons(t *testing.T) {
+	t.Parallel()
+	const class = "linux-amd64"
+	retry := &v1alpha1.Retry{NodeClass: class}
+	for name, tc := range map[string]struct {
+		was, is string
+		want    reasons
+	}{
+		"a first list":                          {"", "a b", reasons{Ordinary: true}},
+		"a new image":                           {"a", "b a", reasons{Ordinary: true}},
+		"an image that nobody wants any more":   {"a b", "a", reasons{Ordinary: true}},
+		"something besides the list":            {"a b", "a b", reasons{Ordinary: true}},
+		"the last image fails and leaves":       {"a X", "a", reasons{failing: true}},
+		"a retry takes another one's place":     {"a X", "a Y", reasons{failing: true}},
+		"only failing images are left out":      {"X Y", "", reasons{failing: true}},
+		"good images wait behind it":            {"X a", "a", reasons{failing: true, urgent: true}},
+		"it goes to the end":                    {"X a", "a X", reasons{failing: true, urgent: true}},
+		"a new image comes as another one goes": {"a X", "b a", reasons{failing: true, Ordinary: true}},
+		"a place in a full list is filled":      {"a b X", "c a b", reasons{failing: true}},
+		"a full list gets more than was free":   {"a b X", "c d a", reasons{failing: true, Ordinary: true}},
+		"all at once":                           {"X a", "b a", reasons{failing: true, Ordinary: true, urgent: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cp := &ClassPlan{Class: &nodeclass.Class{}, budget: budget{3, unbounded}, Verdicts: map[*Candidate]verdict{}}
+			for _, image := range []string{"X", "Y"} {
+				cp.Verdicts[&Candidate{Name: image}] = verdict{standing: standingOut, retry: retry}
+			}
+			var current []corev1.Container
+			for _, image := range strings.Fields(tc.was) {
+				current = append(current, corev1.Container{Name: image})
+			}
+			for _, image := range strings.Fields(tc.is) {
+				cp.List = append(cp.List, entry{Candidate: &Candidate{Name: image}})
+			}
+			if got := cp.reasons(current); got != tc.want {
+				t.Errorf("got %+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}

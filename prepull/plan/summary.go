@@ -1,0 +1,123 @@
+package plan
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+)
+
+// summary is how an image stands on all classes of nodes together.
+type summary struct {
+	// skipped is why the image has no place on any node; empty if it has one.
+	skipped skip
+
+	// over is why a class that could use the image leaves it out while it has a place in others; empty if none does. There
+	// are overClasses of them, of usingClasses that could use it.
+	over                      skip
+	overClasses, usingClasses int
+
+	// widely is why the image goes to more nodes than need it, empty if it does not.
+	widely string
+
+	desired, ready, failed int32
+	pulling                bool
+	size                   int64
+	slowest                time.Duration
+	retries                []v1alpha1.Retry
+
+	// failure is one of those that hold up nodes, and failureNode where it happened. Nil if there is none.
+	failure     *warmth.Failure
+	failureNode string
+
+	// advice is what to say of the pull secrets if the registry denies the image.
+	advice string
+
+	// broken is why a prepull pod does not even get to its images, and brokenNode where. Nil if all do.
+	broken     *warmth.Failure
+	brokenNode string
+
+	// refused is what the API server says instead of writing a DaemonSet with the image, empty if it does not.
+	refused string
+}
+
+func summarize(c *Candidate, p *Plan) summary {
+	s := summary{skipped: skip{reason: skippedNoNodes, why: "No Linux node matches what its pods ask of a node."}, advice: c.access.advice}
+	s.widely = p.ignored.About(c.placements)
+	if unwanted, found := p.unwanted[c]; found {
+		s.skipped = unwanted
+	}
+	for _, cp := range p.Classes {
+		if w := cp.Warmth.Images[c.Name]; w != nil {
+			s.observe(w)
+		}
+		v, placed := cp.Verdicts[c]
+		if !placed {
+			continue
+		}
+		s.usingClasses++
+		if over, found := cp.over[c]; found {
+			s.overClasses++
+			s.over = cmp.Or(s.over, over)
+		} else {
+			s.count(c, cp)
+		}
+		if v.retry != nil {
+			s.retries = append(s.retries, *v.retry)
+		}
+	}
+	if s.overClasses < s.usingClasses {
+		s.skipped = skip{}
+	} else if s.usingClasses > 0 {
+		s.skipped, s.over = s.over, skip{}
+	}
+	return s
+}
+
+// count adds the nodes of a class that should have the image.
+func (s *summary) count(c *Candidate, cp *ClassPlan) {
+	w := cp.Warmth.Images[c.Name]
+	s.desired += int32(len(cp.Waiting))
+	s.ready += int32(w.Ready())
+	s.failed += int32(len(w.Failed))
+	s.pulling = s.pulling || len(w.Pulling) > 0
+	s.refused = cmp.Or(s.refused, cp.refused)
+	if node, f := firstFailure(w.Failed); f != nil && s.failure == nil {
+		s.failureNode, s.failure = node, f
+	}
+	if node, f := firstFailure(cp.Warmth.Broken); f != nil && s.broken == nil {
+		s.brokenNode, s.broken = node, f
+	}
+}
+
+// observe adds what a class tells about the image itself.
+func (s *summary) observe(w *warmth.Image) {
+	s.size = max(s.size, w.Size)
+	s.slowest = max(s.slowest, w.Slowest())
+}
+
+// failureWords are the words for the reason of the condition PullFailed.
+func (s *summary) failureWords(reason string) string {
+	if s.failure != nil {
+		return s.failure.Words
+	}
+	for _, c := range warmth.Causes {
+		if c.Reason == reason {
+			return c.Words
+		}
+	}
+	return warmth.CauseOther.Words
+}
+
+// firstFailure is the failure of the first node by name, nil if there is none.
+func firstFailure(failures map[string]warmth.Failure) (string, *warmth.Failure) {
+	if len(failures) == 0 {
+		return "", nil
+	}
+	node := slices.Min(slices.Collect(maps.Keys(failures)))
+	f := failures[node]
+	return node, &f
+}

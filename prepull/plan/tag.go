@@ -1,0 +1,106 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// digestVariable in an init container is the digest that its image's tag points to. With another one the pods are
+// restarted, and since the image is always pulled, the nodes get what the tag points to now.
+const digestVariable = "KUBE_PREPULL_DIGEST"
+
+// followTags decides for each image of a list whether it is always pulled, and with which digest. That pods need an image
+// no longer at every start waits for another change of the list: it is no reason to restart a pod.
+func followTags(list []entry, current []corev1.Container) {
+	same := slices.EqualFunc(list, current, func(e entry, c corev1.Container) bool { return e.Name == c.Name })
+	for i := range list {
+		e := &list[i]
+		e.always, e.digest = e.alwaysPull && !Pinned(e.image), ""
+		at := slices.IndexFunc(current, func(c corev1.Container) bool { return c.Name == e.Name })
+		was := at >= 0 && current[at].ImagePullPolicy == corev1.PullAlways
+		e.always = e.always || same && was
+		if !e.always {
+			continue
+		}
+		e.digest = e.Candidate.digest
+		if was {
+			e.digest = cmp.Or(e.digest, digestOf(&current[at]))
+		}
+	}
+}
+
+// Pinned tells whether an image string names a digest, which cannot move.
+func Pinned(image string) bool {
+	return strings.Contains(image, "@")
+}
+
+// digestOf is the digest in an init container of a list, empty if there is none.
+func digestOf(c *corev1.Container) string {
+	for _, variable := range c.Env {
+		if variable.Name == digestVariable {
+			return variable.Value
+		}
+	}
+	return ""
+}
+
+// sameDigests tells whether two DaemonSets list the same digests.
+func sameDigests(a, b *appsv1.DaemonSet) bool {
+	return slices.EqualFunc(ListOf(a), ListOf(b), func(x, y corev1.Container) bool { return digestOf(&x) == digestOf(&y) })
+}
+
+// listLabel is the value of the label of a list: base is what its pods do apart from digests, and what these are is added.
+func listLabel(base string, list []corev1.Container) string {
+	var digests []string
+	for i := range list {
+		if digest := digestOf(&list[i]); digest != "" {
+			digests = append(digests, list[i].Name+" "+digest)
+		}
+	}
+	if len(digests) == 0 {
+		return base
+	}
+	return base + "-" + hashOf(digests)
+}
+
+// keepList gives a DaemonSet the label of the stored one if their pods do the same and no tag has moved. A digest that was
+// not known before restarts no pod: it is written down, so that another one is seen when the tag moves.
+func keepList(ds, stored *appsv1.DaemonSet) {
+	base, _, _ := strings.Cut(ds.Labels[v1alpha1.LabelList], "-")
+	label := stored.Labels[v1alpha1.LabelList]
+	if was, _, _ := strings.Cut(label, "-"); was != base || moves(ListOf(stored), ListOf(ds)) {
+		return
+	}
+	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, label)
+	metav1.SetMetaDataLabel(&ds.Spec.Template.ObjectMeta, v1alpha1.LabelList, label)
+	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
+}
+
+// keepUnknown leaves digests out that the stored DaemonSet does not list: to write them down during a roll would restart the
+// pods that are done with it. They are written after it.
+func keepUnknown(ds, stored *appsv1.DaemonSet) {
+	was, is := ListOf(stored), ListOf(ds)
+	for i := range min(len(was), len(is)) {
+		if digestOf(&was[i]) == "" {
+			is[i].Env = nil
+		}
+	}
+	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
+}
+
+// moves tells whether a tag of a list points elsewhere than it did in an equal list before.
+func moves(was, is []corev1.Container) bool {
+	for i := range min(len(was), len(is)) {
+		if before := digestOf(&was[i]); before != "" && before != digestOf(&is[i]) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,101 @@
+package pullsecret
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func configSecret(content string) *corev1.Secret {
+	return &corev1.Secret{Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(content)}}
+}
+
+func cfgSecret(content string) *corev1.Secret {
+	return &corev1.Secret{Type: corev1.SecretTypeDockercfg, Data: map[string][]byte{corev1.DockerConfigKey: []byte(content)}}
+}
+
+func TestDockerConfig(t *testing.T) {
+	t.Parallel()
+	const unreadable = "holds no credentials that a kubelet can read"
+	auth := base64.StdEncoding.EncodeToString([]byte("me:planted-secret"))
+	large := `{"auths":{"r.test":{"password":"` + strings.Repeat("x", maxCredentials) + `"}}}`
+	for name, tc := range map[string]struct {
+		secret  *corev1.Secret
+		content string
+		problem string
+	}{
+		"a user, a password and an address stay": {
+			configSecret(`{"auths":{"r.test":{"username":"u","password":"p<>&","email":"e@x"}}}`),
+			`{"auths":{"r.test":{"username":"u","password":"p\u003c\u003e\u0026","email":"e@x"}}}`, "",
+		},
+		"what no kubelet reads is not copied": {
+			configSecret(`{"credHelpers":{"a":"b"},"HttpHeaders":{"X":"planted-secret"},"auths":{"r.test":{"auth":"` + auth + `","identitytoken":"planted-secret"}}}`),
+			`{"auths":{"r.test":{"auth":"` + auth + `"}}}`, "",
+		},
+		"registries are in one order": {
+			configSecret(`{"auths":{"z.test":{"username":"z"},"a.test":{"username":"a"}}}`),
+			`{"auths":{"a.test":{"username":"a"},"z.test":{"username":"z"}}}`, "",
+		},
+		"the old type becomes the new one":         {cfgSecret(`{"r.test":{"username":"u","password":"p"}}`), `{"auths":{"r.test":{"username":"u","password":"p"}}}`, ""},
+		"another type":                             {&corev1.Secret{Type: corev1.SecretTypeOpaque, Data: configSecret(`{"auths":{"r.test":{}}}`).Data}, "", "is not of a type for pulling images"},
+		"no JSON":                                  {configSecret(`planted-secret`), "", unreadable},
+		"no data":                                  {&corev1.Secret{Type: corev1.SecretTypeDockerConfigJson}, "", unreadable},
+		"no registry":                              {configSecret(`{"auths":{}}`), "", unreadable},
+		"a list instead of a map":                  {cfgSecret(`["planted-secret"]`), "", unreadable},
+		"an auth that is not base64":               {configSecret(`{"auths":{"r.test":{"auth":"planted-secret!"}}}`), "", unreadable},
+		"an auth without a colon":                  {configSecret(`{"auths":{"r.test":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("x")) + `"}}}`), "", unreadable},
+		"more than is held in memory":              {configSecret(large), "", "holds more than 64 KiB of credentials"},
+		"the key of the other type does not count": {&corev1.Secret{Type: corev1.SecretTypeDockercfg, Data: configSecret(`{"auths":{"r.test":{}}}`).Data}, "", unreadable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			content, problem := Parse(tc.secret)
+			if string(content) != tc.content || problem != tc.problem {
+				t.Errorf("%s, %q\nwant %s, %q", content, problem, tc.content, tc.problem)
+			}
+			if strings.Contains(problem, "planted") {
+				t.Error("the words tell the secret")
+			}
+		})
+	}
+}
+
+func TestBothTypesWithEqualCredentialsAreEqual(t *testing.T) {
+	t.Parallel()
+	a, _ := Parse(configSecret(`{ "auths": {"r.test": {"password":"p", "username":"u"}} }`))
+	b, _ := Parse(cfgSecret(`{"r.test":{"username":"u","password":"p"}}`))
+	if Hash(a) != Hash(b) {
+		t.Errorf("%s and %s differ", a, b)
+	}
+}
+
+// FuzzDockerConfig reads pull secrets as their owners may write them: what is copied is bounded, reads the same again, and
+// no words about it tell any of it.
+func FuzzDockerConfig(f *testing.F) {
+	f.Add([]byte(`{"auths":{"r.test":{"username":"u","password":"p","auth":"dTpw"}}}`), true)
+	f.Add([]byte(`{"r.test":{"auth":"dTpw="}}`), false)
+	f.Add([]byte(`{"auths":{"r.test":null}}`), true)
+	f.Fuzz(func(t *testing.T, data []byte, json bool) {
+		s := cfgSecret(string(data))
+		if json {
+			s = configSecret(string(data))
+		}
+		content, problem := Parse(s)
+		if (content == nil) == (problem == "") || len(content) > maxCredentials {
+			t.Fatalf("%d bytes, %q", len(content), problem)
+		}
+		if content == nil {
+			return
+		}
+		if again, problem := Parse(configSecret(string(content))); string(again) != string(content) {
+			t.Errorf("%s becomes %s, %q", content, again, problem)
+		}
+		for _, word := range Words(content) {
+			if len(word) < minSecret {
+				t.Errorf("%q is hidden", word)
+			}
+		}
+	})
+}

@@ -1,0 +1,124 @@
+package pullsecret
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// A registry may quote what it was shown, and a runtime a link that is good for whoever has it. More people read the status
+// of an image than may read pull secrets, so such words are hidden in it: those that are known, and those that look so.
+
+const hidden = "***"
+
+// minSecret is the length, in bytes, of the shortest known word that is hidden. Shorter ones are in any sentence.
+const minSecret = 6
+
+var (
+	// urlUser and urlQuery are the parts of a URL that may open what it points to.
+	urlUser  = regexp.MustCompile(`(https?://)[^/\s"@]+@`)
+	urlQuery = regexp.MustCompile(`(https?://[^\s"?]+\?)[^\s"]+`)
+
+	// longWord may be a token, a signature or a login in base64.
+	longWord = regexp.MustCompile(`[A-Za-z0-9+/_=~.-]{20,}`)
+)
+
+// RedactTokens hides what looks as if it opened something. Names of hosts and repositories, and digests, have no capital
+// letters.
+func RedactTokens(message string) string {
+	message = urlUser.ReplaceAllString(message, "${1}"+hidden+"@")
+	message = urlQuery.ReplaceAllString(message, "${1}"+hidden)
+	return longWord.ReplaceAllStringFunc(message, func(word string) string {
+		if strings.ContainsAny(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") && strings.ContainsAny(word, "0123456789") {
+			return hidden
+		}
+		return word
+	})
+}
+
+// Words are what a kubelet sends to registries of the credentials in a pull secret, in the forms in which it may be
+// quoted. content is as Parse returns it.
+func Words(content []byte) []string {
+	var config struct {
+		Auths map[string]login `json:"auths"`
+	}
+	if json.Unmarshal(content, &config) != nil {
+		return nil
+	}
+	var words []string
+	for _, l := range config.Auths {
+		user, password := l.Username, l.Password
+		if decoded, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(l.Auth, "=")); err == nil && l.Auth != "" {
+			user, password, _ = strings.Cut(string(decoded), ":")
+		}
+		if password == "" {
+			continue
+		}
+		for _, word := range []string{password, user + ":" + password} {
+			words = append(words, word, url.QueryEscape(word), url.PathEscape(word))
+			words = append(words, base64.RawStdEncoding.EncodeToString([]byte(word)), base64.RawURLEncoding.EncodeToString([]byte(word)))
+		}
+	}
+	words = slices.DeleteFunc(words, func(word string) bool { return len(word) < minSecret })
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
+// Redactor replaces words, the longest first.
+func Redactor(words []string) *strings.Replacer {
+	words = slices.SortedFunc(slices.Values(words), func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	var pairs []string
+	for _, word := range words {
+		pairs = append(pairs, word, hidden)
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// RedactPod is a pod whose kubelet quotes none of some words. The pod itself is not changed.
+func RedactPod(pod *corev1.Pod, words *strings.Replacer) *corev1.Pod {
+	var next *corev1.Pod
+	for i := range pod.Status.InitContainerStatuses {
+		s := pod.Status.InitContainerStatuses[i].DeepCopy()
+		quotes := false
+		for _, message := range messagesOf(s) {
+			said := words.Replace(*message)
+			quotes = quotes || said != *message
+			*message = said
+		}
+		if !quotes {
+			continue
+		}
+		if next == nil {
+			copied := *pod
+			copied.Status.InitContainerStatuses = slices.Clone(pod.Status.InitContainerStatuses)
+			next = &copied
+		}
+		next.Status.InitContainerStatuses[i] = *s
+	}
+	return cmp.Or(next, pod)
+}
+
+// HasMessages tells whether a kubelet says anything about the containers of a pod that may quote somebody.
+func HasMessages(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool { return len(messagesOf(&s)) > 0 })
+}
+
+// messagesOf a container are what a runtime or a registry said.
+func messagesOf(s *corev1.ContainerStatus) []*string {
+	var messages []*string
+	for _, state := range []*corev1.ContainerState{&s.State, &s.LastTerminationState} {
+		if state.Waiting != nil && state.Waiting.Message != "" {
+			messages = append(messages, &state.Waiting.Message)
+		}
+		if state.Terminated != nil && state.Terminated.Message != "" {
+			messages = append(messages, &state.Terminated.Message)
+		}
+	}
+	return messages
+}

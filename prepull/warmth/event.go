@@ -1,0 +1,90 @@
+package warmth
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// pullFailed is how the message of a kubelet's event about a failed pull begins.
+const pullFailed = "Failed to pull image "
+
+// FailedEvents selects the events in which kubelets report pulls that failed, among a few others.
+var FailedEvents = fields.Set{"type": corev1.EventTypeWarning, "reason": "Failed", "involvedObject.kind": "Pod"}.AsSelector()
+
+// eventSubject is the container of a pod that an event is about. A new pod of the same name is another one.
+type eventSubject struct {
+	pod       types.UID
+	fieldPath string
+}
+
+// PullEvents sorts the events about failed pulls by container.
+func PullEvents(events []corev1.Event) map[eventSubject][]*corev1.Event {
+	about := map[eventSubject][]*corev1.Event{}
+	for i := range events {
+		if e := &events[i]; strings.HasPrefix(e.Message, pullFailed) {
+			subject := eventSubject{e.InvolvedObject.UID, e.InvolvedObject.FieldPath}
+			about[subject] = append(about[subject], e)
+		}
+	}
+	return about
+}
+
+// lastFailure is the last of a container's failed pulls since a time, in the kubelet's words, and how many there were.
+// An event with the same words stands for several.
+func lastFailure(events []*corev1.Event, since time.Time) (message string, failures int32) {
+	var last time.Time
+	for _, e := range events {
+		at := e.LastTimestamp.Time
+		if at.Before(since) {
+			continue
+		}
+		failures += max(1, e.Count)
+		if at.After(last) || at.Equal(last) && e.Message < message {
+			last, message = at, e.Message
+		}
+	}
+	return message, failures
+}
+
+// WithPullEvents is a pod as its kubelet will report it. A failed pull gets into the status when the kubelet looks at the
+// pod again, after 10 to 15 seconds, but into an event at once. So the init container that a node is at counts as failing
+// if an event gives a final answer, or if there were two failures of another kind: after a first one the kubelet tries
+// again. Whatever else the status says of the container counts more. What happened before the container's turn, or before
+// it last ran, is history.
+func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *corev1.Pod {
+	statuses := pod.Status.InitContainerStatuses
+	front := slices.IndexFunc(statuses, func(s corev1.ContainerStatus) bool { return !RanWell(&s) })
+	if front < 0 {
+		return pod
+	}
+	s := statuses[front]
+	if w := s.State.Waiting; w == nil || w.Reason != "PodInitializing" && w.Reason != "ErrImagePull" {
+		return pod
+	}
+	var since time.Time
+	if front > 0 {
+		since = statuses[front-1].State.Terminated.FinishedAt.Time
+	}
+	if t := s.LastTerminationState.Terminated; t != nil && t.FinishedAt.After(since) {
+		since = t.FinishedAt.Time
+	}
+	message, failures := lastFailure(events[eventSubject{pod.UID, "spec.initContainers{" + s.Name + "}"}], since)
+	if failures == 0 || failures == 1 && !spokenCause(message).Final {
+		return pod
+	}
+	s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}}
+	next := *pod
+	next.Status.InitContainerStatuses = slices.Clone(statuses)
+	next.Status.InitContainerStatuses[front] = s
+	return &next
+}
+
+// RanWell tells whether an init container has run and ended without an error.
+func RanWell(s *corev1.ContainerStatus) bool {
+	return s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
+}

@@ -1,0 +1,173 @@
+package warmth
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/prepull/pullsecret"
+)
+
+// maxMessageLength bounds the words of a registry that are kept, in bytes.
+const maxMessageLength = 512
+
+// Cause is why an image cannot be pulled or started. It is the reason of the condition PullFailed, and words is the
+// same for people.
+type Cause struct {
+	Reason string
+	Words  string
+
+	// Final is set if trying again soon, or from another node of the class, gives the same answer.
+	Final bool
+}
+
+// The causes that are told apart.
+var (
+	CauseNotFound    = Cause{"NotFound", "not found", true}
+	CauseDenied      = Cause{"Denied", "access denied", true}
+	causePlatform    = Cause{"NoMatchingPlatform", "not built for these nodes", true}
+	causeInvalid     = Cause{"InvalidImage", "invalid image", true}
+	causeSignature   = Cause{"SignatureRejected", "signature rejected", true}
+	causeRateLimit   = Cause{"RateLimited", "rate limit reached", false}
+	causeDisk        = Cause{"DiskFull", "disk full", false}
+	CauseUnreachable = Cause{"RegistryUnreachable", "registry unreachable", false}
+	causeDeadline    = Cause{"DeadlineExceeded", "no answer in time", false}
+	causeStart       = Cause{"CannotStart", "cannot start a container", false}
+	CauseOther       = Cause{"Other", "see the condition PullFailed", false}
+
+	Causes = []Cause{
+		CauseNotFound, CauseDenied, causePlatform, causeInvalid, causeSignature, causeRateLimit, causeDisk,
+		CauseUnreachable, causeDeadline, causeStart, CauseOther,
+	}
+)
+
+// spokenCauses find a cause in the words of a registry or a runtime, in lower case. The first match wins: a message about
+// a missing platform ends in "not found", and one about a rate limit may speak of authorization.
+var spokenCauses = []struct {
+	cause Cause
+	words []string
+}{
+	{causeRateLimit, []string{"toomanyrequests", "too many requests", "rate limit", "pull qps exceeded"}},
+	{causePlatform, []string{"no match for platform", "no matching manifest", "exec format error"}},
+	{causeDisk, []string{"no space left on device", "disk quota exceeded"}},
+	{CauseUnreachable, []string{
+		"no such host", "connection refused", "connection reset", "timeout", "deadline exceeded", "no route to host",
+		"network is unreachable", "server misbehaving", "x509:", "tls:", "eof",
+		"internal server error", "bad gateway", "service unavailable",
+	}},
+	{CauseDenied, []string{"unauthorized", "denied", "forbidden", "authentication required", "no basic auth credentials", "insufficient_scope"}},
+	{causeInvalid, []string{"invalid reference format", "could not parse reference"}},
+	{CauseNotFound, []string{"not found", "manifest unknown", "name unknown", "does not exist"}},
+}
+
+// Failure is what stands in the way of an image on one node.
+type Failure struct {
+	Cause
+
+	// Message is what the registry, the runtime or the kubelet said.
+	Message string
+
+	// Settled is set once the failure is worth acting on: a final one at once, another one after the kubelet has tried
+	// and backs off, or tried twice.
+	Settled bool
+
+	// Since is when the pod was created that ran into it, and began is when it came to the image.
+	Since, Began time.Time
+}
+
+// TroubleTime is how long a node may have trouble with an image, other than a final answer, until that counts as failing:
+// on a node that starts, the network may take a moment.
+const TroubleTime = time.Minute
+
+// Counts tells whether a failure on one node is a reason not to wait for it.
+func (f *Failure) Counts(now time.Time) bool {
+	return f.Settled && (f.Final || now.Sub(f.Began) >= TroubleTime)
+}
+
+// failureOf reads the failure of a container from the state in which the kubelet reports it; false if it has none. While
+// an image is pulled the kubelet says PodInitializing, and nothing about the pull.
+func failureOf(s *corev1.ContainerStatus) (Failure, bool) {
+	if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
+		return Failure{Cause: startCause(t.Message), Message: startMessage(t.Message, t.Reason, t.ExitCode), Settled: true}, true
+	}
+	w := s.State.Waiting
+	if w == nil {
+		return Failure{}, false
+	}
+	message := PlainMessage(w.Message, w.Reason)
+	switch w.Reason {
+	case "ErrImagePull", "RegistryUnavailable", "ImageInspectError":
+		c := spokenCause(message)
+		return Failure{Cause: c, Message: message, Settled: c.Final}, true
+	case "ImagePullBackOff":
+		return Failure{Cause: spokenCause(message), Message: message, Settled: true}, true
+	case "InvalidImageName":
+		return Failure{Cause: causeInvalid, Message: message, Settled: true}, true
+	case "SignatureValidationFailed":
+		return Failure{Cause: causeSignature, Message: message, Settled: true}, true
+	case "CrashLoopBackOff":
+		if t := s.LastTerminationState.Terminated; t != nil {
+			message = startMessage(t.Message, t.Reason, t.ExitCode)
+		}
+		return Failure{Cause: startCause(message), Message: message, Settled: true}, true
+	case "ErrImageNeverPull", "CreateContainerError", "CreateContainerConfigError", "RunContainerError",
+		"PreCreateHookError", "PreStartHookError", "PostStartHookError":
+		return Failure{Cause: startCause(message), Message: message, Settled: true}, true
+	}
+	return Failure{}, false
+}
+
+// spokenCause reads only what is not a name: an image may be called timeout-service.
+func spokenCause(message string) Cause {
+	words := strings.Fields(strings.ToLower(message))
+	words = slices.DeleteFunc(words, func(w string) bool { return strings.ContainsAny(w, `/"`) })
+	message = strings.Join(words, " ")
+	for _, c := range spokenCauses {
+		for _, words := range c.words {
+			if strings.Contains(message, words) {
+				return c.cause
+			}
+		}
+	}
+	return CauseOther
+}
+
+// startCause of a container that was pulled and does not run: the platform, or something in the runtime.
+func startCause(message string) Cause {
+	if c := spokenCause(message); c == causePlatform {
+		return c
+	}
+	return causeStart
+}
+
+func startMessage(message, reason string, code int32) string {
+	if message == "" {
+		message = fmt.Sprintf("the container ended with exit code %d", code)
+	}
+	return PlainMessage(message, reason)
+}
+
+// wrapping is what the kubelet puts before the words of a registry.
+var wrapping = regexp.MustCompile(`^(Failed to pull image "[^"]*": |Back-off pulling image "[^"]*"(: |$)|ErrImagePull: |rpc error: code = \w+ desc = )+`)
+
+// PlainMessage is a message without the kubelet's wrapping and without tokens, of bounded length, or the reason if nothing
+// is left.
+func PlainMessage(message, reason string) string {
+	message = strings.TrimSpace(pullsecret.RedactTokens(wrapping.ReplaceAllString(message, "")))
+	if message == "" {
+		return reason
+	}
+	if len(message) <= maxMessageLength {
+		return message
+	}
+	cut := maxMessageLength - len("…")
+	for !utf8.RuneStart(message[cut]) {
+		cut--
+	}
+	return message[:cut] + "…"
+}

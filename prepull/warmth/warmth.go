@@ -1,0 +1,262 @@
+package warmth
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Warmth is what some nodes of a class and their prepull pods tell about images.
+type Warmth struct {
+	// At are the positions of the nodes.
+	At map[string]int
+
+	// Images by their names.
+	Images map[string]*Image
+
+	// Broken are the nodes whose prepull pod fails before the first image, because of the noop image or the runtime.
+	Broken map[string]Failure
+
+	// Next is when a pull that is under way will have taken too long; zero if there is none.
+	Next time.Time
+}
+
+// Image is how far one image is. What is true of most nodes is kept by their position, the rest by their name; all
+// of it is nil while there is nothing to tell.
+type Image struct {
+	// At are the positions of the nodes that count, the same for all images of a class.
+	At map[string]int
+
+	// same is another spelling of the same image, nil if there is none.
+	same *Image
+
+	// Ran is, one more than, the whole seconds that a node took until the image was there, if it has run a container of it
+	// in a prepull pod that still exists; the kubelet does not delete the image. 0 if it has not.
+	Ran []int32
+
+	// present are nodes that list the image, for whatever reason it is there.
+	present []bool
+
+	// Pulling are nodes that are at it now.
+	Pulling map[string]bool
+
+	// Failed are nodes whose list is held up by it.
+	Failed map[string]Failure
+
+	// Size in bytes, the largest that a node reports; 0 if none does.
+	Size int64
+}
+
+// SetRan notes that a node has run the image, which took a time to be there.
+func (w *Image) SetRan(node string, took time.Duration) {
+	if i, counts := w.At[node]; counts {
+		if w.Ran == nil {
+			w.Ran = make([]int32, len(w.At))
+		}
+		w.Ran[i] = int32(took.Seconds()) + 1
+	}
+}
+
+// SetPresent notes that the node at a position lists the image.
+func (w *Image) SetPresent(i int) {
+	if w.present == nil {
+		w.present = make([]bool, len(w.At))
+	}
+	w.present[i] = true
+}
+
+// Pulled tells whether a node has run the image, and how long it took until it was there.
+func (w *Image) Pulled(node string) (time.Duration, bool) {
+	i, counts := w.At[node]
+	if !counts || w.Ran == nil || w.Ran[i] == 0 {
+		return 0, false
+	}
+	return time.Duration(w.Ran[i]-1) * time.Second, true
+}
+
+// Lists tells whether a node lists the image.
+func (w *Image) Lists(node string) bool {
+	i, counts := w.At[node]
+	return counts && w.present != nil && w.present[i]
+}
+
+// There tells whether the node at a position has run or lists the image.
+func (w *Image) There(i int) bool {
+	return w.Ran != nil && w.Ran[i] > 0 || w.present != nil && w.present[i]
+}
+
+// Has tells whether a node has the image and is not in trouble with it.
+func (w *Image) Has(node string) bool {
+	if _, failed := w.Failed[node]; failed {
+		return false
+	}
+	_, ran := w.Pulled(node)
+	return ran || w.Lists(node)
+}
+
+// Ready counts the nodes that have the image and are not in trouble with it.
+func (w *Image) Ready() int {
+	n := 0
+	for i := range max(len(w.Ran), len(w.present)) {
+		if w.There(i) {
+			n++
+		}
+	}
+	for node := range w.Failed {
+		if _, ran := w.Pulled(node); ran || w.Lists(node) {
+			n--
+		}
+	}
+	return n
+}
+
+// Holders counts the nodes that have run the image and are not in trouble with it.
+func (w *Image) Holders() int {
+	n := 0
+	for _, ran := range w.Ran {
+		if ran > 0 {
+			n++
+		}
+	}
+	for node := range w.Failed {
+		if _, ran := w.Pulled(node); ran {
+			n--
+		}
+	}
+	return n
+}
+
+// Slowest is the longest time that a node took for the image.
+func (w *Image) Slowest() time.Duration {
+	if len(w.Ran) == 0 {
+		return 0
+	}
+	return time.Duration(max(1, slices.Max(w.Ran))-1) * time.Second
+}
+
+// ImageName is an image to look for: the name of its init container, and the name under which nodes report it.
+type ImageName struct{ Name, Canonical string }
+
+// Observe reads how far every image is on nodes of a class. An init container that ended well
+// proves that its image is there, in pods of an old list too. A pull that takes longer than the deadline while other
+// images wait behind it counts as failed: a registry that hangs gives no other sign.
+func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadline time.Duration, now time.Time) *Warmth {
+	at := make(map[string]int, len(nodes))
+	for i, n := range nodes {
+		at[n.Name] = i
+	}
+	w := &Warmth{At: at, Images: make(map[string]*Image, len(images)), Broken: map[string]Failure{}}
+	all := make([]Image, len(images))
+	byCanonical := make(map[string]*Image, len(images))
+	for i, image := range images {
+		all[i] = Image{At: at, same: byCanonical[image.Canonical]}
+		w.Images[image.Name] = &all[i]
+		byCanonical[image.Canonical] = &all[i]
+	}
+	for i, n := range nodes {
+		readNode(n, i, byCanonical)
+	}
+	for _, pod := range pods {
+		if _, counts := at[pod.Spec.NodeName]; counts {
+			w.readPod(pod, deadline, now)
+		}
+	}
+	return w
+}
+
+// Put makes the map if there is none.
+func Put[V any](m *map[string]V, node string, value V) {
+	if *m == nil {
+		*m = map[string]V{}
+	}
+	(*m)[node] = value
+}
+
+// readNode takes what a node lists as present. It lists its 50 largest images, so one that is missing there may be
+// present all the same.
+func readNode(n *corev1.Node, position int, byCanonical map[string]*Image) {
+	for _, image := range n.Status.Images {
+		for _, name := range image.Names {
+			for i := byCanonical[name]; i != nil; i = i.same {
+				i.SetPresent(position)
+				i.Size = max(i.Size, image.SizeBytes)
+			}
+		}
+	}
+}
+
+// readPod goes through the init containers of a prepull pod, which run one after the other, up to the one that is not done.
+func (w *Warmth) readPod(pod *corev1.Pod, deadline time.Duration, now time.Time) {
+	node, statuses := pod.Spec.NodeName, pod.Status.InitContainerStatuses
+	var previous time.Time
+	for i := range statuses {
+		s := &statuses[i]
+		image := w.Images[s.Name]
+		if t := s.State.Terminated; RanWell(s) {
+			if image != nil {
+				image.SetRan(node, pullTime(previous, t))
+			}
+			previous = t.FinishedAt.Time
+			continue
+		}
+		if pod.DeletionTimestamp == nil {
+			w.readFront(pod, i, previous, deadline, now)
+		}
+		return
+	}
+}
+
+// readFront takes in the init container that a node is at.
+func (w *Warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline time.Duration, now time.Time) {
+	node, statuses := pod.Spec.NodeName, pod.Status.InitContainerStatuses
+	f, failed := failureOf(&statuses[i])
+	if !failed && !previous.IsZero() && i < len(statuses)-1 {
+		late := frontSince(pod, previous).Add(deadline)
+		if failed = !now.Before(late); failed {
+			f = Failure{Cause: causeDeadline, Settled: true, Message: fmt.Sprintf("the pull has not ended within %v", deadline)}
+		} else if w.Next.IsZero() || late.Before(w.Next) {
+			w.Next = late
+		}
+	}
+	f.Since, f.Began = pod.CreationTimestamp.Time, frontSince(pod, previous)
+	image := w.Images[statuses[i].Name]
+	switch {
+	case image != nil && failed:
+		Put(&image.Failed, node, f)
+	case image != nil:
+		Put(&image.Pulling, node, true)
+	case failed && i == 0:
+		w.Broken[node] = f
+	}
+}
+
+// frontSince is when a pod came to the init container that it is at, by the clock of the API server: the clock of a node
+// may be wrong. previous is when the one before it ended, by the clock of the node, as is the start of the pod.
+func frontSince(pod *corev1.Pod, previous time.Time) time.Time {
+	since := ScheduledAt(pod)
+	if start := pod.Status.StartTime; start != nil && previous.After(start.Time) {
+		since = since.Add(previous.Sub(start.Time))
+	}
+	return since
+}
+
+// ScheduledAt is when a pod got its node, or was created if nothing tells.
+func ScheduledAt(pod *corev1.Pod) time.Time {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue {
+			return c.LastTransitionTime.Time
+		}
+	}
+	return pod.CreationTimestamp.Time
+}
+
+// pullTime is how long a container waited for its image, from the end of the one before it. It contains a second or
+// so in which the kubelet notices that end.
+func pullTime(previous time.Time, t *corev1.ContainerStateTerminated) time.Duration {
+	if previous.IsZero() || t.StartedAt.Time.Before(previous) {
+		return 0
+	}
+	return t.StartedAt.Sub(previous)
+}

@@ -1,0 +1,71 @@
+package workload
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/distribution/reference"
+)
+
+const (
+	// MaxImageLength is how long an image string may be to fit in a PrepullImage, in bytes.
+	MaxImageLength = 1024
+
+	// maxSlugLength leaves room for a hyphen and the hash within the 63 characters of a container name.
+	maxSlugLength = 63 - 1 - 8
+)
+
+// ObjectName is the name of the PrepullImage and of the init container for an image string: the last part of its
+// repository and its tag for people, and a hash of the literal string, because two spellings are two images.
+// It is a DNS-1123 label, also for a string that is not a valid image.
+func ObjectName(image string) string {
+	sum := sha256.Sum256([]byte(image))
+	return slug(image) + "-" + hex.EncodeToString(sum[:4])
+}
+
+// slug is the readable part of an image string, in lower-case letters, digits and single hyphens.
+func slug(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	image = image[strings.LastIndexByte(image, '/')+1:]
+	var b strings.Builder
+	for _, r := range strings.ToLower(image) {
+		if b.Len() >= maxSlugLength {
+			break
+		}
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			b.WriteRune(r)
+		} else if s := b.String(); s != "" && !strings.HasSuffix(s, "-") {
+			b.WriteByte('-')
+		}
+	}
+	if s := strings.TrimSuffix(b.String(), "-"); s != "" {
+		return s
+	}
+	return "image"
+}
+
+// ValidImage says in words why the kubelet would not accept an image string, or returns nil. An image that it does not
+// accept must never get into a DaemonSet: InvalidImageName holds up every image behind it.
+func ValidImage(image string) error {
+	_, err := CanonicalImage(image)
+	return err
+}
+
+// CanonicalImage is the name under which a node reports an image, such as docker.io/library/nginx:latest for nginx. The
+// error is that of ValidImage.
+func CanonicalImage(image string) (string, error) {
+	if image == "" {
+		return "", errors.New("the image is empty")
+	}
+	if len(image) > MaxImageLength {
+		return "", fmt.Errorf("the image is %d bytes long, %d is the limit", len(image), MaxImageLength)
+	}
+	named, err := reference.ParseDockerRef(image)
+	if err != nil {
+		return "", fmt.Errorf("the image cannot be parsed: %w", err)
+	}
+	return named.String(), nil
+}

@@ -1,0 +1,95 @@
+package workload
+
+import (
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+func TestObjectName(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ image, want string }{
+		"the last part and the tag are readable":  {"registry.example.com/team/api-service:v2.4.1", "api-service-v2-4-1-9da9dba1"},
+		"a digest is only in the hash":            {"app@sha256:" + strings.Repeat("a", 64), "app-8bed6cc8"},
+		"a registry port is not a tag":            {"localhost:5000/app", "app-a2cc29f2"},
+		"a tag in capitals is lowered":            {"app:RC_1", "app-rc-1-cc3f7620"},
+		"hyphens do not pile up":                  {"a--b__c:.x", "a-b-c-x-08c8a933"},
+		"a string without letters gets a word":    {"///:::", "image-d1c40eeb"},
+		"an empty string gets a word":             {"", "image-e3b0c442"},
+		"letters of other alphabets are replaced": {"ä/öl:ü1", "l-1-793bfff0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := ObjectName(tc.image); got != tc.want {
+				t.Errorf("ObjectName(%q) = %q, want %q", tc.image, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestSpellingsOfOneImageAreDifferentObjects(t *testing.T) {
+	t.Parallel()
+	if a, b := ObjectName("nginx"), ObjectName("docker.io/library/nginx"); a == b {
+		t.Errorf("both are %s", a)
+	}
+}
+
+func FuzzObjectName(f *testing.F) {
+	for _, seed := range []string{"", "nginx", "a/b:c@sha256:d", strings.Repeat("x", 1000), "\xff\x00", "-", "ſ"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, image string) {
+		name := ObjectName(image)
+		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+			t.Errorf("%q: %v", name, problems)
+		}
+		if strings.Contains(name, "--") {
+			t.Errorf("%q has a double hyphen", name)
+		}
+	})
+}
+
+func TestValidImage(t *testing.T) {
+	t.Parallel()
+	digest := "sha256:" + strings.Repeat("a", 64)
+	for name, tc := range map[string]struct{ image, problem string }{
+		"a short name":                     {"nginx", ""},
+		"a full name":                      {"registry.example.com:5000/team/app:v1", ""},
+		"a digest":                         {"app@" + digest, ""},
+		"a tag and a digest":               {"app:v1@" + digest, ""},
+		"as long as a PrepullImage allows": {strings.Repeat("a/", 127) + "a", ""},
+		"nothing":                          {"", "empty"},
+		"capitals in the repository":       {"Shop/App", "cannot be parsed"},
+		"a space":                          {"app :v1", "cannot be parsed"},
+		"an empty tag":                     {"app:", "cannot be parsed"},
+		"half a digest":                    {"app@sha256:aa", "cannot be parsed"},
+		"a variable that nobody replaced":  {"${IMAGE}", "cannot be parsed"},
+		"an image id":                      {strings.Repeat("a", 64), "cannot be parsed"},
+		"longer than the field":            {strings.Repeat("a", 1025), "1025 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := ValidImage(tc.image)
+			if (err == nil) != (tc.problem == "") || err != nil && !strings.Contains(err.Error(), tc.problem) {
+				t.Errorf("got %v, want %q", err, tc.problem)
+			}
+		})
+	}
+}
+
+func TestCanonicalImageIsTheNameThatNodesReport(t *testing.T) {
+	t.Parallel()
+	digest := "sha256:" + strings.Repeat("a", 64)
+	for image, want := range map[string]string{
+		"nginx":                        "docker.io/library/nginx:latest",
+		"team/app:v1":                  "docker.io/team/app:v1",
+		"localhost:5000/app":           "localhost:5000/app:latest",
+		"nginx@" + digest:              "docker.io/library/nginx@" + digest,
+		"registry.test/a:v1@" + digest: "registry.test/a@" + digest,
+	} {
+		if got, err := CanonicalImage(image); got != want || err != nil {
+			t.Errorf("CanonicalImage(%q) = %q, %v, want %q", image, got, err, want)
+		}
+	}
+}

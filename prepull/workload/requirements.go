@@ -1,0 +1,91 @@
+package workload
+
+import (
+	"cmp"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// defaultAccount is the service account of pods that name none.
+const defaultAccount = "default"
+
+// Requirements is what a stored object says about its pods besides their images and their user: where they may run, what
+// they pull with, and how much they matter.
+type Requirements struct {
+	Placement v1alpha1.Placement
+
+	// Secrets are the pull secrets, in the namespace of the object. If account is set there are none, and pods get
+	// those of that service account when they are created.
+	Secrets []v1alpha1.SecretReference
+	Account string
+
+	priority int32
+	need     Need
+
+	// Always are the images that a container pulls at every start, as imagesOf has them.
+	Always map[string]bool
+}
+
+// RequirementsOf returns the footprint of a workload or a pod in a namespace with these labels.
+func RequirementsOf(obj metav1.Object, namespace map[string]string) Requirements {
+	t := templateOf(obj)
+	if t.spec == nil {
+		return Requirements{}
+	}
+	f := Requirements{
+		Placement: PlacementOf(t.spec, ofDaemonSet(obj)),
+		priority:  priorityOf(t.annotations),
+		need:      NeedOf(t.annotations),
+		Always:    alwaysPulled(pullsOf(obj, namespace)),
+	}
+	var names []string
+	for _, s := range t.spec.ImagePullSecrets {
+		names = append(names, s.Name)
+	}
+	f.Secrets = SecretsIn(obj.GetNamespace(), names)
+	if KindOf(obj) != "Pod" && len(t.spec.ImagePullSecrets) == 0 {
+		f.Account = cmp.Or(t.spec.ServiceAccountName, defaultAccount)
+	}
+	return f
+}
+
+// ofDaemonSet is true for a pod of a DaemonSet. Its controller puts the node's name in the place of the affinity that the
+// template requires, so where such pods may run is in the template alone.
+func ofDaemonSet(obj metav1.Object) bool {
+	owner := metav1.GetControllerOfNoCopy(obj)
+	return KindOf(obj) == "Pod" && owner != nil && owner.Kind == "DaemonSet"
+}
+
+// priorityOf reads the annotation of a pod or its template; what is not a whole number of 32 bits counts as 0.
+func priorityOf(annotations map[string]string) int32 {
+	n, err := strconv.ParseInt(annotations[v1alpha1.AnnotationPriority], 10, 32)
+	if err != nil {
+		return 0
+	}
+	return int32(n)
+}
+
+// SecretsIn are the Secrets of a namespace with these names, of which some may be empty.
+func SecretsIn(namespace string, names []string) []v1alpha1.SecretReference {
+	var secrets []v1alpha1.SecretReference
+	for _, name := range names {
+		if name != "" {
+			secrets = append(secrets, v1alpha1.SecretReference{Namespace: namespace, Name: name})
+		}
+	}
+	return mergeSecrets(nil, secrets)
+}
+
+// DemandFor is what the workload asks for one of its images.
+func (f Requirements) DemandFor(image string) Demand {
+	return Demand{
+		Placements:  []v1alpha1.Placement{f.Placement},
+		PullSecrets: f.Secrets,
+		Priority:    f.priority,
+		Need:        f.need,
+		AlwaysPull:  f.Always[image],
+	}
+}
