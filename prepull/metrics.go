@@ -138,7 +138,7 @@ func newPulls(before map[string]*warmth.Warmth, after []*plan.ClassPlan) []nodeP
 		if was == nil {
 			continue
 		}
-		for image := range cp.Verdicts {
+		for _, image := range cp.Images {
 			w, old := cp.Warmth.Images[image.Name], was.Images[image.Name]
 			if old == nil {
 				old = &warmth.Image{}

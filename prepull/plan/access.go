@@ -108,12 +108,12 @@ func withAdvice(message, advice string) string {
 func NeededSecrets(classes []*ClassPlan) map[v1alpha1.SecretReference]bool {
 	needed := map[v1alpha1.SecretReference]bool{}
 	for _, cp := range classes {
-		for c := range cp.Verdicts {
-			if _, over := cp.over[c]; over || len(c.PullSecrets) == 0 {
+		for _, i := range cp.Images {
+			if i.over.reason != "" || len(i.PullSecrets) == 0 {
 				continue
 			}
-			denied := c.denied()
-			for _, ref := range c.PullSecrets {
+			denied := i.denied()
+			for _, ref := range i.PullSecrets {
 				needed[ref] = needed[ref] || denied
 			}
 		}
@@ -131,15 +131,15 @@ func (c *Candidate) denied() bool {
 
 // renewed is what is remembered of a failing image whose pull secret changed since it was denied: it is due from then on.
 // A node that still fails is left to its kubelet, which tries again by itself.
-func (t trial) renewed() *v1alpha1.Retry {
-	r := t.retry
-	if r == nil || len(t.image.Failed) > 0 || !t.denied() || !t.access.changed.After(r.Time.Add(-backOff(r.Failures))) {
+func (i *ClassImage) renewed(r *v1alpha1.Retry) *v1alpha1.Retry {
+	changed := i.access.changed
+	if r == nil || len(i.Warmth.Failed) > 0 || !i.denied() || !changed.After(r.Time.Add(-backOff(r.Failures))) {
 		return r
 	}
-	if !t.access.changed.Before(r.Time.Time) {
+	if !changed.Before(r.Time.Time) {
 		return r
 	}
-	return &v1alpha1.Retry{NodeClass: r.NodeClass, Failures: r.Failures, Time: metav1.NewTime(t.access.changed)}
+	return &v1alpha1.Retry{NodeClass: r.NodeClass, Failures: r.Failures, Time: metav1.NewTime(changed)}
 }
 
 // pullSecrets are the copies that a list of images needs, sorted; none if it needs none.

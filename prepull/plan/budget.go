@@ -76,13 +76,13 @@ func (b budget) plus(c *Candidate) budget {
 }
 
 // fitsAll tells whether there is room for all of some images.
-func (b budget) fitsAll(images []*Candidate) bool {
+func (b budget) fitsAll(images []*ClassImage) bool {
 	var used budget
-	for _, c := range images {
-		if !b.fits(used, c) {
+	for _, image := range images {
+		if !b.fits(used, image.Candidate) {
 			return false
 		}
-		used = used.plus(c)
+		used = used.plus(image.Candidate)
 	}
 	return true
 }
@@ -94,11 +94,11 @@ func (b budget) dominantShare(used budget) float64 {
 
 // leaveOut tells why images have no place in a budget of which others use a part. They are in the order of their rank,
 // and how many go before them is told.
-func (b budget) leaveOut(images []*Candidate, used budget) map[*Candidate]skip {
+func (b budget) leaveOut(images []*ClassImage, used budget) []skip {
 	places := fmt.Sprintf("A node gets %d images at most (maxImagesPerNode)", b.images)
 	bytes := fmt.Sprintf("The images of a node take %s at most (maxBytesPerNode)", sizeWords(b.bytes))
 	before := fmt.Sprintf(", and %d with %s go before this one with ", used.images, sizeWords(used.bytes))
-	skips := make(map[*Candidate]skip, len(images))
+	skips := make([]skip, len(images))
 	for i, c := range images {
 		s := skip{reason: skippedOverBudget}
 		switch {
@@ -109,7 +109,7 @@ func (b budget) leaveOut(images []*Candidate, used budget) map[*Candidate]skip {
 		default:
 			s.why, s.detail = bytes, before+c.bytesWords()+"."
 		}
-		skips[c] = s
+		skips[i] = s
 	}
 	return skips
 }

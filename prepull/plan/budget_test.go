@@ -113,13 +113,13 @@ func TestWhatIsLeftOutSaysWhy(t *testing.T) {
 		},
 	} {
 		c := &Candidate{Size: tc.size}
-		got := b.leaveOut([]*Candidate{{}, c}, tc.used)[c]
+		got := b.leaveOut([]*ClassImage{{Candidate: &Candidate{}}, {Candidate: c}}, tc.used)[1]
 		if want := (skip{"OverBudget", tc.why, tc.detail}); got != want {
 			t.Errorf("%s: got %+v, want %+v", name, got, want)
 		}
 	}
 	c := &Candidate{Size: 1}
-	if nothing := (budget{images: 2}).leaveOut([]*Candidate{c}, budget{})[c]; nothing.why != "The images of a node take 0 B at most (maxBytesPerNode), and this one alone takes 1 B." {
+	if nothing := (budget{images: 2}).leaveOut([]*ClassImage{{Candidate: c}}, budget{})[0]; nothing.why != "The images of a node take 0 B at most (maxBytesPerNode), and this one alone takes 1 B." {
 		t.Errorf("no budget at all: %s", nothing.why)
 	}
 }

@@ -10,7 +10,7 @@ import (
 type distribution struct {
 	budget
 	used  budget
-	taken map[*Candidate]bool
+	taken map[*ClassImage]bool
 }
 
 // tenant is a namespace that wants images on the nodes.
@@ -28,10 +28,10 @@ type tenant struct {
 // first. Of what they leave, each of n namespaces gets an nth if it wants as much, so that no namespace can push the
 // images of another one off the nodes; the rest goes, image by image, to the namespace that has got the least. What does
 // not fit is passed over, so nothing is left out that there is still room for.
-func distribute(ranked []*Candidate, b budget) map[*Candidate]bool {
-	d := distribution{budget: b, taken: map[*Candidate]bool{}}
+func distribute(ranked []*ClassImage, b budget) map[*ClassImage]bool {
+	d := distribution{budget: b, taken: map[*ClassImage]bool{}}
 	for _, c := range ranked {
-		if c.declared && d.fits(d.used, c) {
+		if c.declared && d.fits(d.used, c.Candidate) {
 			d.take(c)
 		}
 	}
@@ -43,17 +43,17 @@ func distribute(ranked []*Candidate, b budget) map[*Candidate]bool {
 	return d.taken
 }
 
-func (d *distribution) take(c *Candidate) {
+func (d *distribution) take(c *ClassImage) {
 	d.taken[c] = true
-	d.used = d.used.plus(c)
+	d.used = d.used.plus(c.Candidate)
 }
 
 // tenantsOf are the namespaces of learned images that there is room for, by name. Images without a namespace are
 // together those of one that has no name.
-func tenantsOf(ranked []*Candidate, left budget) []*tenant {
+func tenantsOf(ranked []*ClassImage, left budget) []*tenant {
 	byName := map[string]*tenant{}
 	for i, c := range ranked {
-		if c.declared || !left.fits(budget{}, c) {
+		if c.declared || !left.fits(budget{}, c.Candidate) {
 			continue
 		}
 		namespaces := c.namespaces
@@ -71,13 +71,13 @@ func tenantsOf(ranked []*Candidate, left budget) []*tenant {
 }
 
 // giveShares gives each namespace its images, best first, as long as they fit into its share.
-func (d *distribution) giveShares(ranked []*Candidate, tenants []*tenant, left budget) {
+func (d *distribution) giveShares(ranked []*ClassImage, tenants []*tenant, left budget) {
 	for _, t := range tenants {
 		share := budget{images: left.images / len(tenants), bytes: left.bytes / int64(len(tenants))}
 		for _, i := range t.wants {
-			if c := ranked[i]; !d.taken[c] && share.fits(t.got, c) {
+			if c := ranked[i]; !d.taken[c] && share.fits(t.got, c.Candidate) {
 				d.take(c)
-				t.got = t.got.plus(c)
+				t.got = t.got.plus(c.Candidate)
 			}
 		}
 	}
@@ -85,11 +85,11 @@ func (d *distribution) giveShares(ranked []*Candidate, tenants []*tenant, left b
 
 // giveOne gives one more image to the namespace with the smallest dominant share that wants one which fits. It returns
 // false if there is none.
-func (d *distribution) giveOne(ranked []*Candidate, tenants []*tenant, left budget) bool {
+func (d *distribution) giveOne(ranked []*ClassImage, tenants []*tenant, left budget) bool {
 	var next *tenant
 	for _, t := range tenants {
 		// What is taken or does not fit now never comes into question again.
-		for len(t.wants) > 0 && (d.taken[ranked[t.wants[0]]] || !d.fits(d.used, ranked[t.wants[0]])) {
+		for len(t.wants) > 0 && (d.taken[ranked[t.wants[0]]] || !d.fits(d.used, ranked[t.wants[0]].Candidate)) {
 			t.wants = t.wants[1:]
 		}
 		if len(t.wants) > 0 && (next == nil || t.before(next, left)) {
@@ -101,7 +101,7 @@ func (d *distribution) giveOne(ranked []*Candidate, tenants []*tenant, left budg
 	}
 	c := ranked[next.wants[0]]
 	d.take(c)
-	next.got = next.got.plus(c)
+	next.got = next.got.plus(c.Candidate)
 	return true
 }
 

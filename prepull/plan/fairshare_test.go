@@ -8,11 +8,52 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
+
+// rowsOf are images in a class with a list, of which some fail.
+func rowsOf(images []*Candidate, current []corev1.Container, failing map[*Candidate]bool) []*ClassImage {
+	rows := classImages(images, &warmth.Warmth{}, current)
+	for _, row := range rows {
+		if failing[row.Candidate] {
+			row.verdict = verdict{standing: standingLast, retry: &v1alpha1.Retry{}}
+		}
+	}
+	return rows
+}
+
+func candidatesOf(rows []*ClassImage) []*Candidate {
+	var images []*Candidate
+	for _, row := range rows {
+		images = append(images, row.Candidate)
+	}
+	return images
+}
+
+// chooseAmong chooses among images of which some are listed and some fail.
+func chooseAmong(images []*Candidate, current []corev1.Container, failing map[*Candidate]bool, b budget) ([]*Candidate, map[*Candidate]skip) {
+	chosen, left, over := choose(rowsOf(images, current, failing), b)
+	skips := map[*Candidate]skip{}
+	for i, row := range left {
+		skips[row.Candidate] = over[i]
+	}
+	return candidatesOf(chosen), skips
+}
+
+func rankAmong(images []*Candidate, incumbent, failing map[*Candidate]bool) []*Candidate {
+	rows := rowsOf(images, nil, failing)
+	listed := map[*ClassImage]bool{}
+	for _, row := range rows {
+		listed[row] = incumbent[row.Candidate]
+	}
+	return candidatesOf(rank(rows, listed))
+}
 
 // wantedBy is a candidate of a size in bytes that some namespaces use.
 func wantedBy(name string, starts float64, size int64, namespaces ...string) *Candidate {
@@ -69,7 +110,7 @@ func TestNamespacesShareFairly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			chosen, _ := choose(tc.images, nil, nil, tc.budget)
+			chosen, _ := chooseAmong(tc.images, nil, nil, tc.budget)
 			if diff := cmp.Diff(tc.want, namesOf(chosen)); diff != "" {
 				t.Errorf("chosen (-want +got):\n%s", diff)
 			}
@@ -90,7 +131,7 @@ func TestAFailingImageRanksBehindTheWorkingOnesOfItsNamespace(t *testing.T) {
 	bad := wantedBy("bad", 99, 1, "shop")
 	bad.autoscaled = true
 	images := []*Candidate{bad, wantedBy("a", 1, 1, "shop"), wantedBy("b", 9, 1, "other"), wantedBy("c", 8, 1, "other")}
-	chosen, _ := choose(images, nil, map[*Candidate]bool{bad: true}, budget{2, unbounded})
+	chosen, _ := chooseAmong(images, nil, map[*Candidate]bool{bad: true}, budget{2, unbounded})
 	if got := namesOf(chosen); got != "b a" {
 		t.Errorf("chosen %s", got)
 	}
@@ -99,7 +140,7 @@ func TestAFailingImageRanksBehindTheWorkingOnesOfItsNamespace(t *testing.T) {
 func TestWhatIsLeftOutIsCounted(t *testing.T) {
 	t.Parallel()
 	images := []*Candidate{wantedBy("a", 9, 1, "n"), wantedBy("b", 8, 1, "n"), wantedBy("c", 7, 1, "n"), wantedBy("x", 1, 1, "m"), wantedBy("z", 0, 99, "m")}
-	_, over := choose(images, nil, nil, budget{2, 50})
+	_, over := chooseAmong(images, nil, nil, budget{2, 50})
 	var got []string
 	for _, c := range images {
 		if s, found := over[c]; found {
@@ -173,7 +214,7 @@ func FuzzChoose(f *testing.F) {
 // checkChoice holds for every choice.
 func checkChoice(t *testing.T, m market, r *rand.Rand) {
 	t.Helper()
-	chosen, over := choose(m.images, m.current, m.failing, m.budget)
+	chosen, over := chooseAmong(m.images, m.current, m.failing, m.budget)
 	if len(chosen)+len(over) != len(m.images) {
 		t.Errorf("%d chosen and %d left out, of %d", len(chosen), len(over), len(m.images))
 	}
@@ -200,7 +241,7 @@ func checkChoice(t *testing.T, m market, r *rand.Rand) {
 	images, current := slices.Clone(m.images), slices.Clone(m.current)
 	r.Shuffle(len(images), func(i, j int) { images[i], images[j] = images[j], images[i] })
 	r.Shuffle(len(current), func(i, j int) { current[i], current[j] = current[j], current[i] })
-	again, overAgain := choose(images, current, m.failing, m.budget)
+	again, overAgain := chooseAmong(images, current, m.failing, m.budget)
 	if diff := cmp.Diff(namesOf(chosen), namesOf(again)); diff != "" {
 		t.Errorf("the choice depends on the order of its input:\n%s", diff)
 	}
@@ -214,7 +255,7 @@ func checkChoice(t *testing.T, m market, r *rand.Rand) {
 	for _, c := range chosen {
 		carriedOut = append(carriedOut, corev1.Container{Name: c.Name})
 	}
-	stays, _ := choose(m.images, carriedOut, m.failing, m.budget)
+	stays, _ := chooseAmong(m.images, carriedOut, m.failing, m.budget)
 	byName := func(a, b *Candidate) int { return strings.Compare(a.Name, b.Name) }
 	was, is := namesOf(slices.SortedFunc(slices.Values(chosen), byName)), namesOf(slices.SortedFunc(slices.Values(stays), byName))
 	if diff := cmp.Diff(was, is); diff != "" {
@@ -275,7 +316,7 @@ func checkRankOrder(t *testing.T, m market, chosen []*Candidate, over map[*Candi
 		incumbent[c] = true
 	}
 	var used budget
-	for _, c := range rank(m.images, incumbent, m.failing) {
+	for _, c := range rankAmong(m.images, incumbent, m.failing) {
 		_, left := over[c]
 		if fits := m.budget.fits(used, c); fits == left {
 			t.Errorf("%s fits behind the better ones: %v, and is left out: %v", c.Name, fits, left)
@@ -294,15 +335,16 @@ func BenchmarkChoose(b *testing.B) {
 	}
 	limit := budget{images: 50, bytes: 20 << 30}
 	var current []corev1.Container
-	chosen, _ := choose(images, nil, nil, limit)
+	chosen, _ := chooseAmong(images, nil, nil, limit)
 	for _, c := range chosen {
 		current = append(current, corev1.Container{Name: c.Name})
 	}
 	for name, current := range map[string][]corev1.Container{"steady": current, "first": nil} {
 		b.Run(name, func(b *testing.B) {
+			rows := rowsOf(images, current, nil)
 			b.ReportAllocs()
 			for b.Loop() {
-				choose(images, current, nil, limit)
+				choose(rows, limit)
 			}
 		})
 	}

@@ -17,27 +17,26 @@ func needFor(o *v1alpha1.PrepullImage) workload.Need {
 	return n
 }
 
-// hotSet are those of the chosen images, best first, that a node must have before it is called warm: what fails holds
-// nobody up, and what is too large comes later, unless somebody requires it. oversized counts what was left out for its
+// markHot marks those of the chosen images, best first, that a node must have before it is called warm: what fails holds
+// nobody up, and what is too large comes later, unless somebody requires it. It returns how many were left out for their
 // size.
-func hotSet(chosen []*Candidate, failing map[*Candidate]bool, maxBytes int64) (hot map[*Candidate]bool, oversized int) {
-	hot = map[*Candidate]bool{}
+func markHot(chosen []*ClassImage, maxBytes int64) (oversized int) {
 	left := maxBytes
-	for _, c := range chosen {
-		if c.need == workload.Required && !failing[c] {
-			hot[c] = true
-			left -= c.bytes()
+	for _, image := range chosen {
+		if image.need == workload.Required && !image.failing() {
+			image.hot = true
+			left -= image.bytes()
 		}
 	}
-	for _, c := range chosen {
+	for _, image := range chosen {
 		switch {
-		case c.need != workload.Usual || failing[c]:
-		case c.bytes() > left:
+		case image.need != workload.Usual || image.failing():
+		case image.bytes() > left:
 			oversized++
 		default:
-			hot[c] = true
-			left -= c.bytes()
+			image.hot = true
+			left -= image.bytes()
 		}
 	}
-	return hot, oversized
+	return oversized
 }

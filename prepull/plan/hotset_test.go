@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"maps"
 	"slices"
 	"testing"
 
@@ -51,10 +50,13 @@ func TestHotSet(t *testing.T) {
 			for _, c := range tc.chosen {
 				failing[c] = slices.Contains(tc.failing, c.Name)
 			}
-			hot, oversized := hotSet(tc.chosen, failing, 100)
+			rows := rowsOf(tc.chosen, nil, failing)
+			oversized := markHot(rows, 100)
 			var got []string
-			for c := range maps.Keys(hot) {
-				got = append(got, c.Name)
+			for _, row := range rows {
+				if row.hot {
+					got = append(got, row.Name)
+				}
 			}
 			slices.Sort(got)
 			if diff := cmp.Diff(tc.want, got); diff != "" || oversized != tc.oversized {

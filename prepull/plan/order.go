@@ -21,8 +21,8 @@ type entry struct {
 	// missing is set if most nodes of the class do not have the image yet.
 	missing bool
 
-	// last is set if the image could not be pulled lately: nothing may wait behind it.
-	last bool
+	// atEnd is set if the image could not be pulled lately: nothing may wait behind it.
+	atEnd bool
 
 	// troubled is set if a node of the class cannot pull the image while others can.
 	troubled bool
@@ -49,13 +49,13 @@ func order(entries []entry, current []corev1.Container) []entry {
 	sorted := slices.Clone(entries)
 	if sameSet(sorted, position) {
 		slices.SortFunc(sorted, func(a, b entry) int {
-			return cmp.Or(TrueFirst(!a.last, !b.last), cmp.Compare(position[a.Name], position[b.Name]))
+			return cmp.Or(TrueFirst(!a.atEnd, !b.atEnd), cmp.Compare(position[a.Name], position[b.Name]))
 		})
 		return sorted
 	}
 	slices.SortFunc(sorted, func(a, b entry) int {
 		return cmp.Or(
-			TrueFirst(!a.last, !b.last),
+			TrueFirst(!a.atEnd, !b.atEnd),
 			TrueFirst(!a.troubled, !b.troubled),
 			TrueFirst(a.hot, b.hot),
 			TrueFirst(a.missing, b.missing),

@@ -17,7 +17,7 @@ func TestOrder(t *testing.T) {
 		return entry{Candidate: &Candidate{Name: name, starts: starts, Size: size}}
 	}
 	missing := func(e entry) entry { e.missing = true; return e }
-	last := func(e entry) entry { e.last = true; return e }
+	last := func(e entry) entry { e.atEnd = true; return e }
 	troubled := func(e entry) entry { e.troubled = true; return e }
 	for name, tc := range map[string]struct {
 		entries []entry

@@ -91,20 +91,19 @@ type ClassPlan struct {
 	*nodeclass.Class
 	Warmth *warmth.Warmth
 
-	// Verdicts are of the images with a use in the class.
-	Verdicts map[*Candidate]verdict
+	// Images are those with a use in the class, by name, and of finds that of a candidate.
+	Images []*ClassImage
+	of     map[*Candidate]*ClassImage
 
 	// budget is what a node of the class has room for.
 	budget budget
 
-	// over are those of the images with a verdict that the budget leaves out.
-	over map[*Candidate]skip
-
 	// List are the images of the class's DaemonSet, in order.
 	List []entry
 
-	// hot are the images that a node must have before it is called warm, and oversized is how many are too large for that.
-	hot       []*Candidate
+	// hot are the images that a node must have before it is called warm, best first, and oversized is how many are too large
+	// for that.
+	hot       []*ClassImage
 	oversized int
 
 	// opening is set while the class's pods start with an empty list.
@@ -248,35 +247,33 @@ func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*Clas
 // planClass decides about one class and the images with a use in it, and adds to the plan when time alone changes the decision.
 func (p *Plan) planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, pods []*corev1.Pod, stored *appsv1.DaemonSet, o Options, now time.Time) *ClassPlan {
 	current := ListOf(stored)
-	cp := &ClassPlan{
-		Class:    c,
-		Warmth:   w,
-		Verdicts: make(map[*Candidate]verdict, len(placed)),
-		budget:   budgetOf(c, o),
+	cp := &ClassPlan{Class: c, Warmth: w, Images: classImages(placed, w, current), budget: budgetOf(c, o)}
+	cp.of = make(map[*Candidate]*ClassImage, len(placed))
+	for _, image := range cp.Images {
+		cp.of[image.Candidate] = image
 	}
-	p.AtLatest(cp.Warmth.Next)
+	p.AtLatest(w.Next)
 	surge, err := intstr.GetScaledValueFromIntOrPercent(&o.MaxConcurrentNodes, len(c.Nodes), true)
 	if err != nil {
 		surge = 1
 	}
-	able, failing := p.judgeAll(cp, placed, current, surge, now)
-	chosen := p.chooseFor(cp, able, current, failing, now)
-	hot, oversized := hotSet(chosen, failing, o.Gate.MaxBytes)
-	cp.oversized = oversized
+	trial{c.Name, len(c.Waiting), surge, now}.judgeAll(cp.Images)
+	chosen := p.chooseFor(cp, p.able(cp, now), now)
+	cp.oversized = markHot(chosen, o.Gate.MaxBytes)
 	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
-		if hot[image] {
+		if image.hot {
 			cp.hot = append(cp.hot, image)
 		}
-		if image.access.Awaited && !inList(current, image) {
+		if image.access.Awaited && !image.listed {
 			continue // a place is kept for it until its pull secret is there
 		}
 		entries = append(entries, entry{
-			Candidate: image,
-			hot:       hot[image],
-			missing:   2*cp.Warmth.Images[image.Name].Ready() < len(c.Waiting),
-			last:      cp.Verdicts[image].standing == standingLast,
-			troubled:  len(cp.Warmth.Images[image.Name].Failed) > 0,
+			Candidate: image.Candidate,
+			hot:       image.hot,
+			missing:   2*image.Warmth.Ready() < len(c.Waiting),
+			atEnd:     image.standing == standingLast,
+			troubled:  len(image.Warmth.Failed) > 0,
 		})
 	}
 	cp.List = order(entries, current)
@@ -290,76 +287,50 @@ func (p *Plan) planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warm
 	return cp
 }
 
+// able are the images of a class that may be in its list.
+func (p *Plan) able(cp *ClassPlan, now time.Time) []*ClassImage {
+	able := make([]*ClassImage, 0, len(cp.Images))
+	for _, image := range cp.Images {
+		if image.found {
+			p.Quarantined = append(p.Quarantined, image.image)
+		}
+		if image.standing != standingOut {
+			able = append(able, image)
+		} else if due := image.retry.Time; due.After(now) {
+			p.AtLatest(due.Time)
+		}
+	}
+	return able
+}
+
 // chooseFor chooses among the images that may be in the list of a class. One that fails and is displaced waits for its
 // next try like one that left at once, and the choice is made anew without it, as it will be then.
-func (p *Plan) chooseFor(cp *ClassPlan, able []*Candidate, current []corev1.Container, failing map[*Candidate]bool, now time.Time) []*Candidate {
+func (p *Plan) chooseFor(cp *ClassPlan, able []*ClassImage, now time.Time) []*ClassImage {
 	for {
-		chosen, over := choose(able, current, failing, cp.budget)
-		var rest []*Candidate
-		for _, image := range able {
-			_, left := over[image]
-			if v := cp.Verdicts[image]; left && v.standing == standingLast && v.retry.Time.After(now) {
-				cp.Verdicts[image] = verdict{standing: standingOut, retry: v.retry, found: v.found}
-				p.AtLatest(v.retry.Time.Time)
-				continue
+		chosen, left, over := choose(able, cp.budget)
+		displaced := map[*ClassImage]bool{}
+		for _, image := range left {
+			if image.standing == standingLast && image.retry.Time.After(now) {
+				image.standing, displaced[image] = standingOut, true
+				p.AtLatest(image.retry.Time.Time)
 			}
-			rest = append(rest, image)
 		}
-		if len(rest) == len(able) {
-			cp.over = over
+		if len(displaced) == 0 {
+			for i, image := range left {
+				image.over = over[i]
+			}
 			return chosen
 		}
-		able = rest
+		able = slices.DeleteFunc(slices.Clone(able), func(image *ClassImage) bool { return displaced[image] })
 	}
-}
-
-// judgeAll judges the images with a use in the class, and returns those that may be in its list, and which of them fail.
-func (p *Plan) judgeAll(cp *ClassPlan, placed []*Candidate, current []corev1.Container, surge int, now time.Time) ([]*Candidate, map[*Candidate]bool) {
-	trials := make([]trial, 0, len(placed))
-	for _, image := range placed {
-		t := trial{
-			Candidate: image,
-			image:     cp.Warmth.Images[image.Name],
-			waiting:   len(cp.Waiting),
-			listed:    inList(current, image),
-			surge:     surge,
-			retry:     image.retry(cp.Name),
-		}
-		t.retry = t.renewed()
-		trials = append(trials, t)
-		cp.Verdicts[image] = judge(cp.Name, t, now)
-	}
-	mend(cp.Name, trials, cp.Verdicts, now)
-	takeTurns(cp.Verdicts)
-	able := make([]*Candidate, 0, len(placed))
-	failing := map[*Candidate]bool{}
-	for _, t := range trials {
-		v := cp.Verdicts[t.Candidate]
-		if v.found {
-			p.Quarantined = append(p.Quarantined, t.Candidate.image)
-		}
-		if v.standing != standingOut {
-			able = append(able, t.Candidate)
-			if v.retry != nil {
-				failing[t.Candidate] = true
-			}
-		} else if v.retry.Time.After(now) {
-			p.AtLatest(v.retry.Time.Time)
-		}
-	}
-	return able, failing
-}
-
-func inList(current []corev1.Container, image *Candidate) bool {
-	return slices.ContainsFunc(current, func(l corev1.Container) bool { return l.Name == image.Name })
 }
 
 // reasons are why the class gets another list than its current one. Images that only take the places of failing ones in a
 // full list are no ordinary change: they may fail too, one after the other.
 func (cp *ClassPlan) reasons(current []corev1.Container) reasons {
 	known, failing := map[string]*Candidate{}, map[string]bool{}
-	for image, v := range cp.Verdicts {
-		known[image.Name], failing[image.Name] = image, v.retry != nil
+	for _, image := range cp.Images {
+		known[image.Name], failing[image.Name] = image.Candidate, image.retry != nil
 	}
 	var was, is []string
 	var used budget

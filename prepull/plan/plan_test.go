@@ -420,22 +420,22 @@ func checkPlan(t *testing.T, s State, p Plan, o Options, now time.Time) {
 				t.Fatalf("%s is in the list: %+v", e.image, p.unwanted[e.Candidate])
 			}
 			used = used.plus(e.Candidate)
-			if behindLast && !e.last {
+			if behindLast && !e.atEnd {
 				t.Fatalf("%s waits behind an image that fails", e.image)
 			}
-			behindLast = e.last
+			behindLast = e.atEnd
 		}
 		turn := false
-		for _, v := range cp.Verdicts {
+		for _, v := range cp.Images {
 			turn = turn || v.standing == standingLast && !v.retry.Time.After(now)
 		}
-		for c, v := range cp.Verdicts {
-			_, over := cp.over[c]
-			if out := v.standing == standingOut; inList[c.Name] == (out || over) {
-				t.Fatalf("%s: in the list %v, out %v, over the budget %v", c.image, inList[c.Name], out, over)
+		for _, v := range cp.Images {
+			over := v.over.reason != ""
+			if out := v.standing == standingOut; inList[v.Name] == (out || over) {
+				t.Fatalf("%s: in the list %v, out %v, over the budget %v", v.image, inList[v.Name], out, over)
 			}
 			if v.standing == standingOut && !v.retry.Time.After(now) && !turn {
-				t.Fatalf("%s is out although its time has come and no other has its turn", c.image)
+				t.Fatalf("%s is out although its time has come and no other has its turn", v.image)
 			}
 		}
 	}
@@ -447,7 +447,7 @@ func checkOrder(t *testing.T, before, after map[string][]string, p Plan) {
 	failing := map[string]bool{}
 	for _, cp := range p.Classes {
 		for _, e := range cp.List {
-			failing[e.image] = failing[e.image] || e.last
+			failing[e.image] = failing[e.image] || e.atEnd
 		}
 	}
 	good := func(images []string) []string {

@@ -2,9 +2,7 @@ package plan
 
 import (
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -79,8 +77,17 @@ func newObserver(cp *ClassPlan, pods []*corev1.Pod, deadline time.Duration, now 
 			others = append(others, n)
 		}
 	}
-	starting := warmth.Observe(others, observedImages(slices.Collect(maps.Keys(cp.Verdicts))), pods, deadline, now)
+	starting := warmth.Observe(others, observedImages(cp.candidates()), pods, deadline, now)
 	return observer{cp, cp.viewOf(cp.Warmth), cp.viewOf(starting)}
+}
+
+// candidates are the images with a use in the class.
+func (cp *ClassPlan) candidates() []*Candidate {
+	all := make([]*Candidate, len(cp.Images))
+	for i, image := range cp.Images {
+		all[i] = image.Candidate
+	}
+	return all
 }
 
 func (cp *ClassPlan) viewOf(w *warmth.Warmth) view {
@@ -90,14 +97,13 @@ func (cp *ClassPlan) viewOf(w *warmth.Warmth) view {
 	}
 	staying := map[*Candidate]bool{}
 	for _, e := range cp.List {
-		staying[e.Candidate] = !e.last
+		staying[e.Candidate] = !e.atEnd
 	}
-	for c := range cp.Verdicts {
-		if len(w.Images[c.Name].Failed) > 0 {
-			v.troubled = append(v.troubled, trouble{c, !staying[c]})
+	for _, image := range cp.Images {
+		if len(w.Images[image.Name].Failed) > 0 {
+			v.troubled = append(v.troubled, trouble{image.Candidate, !staying[image.Candidate]})
 		}
 	}
-	slices.SortFunc(v.troubled, func(a, b trouble) int { return strings.Compare(a.Name, b.Name) })
 	return v
 }
 

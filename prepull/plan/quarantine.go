@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 const (
@@ -25,7 +24,7 @@ const (
 	standingGood standing = iota
 	// standingLast images come behind all good ones.
 	standingLast
-	// standingDue images are to be tried again: takeTurns puts them last or leaves them out.
+	// standingDue images are to be tried again: pickRetries puts them at the end or leaves them out.
 	standingDue
 	// standingOut images are left out until their next try.
 	standingOut
@@ -40,22 +39,17 @@ type verdict struct {
 	found bool
 }
 
-// trial is what a verdict is made from.
+// trial is what a verdict depends on besides the image.
 type trial struct {
-	*Candidate
-	image *warmth.Image
+	class string
 
-	// waiting is how many nodes of the class want the image.
-	waiting int
-
-	// listed is set if the image is in the class's list now.
-	listed bool
+	// pullable is how many nodes of the class want the image.
+	pullable int
 
 	// surge is how many nodes may be on the way to a new list at the same time.
 	surge int
 
-	// retry is what is remembered of earlier failures.
-	retry *v1alpha1.Retry
+	now time.Time
 }
 
 // judge decides about an image that fails. A failing image holds up all images behind it in the list of that node, so it
@@ -74,112 +68,121 @@ type trial struct {
 //     fewer fail: those that still wait must not keep other images from their turn.
 //
 // Pods that are older than half of the back-off are not asked: they ran into the failure that is already known.
-func judge(class string, t trial, now time.Time) verdict {
-	due := t.retry == nil || !now.Before(t.retry.Time.Time)
-	if due && t.blamed() {
+// retry is what is remembered of earlier failures.
+func (t trial) judge(i *ClassImage, retry *v1alpha1.Retry) verdict {
+	due := retry == nil || !t.now.Before(retry.Time.Time)
+	if due && t.imageAtFault(i, retry) {
 		failures := int32(1)
-		if t.retry != nil {
-			failures += t.retry.Failures
+		if retry != nil {
+			failures += retry.Failures
 		}
 		v := verdict{standing: standingOut, found: true, retry: &v1alpha1.Retry{
-			NodeClass: class,
+			NodeClass: t.class,
 			Failures:  failures,
-			Time:      metav1.NewTime(now.Add(backOff(failures)).Truncate(time.Second)),
+			Time:      metav1.NewTime(t.now.Add(backOff(failures)).Truncate(time.Second)),
 		}}
-		if t.listed && t.bearable() {
+		if i.listed && t.tolerable(i) {
 			v.standing = standingLast
 		}
 		return v
 	}
-	holders, failing := t.image.Holders(), len(t.image.Failed)
+	holders, failing := i.Warmth.Holders(), len(i.Warmth.Failed)
 	switch {
-	case t.retry == nil:
+	case retry == nil:
 		return verdict{}
-	case t.waiting > 0 && (holders == t.waiting || due && holders > failing && 2*holders >= t.waiting):
+	case t.pullable > 0 && (holders == t.pullable || due && holders > failing && 2*holders >= t.pullable):
 		return verdict{}
-	case due && failing > 0 && t.bearable():
-		return verdict{standing: standingLast, retry: t.retry}
+	case due && failing > 0 && t.tolerable(i):
+		return verdict{standing: standingLast, retry: retry}
 	case due:
-		return verdict{standing: standingDue, retry: t.retry}
-	case t.listed && t.bearable():
-		return verdict{standing: standingLast, retry: t.retry}
+		return verdict{standing: standingDue, retry: retry}
+	case i.listed && t.tolerable(i):
+		return verdict{standing: standingLast, retry: retry}
 	default:
 		// What has left the list does not come back before its time, whatever its last pods say.
-		return verdict{standing: standingOut, retry: t.retry}
+		return verdict{standing: standingOut, retry: retry}
 	}
 }
 
-// blamed tells whether the failures that are not known yet are the image's and not the nodes'.
-func (t trial) blamed() bool {
+// imageAtFault tells whether the failures that are not known yet are the image's and not the nodes'.
+func (t trial) imageAtFault(i *ClassImage, retry *v1alpha1.Retry) bool {
 	var blocked int
-	final := false
-	for _, f := range t.image.Failed {
-		if f.Settled && (t.retry == nil || f.Since.After(t.retry.Time.Add(-backOff(t.retry.Failures)/2))) {
+	permanent := false
+	for _, f := range i.Warmth.Failed {
+		if f.Settled && (retry == nil || f.Since.After(retry.Time.Add(-backOff(retry.Failures)/2))) {
 			blocked++
-			final = final || f.Final
+			permanent = permanent || f.Final
 		}
 	}
-	half := blocked > 0 && blocked >= t.image.Holders()+len(t.image.Pulling)
-	if t.image.Ready() > 0 {
+	half := blocked > 0 && blocked >= i.Warmth.Holders()+len(i.Warmth.Pulling)
+	if i.Warmth.Ready() > 0 {
 		return half && blocked >= 2
 	}
-	return final || half
+	return permanent || half
 }
 
-// bearable tells whether a failing image may be the last of the list.
-func (t trial) bearable() bool {
-	failing := len(t.image.Failed)
-	return t.image.Holders() >= failing && 2*failing <= t.surge
+// tolerable tells whether a failing image may be at the end of the list.
+func (t trial) tolerable(i *ClassImage) bool {
+	failing := len(i.Warmth.Failed)
+	return i.Warmth.Holders() >= failing && 2*failing <= t.surge
 }
 
-// mend makes failing images due when another one of their registry works again: what stood in their way, such as an
-// outage or credentials, may be gone for all of them. They take over its time and with it its turn, so that they come
-// back together and in one revision.
-func mend(class string, trials []trial, verdicts map[*Candidate]verdict, now time.Time) {
-	mended := map[string]metav1.Time{}
-	for _, t := range trials {
-		if t.retry == nil || verdicts[t.Candidate].retry != nil {
+// judgeAll judges the images of a class.
+func (t trial) judgeAll(images []*ClassImage) {
+	known := make(map[*ClassImage]*v1alpha1.Retry, len(images))
+	for _, i := range images {
+		known[i] = i.renewed(i.retryIn(t.class))
+		i.verdict = t.judge(i, known[i])
+	}
+	t.retryRegistries(images, known)
+	pickRetries(images)
+}
+
+// retryRegistries makes failing images due when another one of their registry works again: what stood in their way, such
+// as an outage or credentials, may be gone for all of them. They take over its time and with it its turn, so that they come
+// back together and in one revision. known is what is remembered of earlier failures.
+func (t trial) retryRegistries(images []*ClassImage, known map[*ClassImage]*v1alpha1.Retry) {
+	works := map[string]metav1.Time{}
+	for _, i := range images {
+		if known[i] == nil || i.retry != nil {
 			continue
 		}
-		if earlier, found := mended[t.registry()]; !found || t.retry.Time.Before(&earlier) {
-			mended[t.registry()] = t.retry.Time
+		if earlier, found := works[i.registry()]; !found || known[i].Time.Before(&earlier) {
+			works[i.registry()] = known[i].Time
 		}
 	}
-	for _, t := range trials {
-		turn, found := mended[t.registry()]
-		// A node that still fails on an image has not heard of the mending.
-		if !found || t.retry == nil || verdicts[t.Candidate].retry == nil || len(t.image.Failed) > 0 || now.Before(turn.Time) {
+	for _, i := range images {
+		turn, found := works[i.registry()]
+		// A node that still fails on an image has not heard of it.
+		if !found || known[i] == nil || i.retry == nil || len(i.Warmth.Failed) > 0 || t.now.Before(turn.Time) {
 			continue
 		}
-		t.retry = &v1alpha1.Retry{NodeClass: class, Failures: t.retry.Failures, Time: turn}
-		verdicts[t.Candidate] = judge(class, t, now)
+		i.verdict = t.judge(i, &v1alpha1.Retry{NodeClass: t.class, Failures: known[i].Failures, Time: turn})
 	}
 }
 
-// takeTurns lets the image whose next try is longest past be the last of the list, and those that a mended registry made
-// due together with it; the others wait. One that fails again so costs no more than one revision. Declared images go
-// first, because only they may find a place where there is none for learned ones.
-func takeTurns(verdicts map[*Candidate]verdict) {
-	before := func(a, b *Candidate) int {
-		return cmp.Or(TrueFirst(a.declared, b.declared), verdicts[a].retry.Time.Compare(verdicts[b].retry.Time.Time))
+// pickRetries lets the image whose next try is longest past be at the end of the list, and those that became due together
+// with it; the others wait. One that fails again so costs no more than one revision. Declared images go first, because only
+// they may find a place where there is none for learned ones.
+func pickRetries(images []*ClassImage) {
+	before := func(a, b *ClassImage) int {
+		return cmp.Or(TrueFirst(a.declared, b.declared), a.retry.Time.Compare(b.retry.Time.Time))
 	}
-	var due []*Candidate
-	for image, v := range verdicts {
-		if v.standing == standingDue {
-			due = append(due, image)
+	var due []*ClassImage
+	for _, i := range images {
+		if i.standing == standingDue {
+			due = append(due, i)
 		}
 	}
 	if len(due) == 0 {
 		return
 	}
 	first := slices.MinFunc(due, before)
-	for _, image := range due {
-		v := verdicts[image]
-		v.standing = standingOut
-		if before(image, first) == 0 {
-			v.standing = standingLast
+	for _, i := range due {
+		i.standing = standingOut
+		if before(i, first) == 0 {
+			i.standing = standingLast
 		}
-		verdicts[image] = v
 	}
 }
 

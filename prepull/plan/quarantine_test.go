@@ -128,7 +128,7 @@ func TestJudge(t *testing.T) {
 			if surge == 0 {
 				surge = 10
 			}
-			got := judge("c", trial{image: w, waiting: tc.waiting, listed: !tc.unlisted, surge: surge, retry: tc.retry}, prepulltest.Noon)
+			got := trial{"c", tc.waiting, surge, prepulltest.Noon}.judge(&ClassImage{Warmth: w, listed: !tc.unlisted}, tc.retry)
 			if got.standing != tc.standing {
 				t.Errorf("standing %d, want %d", got.standing, tc.standing)
 			}
@@ -146,7 +146,7 @@ func TestANodeThatRanAnImageAndFailsOnItNowFails(t *testing.T) {
 	t.Parallel()
 	w := &warmth.Image{At: map[string]int{"a": 0}, Failed: map[string]warmth.Failure{"a": {Cause: warmth.CauseDenied, Settled: true}}}
 	w.SetRan("a", time.Second)
-	if got := judge("c", trial{image: w, waiting: 1, listed: true, surge: 10}, prepulltest.Noon); got.standing != standingOut {
+	if got := (trial{"c", 1, 10, prepulltest.Noon}).judge(&ClassImage{Warmth: w, listed: true}, nil); got.standing != standingOut {
 		t.Errorf("standing %d", got.standing)
 	}
 }
@@ -169,10 +169,14 @@ func TestImagesThatAreDueTakeTurns(t *testing.T) {
 		"a declared one goes before all":          {map[*Candidate]verdict{a: due(1), declared: due(2)}, []*Candidate{declared}},
 		"one that stays last takes nobody's turn": {map[*Candidate]verdict{a: {standing: standingLast, retry: at(0)}, b: due(1)}, []*Candidate{a, b}},
 	} {
-		takeTurns(tc.verdicts)
+		var rows []*ClassImage
 		for image, v := range tc.verdicts {
-			if want := slices.Contains(tc.turn, image); v.standing == standingDue || want != (v.standing == standingLast) {
-				t.Errorf("%s: %s has standing %d, its turn %v", name, image.Name, v.standing, want)
+			rows = append(rows, &ClassImage{Candidate: image, verdict: v})
+		}
+		pickRetries(rows)
+		for _, row := range rows {
+			if want := slices.Contains(tc.turn, row.Candidate); row.standing == standingDue || want != (row.standing == standingLast) {
+				t.Errorf("%s: %s has standing %d, its turn %v", name, row.Name, row.standing, want)
 			}
 		}
 	}

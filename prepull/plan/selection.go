@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
@@ -177,8 +175,8 @@ func (c *Candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
 	}
 }
 
-// retry of the image in a class, nil if it does not fail there.
-func (c *Candidate) retry(class string) *v1alpha1.Retry {
+// retryIn is what is remembered of failures of the image in a class, nil if it does not fail there.
+func (c *Candidate) retryIn(class string) *v1alpha1.Retry {
 	for _, o := range c.objects {
 		for i := range o.Status.Retries {
 			if o.Status.Retries[i].NodeClass == class {
@@ -208,25 +206,21 @@ const (
 	skippedInvalid    = "InvalidImage"
 )
 
-// choose returns the images that are worth a part of the budget on the nodes of a class, best first, and for the others
-// why they are not. If all fit, all are chosen.
+// choose returns the images that are worth a part of the budget on the nodes of a class, best first, and those that are
+// not, with the reason for each. If all fit, all are chosen.
 //
 // What is on the nodes already ranks higher for it, so a choice may lead to another one once it is carried out. It is
 // followed until it stays as it is, so that choosing again changes nothing.
-func choose(able []*Candidate, current []corev1.Container, failing map[*Candidate]bool, b budget) (chosen []*Candidate, over map[*Candidate]skip) {
-	listed := make(map[string]bool, len(current))
-	for _, container := range current {
-		listed[container.Name] = true
-	}
-	incumbent := map[*Candidate]bool{}
-	for _, c := range able {
-		if listed[c.Name] {
-			incumbent[c] = true
+func choose(able []*ClassImage, b budget) (chosen, left []*ClassImage, over []skip) {
+	incumbent := map[*ClassImage]bool{}
+	for _, image := range able {
+		if image.listed {
+			incumbent[image] = true
 		}
 	}
-	ranked := rank(able, incumbent, failing)
+	ranked := rank(able, incumbent)
 	if b.fitsAll(ranked) {
-		return ranked, nil
+		return ranked, nil, nil
 	}
 	for range maxChoices {
 		taken := distribute(ranked, b)
@@ -234,52 +228,41 @@ func choose(able []*Candidate, current []corev1.Container, failing map[*Candidat
 			break
 		}
 		incumbent = taken
-		ranked = rank(able, incumbent, failing)
+		ranked = rank(able, incumbent)
 	}
 	var used budget
-	var rest []*Candidate
-	for _, c := range ranked {
-		if incumbent[c] {
-			chosen, used = append(chosen, c), used.plus(c)
+	for _, image := range ranked {
+		if incumbent[image] {
+			chosen, used = append(chosen, image), used.plus(image.Candidate)
 		} else {
-			rest = append(rest, c)
+			left = append(left, image)
 		}
 	}
-	return chosen, b.leaveOut(rest, used)
+	return chosen, left, b.leaveOut(left, used)
 }
 
 // rank sorts images by what they are worth: declared ones before learned ones, working before failing ones, those of
 // workloads that are scaled by load, a higher priority, more starts, a smaller size, then the older one.
-func rank(able []*Candidate, incumbent, failing map[*Candidate]bool) []*Candidate {
-	type worth struct {
-		*Candidate
-		failing bool
-		weight  float64
-	}
-	sorted := make([]worth, len(able))
-	for i, c := range able {
-		sorted[i] = worth{Candidate: c, failing: failing[c], weight: c.starts}
-		if incumbent[c] {
-			sorted[i].weight *= incumbentBonus
+func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
+	weight := make(map[*ClassImage]float64, len(able))
+	for _, image := range able {
+		weight[image] = image.starts
+		if incumbent[image] {
+			weight[image] *= incumbentBonus
 		}
 	}
-	slices.SortFunc(sorted, func(a, b worth) int {
+	return slices.SortedFunc(slices.Values(able), func(a, b *ClassImage) int {
 		return cmp.Or(
 			TrueFirst(a.declared, b.declared),
-			TrueFirst(!a.failing, !b.failing),
+			TrueFirst(!a.failing(), !b.failing()),
 			TrueFirst(a.autoscaled, b.autoscaled),
 			cmp.Compare(b.priority, a.priority),
-			cmp.Compare(b.weight, a.weight),
+			cmp.Compare(weight[b], weight[a]),
 			cmp.Compare(a.bytes(), b.bytes()),
 			a.since.Compare(b.since),
 			strings.Compare(a.Name, b.Name),
 		)
 	})
-	ranked := make([]*Candidate, len(sorted))
-	for i := range sorted {
-		ranked[i] = sorted[i].Candidate
-	}
-	return ranked
 }
 
 func TrueFirst(a, b bool) int {

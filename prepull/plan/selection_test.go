@@ -122,9 +122,9 @@ func TestChoose(t *testing.T) {
 			}
 			failing := map[*Candidate]bool{}
 			for _, c := range found {
-				failing[c] = c.retry("linux-amd64") != nil
+				failing[c] = c.retryIn("linux-amd64") != nil
 			}
-			chosen, over := choose(found, current, failing, tc.budget)
+			chosen, over := chooseAmong(found, current, failing, tc.budget)
 			var images []string
 			for _, c := range chosen {
 				images = append(images, c.image)

@@ -208,9 +208,9 @@ func TestReasons(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cp := &ClassPlan{Class: &nodeclass.Class{}, budget: budget{3, unbounded}, Verdicts: map[*Candidate]verdict{}}
+			cp := &ClassPlan{Class: &nodeclass.Class{}, budget: budget{3, unbounded}}
 			for _, image := range []string{"X", "Y"} {
-				cp.Verdicts[&Candidate{Name: image}] = verdict{standing: standingOut, retry: retry}
+				cp.Images = append(cp.Images, &ClassImage{Candidate: &Candidate{Name: image}, verdict: verdict{standing: standingOut, retry: retry}})
 			}
 			var current []corev1.Container
 			for _, image := range strings.Fields(tc.was) {

@@ -54,19 +54,19 @@ func summarize(c *Candidate, p *Plan) summary {
 		if w := cp.Warmth.Images[c.Name]; w != nil {
 			s.observe(w)
 		}
-		v, placed := cp.Verdicts[c]
-		if !placed {
+		image := cp.of[c]
+		if image == nil {
 			continue
 		}
 		s.usingClasses++
-		if over, found := cp.over[c]; found {
+		if image.over.reason != "" {
 			s.overClasses++
-			s.over = cmp.Or(s.over, over)
+			s.over = cmp.Or(s.over, image.over)
 		} else {
-			s.count(c, cp)
+			s.count(image, cp)
 		}
-		if v.retry != nil {
-			s.retries = append(s.retries, *v.retry)
+		if image.retry != nil {
+			s.retries = append(s.retries, *image.retry)
 		}
 	}
 	if s.overClasses < s.usingClasses {
@@ -78,8 +78,8 @@ func summarize(c *Candidate, p *Plan) summary {
 }
 
 // count adds the nodes of a class that should have the image.
-func (s *summary) count(c *Candidate, cp *ClassPlan) {
-	w := cp.Warmth.Images[c.Name]
+func (s *summary) count(image *ClassImage, cp *ClassPlan) {
+	w := image.Warmth
 	s.desired += int32(len(cp.Waiting))
 	s.ready += int32(w.Ready())
 	s.failed += int32(len(w.Failed))

@@ -28,7 +28,7 @@ func Wanted(objects []v1alpha1.PrepullImage, nodes []corev1.Node, maxBytes int64
 			absent = append(absent, Absent{objects[i].Spec.Image, why})
 		}
 	}
-	var able []*Candidate
+	var able []*ClassImage
 	for _, c := range found {
 		if !c.useOn(nodes) {
 			continue
@@ -37,16 +37,16 @@ func Wanted(objects []v1alpha1.PrepullImage, nodes []corev1.Node, maxBytes int64
 			absent = append(absent, Absent{c.image, why})
 			continue
 		}
-		able = append(able, c)
+		able = append(able, &ClassImage{Candidate: c})
 	}
 	if maxBytes > 0 {
-		chosen, over := choose(able, nil, nil, budget{images: len(able), bytes: maxBytes})
-		for c, s := range over {
-			absent = append(absent, Absent{c.image, strings.ReplaceAll(s.why+s.detail, "maxBytesPerNode", "--max-bytes")})
+		chosen, left, over := choose(able, budget{images: len(able), bytes: maxBytes})
+		for i, s := range over {
+			absent = append(absent, Absent{left[i].image, strings.ReplaceAll(s.why+s.detail, "maxBytesPerNode", "--max-bytes")})
 		}
 		able = chosen
 	}
-	slices.SortFunc(able, func(a, b *Candidate) int {
+	slices.SortFunc(able, func(a, b *ClassImage) int {
 		return cmp.Or(cmp.Compare(b.startsPerByte(), a.startsPerByte()), strings.Compare(a.Name, b.Name))
 	})
 	slices.SortFunc(absent, func(a, b Absent) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Why, b.Why)) })
