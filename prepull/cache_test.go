@@ -24,7 +24,7 @@ func TestTheCacheKeepsWhatAPlanNeeds(t *testing.T) {
 	s.Nodes[0].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}, SizeBytes: 5}}
 	a, b := workload.ObjectName("a:1"), workload.ObjectName("b:1")
 	written := plan.Make(s, planOptions, prepulltest.Noon)
-	s.DaemonSets = written.Write
+	s.DaemonSets = written.Roll
 	s.Pods = []*corev1.Pod{
 		prepulltest.Pod("node-000", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3), prepulltest.Done(b, 4, 5)),
 		prepulltest.Pod("node-001", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3), prepulltest.Waits(b, "ErrImagePull", "b:1: not found")),
@@ -41,7 +41,7 @@ func TestTheCacheKeepsWhatAPlanNeeds(t *testing.T) {
 		stripDaemonSet(s.DaemonSets[i])
 	}
 	got := plan.Make(s, planOptions, prepulltest.Noon)
-	if diff := cmp.Diff(want.Write, got.Write); diff != "" {
+	if diff := cmp.Diff(want.Roll, got.Roll); diff != "" {
 		t.Errorf("DaemonSets (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(want.Statuses, got.Statuses, cmp.AllowUnexported(plan.StatusChange{}, plan.Notice{})); diff != "" {

@@ -106,7 +106,7 @@ func measure(images []v1alpha1.PrepullImage, p plan.Plan) {
 	}
 	var warm, warming, failing int
 	for _, cp := range p.Classes {
-		for _, n := range cp.Waiting {
+		for _, n := range cp.Pullable {
 			switch {
 			case cp.Failing(n.Name):
 				failing++

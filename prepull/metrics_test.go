@@ -19,7 +19,7 @@ import (
 func TestMeasure(t *testing.T) {
 	a, b := workload.ObjectName("a:1"), workload.ObjectName("b:1")
 	s := plan.State{Nodes: prepulltest.Nodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1), prepulltest.Learned("b:1", 1), prepulltest.Declared("bad", "Bad")}}
-	s.DaemonSets = plan.Make(s, planOptions, prepulltest.Noon).Write
+	s.DaemonSets = plan.Make(s, planOptions, prepulltest.Noon).Roll
 	s.Pods = []*corev1.Pod{
 		prepulltest.Pod("node-000", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3), prepulltest.Done(b, 4, 5)),
 		prepulltest.Pod("node-001", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3), prepulltest.Waits(b, "ErrImagePull", "dial tcp: i/o timeout")),

@@ -128,7 +128,7 @@ func (r *reconciler) markNodes(ctx context.Context, p plan.Plan, surveyed bool, 
 // come together. It returns when to look again, zero if there is nothing to wait for. With rolling set the DaemonSets that
 // get a new list are about to be written anyway.
 func (r *reconciler) moveIfDue(ctx context.Context, s plan.State, p plan.Plan, rolling bool, now time.Time) (time.Time, error) {
-	if len(p.Move)+len(p.Drop)+len(p.Evict) == 0 {
+	if len(p.UpdateInPlace)+len(p.DeleteOrphaned)+len(p.DeletePods) == 0 {
 		r.moving = time.Time{}
 		return time.Time{}, nil
 	}
@@ -139,18 +139,18 @@ func (r *reconciler) moveIfDue(ctx context.Context, s plan.State, p plan.Plan, r
 		return due, nil
 	}
 	r.moving = time.Time{}
-	move := p.Move
+	move := p.UpdateInPlace
 	if rolling {
 		move = slices.DeleteFunc(slices.Clone(move), func(ds *appsv1.DaemonSet) bool {
-			return slices.ContainsFunc(p.Write, func(w *appsv1.DaemonSet) bool { return w.Name == ds.Name })
+			return slices.ContainsFunc(p.Roll, func(w *appsv1.DaemonSet) bool { return w.Name == ds.Name })
 		})
 	}
-	_, behind, err := r.carryOut(ctx, s, move, p.Drop)
+	_, behind, err := r.carryOut(ctx, s, move, p.DeleteOrphaned)
 	if err != nil {
 		// What is refused is tried again, but not each second.
 		r.moving = now.Add(r.options.Clocks.MinGap)
 	}
-	for _, pod := range p.Evict {
+	for _, pod := range p.DeletePods {
 		uid := pod.UID
 		if err := r.client.Delete(ctx, pod, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
 			return time.Time{}, fmt.Errorf("deleting prepull pod %s of another class of nodes: %w", pod.Name, err)
@@ -210,7 +210,7 @@ func (r *reconciler) observe(ctx context.Context) (plan.State, error) {
 // accept remembers the DaemonSets that were found as they should be: what a new leader compares once at length.
 func (r *reconciler) accept(s plan.State, p plan.Plan) {
 	differ := map[string]bool{}
-	for _, ds := range slices.Concat(p.Write, p.Move, p.Remove, p.Drop) {
+	for _, ds := range slices.Concat(p.Roll, p.UpdateInPlace, p.DeleteEmpty, p.DeleteOrphaned) {
 		differ[ds.Name] = true
 	}
 	for _, ds := range s.DaemonSets {
@@ -231,7 +231,7 @@ func (r *reconciler) measure(s plan.State, p plan.Plan) {
 
 // act gives the DaemonSets their new lists. It returns true if the cache is behind what is stored.
 func (r *reconciler) act(ctx context.Context, s plan.State, p plan.Plan) (bool, error) {
-	wrote, behind, err := r.carryOut(ctx, s, p.Write, p.Remove)
+	wrote, behind, err := r.carryOut(ctx, s, p.Roll, p.DeleteEmpty)
 	if wrote && !behind {
 		r.debounce.Done(time.Now())
 	}

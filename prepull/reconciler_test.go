@@ -58,7 +58,7 @@ func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	t.Parallel()
 	api := &refusing{}
 	r := &reconciler{options: Options{Options: planOptions, Clocks: clock.Production()}, client: api, nodes: newNodeWriter(api, testGate, clock.Production()), accepted: map[string]string{}, refused: map[string]string{}}
-	p := plan.Plan{Move: []*appsv1.DaemonSet{{}}}
+	p := plan.Plan{UpdateInPlace: []*appsv1.DaemonSet{{}}}
 	for second := range 30 {
 		_, _ = r.moveIfDue(t.Context(), plan.State{}, p, false, prepulltest.Noon.Add(time.Duration(second)*time.Second))
 	}

@@ -47,8 +47,8 @@ type Class struct {
 	// Nodes are all nodes of the class, by name.
 	Nodes []*corev1.Node
 
-	// Waiting are the nodes of the class that can be expected to pull now, by name. Only these count.
-	Waiting []*corev1.Node
+	// Pullable are the nodes of the class that can be expected to pull now, by name. Only these count.
+	Pullable []*corev1.Node
 
 	// fitting are the indexes of the images with a use in the class, as classify was given them.
 	fitting []bool
@@ -122,7 +122,7 @@ func newNodeClass(shapes []*shape, keys, others []string, tainted bool) *Class {
 	slices.SortFunc(c.Nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
 	for _, n := range c.Nodes {
 		if PullsNow(n) {
-			c.Waiting = append(c.Waiting, n)
+			c.Pullable = append(c.Pullable, n)
 		}
 	}
 	return c

@@ -194,7 +194,7 @@ func shown(got classification, members bool) map[string]shownClass {
 	for _, c := range got.Classes {
 		s := shownClass{Affinity: c.Affinity(), Tolerations: c.Tolerations("")}
 		if members {
-			s.Nodes, s.Waiting, s.Images = nodeNames(c.Nodes), nodeNames(c.Waiting), images(c)
+			s.Nodes, s.Waiting, s.Images = nodeNames(c.Nodes), nodeNames(c.Pullable), images(c)
 		}
 		classes[c.Name] = s
 	}

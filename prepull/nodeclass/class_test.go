@@ -59,7 +59,7 @@ func TestClassify(t *testing.T) {
 			t.Parallel()
 			var got []class
 			for _, c := range Classify(tc.nodes, nil, 30).Classes {
-				got = append(got, class{c.Name, nodeNames(c.Nodes), nodeNames(c.Waiting)})
+				got = append(got, class{c.Name, nodeNames(c.Nodes), nodeNames(c.Pullable)})
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("classes (-want +got):\n%s", diff)

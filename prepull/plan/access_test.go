@@ -71,8 +71,8 @@ func TestAnImageWaitsForItsPullSecret(t *testing.T) {
 
 	// One more that is on its way does not take it off the nodes.
 	s.Images[0].Status.PullSecrets = []v1alpha1.SecretReference{login, other}
-	if p := Make(s, testOptions, prepulltest.Noon); len(p.Write)+len(p.Remove) > 0 {
-		t.Errorf("plan %+v", p.Write)
+	if p := Make(s, testOptions, prepulltest.Noon); len(p.Roll)+len(p.DeleteEmpty) > 0 {
+		t.Errorf("plan %+v", p.Roll)
 	}
 	s.Pulls.Copies[other] = "copy-1"
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
@@ -163,7 +163,7 @@ func TestADeniedImageIsTriedAgainOnceWhenItsPullSecretChanges(t *testing.T) {
 	pass := func() Plan {
 		p := Make(s, testOptions, now)
 		s.carryOut(p)
-		if again := Make(s, testOptions, now); len(again.Write)+len(again.Remove)+len(again.Statuses) > 0 {
+		if again := Make(s, testOptions, now); len(again.Roll)+len(again.DeleteEmpty)+len(again.Statuses) > 0 {
 			t.Fatalf("the plan is not done when it is done: %+v", again)
 		}
 		return p

@@ -225,19 +225,19 @@ func (c *chaos) act(moves, writes bool) string {
 	p := Make(c.State, c.options, c.now)
 	done := Plan{Statuses: p.Statuses}
 	if moves {
-		done.Move, done.Drop, done.Evict = p.Move, p.Drop, p.Evict
+		done.UpdateInPlace, done.DeleteOrphaned, done.DeletePods = p.UpdateInPlace, p.DeleteOrphaned, p.DeletePods
 	}
 	if writes {
-		done.Write, done.Remove = p.Write, p.Remove
+		done.Roll, done.DeleteEmpty = p.Roll, p.DeleteEmpty
 	}
-	for _, ds := range slices.Concat(done.Move, done.Write) {
+	for _, ds := range slices.Concat(done.UpdateInPlace, done.Roll) {
 		c.write(ds)
 	}
-	for _, ds := range slices.Concat(done.Remove, done.Drop) {
+	for _, ds := range slices.Concat(done.DeleteEmpty, done.DeleteOrphaned) {
 		c.drop(ds.Name)
 		c.deletePods(func(p *corev1.Pod) bool { return daemonSetOf(p) == ds.Name })
 	}
-	c.deletePods(func(p *corev1.Pod) bool { return slices.Contains(done.Evict, p) })
+	c.deletePods(func(p *corev1.Pod) bool { return slices.Contains(done.DeletePods, p) })
 	c.carryOut(Plan{Statuses: done.Statuses})
 	return shownPlan(done)
 }
@@ -264,12 +264,12 @@ func (c *chaos) write(ds *appsv1.DaemonSet) {
 
 func shownPlan(p Plan) string {
 	var words []string
-	for what, list := range map[string][]*appsv1.DaemonSet{"write": p.Write, "move": p.Move, "remove": p.Remove, "drop": p.Drop} {
+	for what, list := range map[string][]*appsv1.DaemonSet{"write": p.Roll, "move": p.UpdateInPlace, "remove": p.DeleteEmpty, "drop": p.DeleteOrphaned} {
 		for _, ds := range list {
 			words = append(words, fmt.Sprintf("%s %s %s %s", what, ds.Name, ds.Labels[v1alpha1.LabelList], ds.Spec.UpdateStrategy.Type))
 		}
 	}
-	for _, pod := range p.Evict {
+	for _, pod := range p.DeletePods {
 		words = append(words, "evict "+pod.Name)
 	}
 	for _, s := range p.Statuses {

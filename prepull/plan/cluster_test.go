@@ -27,7 +27,7 @@ var testOptions = Options{
 
 // carryOut writes a plan into a state, as the API server would, and returns what was written.
 func (s *State) carryOut(p Plan) {
-	for _, ds := range slices.Concat(p.Move, p.Write) {
+	for _, ds := range slices.Concat(p.UpdateInPlace, p.Roll) {
 		next := ds.DeepCopy()
 		next.CreationTimestamp = metav1.NewTime(prepulltest.Noon)
 		if was := s.DaemonSet(ds.Name); was != nil {
@@ -36,7 +36,7 @@ func (s *State) carryOut(p Plan) {
 		s.drop(ds.Name)
 		s.DaemonSets = append(s.DaemonSets, next)
 	}
-	for _, ds := range slices.Concat(p.Remove, p.Drop) {
+	for _, ds := range slices.Concat(p.DeleteEmpty, p.DeleteOrphaned) {
 		s.drop(ds.Name)
 	}
 	for _, c := range p.Statuses {

@@ -273,11 +273,11 @@ func TestTheNetworkOfTheHostRestartsThePods(t *testing.T) {
 	o := testOptions
 	o.HostNetwork = true
 	p := Make(s, o, prepulltest.Noon)
-	if len(p.Write) != 1 || !p.Write[0].Spec.Template.Spec.HostNetwork || p.Write[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType || !p.Reasons.Ordinary {
-		t.Fatalf("%d are written, because %+v", len(p.Write), p.Reasons)
+	if len(p.Roll) != 1 || !p.Roll[0].Spec.Template.Spec.HostNetwork || p.Roll[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType || !p.Reasons.Ordinary {
+		t.Fatalf("%d are written, because %+v", len(p.Roll), p.Reasons)
 	}
 	s.carryOut(p)
-	if again := Make(s, testOptions, prepulltest.Noon); len(again.Write) != 1 || again.Write[0].Spec.Template.Spec.HostNetwork {
+	if again := Make(s, testOptions, prepulltest.Noon); len(again.Roll) != 1 || again.Roll[0].Spec.Template.Spec.HostNetwork {
 		t.Errorf("the pods stay on the host's network")
 	}
 }

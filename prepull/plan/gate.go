@@ -119,7 +119,7 @@ func (p *Plan) planNodes(s State, on map[string][]*corev1.Pod, o Options, now ti
 			if change := conditionChangeOf(n, progress, now); change != nil {
 				p.Conditions = append(p.Conditions, *change)
 			}
-			p.AtLatest(progress.until)
+			p.lookAgainBy(progress.until)
 		}
 	}
 	for i := range s.Nodes {
@@ -152,5 +152,5 @@ func (p *Plan) planRelease(s State, n *corev1.Node, pr progress, g Gate, now tim
 	if r != nil {
 		p.Releases = append(p.Releases, *r)
 	}
-	p.AtLatest(due)
+	p.lookAgainBy(due)
 }

@@ -210,17 +210,17 @@ func TestTheTaintOfTheGateMakesNoClass(t *testing.T) {
 		o := warmingOptions()
 		o.Gate.TaintKey = key
 		s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{inUse("a:1")}}
-		before := Make(s, o, prepulltest.Noon).Write[0]
+		before := Make(s, o, prepulltest.Noon).Roll[0]
 		s.Nodes[1].Spec.Taints = []corev1.Taint{{Key: key, Effect: corev1.TaintEffectNoSchedule}}
 		p := Make(s, o, prepulltest.Noon)
-		if len(p.Write) != 1 || len(p.Classes) != 1 {
-			t.Fatalf("%s: %d DaemonSets of %d classes", key, len(p.Write), len(p.Classes))
+		if len(p.Roll) != 1 || len(p.Classes) != 1 {
+			t.Fatalf("%s: %d DaemonSets of %d classes", key, len(p.Roll), len(p.Classes))
 		}
-		if diff := cmp.Diff(before, p.Write[0]); diff != "" {
+		if diff := cmp.Diff(before, p.Roll[0]); diff != "" {
 			t.Errorf("%s: a node with the taint changes the DaemonSet:\n%s", key, diff)
 		}
 		tolerated := 0
-		for _, toleration := range p.Write[0].Spec.Template.Spec.Tolerations {
+		for _, toleration := range p.Roll[0].Spec.Template.Spec.Tolerations {
 			if toleration.Key == key && toleration.Operator == corev1.TolerationOpExists && toleration.Effect == "" {
 				tolerated++
 			}
@@ -241,7 +241,7 @@ func TestWhatIsHeldForComesFirst(t *testing.T) {
 
 func listImages(p Plan) []string {
 	var images []string
-	for _, c := range ListOf(p.Write[0]) {
+	for _, c := range ListOf(p.Roll[0]) {
 		images = append(images, c.Image)
 	}
 	return images

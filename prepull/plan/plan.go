@@ -48,17 +48,17 @@ func (s *State) DaemonSet(name string) *appsv1.DaemonSet {
 
 // Plan is what has to be written so that the cluster is as it should be. There is nothing in it for what is so already.
 type Plan struct {
-	// Write are the DaemonSets that are missing or get another list, as they should be.
-	Write []*appsv1.DaemonSet
+	// Roll are the DaemonSets that are missing or get another list, as they should be.
+	Roll []*appsv1.DaemonSet
 
-	// Remove are the DaemonSets of classes without images.
-	Remove []*appsv1.DaemonSet
+	// DeleteEmpty are the DaemonSets of classes without images.
+	DeleteEmpty []*appsv1.DaemonSet
 
-	// Move, drop and evict are changes of where prepull pods run; they restart none that stays where it is. move are
+	// UpdateInPlace, drop and evict are changes of where prepull pods run; they restart none that stays where it is. move are
 	// DaemonSets as they should be, drop are those of classes that are gone, and evict are pods that have to leave a node.
-	Move  []*appsv1.DaemonSet
-	Drop  []*appsv1.DaemonSet
-	Evict []*corev1.Pod
+	UpdateInPlace  []*appsv1.DaemonSet
+	DeleteOrphaned []*appsv1.DaemonSet
+	DeletePods     []*corev1.Pod
 
 	// Releases are the nodes that are let go, and conditions those of nodes that differ, the urgent ones first.
 	Releases   []Release
@@ -106,8 +106,8 @@ type ClassPlan struct {
 	hot       []*ClassImage
 	oversized int
 
-	// opening is set while the class's pods start with an empty list.
-	opening bool
+	// emptyStart is set while the class's pods start with an empty list.
+	emptyStart bool
 
 	// refused is why the DaemonSet of the class cannot be written, empty if it can.
 	refused string
@@ -141,7 +141,7 @@ func Make(s State, o Options, now time.Time) Plan {
 			classOf[n.Name] = c.Name
 		}
 	}
-	pods, former, again := splitFormer(s.Pods, s.Nodes, now)
+	pods, former, again := podsOfGoneNodes(s.Pods, s.Nodes, now)
 	on, of := podsByClass(pods, classOf)
 
 	p := Plan{unwanted: left, ignored: division.IgnoredWords(o.MaxNodeClasses)}
@@ -151,22 +151,22 @@ func Make(s State, o Options, now time.Time) Plan {
 		was := stored[name]
 		placed := placeOn(wanted, c)
 		// What nodes tell of the size of an image that is left out may bring it back.
-		w := warmth.Observe(c.Waiting, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
+		w := warmth.Observe(c.Pullable, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
 		cp := p.planClass(c, placed, w, on[c.Name], was, o, now)
 		cp.refused = s.Refused[name]
 		p.Classes = append(p.Classes, cp)
 		planned[name] = cp
-		if len(cp.List) > 0 || cp.opening {
+		if len(cp.List) > 0 || cp.emptyStart {
 			p.planDaemonSet(cp, was, of[c.Name], len(stored) > 0, s.Accepted[name], o)
 		}
 	}
 	p.planRemovals(s.DaemonSets, planned)
 	changing := map[string]bool{}
-	for _, ds := range slices.Concat(p.Write, p.Move, p.Remove, p.Drop) {
+	for _, ds := range slices.Concat(p.Roll, p.UpdateInPlace, p.DeleteEmpty, p.DeleteOrphaned) {
 		changing[ds.Name] = true
 	}
-	p.Evict = append(strays(pods, classOf, stored, changing), former...)
-	p.AtLatest(again)
+	p.DeletePods = append(misplacedPods(pods, classOf, stored, changing), former...)
+	p.lookAgainBy(again)
 	p.planNodes(s, on, o, now)
 	p.Statuses = statusChanges(s.Images, found, invalid, &p, now)
 	return p
@@ -184,64 +184,22 @@ func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on, of map[stri
 	return on, of
 }
 
-// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one.
-func (p *Plan) planDaemonSet(cp *ClassPlan, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, o Options) {
-	ds := daemonSet(cp.Class, cp.List, o)
-	if stored == nil {
-		if others || cp.opening {
-			// Nodes of a new shape do not wait, since no pod is restarted; the first image of all may have a second one.
-			p.Move = append(p.Move, ds)
-			return
-		}
-		p.Write = append(p.Write, ds)
-		p.Reasons.add(cp.reasons(nil))
-		return
-	}
-	keepList(ds, stored)
-	calm := settled(stored, pods)
-	kept := stored.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType && !stopped(stored, pods)
-	if !calm && !kept && sameList(stored, ds) && sameSurroundings(stored, ds) {
-		keepUnknown(ds, stored)
-	}
-	if sameList(stored, ds) && (kept || calm && !(sameSurroundings(stored, ds) && sameDigests(stored, ds))) {
-		keepPods(ds)
-		if !upToDate(stored, ds, accepted) {
-			p.Move = append(p.Move, ds)
-		}
-		return
-	}
-	if upToDate(stored, ds, accepted) {
-		return
-	}
-	p.Write = append(p.Write, ds)
-	why := cp.reasons(ListOf(stored))
-	if sameList(stored, ds) {
-		// Pods are only restarted because a roll does not end: that becomes rarer each time, as with images that fail.
-		why = reasons{failing: true}
-	}
-	p.Reasons.add(why)
-	if calm && !sameSurroundings(stored, ds) {
-		// The new list may have to wait, but no node should have two lists meanwhile.
-		p.Move = append(p.Move, moved(stored, ds))
-	}
-}
-
 // planRemovals finds the DaemonSets that no class needs any more.
 func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*ClassPlan) {
 	for _, ds := range stored {
 		cp := planned[ds.Name]
 		switch {
-		case ds.DeletionTimestamp != nil || cp != nil && (len(cp.List) > 0 || cp.opening):
+		case ds.DeletionTimestamp != nil || cp != nil && (len(cp.List) > 0 || cp.emptyStart):
 		case cp == nil:
-			p.Drop = append(p.Drop, ds)
+			p.DeleteOrphaned = append(p.DeleteOrphaned, ds)
 		default:
-			p.Remove = append(p.Remove, ds)
+			p.DeleteEmpty = append(p.DeleteEmpty, ds)
 			p.Reasons.add(cp.reasons(ListOf(ds)))
 		}
 	}
 	byName := func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) }
-	slices.SortFunc(p.Remove, byName)
-	slices.SortFunc(p.Drop, byName)
+	slices.SortFunc(p.DeleteEmpty, byName)
+	slices.SortFunc(p.DeleteOrphaned, byName)
 }
 
 // planClass decides about one class and the images with a use in it, and adds to the plan when time alone changes the decision.
@@ -252,12 +210,12 @@ func (p *Plan) planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warm
 	for _, image := range cp.Images {
 		cp.of[image.Candidate] = image
 	}
-	p.AtLatest(w.Next)
+	p.lookAgainBy(w.Next)
 	surge, err := intstr.GetScaledValueFromIntOrPercent(&o.MaxConcurrentNodes, len(c.Nodes), true)
 	if err != nil {
 		surge = 1
 	}
-	trial{c.Name, len(c.Waiting), surge, now}.judgeAll(cp.Images)
+	trial{c.Name, len(c.Pullable), surge, now}.judgeAll(cp.Images)
 	chosen := p.chooseFor(cp, p.able(cp, now), now)
 	cp.oversized = markHot(chosen, o.Gate.MaxBytes)
 	entries := make([]entry, 0, len(chosen))
@@ -271,17 +229,17 @@ func (p *Plan) planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warm
 		entries = append(entries, entry{
 			Candidate: image.Candidate,
 			hot:       image.hot,
-			missing:   2*image.Warmth.Ready() < len(c.Waiting),
+			missing:   2*image.Warmth.Ready() < len(c.Pullable),
 			atEnd:     image.standing == standingLast,
 			troubled:  len(image.Warmth.Failed) > 0,
 		})
 	}
 	cp.List = order(entries, current)
 	followTags(cp.List, current)
-	if len(cp.List) > 0 && opening(c, stored, pods, surge, now) {
-		cp.opening, cp.List = true, nil
+	if len(cp.List) > 0 && startsEmpty(c, stored, pods, surge, now) {
+		cp.emptyStart, cp.List = true, nil
 		if stored != nil {
-			p.AtLatest(stored.CreationTimestamp.Add(openingTime))
+			p.lookAgainBy(stored.CreationTimestamp.Add(emptyStartTime))
 		}
 	}
 	return cp
@@ -297,7 +255,7 @@ func (p *Plan) able(cp *ClassPlan, now time.Time) []*ClassImage {
 		if image.standing != standingOut {
 			able = append(able, image)
 		} else if due := image.retry.Time; due.After(now) {
-			p.AtLatest(due.Time)
+			p.lookAgainBy(due.Time)
 		}
 	}
 	return able
@@ -312,7 +270,7 @@ func (p *Plan) chooseFor(cp *ClassPlan, able []*ClassImage, now time.Time) []*Cl
 		for _, image := range left {
 			if image.standing == standingLast && image.retry.Time.After(now) {
 				image.standing, displaced[image] = standingOut, true
-				p.AtLatest(image.retry.Time.Time)
+				p.lookAgainBy(image.retry.Time.Time)
 			}
 		}
 		if len(displaced) == 0 {
@@ -365,8 +323,8 @@ func (cp *ClassPlan) reasons(current []corev1.Container) reasons {
 	return why
 }
 
-// AtLatest makes sure that somebody looks again at a time, unless it is zero.
-func (p *Plan) AtLatest(t time.Time) {
+// lookAgainBy makes sure that somebody looks again at a time, unless it is zero.
+func (p *Plan) lookAgainBy(t time.Time) {
 	if !t.IsZero() && (p.Next.IsZero() || t.Before(p.Next)) {
 		p.Next = t
 	}

@@ -49,8 +49,8 @@ func TestAnImageOnItsWay(t *testing.T) {
 
 	s.Images = nil
 	p := Make(s, testOptions, prepulltest.Noon.Add(time.Hour))
-	if len(p.Remove) != 1 || len(p.Write) != 0 {
-		t.Errorf("without images: %d to remove, %d to write", len(p.Remove), len(p.Write))
+	if len(p.DeleteEmpty) != 1 || len(p.Roll) != 0 {
+		t.Errorf("without images: %d to remove, %d to write", len(p.DeleteEmpty), len(p.Roll))
 	}
 }
 
@@ -88,7 +88,7 @@ func TestABrokenImageHarmsNobody(t *testing.T) {
 	}
 
 	// The old pods still fail, then the new ones run.
-	if p := pass(); len(p.Write) != 0 || len(p.Quarantined) != 0 {
+	if p := pass(); len(p.Roll) != 0 || len(p.Quarantined) != 0 {
 		t.Errorf("the same failure counts again: %+v", p)
 	}
 	s.runPods(now, broken)
@@ -271,7 +271,7 @@ func TestAnImageThatFailsAndIsDisplacedTakesNoShare(t *testing.T) {
 		s.Images = append(s.Images, in("a", prepulltest.Learned(fmt.Sprintf("a:%d", i), 9-i)), in("b", prepulltest.Learned(fmt.Sprintf("b:%d", i), 9-i)))
 	}
 	s.carryOut(Make(s, o, prepulltest.Noon))
-	if p := Make(s, o, prepulltest.Noon); len(p.Write)+len(p.Statuses) > 0 {
+	if p := Make(s, o, prepulltest.Noon); len(p.Roll)+len(p.Statuses) > 0 {
 		t.Errorf("the plan is not done when it is done: %+v", p)
 	}
 }
@@ -321,12 +321,12 @@ func TestADaemonSetThatSomebodyChangedIsPutBack(t *testing.T) {
 	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1)}}
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
 	s.DaemonSets[0].Spec.Template.Spec.InitContainers[1].Image = "other:1"
-	if p := Make(s, testOptions, prepulltest.Noon); len(p.Write) != 1 || ListOf(p.Write[0])[0].Image != "a:1" {
-		t.Errorf("plan %+v", p.Write)
+	if p := Make(s, testOptions, prepulltest.Noon); len(p.Roll) != 1 || ListOf(p.Roll[0])[0].Image != "a:1" {
+		t.Errorf("plan %+v", p.Roll)
 	}
 	s.DaemonSets = nil
-	if p := Make(s, testOptions, prepulltest.Noon); len(p.Write) != 1 {
-		t.Errorf("plan %+v", p.Write)
+	if p := Make(s, testOptions, prepulltest.Noon); len(p.Roll) != 1 {
+		t.Errorf("plan %+v", p.Roll)
 	}
 }
 
@@ -338,7 +338,7 @@ func TestANewNodeIsCountedAndNothingIsWrittenForIt(t *testing.T) {
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
 	s.Nodes = prepulltest.Nodes(3)
 	p := Make(s, testOptions, prepulltest.Noon)
-	if len(p.Write) != 0 {
+	if len(p.Roll) != 0 {
 		t.Error("the DaemonSet is written for a new node")
 	}
 	s.carryOut(p)
@@ -352,7 +352,7 @@ func TestABadShareIsNoReasonToStop(t *testing.T) {
 	o := testOptions
 	o.MaxConcurrentNodes = intstr.FromString("all")
 	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1)}}
-	if p := Make(s, o, prepulltest.Noon); len(p.Write) != 1 {
+	if p := Make(s, o, prepulltest.Noon); len(p.Roll) != 1 {
 		t.Errorf("plan %+v", p)
 	}
 }
@@ -377,7 +377,7 @@ func FuzzPlan(f *testing.F) {
 			checkPlan(t, s, p, o, now)
 			s.carryOut(p)
 			again := Make(s, o, now)
-			if len(again.Write)+len(again.Remove)+len(again.Statuses)+len(again.Quarantined) > 0 {
+			if len(again.Roll)+len(again.DeleteEmpty)+len(again.Statuses)+len(again.Quarantined) > 0 {
 				t.Fatalf("the plan is not done when it is done: %+v", again)
 			}
 			checkOrder(t, before, s.listsByClass(), p)
@@ -398,7 +398,7 @@ func checkPlan(t *testing.T, s State, p Plan, o Options, now time.Time) {
 	slices.Reverse(shuffled.Images)
 	slices.Reverse(shuffled.DaemonSets)
 	other := Make(shuffled, o, now)
-	if diff := cmp.Diff(p.Write, other.Write); diff != "" {
+	if diff := cmp.Diff(p.Roll, other.Roll); diff != "" {
 		t.Fatalf("the plan depends on the order of its input:\n%s", diff)
 	}
 	if diff := cmp.Diff(p.Statuses, other.Statuses, cmp.AllowUnexported(StatusChange{}, Notice{})); diff != "" {
@@ -555,7 +555,7 @@ func BenchmarkPlan(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if p := Make(s, size.options, prepulltest.Noon); len(p.Write)+len(p.Move)+len(p.Statuses)+len(p.Conditions) > 0 {
+				if p := Make(s, size.options, prepulltest.Noon); len(p.Roll)+len(p.UpdateInPlace)+len(p.Statuses)+len(p.Conditions) > 0 {
 					b.Fatal("a steady state is written")
 				}
 			}

@@ -157,7 +157,7 @@ func (v view) noteTrouble(p *progress, node string, now time.Time) bool {
 			break
 		}
 		f, held = v.Images[t.Name].Failed[node]
-		f.Final = f.Final && !t.leaving
+		f.Permanent = f.Permanent && !t.leaving
 		p.trouble = t.image + " cannot be pulled: " + f.Words
 	}
 	if !held {

@@ -111,7 +111,7 @@ func (t trial) imageAtFault(i *ClassImage, retry *v1alpha1.Retry) bool {
 	for _, f := range i.Warmth.Failed {
 		if f.Settled && (retry == nil || f.Since.After(retry.Time.Add(-backOff(retry.Failures)/2))) {
 			blocked++
-			permanent = permanent || f.Final
+			permanent = permanent || f.Permanent
 		}
 	}
 	half := blocked > 0 && blocked >= i.Warmth.Holders()+len(i.Warmth.Pulling)

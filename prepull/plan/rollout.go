@@ -2,122 +2,151 @@ package plan
 
 import (
 	"slices"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
-	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
-// openingTime is how long a class waits at most for the pods of its empty list: a node that cannot start one must not
-// keep the images from all the others.
-const openingTime = time.Minute
+// rollState is how far the pods of a stored DaemonSet are with its list.
+type rollState int
 
-// lateShare is the part of the nodes that may pull at the same time which a class does not wait for: pods that are not
-// ready take the new list at once, besides those whose turn it is.
-const lateShare = 10
+const (
+	// settled: every pod has the list, and no node has two pods.
+	settled rollState = iota
+	// rolling: the DaemonSet controller replaces pods that have not got the list.
+	rolling
+	// onDelete: pods that run are left alone, and all have the list.
+	onDelete
+	// stopped: pods that run are left alone, and some have not got the list: the DaemonSet controller made them while it was
+	// behind. Only a roll gives them the list.
+	stopped
+)
 
-// opening tells whether a class begins with an empty list. The DaemonSet controller makes the first pods of all nodes at
-// once, and only replaces pods that are ready in waves: a class with more nodes than may pull at the same time gets its
-// images after its pods.
-func opening(c *nodeclass.Class, stored *appsv1.DaemonSet, pods []*corev1.Pod, surge int, now time.Time) bool {
-	switch {
-	case len(c.Nodes) <= surge:
-		return false
-	case stored == nil:
-		return true
-	case len(ListOf(stored)) > 0 || now.Sub(stored.CreationTimestamp.Time) >= openingTime:
-		return false
-	}
-	ready := map[string]bool{}
-	for _, pod := range pods {
-		if podReady(pod) {
-			ready[pod.Spec.NodeName] = true
-		}
-	}
-	late := 0
-	for _, n := range c.Waiting {
-		if !ready[n.Name] {
-			late++
-		}
-	}
-	return lateShare*late > surge
+// listChange is what differs between the stored DaemonSet of a class and the desired one. A greater one includes the others.
+type listChange int
+
+const (
+	// changedNothing of the list, or of where it is pulled.
+	changedNothing listChange = iota
+	// changedDigests: where a tag points is known now. It is written down, so that another digest is seen when the tag moves.
+	changedDigests
+	// changedNodes: other nodes are selected, or other pull secrets are used.
+	changedNodes
+	// changedList: the pods are to do something else, or a tag has moved.
+	changedList
+)
+
+// rollAction is what is done about a change.
+type rollAction int
+
+const (
+	// roll writes the DaemonSet and has the controller replace the pods that have not got the list.
+	roll rollAction = iota
+	// updateInPlace writes the DaemonSet and leaves the pods alone that run.
+	updateInPlace
+	// wait writes no digests down: during a roll that would restart the pods that are done with it.
+	wait
+)
+
+// rollPolicy is what is done about a change in each state. What somebody else changed counts as a change of nothing.
+var rollPolicy = map[rollState]map[listChange]rollAction{
+	settled:  {changedNothing: roll, changedDigests: updateInPlace, changedNodes: updateInPlace, changedList: roll},
+	rolling:  {changedNothing: roll, changedDigests: wait, changedNodes: roll, changedList: roll},
+	onDelete: {changedNothing: updateInPlace, changedDigests: updateInPlace, changedNodes: updateInPlace, changedList: roll},
+	stopped:  {changedNothing: roll, changedDigests: wait, changedNodes: roll, changedList: roll},
 }
 
-// orphanTime is how long a pod may be on a node that we have not heard of: the node is new, or it is gone.
-const orphanTime = 10 * time.Second
-
-// splitFormer tells the pods of nodes that are gone from the others, and when it has to look again; zero if it has not.
-// Where a node of the same name came after it, its kubelet takes such a pod for its own, and reports that containers ended
-// well which have yet to run there. Where none came, the DaemonSet controller rolls nothing as long as the pod is there
-// (rollingUpdate in pkg/controller/daemon/update.go), and Kubernetes collects it only after a minute.
-func splitFormer(pods []*corev1.Pod, nodes []corev1.Node, now time.Time) (current, former []*corev1.Pod, next time.Time) {
-	born := make(map[string]time.Time, len(nodes))
-	for i := range nodes {
-		born[nodes[i].Name] = nodes[i].CreationTimestamp.Time
-	}
-	for _, pod := range pods {
-		since, found := born[pod.Spec.NodeName]
-		orphaned := warmth.ScheduledAt(pod).Add(orphanTime)
-		gone := found && warmth.ScheduledAt(pod).Before(since) || !found && pod.Spec.NodeName != "" && !now.Before(orphaned)
-		if !gone {
-			current = append(current, pod)
-			if !found && pod.Spec.NodeName != "" && (next.IsZero() || orphaned.Before(next)) {
-				next = orphaned
-			}
-		} else if pod.DeletionTimestamp == nil {
-			former = append(former, pod)
+// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one. others is set if any is stored.
+func (p *Plan) planDaemonSet(cp *ClassPlan, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, o Options) {
+	ds := daemonSet(cp.Class, cp.List, o)
+	if stored == nil {
+		if others || cp.emptyStart {
+			// Nodes of a new shape do not wait, since no pod is restarted; the first image of all may have a second one.
+			p.UpdateInPlace = append(p.UpdateInPlace, ds)
+			return
 		}
+		p.Roll = append(p.Roll, ds)
+		p.Reasons.add(cp.reasons(nil))
+		return
 	}
-	return current, former, next
+	state, change := rollStateOf(stored, pods), listChangeOf(stored, ds)
+	action := rollPolicy[state][change]
+	if change != changedList {
+		keepList(ds, stored)
+	}
+	switch action {
+	case wait:
+		keepUnknown(ds, stored)
+	case updateInPlace:
+		keepPods(ds)
+	}
+	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
+	if upToDate(stored, ds, accepted) {
+		return
+	}
+	if action == updateInPlace {
+		p.UpdateInPlace = append(p.UpdateInPlace, ds)
+		return
+	}
+	p.Roll = append(p.Roll, ds)
+	if change != changedList {
+		// Pods are only restarted because a roll does not end: that becomes rarer each time, as with images that fail.
+		p.Reasons.add(reasons{failing: true})
+		return
+	}
+	p.Reasons.add(cp.reasons(ListOf(stored)))
+	if (state == settled || state == onDelete) && !sameNodes(stored, ds) {
+		// The new list may have to wait, but no node should have two lists meanwhile.
+		p.UpdateInPlace = append(p.UpdateInPlace, withNodesOf(stored, ds))
+	}
 }
 
-func podReady(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
-}
-
-// settled tells whether every pod of a DaemonSet has its list, and no node has two: no roll is under way.
-func settled(ds *appsv1.DaemonSet, pods []*corev1.Pod) bool {
+// rollStateOf a stored DaemonSet with its pods.
+func rollStateOf(ds *appsv1.DaemonSet, pods []*corev1.Pod) rollState {
 	nodes := map[string]bool{}
+	lacking, doubled := false, false
 	for _, pod := range pods {
 		if pod.DeletionTimestamp != nil {
 			continue
 		}
-		if otherList(pod, ds) || nodes[pod.Spec.NodeName] {
-			return false
-		}
+		lacking = lacking || pod.Labels[v1alpha1.LabelList] != ds.Labels[v1alpha1.LabelList]
 		// Pods that wait for the scheduler have no node yet.
-		if pod.Spec.NodeName != "" {
-			nodes[pod.Spec.NodeName] = true
+		if node := pod.Spec.NodeName; node != "" {
+			doubled = doubled || nodes[node]
+			nodes[node] = true
 		}
 	}
-	return true
+	left := ds.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
+	switch {
+	case left && lacking:
+		return stopped
+	case left:
+		return onDelete
+	case lacking || doubled:
+		return rolling
+	}
+	return settled
 }
 
-// stopped tells whether a DaemonSet leaves pods alone that have not got its list: the DaemonSet controller made them while
-// it was behind. Only a roll gives them the list.
-func stopped(ds *appsv1.DaemonSet, pods []*corev1.Pod) bool {
-	return ds.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType &&
-		slices.ContainsFunc(pods, func(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && otherList(pod, ds) })
+// listChangeOf is what differs between a stored DaemonSet and the desired one of the same class.
+func listChangeOf(stored, desired *appsv1.DaemonSet) listChange {
+	was, is := ListOf(stored), ListOf(desired)
+	switch {
+	case podHashIn(stored) != podHashIn(desired) || moves(was, is):
+		return changedList
+	case !sameNodes(stored, desired):
+		return changedNodes
+	case !slices.EqualFunc(was, is, func(a, b corev1.Container) bool { return digestOf(&a) == digestOf(&b) }):
+		return changedDigests
+	}
+	return changedNothing
 }
 
-func otherList(pod *corev1.Pod, ds *appsv1.DaemonSet) bool {
-	return pod.Labels[v1alpha1.LabelList] != ds.Labels[v1alpha1.LabelList]
-}
-
-// sameList tells whether the pods of two DaemonSets do the same.
-func sameList(a, b *appsv1.DaemonSet) bool {
-	return a.Labels[v1alpha1.LabelList] == b.Labels[v1alpha1.LabelList]
-}
-
-// sameSurroundings tells whether two DaemonSets select the same nodes and use the same pull secrets.
-func sameSurroundings(a, b *appsv1.DaemonSet) bool {
+// sameNodes tells whether two DaemonSets select the same nodes and use the same pull secrets.
+func sameNodes(a, b *appsv1.DaemonSet) bool {
 	was, is := &a.Spec.Template.Spec, &b.Spec.Template.Spec
 	return equality.Semantic.DeepEqual(was.Affinity, is.Affinity) &&
 		equality.Semantic.DeepEqual(was.Tolerations, is.Tolerations) &&
@@ -129,11 +158,10 @@ func sameSurroundings(a, b *appsv1.DaemonSet) bool {
 // that are not selected any more, and starts those of new ones. It is not for a roll under way: that would stop there.
 func keepPods(ds *appsv1.DaemonSet) {
 	ds.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
-	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
 }
 
-// moved is a stored DaemonSet with the nodes and the pull secrets of another one.
-func moved(stored, desired *appsv1.DaemonSet) *appsv1.DaemonSet {
+// withNodesOf is a stored DaemonSet with the nodes and the pull secrets of another one.
+func withNodesOf(stored, desired *appsv1.DaemonSet) *appsv1.DaemonSet {
 	ds := stored.DeepCopy()
 	ds.Spec.Template.Spec.Affinity = desired.Spec.Template.Spec.Affinity.DeepCopy()
 	ds.Spec.Template.Spec.Tolerations = slices.Clone(desired.Spec.Template.Spec.Tolerations)
@@ -142,19 +170,6 @@ func moved(stored, desired *appsv1.DaemonSet) *appsv1.DaemonSet {
 		ds.Annotations = map[string]string{}
 	}
 	keepPods(ds)
+	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
 	return ds
-}
-
-// strays are the pods on nodes of another class that their DaemonSet leaves there: it takes no pod from a node that got
-// a taint. changing are the DaemonSets that are about to be written; what they do with their pods is not known yet.
-func strays(pods []*corev1.Pod, classOf map[string]string, stored map[string]*appsv1.DaemonSet, changing map[string]bool) []*corev1.Pod {
-	var found []*corev1.Pod
-	for _, pod := range pods {
-		class, known := classOf[pod.Spec.NodeName]
-		name := v1alpha1.Name + "-" + pod.Labels[v1alpha1.LabelNodeClass]
-		if known && pod.DeletionTimestamp == nil && class != pod.Labels[v1alpha1.LabelNodeClass] && stored[name] != nil && !changing[name] {
-			found = append(found, pod)
-		}
-	}
-	return found
 }

@@ -17,8 +17,8 @@ func TestALargeClassOpensWithAnEmptyList(t *testing.T) {
 	t.Parallel()
 	s := State{Nodes: prepulltest.Nodes(11), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1)}}
 	p := Make(s, testOptions, prepulltest.Noon)
-	if len(p.Move) != 1 || len(p.Write) != 0 || len(ListOf(p.Move[0])) != 0 {
-		t.Fatalf("at first: %d to move, %d to write", len(p.Move), len(p.Write))
+	if len(p.UpdateInPlace) != 1 || len(p.Roll) != 0 || len(ListOf(p.UpdateInPlace[0])) != 0 {
+		t.Fatalf("at first: %d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 	s.carryOut(p)
 	s.runPods(prepulltest.Noon, nothingFails)
@@ -26,14 +26,14 @@ func TestALargeClassOpensWithAnEmptyList(t *testing.T) {
 		late.Status.Conditions = nil
 	}
 	p = Make(s, testOptions, prepulltest.Noon.Add(2*time.Second))
-	if len(p.Move)+len(p.Write)+len(p.Remove) != 0 {
-		t.Errorf("while more are late: %d to move, %d to write, %d to remove", len(p.Move), len(p.Write), len(p.Remove))
+	if len(p.UpdateInPlace)+len(p.Roll)+len(p.DeleteEmpty) != 0 {
+		t.Errorf("while more are late: %d to move, %d to write, %d to remove", len(p.UpdateInPlace), len(p.Roll), len(p.DeleteEmpty))
 	}
-	if want := prepulltest.Noon.Add(openingTime); !p.Next.Equal(want) {
+	if want := prepulltest.Noon.Add(emptyStartTime); !p.Next.Equal(want) {
 		t.Errorf("next look at %v, want %v", p.Next, want)
 	}
-	if p := Make(s, testOptions, prepulltest.Noon.Add(openingTime)); len(p.Write) != 1 {
-		t.Errorf("a node that does not start a pod holds up the others: %d to write", len(p.Write))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(emptyStartTime)); len(p.Roll) != 1 {
+		t.Errorf("a node that does not start a pod holds up the others: %d to write", len(p.Roll))
 	}
 	s.runPods(prepulltest.Noon, nothingFails)
 	s.Pods[0].Status.Conditions = nil
@@ -63,8 +63,8 @@ func TestPodReady(t *testing.T) {
 func TestASmallClassNeedsNoOpening(t *testing.T) {
 	t.Parallel()
 	s := State{Nodes: prepulltest.Nodes(10), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1)}}
-	if p := Make(s, testOptions, prepulltest.Noon); len(p.Write) != 1 || len(ListOf(p.Write[0])) != 1 {
-		t.Errorf("%d to write", len(p.Write))
+	if p := Make(s, testOptions, prepulltest.Noon); len(p.Roll) != 1 || len(ListOf(p.Roll[0])) != 1 {
+		t.Errorf("%d to write", len(p.Roll))
 	}
 }
 
@@ -84,17 +84,17 @@ func TestOtherNodesRestartNoPod(t *testing.T) {
 	t.Parallel()
 	s := affected(t)
 	p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute))
-	if len(p.Move) != 1 || len(p.Write) != 0 || p.Move[0].Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType {
-		t.Fatalf("%d to move, %d to write", len(p.Move), len(p.Write))
+	if len(p.UpdateInPlace) != 1 || len(p.Roll) != 0 || p.UpdateInPlace[0].Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType {
+		t.Fatalf("%d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 	s.carryOut(p)
-	if p := Make(s, testOptions, prepulltest.Noon.Add(2*time.Minute)); len(p.Move)+len(p.Write) != 0 {
-		t.Errorf("once more: %d to move, %d to write", len(p.Move), len(p.Write))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(2*time.Minute)); len(p.UpdateInPlace)+len(p.Roll) != 0 {
+		t.Errorf("once more: %d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 	s.Images = append(s.Images, prepulltest.Learned("b:1", 1))
 	p = Make(s, testOptions, prepulltest.Noon.Add(3*time.Minute))
-	if len(p.Move) != 0 || len(p.Write) != 1 || p.Write[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType {
-		t.Errorf("with a new image: %d to move, %d to write", len(p.Move), len(p.Write))
+	if len(p.UpdateInPlace) != 0 || len(p.Roll) != 1 || p.Roll[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType {
+		t.Errorf("with a new image: %d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 }
 
@@ -103,12 +103,12 @@ func TestOtherNodesDoNotWaitForANewList(t *testing.T) {
 	s := affected(t)
 	s.Images = append(s.Images, prepulltest.Learned("b:1", 1))
 	p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute))
-	if len(p.Move) != 1 || len(ListOf(p.Move[0])) != 1 || len(p.Write) != 1 || len(ListOf(p.Write[0])) != 2 {
-		t.Fatalf("%d to move, %d to write", len(p.Move), len(p.Write))
+	if len(p.UpdateInPlace) != 1 || len(ListOf(p.UpdateInPlace[0])) != 1 || len(p.Roll) != 1 || len(ListOf(p.Roll[0])) != 2 {
+		t.Fatalf("%d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
-	s.carryOut(Plan{Move: p.Move})
-	if p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute)); len(p.Move) != 0 || len(p.Write) != 1 {
-		t.Errorf("after the move: %d to move, %d to write", len(p.Move), len(p.Write))
+	s.carryOut(Plan{UpdateInPlace: p.UpdateInPlace})
+	if p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute)); len(p.UpdateInPlace) != 0 || len(p.Roll) != 1 {
+		t.Errorf("after the move: %d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 }
 
@@ -117,8 +117,8 @@ func TestARollGoesOnWhenNodesChange(t *testing.T) {
 	s := affected(t)
 	s.Pods[1].Labels[v1alpha1.LabelList] = "another"
 	p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute))
-	if len(p.Move) != 0 || len(p.Write) != 1 || p.Write[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType {
-		t.Errorf("%d to move, %d to write", len(p.Move), len(p.Write))
+	if len(p.UpdateInPlace) != 0 || len(p.Roll) != 1 || p.Roll[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType {
+		t.Errorf("%d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 }
 
@@ -136,7 +136,7 @@ func TestStrays(t *testing.T) {
 	pods := []*corev1.Pod{
 		pod("home", "web"), pod("other", "web"), leaving, pod("gone", "web"), pod("other", "no-daemonset"), pod("other", "busy"),
 	}
-	got := strays(pods, classOf, stored, map[string]bool{"kube-prepull-busy": true})
+	got := misplacedPods(pods, classOf, stored, map[string]bool{"kube-prepull-busy": true})
 	if len(got) != 1 || got[0] != pods[1] {
 		t.Errorf("%d strays", len(got))
 	}
@@ -147,13 +147,13 @@ func TestThePodsOfANodeThatIsGoneLeaveTheNextOneOfItsName(t *testing.T) {
 	s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{inUse("a:1")}}
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
 	s.runPods(prepulltest.Noon, nothingFails)
-	if p := Make(s, testOptions, prepulltest.Noon); len(p.Evict) > 0 {
-		t.Errorf("%d pods leave", len(p.Evict))
+	if p := Make(s, testOptions, prepulltest.Noon); len(p.DeletePods) > 0 {
+		t.Errorf("%d pods leave", len(p.DeletePods))
 	}
 	s.Nodes[1].CreationTimestamp = metav1.NewTime(prepulltest.Noon.Add(time.Second))
 	p := Make(s, testOptions, prepulltest.Noon)
-	if len(p.Evict) != 1 || p.Evict[0] != s.Pods[1] {
-		t.Errorf("%d pods leave", len(p.Evict))
+	if len(p.DeletePods) != 1 || p.DeletePods[0] != s.Pods[1] {
+		t.Errorf("%d pods leave", len(p.DeletePods))
 	}
 	if ready := p.Classes[0].Warmth.Images[workload.ObjectName("a:1")].Ready(); ready != 1 {
 		t.Errorf("the image is on %d nodes", ready)
@@ -163,7 +163,7 @@ func TestThePodsOfANodeThatIsGoneLeaveTheNextOneOfItsName(t *testing.T) {
 	s.Pods[1].Status.Conditions = append(s.Pods[1].Status.Conditions, corev1.PodCondition{
 		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: s.Nodes[1].CreationTimestamp,
 	})
-	if p := Make(s, testOptions, prepulltest.Noon); len(p.Evict) > 0 {
+	if p := Make(s, testOptions, prepulltest.Noon); len(p.DeletePods) > 0 {
 		t.Error("the pod of the next node leaves it")
 	}
 }
@@ -176,11 +176,11 @@ func TestThePodsOfANodeThatIsGoneHoldNoRollUp(t *testing.T) {
 	s.runPods(prepulltest.Noon, nothingFails)
 	s.Nodes = s.Nodes[:1]
 	p := Make(s, testOptions, prepulltest.Noon.Add(orphanTime-time.Second))
-	if len(p.Evict) > 0 || !p.Next.Equal(prepulltest.Noon.Add(orphanTime)) {
-		t.Errorf("%d pods leave before their node can be known; next at %v", len(p.Evict), p.Next)
+	if len(p.DeletePods) > 0 || !p.Next.Equal(prepulltest.Noon.Add(orphanTime)) {
+		t.Errorf("%d pods leave before their node can be known; next at %v", len(p.DeletePods), p.Next)
 	}
-	if p := Make(s, testOptions, prepulltest.Noon.Add(orphanTime)); len(p.Evict) != 1 || p.Evict[0] != s.Pods[1] || !p.Next.IsZero() {
-		t.Errorf("%d pods leave; next at %v", len(p.Evict), p.Next)
+	if p := Make(s, testOptions, prepulltest.Noon.Add(orphanTime)); len(p.DeletePods) != 1 || p.DeletePods[0] != s.Pods[1] || !p.Next.IsZero() {
+		t.Errorf("%d pods leave; next at %v", len(p.DeletePods), p.Next)
 	}
 }
 
@@ -193,8 +193,8 @@ func TestPodsThatWaitForANodeAreNoRoll(t *testing.T) {
 		pod.Labels[v1alpha1.LabelList] = s.DaemonSets[0].Labels[v1alpha1.LabelList]
 		s.Pods = append(s.Pods, pod)
 	}
-	if p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute)); len(p.Move) != 1 || len(p.Write) != 0 {
-		t.Errorf("%d to move, %d to write", len(p.Move), len(p.Write))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute)); len(p.UpdateInPlace) != 1 || len(p.Roll) != 0 {
+		t.Errorf("%d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 }
 
@@ -207,11 +207,11 @@ func TestARollThatStoppedGoesOn(t *testing.T) {
 	}
 	s.Pods[1].Labels[v1alpha1.LabelList] = "another"
 	p := Make(s, testOptions, prepulltest.Noon.Add(2*time.Minute))
-	if len(p.Write) != 1 || p.Write[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType {
-		t.Fatalf("%d to move, %d to write", len(p.Move), len(p.Write))
+	if len(p.Roll) != 1 || p.Roll[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType {
+		t.Fatalf("%d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 	s.carryOut(p)
-	if p := Make(s, testOptions, prepulltest.Noon.Add(3*time.Minute)); len(p.Move)+len(p.Write) != 0 {
-		t.Errorf("during the roll: %d to move, %d to write", len(p.Move), len(p.Write))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(3*time.Minute)); len(p.UpdateInPlace)+len(p.Roll) != 0 {
+		t.Errorf("during the roll: %d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 }

@@ -28,22 +28,22 @@ func (s *State) simulateWith(o Options, d *Debounce, from, until time.Time, fail
 	revisions := 0
 	for now := from; now.Before(until); {
 		p := Make(*s, o, now)
-		if len(p.Move)+len(p.Drop) > 0 {
-			s.carryOut(Plan{Move: p.Move, Drop: p.Drop})
+		if len(p.UpdateInPlace)+len(p.DeleteOrphaned) > 0 {
+			s.carryOut(Plan{UpdateInPlace: p.UpdateInPlace, DeleteOrphaned: p.DeleteOrphaned})
 			s.runPods(now.Add(time.Second), fails)
 			now = now.Add(rollTime)
 			continue
 		}
 		if wait := d.Wait(p.Reasons, now); wait > 0 {
 			if !p.Reasons.Ordinary {
-				p.Write, p.Remove = nil, nil
+				p.Roll, p.DeleteEmpty = nil, nil
 				s.carryOut(p)
 			}
 			now = now.Add(wait)
 			continue
 		}
 		s.carryOut(p)
-		if writes := len(p.Write) + len(p.Remove); writes > 0 {
+		if writes := len(p.Roll) + len(p.DeleteEmpty); writes > 0 {
 			revisions += writes
 			d.Done(now)
 			s.runPods(now.Add(time.Second), fails)

@@ -80,7 +80,7 @@ func summarize(c *Candidate, p *Plan) summary {
 // count adds the nodes of a class that should have the image.
 func (s *summary) count(image *ClassImage, cp *ClassPlan) {
 	w := image.Warmth
-	s.desired += int32(len(cp.Waiting))
+	s.desired += int32(len(cp.Pullable))
 	s.ready += int32(w.Ready())
 	s.failed += int32(len(w.Failed))
 	s.pulling = s.pulling || len(w.Pulling) > 0

@@ -51,11 +51,6 @@ func digestOf(c *corev1.Container) string {
 	return ""
 }
 
-// sameDigests tells whether two DaemonSets list the same digests.
-func sameDigests(a, b *appsv1.DaemonSet) bool {
-	return slices.EqualFunc(ListOf(a), ListOf(b), func(x, y corev1.Container) bool { return digestOf(&x) == digestOf(&y) })
-}
-
 // listLabel is the value of the label of a list: base is what its pods do apart from digests, and what these are is added.
 func listLabel(base string, list []corev1.Container) string {
 	var digests []string
@@ -70,21 +65,21 @@ func listLabel(base string, list []corev1.Container) string {
 	return base + "-" + hashOf(digests)
 }
 
-// keepList gives a DaemonSet the label of the stored one if their pods do the same and no tag has moved. A digest that was
-// not known before restarts no pod: it is written down, so that another one is seen when the tag moves.
-func keepList(ds, stored *appsv1.DaemonSet) {
+// podHashIn is the part of the label of a list that says what its pods do apart from digests.
+func podHashIn(ds *appsv1.DaemonSet) string {
 	base, _, _ := strings.Cut(ds.Labels[v1alpha1.LabelList], "-")
-	label := stored.Labels[v1alpha1.LabelList]
-	if was, _, _ := strings.Cut(label, "-"); was != base || moves(ListOf(stored), ListOf(ds)) {
-		return
-	}
-	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, label)
-	metav1.SetMetaDataLabel(&ds.Spec.Template.ObjectMeta, v1alpha1.LabelList, label)
-	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
+	return base
 }
 
-// keepUnknown leaves digests out that the stored DaemonSet does not list: to write them down during a roll would restart the
-// pods that are done with it. They are written after it.
+// keepList gives a DaemonSet the label of the stored one, whose pods do the same. A digest that was not known before restarts
+// no pod.
+func keepList(ds, stored *appsv1.DaemonSet) {
+	label := stored.Labels[v1alpha1.LabelList]
+	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, label)
+	metav1.SetMetaDataLabel(&ds.Spec.Template.ObjectMeta, v1alpha1.LabelList, label)
+}
+
+// keepUnknown leaves digests out that the stored DaemonSet does not list. They are written after the roll.
 func keepUnknown(ds, stored *appsv1.DaemonSet) {
 	was, is := ListOf(stored), ListOf(ds)
 	for i := range min(len(was), len(is)) {
@@ -92,7 +87,6 @@ func keepUnknown(ds, stored *appsv1.DaemonSet) {
 			is[i].Env = nil
 		}
 	}
-	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
 }
 
 // moves tells whether a tag of a list points elsewhere than it did in an equal list before.

@@ -40,16 +40,16 @@ func TestAMovedTagRollsOnce(t *testing.T) {
 	}
 	s.Images[0].Status.Digest = "sha256:two"
 	p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute))
-	if len(p.Write) != 1 || len(p.Move) != 0 || !p.Reasons.Ordinary {
-		t.Fatalf("%d to write, %d to move, %+v", len(p.Write), len(p.Move), p.Reasons)
+	if len(p.Roll) != 1 || len(p.UpdateInPlace) != 0 || !p.Reasons.Ordinary {
+		t.Fatalf("%d to write, %d to move, %+v", len(p.Roll), len(p.UpdateInPlace), p.Reasons)
 	}
 	before := s.DaemonSets[0].Labels[v1alpha1.LabelList]
 	s.carryOut(p)
 	if after := s.DaemonSets[0]; after.Labels[v1alpha1.LabelList] == before || after.Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType {
 		t.Errorf("label %s, strategy %s", after.Labels[v1alpha1.LabelList], after.Spec.UpdateStrategy.Type)
 	}
-	if p := Make(s, testOptions, prepulltest.Noon.Add(2*time.Minute)); len(p.Write)+len(p.Move) != 0 {
-		t.Errorf("once more: %d to write, %d to move", len(p.Write), len(p.Move))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(2*time.Minute)); len(p.Roll)+len(p.UpdateInPlace) != 0 {
+		t.Errorf("once more: %d to write, %d to move", len(p.Roll), len(p.UpdateInPlace))
 	}
 }
 
@@ -58,20 +58,20 @@ func TestADigestThatBecomesKnownRestartsNoPod(t *testing.T) {
 	s := tagged("app:latest", "")
 	s.Images[0].Status.Digest = "sha256:one"
 	p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute))
-	if len(p.Write) != 0 || len(p.Move) != 1 || p.Move[0].Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType {
-		t.Fatalf("%d to write, %d to move", len(p.Write), len(p.Move))
+	if len(p.Roll) != 0 || len(p.UpdateInPlace) != 1 || p.UpdateInPlace[0].Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType {
+		t.Fatalf("%d to write, %d to move", len(p.Roll), len(p.UpdateInPlace))
 	}
 	s.carryOut(p)
-	if p := Make(s, testOptions, prepulltest.Noon.Add(2*time.Minute)); len(p.Write)+len(p.Move) != 0 {
-		t.Errorf("once more: %d to write, %d to move", len(p.Write), len(p.Move))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(2*time.Minute)); len(p.Roll)+len(p.UpdateInPlace) != 0 {
+		t.Errorf("once more: %d to write, %d to move", len(p.Roll), len(p.UpdateInPlace))
 	}
 	s.Images[0].Status.Digest = ""
-	if p := Make(s, testOptions, prepulltest.Noon.Add(3*time.Minute)); len(p.Write)+len(p.Move) != 0 {
-		t.Errorf("the digest is forgotten: %d to write, %d to move", len(p.Write), len(p.Move))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(3*time.Minute)); len(p.Roll)+len(p.UpdateInPlace) != 0 {
+		t.Errorf("the digest is forgotten: %d to write, %d to move", len(p.Roll), len(p.UpdateInPlace))
 	}
 	s.Images[0].Status.Digest = "sha256:two"
-	if p := Make(s, testOptions, prepulltest.Noon.Add(4*time.Minute)); len(p.Write) != 1 || len(p.Move) != 0 {
-		t.Errorf("the tag moved: %d to write, %d to move", len(p.Write), len(p.Move))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(4*time.Minute)); len(p.Roll) != 1 || len(p.UpdateInPlace) != 0 {
+		t.Errorf("the tag moved: %d to write, %d to move", len(p.Roll), len(p.UpdateInPlace))
 	}
 }
 
@@ -79,8 +79,8 @@ func TestAnImageThatIsNoLongerAlwaysPulledWaits(t *testing.T) {
 	t.Parallel()
 	s := tagged("app:latest", "sha256:one")
 	s.Images[0].Status.AlwaysPull = false
-	if p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute)); len(p.Write)+len(p.Move) != 0 {
-		t.Errorf("%d to write, %d to move", len(p.Write), len(p.Move))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute)); len(p.Roll)+len(p.UpdateInPlace) != 0 {
+		t.Errorf("%d to write, %d to move", len(p.Roll), len(p.UpdateInPlace))
 	}
 	s.Images = append(s.Images, prepulltest.Learned("new:1", 1))
 	s.carryOut(Make(s, testOptions, prepulltest.Noon.Add(time.Minute)))
@@ -106,11 +106,11 @@ func TestADigestThatBecomesKnownDuringARollRestartsNoPod(t *testing.T) {
 	s.runPods(prepulltest.Noon, nothingFails)
 	s.Pods[1].Labels[v1alpha1.LabelList] = "another"
 	s.Images[0].Status.Digest = "sha256:1"
-	if p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute)); len(p.Move)+len(p.Write) != 0 {
-		t.Errorf("during a roll: %d to move, %d to write", len(p.Move), len(p.Write))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute)); len(p.UpdateInPlace)+len(p.Roll) != 0 {
+		t.Errorf("during a roll: %d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 	s.runPods(prepulltest.Noon, nothingFails)
-	if p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute)); len(p.Move) != 1 || len(p.Write) != 0 {
-		t.Errorf("after it: %d to move, %d to write", len(p.Move), len(p.Write))
+	if p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute)); len(p.UpdateInPlace) != 1 || len(p.Roll) != 0 {
+		t.Errorf("after it: %d to move, %d to write", len(p.UpdateInPlace), len(p.Roll))
 	}
 }

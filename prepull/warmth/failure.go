@@ -22,8 +22,8 @@ type Cause struct {
 	Reason string
 	Words  string
 
-	// Final is set if trying again soon, or from another node of the class, gives the same answer.
-	Final bool
+	// Permanent is set if trying again soon, or from another node of the class, gives the same answer.
+	Permanent bool
 }
 
 // The causes that are told apart.
@@ -86,7 +86,7 @@ const TroubleTime = time.Minute
 
 // Counts tells whether a failure on one node is a reason not to wait for it.
 func (f *Failure) Counts(now time.Time) bool {
-	return f.Settled && (f.Final || now.Sub(f.Began) >= TroubleTime)
+	return f.Settled && (f.Permanent || now.Sub(f.Began) >= TroubleTime)
 }
 
 // failureOf reads the failure of a container from the state in which the kubelet reports it; false if it has none. While
@@ -103,7 +103,7 @@ func failureOf(s *corev1.ContainerStatus) (Failure, bool) {
 	switch w.Reason {
 	case "ErrImagePull", "RegistryUnavailable", "ImageInspectError":
 		c := spokenCause(message)
-		return Failure{Cause: c, Message: message, Settled: c.Final}, true
+		return Failure{Cause: c, Message: message, Settled: c.Permanent}, true
 	case "ImagePullBackOff":
 		return Failure{Cause: spokenCause(message), Message: message, Settled: true}, true
 	case "InvalidImageName":

@@ -1,0 +1,60 @@
+package plan
+
+import (
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+)
+
+// orphanTime is how long a pod may be on a node that we have not heard of: the node is new, or it is gone.
+const orphanTime = 10 * time.Second
+
+// podsOfGoneNodes tells the pods of nodes that are gone from the others, and when it has to look again; zero if it has not.
+// Where a node of the same name came after it, its kubelet takes such a pod for its own, and reports that containers ended
+// well which have yet to run there. Where none came, the DaemonSet controller rolls nothing as long as the pod is there
+// (rollingUpdate in pkg/controller/daemon/update.go), and Kubernetes collects it only after a minute.
+func podsOfGoneNodes(pods []*corev1.Pod, nodes []corev1.Node, now time.Time) (current, former []*corev1.Pod, next time.Time) {
+	born := make(map[string]time.Time, len(nodes))
+	for i := range nodes {
+		born[nodes[i].Name] = nodes[i].CreationTimestamp.Time
+	}
+	for _, pod := range pods {
+		since, found := born[pod.Spec.NodeName]
+		orphaned := warmth.ScheduledAt(pod).Add(orphanTime)
+		gone := found && warmth.ScheduledAt(pod).Before(since) || !found && pod.Spec.NodeName != "" && !now.Before(orphaned)
+		if !gone {
+			current = append(current, pod)
+			if !found && pod.Spec.NodeName != "" && (next.IsZero() || orphaned.Before(next)) {
+				next = orphaned
+			}
+		} else if pod.DeletionTimestamp == nil {
+			former = append(former, pod)
+		}
+	}
+	return current, former, next
+}
+
+// misplacedPods are the pods on nodes of another class that their DaemonSet leaves there: it takes no pod from a node that got
+// a taint. changing are the DaemonSets that are about to be written; what they do with their pods is not known yet.
+func misplacedPods(pods []*corev1.Pod, classOf map[string]string, stored map[string]*appsv1.DaemonSet, changing map[string]bool) []*corev1.Pod {
+	var found []*corev1.Pod
+	for _, pod := range pods {
+		class, known := classOf[pod.Spec.NodeName]
+		name := v1alpha1.Name + "-" + pod.Labels[v1alpha1.LabelNodeClass]
+		if known && pod.DeletionTimestamp == nil && class != pod.Labels[v1alpha1.LabelNodeClass] && stored[name] != nil && !changing[name] {
+			found = append(found, pod)
+		}
+	}
+	return found
+}
+
+func podReady(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
