@@ -49,9 +49,12 @@ func ShortTempDir(t *testing.T) string {
 	return dir
 }
 
-// CopyFile copies a program.
+// CopyFile copies a program. No process starts meanwhile: one that another test forks would hold the copy open for writing,
+// and what is written to cannot be run (https://go.dev/issue/22315).
 func CopyFile(t *testing.T, from, to string) {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	source, err := os.Open(from)
 	if err != nil {
 		t.Fatal(err)
