@@ -2,92 +2,110 @@ package prepull
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
-// The metrics of what is on the nodes. None has an image, a node or a namespace in a label: there may be thousands of each.
-var (
-	imagesMetric = promauto.With(metrics.Registry).NewGaugeVec(prometheus.GaugeOpts{
-		Name: "kube_prepull_images",
-		Help: "PrepullImages by state: ready, pulling, pending, pullfailed or skipped. On the leader only.",
-	}, []string{"state"})
-	nodesMetric = promauto.With(metrics.Registry).NewGaugeVec(prometheus.GaugeOpts{
-		Name: "kube_prepull_nodes",
-		Help: "Nodes that can pull, by state: warm (they have their whole list), warming or failing. On the leader only.",
-	}, []string{"state"})
-	revisionsMetric = promauto.With(metrics.Registry).NewCounter(prometheus.CounterOpts{
-		Name: "kube_prepull_daemonset_revisions_total",
-		Help: "Prepull DaemonSets that were created or changed.",
-	})
-	quarantinesMetric = promauto.With(metrics.Registry).NewCounter(prometheus.CounterOpts{
-		Name: "kube_prepull_quarantines_total",
-		Help: "Images that left the list of a node class, or went to its end, because they could not be pulled.",
-	})
-	pullSecondsMetric = promauto.With(metrics.Registry).NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "kube_prepull_pull_seconds",
-		Help:    "How long a node took for an image that it did not have, the wait for other pulls included, in whole seconds. From the status of prepull pods.",
-		Buckets: []float64{1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280},
-	}, []string{"node_class"})
-	pullBytesMetric = promauto.With(metrics.Registry).NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "kube_prepull_pull_bytes",
-		Help:    "Sizes of the images that nodes pulled because they did not have them, as nodes report them, or else the registry. Images whose size nobody tells are left out.",
-		Buckets: []float64{1e6, 4e6, 16e6, 64e6, 128e6, 256e6, 512e6, 1e9, 2e9, 4e9, 8e9, 16e9},
-	}, []string{"node_class"})
-	warmMetric = promauto.With(metrics.Registry).NewHistogram(prometheus.HistogramOpts{
-		Name:    "kube_prepull_time_to_warm_seconds",
-		Help:    "Time from when an image was learned, or declared, to when every node that wants it had it for the first time.",
-		Buckets: []float64{2, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 3600, 4 * 3600, 24 * 3600},
-	})
-)
+// metrics are what is on the nodes, and what workloads make of it. None has an image, a node or a namespace in a label: there
+// may be thousands of each.
+type metrics struct {
+	images       *prometheus.GaugeVec
+	nodes        *prometheus.GaugeVec
+	revisions    prometheus.Counter
+	quarantines  prometheus.Counter
+	pullSeconds  *prometheus.HistogramVec
+	pullBytes    *prometheus.HistogramVec
+	timeToWarm   prometheus.Histogram
+	starts       *prometheus.CounterVec
+	workloadPull prometheus.Histogram
+	saved        prometheus.Counter
+	releases     *prometheus.CounterVec
+	heldSeconds  prometheus.Histogram
+}
 
-// The metrics of what workloads make of it.
-var (
-	startsMetric = promauto.With(metrics.Registry).NewCounterVec(prometheus.CounterOpts{
-		Name: "kube_prepull_container_starts_total",
-		Help: "Container starts in opted-in namespaces, by result: hit (the image was on the node) or miss (it was pulled). From the events of kubelets.",
-	}, []string{"result"})
-	workloadPullMetric = promauto.With(metrics.Registry).NewHistogram(prometheus.HistogramOpts{
-		Name:    "kube_prepull_workload_pull_seconds",
-		Help:    "How long containers in opted-in namespaces waited for an image that had to be pulled, the wait for other pulls included. From the events of kubelets.",
-		Buckets: []float64{.1, .25, .5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280},
-	})
-	savedMetric = promauto.With(metrics.Registry).NewCounter(prometheus.CounterOpts{
-		Name: "kube_prepull_saved_seconds_total",
-		Help: "Pull time that containers in opted-in namespaces were saved: what the pull of a prepull pod took, when the first container after it starts on the node with the image.",
-	})
-	releasesMetric = promauto.With(metrics.Registry).NewCounterVec(prometheus.CounterOpts{
-		Name: "kube_prepull_gate_releases_total",
-		Help: "Nodes that lost the taint of the gate, by reason: warm, empty (nothing to pull), failing (what is missing fails) or deadline.",
-	}, []string{"reason"})
-	heldSecondsMetric = promauto.With(metrics.Registry).NewHistogram(prometheus.HistogramOpts{
-		Name:    "kube_prepull_gate_held_seconds",
-		Help:    "How long a node had the taint of the gate, from the creation of the node.",
-		Buckets: []float64{5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600},
-	})
-)
-
-func init() {
+func newMetrics(registry prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		images: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kube_prepull_images",
+			Help: "PrepullImages by state: ready, pulling, pending, pullfailed or skipped. On the leader only.",
+		}, []string{"state"}),
+		nodes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kube_prepull_nodes",
+			Help: "Nodes that can pull, by state: warm (they have their whole list), warming or failing. On the leader only.",
+		}, []string{"state"}),
+		revisions: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kube_prepull_daemonset_revisions_total",
+			Help: "Prepull DaemonSets that were created or changed.",
+		}),
+		quarantines: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kube_prepull_quarantines_total",
+			Help: "Images that left the list of a node class, or went to its end, because they could not be pulled.",
+		}),
+		pullSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "kube_prepull_pull_seconds",
+			Help:    "How long a node took for an image that it did not have, the wait for other pulls included, in whole seconds. From the status of prepull pods.",
+			Buckets: []float64{1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280},
+		}, []string{"node_class"}),
+		pullBytes: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "kube_prepull_pull_bytes",
+			Help:    "Sizes of the images that nodes pulled because they did not have them, as nodes report them, or else the registry. Images whose size nobody tells are left out.",
+			Buckets: []float64{1e6, 4e6, 16e6, 64e6, 128e6, 256e6, 512e6, 1e9, 2e9, 4e9, 8e9, 16e9},
+		}, []string{"node_class"}),
+		timeToWarm: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "kube_prepull_time_to_warm_seconds",
+			Help:    "Time from when an image was learned, or declared, to when every node that wants it had it for the first time.",
+			Buckets: []float64{2, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 3600, 4 * 3600, 24 * 3600},
+		}),
+		starts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kube_prepull_container_starts_total",
+			Help: "Container starts in opted-in namespaces, by result: hit (the image was on the node) or miss (it was pulled). From the events of kubelets.",
+		}, []string{"result"}),
+		workloadPull: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "kube_prepull_workload_pull_seconds",
+			Help:    "How long containers in opted-in namespaces waited for an image that had to be pulled, the wait for other pulls included. From the events of kubelets.",
+			Buckets: []float64{.1, .25, .5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280},
+		}),
+		saved: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kube_prepull_saved_seconds_total",
+			Help: "Pull time that containers in opted-in namespaces were saved: what the pull of a prepull pod took, when the first container after it starts on the node with the image.",
+		}),
+		releases: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kube_prepull_gate_releases_total",
+			Help: "Nodes that lost the taint of the gate, by reason: warm, empty (nothing to pull), failing (what is missing fails) or deadline.",
+		}, []string{"reason"}),
+		heldSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "kube_prepull_gate_held_seconds",
+			Help:    "How long a node had the taint of the gate, from the creation of the node.",
+			Buckets: []float64{5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600},
+		}),
+	}
+	for _, collector := range []prometheus.Collector{
+		m.images, m.nodes, m.revisions, m.quarantines, m.pullSeconds, m.pullBytes, m.timeToWarm, m.starts, m.workloadPull, m.saved, m.releases, m.heldSeconds,
+	} {
+		if err := registry.Register(collector); err != nil {
+			return nil, fmt.Errorf("registering the metrics of nodes: %w", err)
+		}
+	}
 	// What is counted is there from the start, with 0.
 	for _, result := range []string{"hit", "miss"} {
-		startsMetric.WithLabelValues(result)
+		m.starts.WithLabelValues(result)
 	}
 	for _, reason := range []plan.ReleaseReason{plan.ReleaseWarm, plan.ReleaseEmpty, plan.ReleaseFailing, plan.ReleaseDeadline} {
-		releasesMetric.WithLabelValues(string(reason))
+		m.releases.WithLabelValues(string(reason))
 	}
+	return m, nil
 }
 
 // measure sets the gauges to what was observed and planned.
-func measure(images []v1alpha1.PrepullImage, p plan.Plan) {
+func (m *metrics) measure(images []v1alpha1.PrepullImage, p plan.Plan) {
 	states := map[string]int{plan.StateReady: 0, plan.StatePulling: 0, plan.StatePending: 0, plan.StateFailed: 0, plan.StateSkipped: 0}
 	changes := map[string]string{}
 	for _, c := range p.Statuses {
@@ -102,7 +120,7 @@ func measure(images []v1alpha1.PrepullImage, p plan.Plan) {
 		states[state]++
 	}
 	for state, n := range states {
-		imagesMetric.WithLabelValues(strings.ToLower(state)).Set(float64(n))
+		m.images.WithLabelValues(strings.ToLower(state)).Set(float64(n))
 	}
 	var warm, warming, failing int
 	for _, cp := range p.Classes {
@@ -117,9 +135,9 @@ func measure(images []v1alpha1.PrepullImage, p plan.Plan) {
 			}
 		}
 	}
-	nodesMetric.WithLabelValues("warm").Set(float64(warm))
-	nodesMetric.WithLabelValues("warming").Set(float64(warming))
-	nodesMetric.WithLabelValues("failing").Set(float64(failing))
+	m.nodes.WithLabelValues("warm").Set(float64(warm))
+	m.nodes.WithLabelValues("warming").Set(float64(warming))
+	m.nodes.WithLabelValues("failing").Set(float64(failing))
 }
 
 // nodePull is one that ended on a node which did not have the image before.
@@ -158,17 +176,17 @@ func newPulls(before map[string]*warmth.Warmth, after []*plan.ClassPlan) []nodeP
 }
 
 // measurePulls adds the pulls that ended since the pass before, and forgets classes that are gone.
-func measurePulls(before map[string]*warmth.Warmth, after []*plan.ClassPlan) {
+func (m *metrics) measurePulls(before map[string]*warmth.Warmth, after []*plan.ClassPlan) {
 	for _, p := range newPulls(before, after) {
-		pullSecondsMetric.WithLabelValues(p.class).Observe(p.took.Seconds())
+		m.pullSeconds.WithLabelValues(p.class).Observe(p.took.Seconds())
 		if p.bytes > 0 {
-			pullBytesMetric.WithLabelValues(p.class).Observe(float64(p.bytes))
+			m.pullBytes.WithLabelValues(p.class).Observe(float64(p.bytes))
 		}
 	}
 	for class := range before {
 		if !slices.ContainsFunc(after, func(cp *plan.ClassPlan) bool { return cp.Name == class }) {
-			pullSecondsMetric.DeleteLabelValues(class)
-			pullBytesMetric.DeleteLabelValues(class)
+			m.pullSeconds.DeleteLabelValues(class)
+			m.pullBytes.DeleteLabelValues(class)
 		}
 	}
 }

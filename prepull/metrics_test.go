@@ -16,6 +16,15 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
+func testMetrics(t *testing.T) *metrics {
+	t.Helper()
+	m, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func TestMeasure(t *testing.T) {
 	a, b := workload.ObjectName("a:1"), workload.ObjectName("b:1")
 	s := plan.State{Nodes: prepulltest.Nodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1), prepulltest.Learned("b:1", 1), prepulltest.Declared("bad", "Bad")}}
@@ -25,13 +34,14 @@ func TestMeasure(t *testing.T) {
 		prepulltest.Pod("node-001", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3), prepulltest.Waits(b, "ErrImagePull", "dial tcp: i/o timeout")),
 		prepulltest.Pod("node-002", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Waits(a, "PodInitializing", ""), prepulltest.Waits(b, "PodInitializing", "")),
 	}
-	measure(s.Images, plan.Make(s, planOptions, prepulltest.Noon))
+	m := testMetrics(t)
+	m.measure(s.Images, plan.Make(s, planOptions, prepulltest.Noon))
 	got := map[string]float64{}
 	for _, state := range []string{"ready", "pulling", "pending", "pullfailed", "skipped"} {
-		got[state] = gaugeValue(t, imagesMetric.WithLabelValues(state))
+		got[state] = gaugeValue(t, m.images.WithLabelValues(state))
 	}
 	for _, state := range []string{"warm", "warming", "failing"} {
-		got[state] = gaugeValue(t, nodesMetric.WithLabelValues(state))
+		got[state] = gaugeValue(t, m.nodes.WithLabelValues(state))
 	}
 	want := map[string]float64{
 		"ready": 0, "pulling": 1, "pending": 0, "pullfailed": 1, "skipped": 1, "warm": 1, "warming": 1, "failing": 1,
@@ -70,12 +80,13 @@ func TestNewPulls(t *testing.T) {
 	if got := newPulls(nil, after); got != nil {
 		t.Errorf("pulls from before the start are counted: %v", got)
 	}
-	measurePulls(map[string]*warmth.Warmth{"linux-amd64": before}, after)
-	if n, seconds := series(pullBytesMetric), series(pullSecondsMetric); n != 1 || seconds != 1 {
+	m := testMetrics(t)
+	m.measurePulls(map[string]*warmth.Warmth{"linux-amd64": before}, after)
+	if n, seconds := series(m.pullBytes), series(m.pullSeconds); n != 1 || seconds != 1 {
 		t.Errorf("there are histograms of %d and %d classes, want 1", n, seconds)
 	}
-	measurePulls(map[string]*warmth.Warmth{"linux-amd64": after[0].Warmth}, nil)
-	if n, seconds := series(pullBytesMetric), series(pullSecondsMetric); n != 0 || seconds != 0 {
+	m.measurePulls(map[string]*warmth.Warmth{"linux-amd64": after[0].Warmth}, nil)
+	if n, seconds := series(m.pullBytes), series(m.pullSeconds); n != 0 || seconds != 0 {
 		t.Errorf("a class that is gone has histograms: %d and %d", n, seconds)
 	}
 }

@@ -30,9 +30,10 @@ const (
 // nodeWriter lets nodes go and writes their conditions. What it remembers saves writes, and bounds how long a node is held
 // if the manager's clock is wrong.
 type nodeWriter struct {
-	client client.Client
-	gate   plan.Gate
-	clocks clock.Clocks
+	client  client.Client
+	gate    plan.Gate
+	clocks  clock.Clocks
+	metrics *metrics
 
 	// held is since when nodes are known to be held.
 	held map[types.UID]time.Time
@@ -44,8 +45,8 @@ type nodeWriter struct {
 	refused map[types.UID]string
 }
 
-func newNodeWriter(c client.Client, g plan.Gate, clocks clock.Clocks) *nodeWriter {
-	return &nodeWriter{client: c, gate: g, clocks: clocks, held: map[types.UID]time.Time{}, worded: map[types.UID]time.Time{}}
+func newNodeWriter(c client.Client, g plan.Gate, clocks clock.Clocks, m *metrics) *nodeWriter {
+	return &nodeWriter{client: c, gate: g, clocks: clocks, metrics: m, held: map[types.UID]time.Time{}, worded: map[types.UID]time.Time{}}
 }
 
 // see remembers which nodes are held.
@@ -125,8 +126,8 @@ func (w *nodeWriter) release(ctx context.Context, r plan.Release) error {
 	if err := w.client.Patch(ctx, node, client.RawPatch(types.JSONPatchType, untaint(r.Uid, r.Taints)), reconcilerOwner); err != nil {
 		return err
 	}
-	releasesMetric.WithLabelValues(string(r.Reason)).Inc()
-	heldSecondsMetric.Observe(r.Held.Seconds())
+	w.metrics.releases.WithLabelValues(string(r.Reason)).Inc()
+	w.metrics.heldSeconds.Observe(r.Held.Seconds())
 	log.FromContext(ctx).Info("let a node go", "node", r.Node, "reason", r.Reason, "held", r.Held.Round(time.Millisecond).String())
 	if r.Words == "" {
 		return nil

@@ -46,7 +46,7 @@ func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
 		"then":                        {true, plan.Plan{Releases: []plan.Release{late, warm}, Conditions: []plan.ConditionChange{says}}, 3, time.Time{}},
 	} {
 		api := &counting{nodes: map[string]int{}}
-		r := &reconciler{options: Options{Options: planOptions, Clocks: clock.Production()}, nodes: newNodeWriter(api, testGate, clock.Production())}
+		r := &reconciler{options: Options{Options: planOptions, Clocks: clock.Production()}, nodes: newNodeWriter(api, testGate, clock.Production(), testMetrics(t))}
 		again, err := r.markNodes(t.Context(), tc.plan, tc.surveyed, prepulltest.Noon)
 		if err != nil || len(api.nodes) != tc.nodes || !again.Equal(tc.again) {
 			t.Errorf("%s: %d nodes were written, again at %v (%v)", name, len(api.nodes), again, err)
@@ -57,10 +57,10 @@ func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
 func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	t.Parallel()
 	api := &refusing{}
-	r := &reconciler{options: Options{Options: planOptions, Clocks: clock.Production()}, client: api, nodes: newNodeWriter(api, testGate, clock.Production()), accepted: map[string]string{}, refused: map[string]string{}}
+	w := newDaemonSetWriter(api, clock.Production(), testMetrics(t))
 	p := plan.Plan{UpdateInPlace: []*appsv1.DaemonSet{{}}}
 	for second := range 30 {
-		_, _ = r.moveIfDue(t.Context(), plan.State{}, p, false, prepulltest.Noon.Add(time.Duration(second)*time.Second))
+		_, _ = w.updateIfDue(t.Context(), plan.State{}, p, false, prepulltest.Noon.Add(time.Duration(second)*time.Second))
 	}
 	if api.asked < 2 || api.asked > 4 {
 		t.Errorf("tried %d times in 30 seconds", api.asked)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/prepull/learn"
@@ -44,6 +45,10 @@ type Options struct {
 // SetupWithManager adds the learner, the resync and the reconciler to a manager whose cache has CacheOptions. Hints go
 // to the learner that it returns.
 func SetupWithManager(mgr ctrl.Manager, o Options) (*learn.Learner, error) {
+	m, err := newMetrics(ctrlmetrics.Registry)
+	if err != nil {
+		return nil, err
+	}
 	learner, resynced, err := learn.SetupWithManager(mgr, learn.Options{
 		Namespace: o.Namespace, PullSecrets: o.PullSecrets, ResyncInterval: o.ResyncInterval,
 		Retention: o.Retention, RollbackRetention: o.RollbackRetention, CacheSyncTimeout: crdPatience, Clocks: o.Clocks,
@@ -51,13 +56,13 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*learn.Learner, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := setupReconciler(mgr, o, resynced); err != nil {
+	if err := setupReconciler(mgr, o, resynced, m); err != nil {
 		return nil, fmt.Errorf("setting up the reconciler: %w", err)
 	}
 	if err := mgr.Add(newRefresher(mgr, o)); err != nil {
 		return nil, fmt.Errorf("adding the refresher: %w", err)
 	}
-	starts, err := newStartWatch(mgr, o)
+	starts, err := newStartWatch(mgr, o, m)
 	if err != nil {
 		return nil, err
 	}

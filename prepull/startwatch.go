@@ -30,6 +30,7 @@ type startWatch struct {
 	namespace string // of the prepull pods
 	retry     time.Duration
 	log       logr.Logger
+	metrics   *metrics
 
 	ledger pulled.Ledger
 
@@ -37,12 +38,12 @@ type startWatch struct {
 	last string
 }
 
-func newStartWatch(mgr ctrl.Manager, o Options) (*startWatch, error) {
+func newStartWatch(mgr ctrl.Manager, o Options, m *metrics) (*startWatch, error) {
 	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
 	if err != nil {
 		return nil, fmt.Errorf("creating a client that watches: %w", err)
 	}
-	return &startWatch{cached: mgr.GetClient(), live: live, namespace: o.Namespace, retry: o.Clocks.StartsRetry, log: mgr.GetLogger().WithName("starts")}, nil
+	return &startWatch{cached: mgr.GetClient(), live: live, namespace: o.Namespace, retry: o.Clocks.StartsRetry, log: mgr.GetLogger().WithName("starts"), metrics: m}, nil
 }
 
 // Start counts until ctx ends. What started before is not counted: the leader of that time did. Where events were missed,
@@ -154,10 +155,10 @@ func (w *startWatch) count(ctx context.Context, s pulled.Start, saved time.Durat
 		return
 	}
 	if s.Present {
-		startsMetric.WithLabelValues("hit").Inc()
+		w.metrics.starts.WithLabelValues("hit").Inc()
 	} else {
-		startsMetric.WithLabelValues("miss").Inc()
-		workloadPullMetric.Observe(s.Waited.Seconds())
+		w.metrics.starts.WithLabelValues("miss").Inc()
+		w.metrics.workloadPull.Observe(s.Waited.Seconds())
 	}
-	savedMetric.Add(saved.Seconds())
+	w.metrics.saved.Add(saved.Seconds())
 }

@@ -101,14 +101,10 @@ func (l *eventLog) tell(namespace, node, words string) {
 func TestStartsAreCountedOnce(t *testing.T) {
 	const present, brought = `Container image "a" already present on machine`, `Successfully pulled image "a" in 30s (40s including waiting)`
 	synctest.Test(t, func(t *testing.T) {
-		before := counted(t)
+		counts := testMetrics(t)
 		since := func() [4]float64 {
 			synctest.Wait()
-			now := counted(t)
-			for i := range now {
-				now[i] -= before[i]
-			}
-			return now
+			return counted(t, counts)
 		}
 		check := func(what string, hits, misses, waited, saved float64) {
 			t.Helper()
@@ -121,7 +117,7 @@ func TestStartsAreCountedOnce(t *testing.T) {
 		l.tell("shop", "n1", present)
 		l.tell("shop", "n2", brought)
 		l.tell("kube-prepull", "n3", brought)
-		w := &startWatch{cached: l, live: l, namespace: "kube-prepull", retry: clock.Production().StartsRetry, log: logr.Discard()}
+		w := &startWatch{cached: l, live: l, namespace: "kube-prepull", retry: clock.Production().StartsRetry, log: logr.Discard(), metrics: counts}
 		ctx, cancel := context.WithCancel(t.Context())
 		go w.Start(ctx) //nolint:errcheck // it has none
 		check("what was there before", 0, 0, 0, 0)
@@ -156,7 +152,7 @@ func TestStartsAreCountedOnce(t *testing.T) {
 }
 
 // counted are hits, misses, and the seconds waited and saved.
-func counted(t *testing.T) [4]float64 {
+func counted(t *testing.T, counts *metrics) [4]float64 {
 	t.Helper()
 	read := func(m prometheus.Metric) *dto.Metric {
 		var out dto.Metric
@@ -166,9 +162,9 @@ func counted(t *testing.T) [4]float64 {
 		return &out
 	}
 	return [4]float64{
-		read(startsMetric.WithLabelValues("hit")).GetCounter().GetValue(),
-		read(startsMetric.WithLabelValues("miss")).GetCounter().GetValue(),
-		read(workloadPullMetric).GetHistogram().GetSampleSum(),
-		read(savedMetric).GetCounter().GetValue(),
+		read(counts.starts.WithLabelValues("hit")).GetCounter().GetValue(),
+		read(counts.starts.WithLabelValues("miss")).GetCounter().GetValue(),
+		read(counts.workloadPull).GetHistogram().GetSampleSum(),
+		read(counts.saved).GetCounter().GetValue(),
 	}
 }

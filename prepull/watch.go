@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/workqueue"
@@ -19,15 +18,14 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/credentials"
-	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // crdPatience is how long the controller waits for its caches. A CRD that is missing at the start may come: until then
 // the manager serves its webhook and logs what it waits for.
 const crdPatience = 1000 * time.Hour
 
-// setupReconciler makes the manager run the reconciler on the leader. The resync says when it has surveyed the cluster.
-func setupReconciler(mgr ctrl.Manager, o Options, surveyed *atomic.Bool) error {
+// setupReconciler makes the manager run the reconciler on the leader. resynced is set once the resync has looked at all namespaces.
+func setupReconciler(mgr ctrl.Manager, o Options, resynced *atomic.Bool, m *metrics) error {
 	keeper, err := credentials.SetupWithManager(mgr, credentials.Options{Namespace: o.Namespace, Enabled: o.PullSecrets, Clocks: o.Clocks})
 	if err != nil {
 		return fmt.Errorf("setting up the keeper of credentials: %w", err)
@@ -51,17 +49,14 @@ func setupReconciler(mgr ctrl.Manager, o Options, surveyed *atomic.Bool) error {
 		Watches(&corev1.Event{}, look, builder.WithPredicates(changed[corev1.Event]())).
 		WatchesRawSource(source.Channel(keeper.Changes(), look)).
 		Complete(&reconciler{
-			client:      mgr.GetClient(),
-			options:     o,
-			debounce:    plan.Debounce{Clocks: o.Clocks},
-			surveyed:    surveyed,
-			nodes:       newNodeWriter(mgr.GetClient(), o.Gate, o.Clocks),
-			credentials: keeper,
-			notices:     rate.NewLimiter(rate.Every(o.Clocks.NoticePace), noticeBurst),
-			told:        map[string]string{},
-			progressed:  map[string]time.Time{},
-			accepted:    map[string]string{},
-			refused:     map[string]string{},
+			client:          mgr.GetClient(),
+			options:         o,
+			credentials:     keeper,
+			nodes:           newNodeWriter(mgr.GetClient(), o.Gate, o.Clocks, m),
+			daemonSets:      newDaemonSetWriter(mgr.GetClient(), o.Clocks, m),
+			statuses:        newStatusWriter(mgr.GetClient(), o.Clocks, m),
+			metrics:         m,
+			firstResyncDone: resynced,
 		})
 }
 

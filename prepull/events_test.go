@@ -27,7 +27,7 @@ func (c *creating) Create(_ context.Context, o client.Object, _ ...client.Create
 func TestAChangeIsToldOnceEvenIfTheCacheIsBehind(t *testing.T) {
 	t.Parallel()
 	api := &creating{}
-	r := &reconciler{client: api, told: map[string]string{}, notices: rate.NewLimiter(0, 3)}
+	w := &eventWriter{client: api, limiter: rate.NewLimiter(0, 3), metrics: testMetrics(t), recorded: map[string]string{}}
 	change := func(from string, reasons ...string) plan.StatusChange {
 		c := plan.StatusChange{Name: "a", From: from}
 		for _, reason := range reasons {
@@ -35,12 +35,12 @@ func TestAChangeIsToldOnceEvenIfTheCacheIsBehind(t *testing.T) {
 		}
 		return c
 	}
-	r.tell(t.Context(), change("8", plan.NoticeFailed), "12")
-	r.tell(t.Context(), change("8", plan.NoticeFailed), "13")
-	r.tell(t.Context(), change("9", plan.NoticeFailed), "14") // somebody else wrote in between
-	r.tell(t.Context(), change("12"), "15")
-	r.tell(t.Context(), change("15", plan.NoticeRecovered), "16")
-	r.tell(t.Context(), change("16", plan.NoticeOver, plan.NoticeWithin), "17")
+	w.record(t.Context(), change("8", plan.NoticeFailed), "12")
+	w.record(t.Context(), change("8", plan.NoticeFailed), "13")
+	w.record(t.Context(), change("9", plan.NoticeFailed), "14") // somebody else wrote in between
+	w.record(t.Context(), change("12"), "15")
+	w.record(t.Context(), change("15", plan.NoticeRecovered), "16")
+	w.record(t.Context(), change("16", plan.NoticeOver, plan.NoticeWithin), "17")
 	if diff := cmp.Diff([]string{plan.NoticeFailed, plan.NoticeRecovered, plan.NoticeOver}, api.made); diff != "" {
 		t.Errorf("Events (-want +made; no more than three may be):\n%s", diff)
 	}

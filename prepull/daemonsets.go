@@ -1,0 +1,191 @@
+package prepull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/kube-prepull/kube-prepull/api/clock"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+)
+
+// daemonSetWriter writes the prepull DaemonSets of a plan, when it is their time.
+type daemonSetWriter struct {
+	client  client.Client
+	clocks  clock.Clocks
+	metrics *metrics
+
+	debounce plan.Debounce
+
+	// updating is since when DaemonSets are to be updated in place; zero if none is.
+	updating time.Time
+
+	// accepted are the hashes of the DaemonSet specs that the API server made of what was written last, by name.
+	accepted map[string]string
+
+	// refused are the words with which the API server refused to write a DaemonSet, by name.
+	refused map[string]string
+}
+
+func newDaemonSetWriter(c client.Client, clocks clock.Clocks, m *metrics) *daemonSetWriter {
+	return &daemonSetWriter{
+		client: c, clocks: clocks, metrics: m,
+		debounce: plan.Debounce{Clocks: clocks}, accepted: map[string]string{}, refused: map[string]string{},
+	}
+}
+
+// act writes what is due, all that it can, and returns when to come again, zero if there is nothing to wait for. gathering is
+// set while changes are gathered that are no images which fail: what is there now is about to change.
+func (w *daemonSetWriter) act(ctx context.Context, s plan.State, p plan.Plan, now time.Time) (again time.Time, gathering bool, err error) {
+	w.accept(s, p)
+	wait := w.debounce.Wait(p.Reasons, now)
+	again, err = w.updateIfDue(ctx, s, p, wait == 0, now)
+	if wait > 0 {
+		return earliest(again, now.Add(wait)), p.Reasons.Ordinary, err
+	}
+	wrote, behind, rollErr := w.carryOut(ctx, s, p.Roll, p.DeleteEmpty)
+	if wrote && !behind {
+		w.debounce.Done(time.Now())
+	}
+	if behind {
+		again = earliest(again, now.Add(w.clocks.PassPace))
+	}
+	return again, false, errors.Join(err, rollErr)
+}
+
+// accept remembers the DaemonSets that were found as they should be: what a new leader compares once at length.
+func (w *daemonSetWriter) accept(s plan.State, p plan.Plan) {
+	differ := map[string]bool{}
+	for _, ds := range slices.Concat(p.Roll, p.UpdateInPlace, p.DeleteEmpty, p.DeleteOrphaned) {
+		differ[ds.Name] = true
+	}
+	for _, ds := range s.DaemonSets {
+		if _, known := w.accepted[ds.Name]; !known && !differ[ds.Name] && ds.DeletionTimestamp == nil {
+			w.accepted[ds.Name] = plan.AcceptedHash(&ds.Spec)
+		}
+	}
+}
+
+// updateIfDue carries out the changes of where pods run, a moment after the first of them was seen: nodes of a new pool
+// come together. It returns when to look again, zero if there is nothing to wait for. With rolling set the DaemonSets that
+// get a new list are about to be written anyway.
+func (w *daemonSetWriter) updateIfDue(ctx context.Context, s plan.State, p plan.Plan, rolling bool, now time.Time) (time.Time, error) {
+	if len(p.UpdateInPlace)+len(p.DeleteOrphaned)+len(p.DeletePods) == 0 {
+		w.updating = time.Time{}
+		return time.Time{}, nil
+	}
+	if w.updating.IsZero() {
+		w.updating = now
+	}
+	if due := w.updating.Add(w.clocks.MoveGather); now.Before(due) {
+		return due, nil
+	}
+	w.updating = time.Time{}
+	move := p.UpdateInPlace
+	if rolling {
+		move = slices.DeleteFunc(slices.Clone(move), func(ds *appsv1.DaemonSet) bool {
+			return slices.ContainsFunc(p.Roll, func(w *appsv1.DaemonSet) bool { return w.Name == ds.Name })
+		})
+	}
+	_, behind, err := w.carryOut(ctx, s, move, p.DeleteOrphaned)
+	if err != nil {
+		// What is refused is tried again, but not each second.
+		w.updating = now.Add(w.clocks.MinGap)
+	}
+	for _, pod := range p.DeletePods {
+		uid := pod.UID
+		if err := w.client.Delete(ctx, pod, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+			return time.Time{}, fmt.Errorf("deleting prepull pod %s of another class of nodes: %w", pod.Name, err)
+		}
+	}
+	if behind {
+		return now.Add(w.clocks.PassPace), err
+	}
+	return time.Time{}, err
+}
+
+// carryOut writes and deletes DaemonSets, all that it can. It returns whether there was anything to do, and true if the
+// cache is behind what is stored.
+func (w *daemonSetWriter) carryOut(ctx context.Context, s plan.State, write, remove []*appsv1.DaemonSet) (any, behind bool, err error) {
+	var errs []error
+	for _, ds := range write {
+		err := w.write(ctx, s.DaemonSet(ds.Name), ds)
+		delete(w.refused, ds.Name)
+		switch {
+		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
+			behind = true
+		case err != nil:
+			w.refused[ds.Name] = refusal(err)
+			errs = append(errs, err)
+		default:
+			w.metrics.revisions.Inc()
+			log.FromContext(ctx).Info("wrote DaemonSet", "daemonSet", ds.Name, "images", len(plan.ListOf(ds)))
+		}
+	}
+	for _, ds := range remove {
+		uid := ds.UID
+		err := w.client.Delete(ctx, ds, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &uid})
+		switch {
+		case apierrors.IsConflict(err):
+			behind = true
+		case client.IgnoreNotFound(err) != nil:
+			errs = append(errs, fmt.Errorf("deleting DaemonSet %s: %w", ds.Name, err))
+		default:
+			log.FromContext(ctx).Info("deleted DaemonSet", "daemonSet", ds.Name)
+		}
+	}
+	return len(write)+len(remove) > 0, behind, errors.Join(errs...)
+}
+
+// write creates a DaemonSet, or replaces the spec of the stored one.
+func (w *daemonSetWriter) write(ctx context.Context, stored, desired *appsv1.DaemonSet) error {
+	if stored == nil {
+		next := desired.DeepCopy()
+		if err := w.client.Create(ctx, next, reconcilerOwner); err != nil {
+			return fmt.Errorf("creating DaemonSet %s: %w", desired.Name, err)
+		}
+		w.accepted[desired.Name] = plan.AcceptedHash(&next.Spec)
+		return nil
+	}
+	next := stored.DeepCopy()
+	next.Spec = *desired.Spec.DeepCopy()
+	metav1.SetMetaDataAnnotation(&next.ObjectMeta, plan.AnnotationSpecHash, desired.Annotations[plan.AnnotationSpecHash])
+	for key, value := range desired.Labels {
+		metav1.SetMetaDataLabel(&next.ObjectMeta, key, value)
+	}
+	if err := w.client.Update(ctx, next, reconcilerOwner); err != nil {
+		return fmt.Errorf("updating DaemonSet %s: %w", desired.Name, err)
+	}
+	if next.ResourceVersion == stored.ResourceVersion {
+		// It was right, and only read differently: API servers of two versions do not default the same fields.
+		next = stored
+	}
+	w.accepted[desired.Name] = plan.AcceptedHash(&next.Spec)
+	return nil
+}
+
+// refusal is what the API server said of a write, without what it was about.
+func refusal(err error) string {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return warmth.PlainMessage(status.Status().Message, string(status.Status().Reason))
+	}
+	return warmth.PlainMessage(err.Error(), "")
+}
+
+// earliest of two times, of which a zero one does not count.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
