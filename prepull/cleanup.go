@@ -15,6 +15,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/credentials"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/untaint"
 )
 
 // NodeMarks are what the reconciler wrote on nodes, or waits to take from them.
@@ -58,7 +59,7 @@ func CleanupNodes(ctx context.Context, c client.Client, marks NodeMarks) error {
 	for i := range nodes.Items {
 		n := &nodes.Items[i]
 		if marks.TaintKey != "" {
-			if _, err := Untaint(ctx, c, n, marks.TaintKey); client.IgnoreNotFound(err) != nil {
+			if _, err := untaint.Node(ctx, c, n, marks.TaintKey); client.IgnoreNotFound(err) != nil {
 				errs = append(errs, fmt.Errorf("taking the taint %s from node %s: %w", marks.TaintKey, n.Name, err))
 			}
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/untaint"
 )
 
 // How many conditions a pass writes at most: those that turn, and those of which only the message changes. After a new image
@@ -123,7 +124,7 @@ func (w *nodeWriter) outdated(err error, node types.UID, version string) bool {
 // release takes the taints from a node, tells how long it was held, and if it lacks images also whoever looks at the node.
 func (w *nodeWriter) release(ctx context.Context, r plan.Release) error {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.Node}}
-	if err := w.client.Patch(ctx, node, client.RawPatch(types.JSONPatchType, untaint(r.Uid, r.Taints)), reconcilerOwner); err != nil {
+	if err := w.client.Patch(ctx, node, client.RawPatch(types.JSONPatchType, untaint.Patch(r.Uid, r.Taints)), reconcilerOwner); err != nil {
 		return err
 	}
 	w.metrics.releases.WithLabelValues(string(r.Reason)).Inc()

@@ -57,7 +57,8 @@ func flooded(t *testing.T, hints []Hint, while time.Duration) *emptyServer {
 	t.Helper()
 	server := &emptyServer{gets: map[string]time.Time{}}
 	l := &Learner{
-		cached: optedInEverywhere{}, live: server, namespace: "kube-prepull", clocks: clock.Production(),
+		metrics: testMetrics(t),
+		cached:  optedInEverywhere{}, live: server, namespace: "kube-prepull", clocks: clock.Production(),
 		named: newLookQueue(maxHints), searches: newLookQueue(maxHints),
 		reads: rate.NewLimiter(readRate, readBurst), lists: rate.NewLimiter(listRate, listBurst),
 	}

@@ -58,14 +58,15 @@ type Learner struct {
 	starts   startCounter
 	log      logr.Logger
 	complain rate.Sometimes
+	metrics  *metrics
 }
 
-func newLearner(mgr ctrl.Manager, o Options) *Learner {
+func newLearner(mgr ctrl.Manager, o Options, m *metrics) *Learner {
 	log := mgr.GetLogger().WithName("learner")
 	l := &Learner{
 		cached:    mgr.GetClient(),
 		live:      mgr.GetAPIReader(),
-		images:    newImageStore(mgr.GetClient(), mgr.GetAPIReader(), log),
+		images:    newImageStore(mgr.GetClient(), mgr.GetAPIReader(), log, m),
 		namespace: o.Namespace,
 		clocks:    o.Clocks,
 		named:     newLookQueue(maxHints),
@@ -74,6 +75,7 @@ func newLearner(mgr ctrl.Manager, o Options) *Learner {
 		lists:     rate.NewLimiter(listRate, listBurst),
 		log:       log,
 		complain:  rate.Sometimes{First: 1, Interval: 10 * time.Second},
+		metrics:   m,
 	}
 	if o.PullSecrets {
 		l.accounts = &accountReader{live: l.live}
@@ -91,10 +93,10 @@ func (l *Learner) Hint(h Hint) bool {
 		ok = l.queueOf(p).add(first)
 	}
 	if !ok {
-		hintsMetric.WithLabelValues("dropped").Inc()
+		l.metrics.hints.WithLabelValues("dropped").Inc()
 		return false
 	}
-	hintsMetric.WithLabelValues("queued").Inc()
+	l.metrics.hints.WithLabelValues("queued").Inc()
 	return true
 }
 
@@ -144,7 +146,7 @@ func (l *Learner) work(ctx context.Context, queue *lookQueue) {
 			}
 			result = "dropped"
 		}
-		hintsMetric.WithLabelValues(result).Inc()
+		l.metrics.hints.WithLabelValues(result).Inc()
 	}
 }
 

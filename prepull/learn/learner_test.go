@@ -25,9 +25,18 @@ func valueOf(t *testing.T, c prometheus.Counter) float64 {
 	return m.Counter.GetValue()
 }
 
+func testMetrics(t *testing.T) *metrics {
+	t.Helper()
+	m, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func TestHint(t *testing.T) {
-	l := &Learner{named: newLookQueue(8), searches: newLookQueue(4)}
-	queued, dropped := hintsMetric.WithLabelValues("queued"), hintsMetric.WithLabelValues("dropped")
+	l := &Learner{named: newLookQueue(8), searches: newLookQueue(4), metrics: testMetrics(t)}
+	queued, dropped := l.metrics.hints.WithLabelValues("queued"), l.metrics.hints.WithLabelValues("dropped")
 	beforeQueued, beforeDropped := valueOf(t, queued), valueOf(t, dropped)
 	for i, want := range []bool{true, true, false} {
 		if got := l.Hint(Hint{Kind: "Deployment", Namespace: "shop", Name: fmt.Sprint(i)}); got != want {

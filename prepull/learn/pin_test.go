@@ -49,7 +49,7 @@ func newPinnery(t *testing.T, objects ...client.Object) *pinnery {
 	}}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.PrepullImage{}).
 		WithInterceptorFuncs(noPods).Build()
-	store := newImageStore(c, c, logr.Discard())
+	store := newImageStore(c, c, logr.Discard(), testMetrics(t))
 	unlimited := rate.NewLimiter(rate.Inf, 0)
 	return &pinnery{
 		Client:  c,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
 )
@@ -40,7 +41,11 @@ type Options struct {
 // SetupWithManager adds the learner and the resync to a manager. Hints go to the learner that it returns, and resynced is set
 // once the resync has looked at all namespaces for the first time.
 func SetupWithManager(mgr ctrl.Manager, o Options) (l *Learner, resynced *atomic.Bool, err error) {
-	l = newLearner(mgr, o)
+	m, err := newMetrics(ctrlmetrics.Registry)
+	if err != nil {
+		return nil, nil, err
+	}
+	l = newLearner(mgr, o, m)
 	if err := mgr.Add(l); err != nil {
 		return nil, nil, fmt.Errorf("adding the learner: %w", err)
 	}

@@ -36,10 +36,11 @@ type imageStore struct {
 	log    logr.Logger
 	// complain keeps an image that cannot be stored from filling the log with every pod.
 	complain rate.Sometimes
+	metrics  *metrics
 }
 
-func newImageStore(c client.Client, live client.Reader, log logr.Logger) *imageStore {
-	return &imageStore{client: c, live: live, log: log, complain: rate.Sometimes{First: 1, Interval: time.Minute}}
+func newImageStore(c client.Client, live client.Reader, log logr.Logger, m *metrics) *imageStore {
+	return &imageStore{client: c, live: live, log: log, complain: rate.Sometimes{First: 1, Interval: time.Minute}, metrics: m}
 }
 
 // find returns the PrepullImage of an image as the cache has it, nil if there is none, and then also how many others
@@ -129,7 +130,7 @@ func learnedImage(image string) *v1alpha1.PrepullImage {
 
 // skip says that an image is not stored, and why.
 func (s *imageStore) skip(image, reason string) {
-	skippedMetric.WithLabelValues(reason).Inc()
+	s.metrics.skipped.WithLabelValues(reason).Inc()
 	s.complain.Do(func() {
 		s.log.Info("image is not pre-pulled", "reason", reason, "image", image[:min(len(image), workload.MaxImageLength)])
 	})

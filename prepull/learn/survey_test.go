@@ -68,7 +68,7 @@ func TestNodesAreJudgedOnceWhatTheSurveyWroteIsSeen(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				l := lagging{start: time.Now(), cached: test.cached, stored: test.stored}
-				r := resync{cached: l, images: newImageStore(l, l, logr.Discard()), clocks: clock.Production()}
+				r := resync{cached: l, images: newImageStore(l, l, logr.Discard(), testMetrics(t)), clocks: clock.Production()}
 				if err := r.waitSeen(t.Context(), versions{"app": "7"}); err != nil {
 					t.Fatal(err)
 				}

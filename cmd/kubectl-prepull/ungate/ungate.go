@@ -13,7 +13,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/complete"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/untaint"
 )
 
 // Command is kubectl prepull ungate.
@@ -92,5 +92,5 @@ func letGo(ctx context.Context, c client.Client, name, key string) (bool, error)
 	if err := c.Get(ctx, client.ObjectKey{Name: name}, &node); err != nil {
 		return false, err
 	}
-	return prepull.Untaint(ctx, c, &node, key)
+	return untaint.Node(ctx, c, &node, key)
 }

@@ -1,4 +1,4 @@
-package prepull
+package untaint_test
 
 import (
 	"encoding/json"
@@ -21,6 +21,9 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/untaint"
 )
 
 // nodeServer is an API server with one node, and somebody who writes it between every read and the patch that follows.
@@ -175,7 +178,7 @@ func TestATaintGoesWhateverOthersWrite(t *testing.T) {
 			if err := c.Get(t.Context(), client.ObjectKey{Name: "a"}, &n); err != nil {
 				t.Fatal(err)
 			}
-			had, err := Untaint(t.Context(), c, &n, "k")
+			had, err := untaint.Node(t.Context(), c, &n, "k")
 			if had != test.had || (err != nil) != test.fails || s.patches != test.patches {
 				t.Errorf("had it: %t, error %v, %d patches", had, err, s.patches)
 			}
@@ -199,7 +202,7 @@ func TestCleanupTakesTheTaintWhateverOthersWrite(t *testing.T) {
 		}
 	}}
 	s.node.Name, s.node.UID, s.node.Spec.Taints = "a", "u", []corev1.Taint{ourTaint}
-	if err := CleanupNodes(t.Context(), s.client(t), NodeMarks{TaintKey: "k"}); err != nil {
+	if err := prepull.CleanupNodes(t.Context(), s.client(t), prepull.NodeMarks{TaintKey: "k"}); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]corev1.Taint{otherTaint}, s.node.Spec.Taints); diff != "" {
@@ -228,7 +231,7 @@ func TestUntaintPatch(t *testing.T) {
 				`{"op":"remove","path":"/spec/taints/10"},{"op":"remove","path":"/spec/taints/2"}]`,
 		},
 	} {
-		if diff := cmp.Diff(test.want, string(untaint("u", test.taints))); diff != "" {
+		if diff := cmp.Diff(test.want, string(untaint.Patch("u", test.taints))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

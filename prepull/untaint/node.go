@@ -1,4 +1,5 @@
-package prepull
+// Package untaint takes taints from nodes. It needs a client, and no manager.
+package untaint
 
 import (
 	"bytes"
@@ -17,9 +18,9 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
-// Untaint takes the taints of a key from a node, whatever their effects, and tells whether there were any. Whatever others
+// Node takes the taints of a key from a node, whatever their effects, and tells whether there were any. Whatever others
 // write at the same time stays, and only who changes taints can make it read the node, in place, and try again.
-func Untaint(ctx context.Context, c client.Client, n *corev1.Node, key string) (bool, error) {
+func Node(ctx context.Context, c client.Client, n *corev1.Node, key string) (bool, error) {
 	gate := plan.Gate{Enabled: true, TaintKey: key}
 	var refused []byte
 	var refusal error
@@ -28,7 +29,7 @@ func Untaint(ctx context.Context, c client.Client, n *corev1.Node, key string) (
 		if len(taints) == 0 {
 			return refused != nil, nil
 		}
-		patch := untaint(n.UID, taints)
+		patch := Patch(n.UID, taints)
 		// The taints are as they were: it is a policy of the cluster that refuses, with the same answer.
 		if bytes.Equal(patch, refused) {
 			return true, refusal
@@ -64,9 +65,9 @@ type patchOperation struct {
 	Value any    `json:"value,omitempty"`
 }
 
-// untaint is a JSON patch that takes taints at some positions from a node. It fails, and changes nothing, if they are not
+// Patch is a JSON patch that takes taints at some positions from a node. It fails, and changes nothing, if they are not
 // there any more because somebody else changed the list, or if the node is another one of the same name.
-func untaint(uid types.UID, taints map[int]corev1.Taint) []byte {
+func Patch(uid types.UID, taints map[int]corev1.Taint) []byte {
 	patch := []patchOperation{{"test", "/metadata/uid", uid}}
 	positions := slices.Sorted(maps.Keys(taints))
 	for _, i := range positions {
