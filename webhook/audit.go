@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // auditPage is how many pods are read at a time.
@@ -86,11 +87,7 @@ func (a *auditor) look(ctx context.Context, onlyPending bool, now time.Time) err
 
 // pins is true for a namespace whose images are pinned and that takes Events: one that is being deleted does not.
 func (a *auditor) pins(ns *metav1.PartialObjectMetadata) bool {
-	switch ns.Name {
-	case metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, a.own:
-		return false
-	}
-	return ns.DeletionTimestamp == nil && v1alpha1.RewriteMode(ns.Labels, nil, false) != ""
+	return !workload.Untouchable(ns.Name, a.own) && ns.DeletionTimestamp == nil && v1alpha1.RewriteMode(ns.Labels, nil, false) != ""
 }
 
 func (a *auditor) lookIn(ctx context.Context, namespace string, onlyPending bool, now time.Time) error {
@@ -143,12 +140,12 @@ func (a *auditor) findings(ctx context.Context, namespace string, pods fields.Se
 }
 
 func (a *auditor) tell(ctx context.Context, f *finding) error {
-	workload, err := a.workloadOf(ctx, f.pod)
+	about, err := a.workloadOf(ctx, f.pod)
 	if err != nil {
 		return err
 	}
 	return a.teller.tell(ctx, problem{
-		workload: workload, reason: f.reason, container: f.container, message: f.message(workload.Kind),
+		workload: about, reason: f.reason, container: f.container, message: f.message(about.Kind),
 		// The workload and not the owner: each job of a CronJob would be told.
 		about: f.pinned,
 	})

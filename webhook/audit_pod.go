@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -116,25 +118,8 @@ func blamed(spec *corev1.PodSpec, digest string, waiting map[string]string) bool
 
 func metadataOnly(pod *corev1.Pod) *corev1.Pod { return &corev1.Pod{ObjectMeta: pod.ObjectMeta} }
 
-// Words of registries and runtimes about a manifest that is not there, and those beside which the same words mean
-// something else, such as a missing platform or a refusal that leaves open what there is.
-var (
-	goneWords  = []string{"not found", "manifest unknown", "name unknown", "does not exist"}
-	otherWords = []string{
-		"toomanyrequests", "too many requests", "rate limit", "no match for platform", "no matching manifest",
-		"no such host", "connection refused", "timeout", "deadline exceeded", "x509:", "tls:",
-		"unauthorized", "denied", "forbidden", "authentication required", "insufficient_scope",
-	}
-)
-
-// saysGone reads only what is not a name: an image may be called timeout-service.
-func saysGone(message string) bool {
-	words := strings.Fields(strings.ToLower(message))
-	words = slices.DeleteFunc(words, func(w string) bool { return strings.ContainsAny(w, `/"`) })
-	message = strings.Join(words, " ")
-	in := func(words string) bool { return strings.Contains(message, words) }
-	return slices.ContainsFunc(goneWords, in) && !slices.ContainsFunc(otherWords, in)
-}
+// saysGone tells whether a registry says that it does not have an image, and nothing that leaves open what there is.
+func saysGone(message string) bool { return warmth.SpokenCause(message) == warmth.CauseNotFound }
 
 // owner is what made the pod, or the pod itself.
 func (f *finding) owner() types.UID {

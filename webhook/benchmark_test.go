@@ -10,10 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	admissionv1 "k8s.io/api/admission/v1"
 )
 
-func learnOnly(b *testing.B) *handler { return testHandler(b, func(Hint) bool { return true }) }
+func learnOnly(b *testing.B) *handler {
+	return testHandler(b, func(workload.Hint) bool { return true })
+}
 
 func BenchmarkAdmissionPod(b *testing.B) { benchmarkAdmission(b, learnOnly(b), Path, podReview(b)) }
 

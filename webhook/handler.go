@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	"github.com/go-logr/logr"
 )
 
@@ -49,7 +51,7 @@ const (
 // handler is the shell that fails open. controller-runtime's own answers errors and panics with a denial, which the
 // API server honours whatever the failure policy says.
 type handler struct {
-	learn    func(Hint) bool
+	learn    func(workload.Hint) bool
 	rewriter *rewriter
 	// known is true for the path to which the API server sends reviews that are to be pinned.
 	known         func(ctx context.Context, path string) bool
@@ -61,7 +63,7 @@ type handler struct {
 	bodies            sync.Pool
 }
 
-func newHandler(learn func(Hint) bool, w *rewriter, known func(context.Context, string) bool, admissionTime time.Duration, m *admissionMetrics, log logr.Logger) *handler {
+func newHandler(learn func(workload.Hint) bool, w *rewriter, known func(context.Context, string) bool, admissionTime time.Duration, m *admissionMetrics, log logr.Logger) *handler {
 	return &handler{
 		learn:         learn,
 		rewriter:      w,

@@ -13,16 +13,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
-	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kube-prepull/kube-prepull/api/clock"
 )
 
-func testHandler(t testing.TB, learn func(Hint) bool) *handler {
+func testHandler(t testing.TB, learn func(workload.Hint) bool) *handler {
 	t.Helper()
 	m, err := newMetrics(prometheus.NewRegistry())
 	if err != nil {
@@ -63,15 +66,15 @@ func allowed(t testing.TB, answer *httptest.ResponseRecorder, uid types.UID) {
 
 func TestEveryReviewIsAllowedAndItsOutcomeNamed(t *testing.T) {
 	t.Parallel()
-	accept := func(Hint) bool { return true }
-	full := func(Hint) bool { return false }
-	broken := func(Hint) bool { panic("a bug") }
+	accept := func(workload.Hint) bool { return true }
+	full := func(workload.Hint) bool { return false }
+	broken := func(workload.Hint) bool { panic("a bug") }
 	request := func(group, kind, operation, more string) string {
 		return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"7","kind":{"group":"` + group +
 			`","version":"v1","kind":"` + kind + `"},"name":"a","namespace":"shop","operation":"` + operation + `"` + more + `}}`
 	}
 	tests := map[string]struct {
-		learn func(Hint) bool
+		learn func(workload.Hint) bool
 		body  string
 		want  outcome
 	}{
@@ -148,7 +151,7 @@ func TestWhatIsNoReviewIsAFailedCall(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := testHandler(t, func(Hint) bool { panic("nothing to learn here") })
+			h := testHandler(t, func(workload.Hint) bool { panic("nothing to learn here") })
 			recorder := httptest.NewRecorder()
 			h.ServeHTTP(recorder, test.request)
 			if recorder.Code != test.status {
@@ -161,7 +164,7 @@ func TestWhatIsNoReviewIsAFailedCall(t *testing.T) {
 
 func TestTooMuchInFlightFailsAtOnceAndRecovers(t *testing.T) {
 	t.Parallel()
-	h := testHandler(t, func(Hint) bool { return true })
+	h := testHandler(t, func(workload.Hint) bool { return true })
 	other := h.room.enter("other", maxInFlight, func() {})
 	h.room.settle(other)
 	body := podReview(t)
@@ -196,7 +199,7 @@ func TestSlowSendersKeepNobodyElseOut(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("SKIPPED: other addresses than 127.0.0.1 are Linux's")
 	}
-	h := testHandler(t, func(Hint) bool { return true })
+	h := testHandler(t, func(workload.Hint) bool { return true })
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close) // after the senders have hung up
 	for range maxInFlight / maxBody {
@@ -226,7 +229,7 @@ func TestSlowSendersKeepNobodyElseOut(t *testing.T) {
 // The memory of a large body must not go to a small one that may take its time.
 func TestTheMemoryOfLargeBodiesIsNotKept(t *testing.T) {
 	t.Parallel()
-	h := testHandler(t, func(Hint) bool { return true })
+	h := testHandler(t, func(workload.Hint) bool { return true })
 	h.bodies.New = func() any { return new(bytes.Buffer) }
 	post(h, deploymentReview(t, 1<<20, admissionv1.Create))
 	for range 100 {
@@ -238,7 +241,7 @@ func TestTheMemoryOfLargeBodiesIsNotKept(t *testing.T) {
 
 func TestABodyThatNeverComesIsGivenUp(t *testing.T) {
 	t.Parallel()
-	h := testHandler(t, func(Hint) bool { return true })
+	h := testHandler(t, func(workload.Hint) bool { return true })
 	server := httptest.NewUnstartedServer(h)
 	server.Config.ReadTimeout = 20 * time.Millisecond
 	server.Start()
@@ -272,7 +275,7 @@ func FuzzNothingIsEverDenied(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		answer := post(testHandler(t, func(Hint) bool { return true }), body)
+		answer := post(testHandler(t, func(workload.Hint) bool { return true }), body)
 		if answer.Code != http.StatusOK {
 			if answer.Code < 400 {
 				t.Fatalf("status %d is neither an answer nor a failed call", answer.Code)

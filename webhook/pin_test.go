@@ -30,7 +30,7 @@ func templateOf(t testing.TB, annotations map[string]string, containers ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := parseWorkload(raw, "Deployment")
+	w, err := parseObject(raw, "Deployment")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func builtIn(owner *metav1.OwnerReference) bool {
 // planPod decides about the images of a new pod. A pod of a built-in controller has the pins of its template, and what
 // these leave out stays a tag: all pods of a revision run the same. A bare pod has questions. Pods of other controllers,
 // which may compare them with what they asked for, are left alone.
-func planPod(w *workload, mode string, ifNotPresent bool) podPlan {
+func planPod(w *rawObject, mode string, ifNotPresent bool) podPlan {
 	p := podPlan{pod: &w.template, ifNotPresent: ifNotPresent}
 	if w.template.mirror || w.owned && (w.controller == nil || !builtIn(w.controller)) {
 		return p

@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"strings"
-	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/cache"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -53,8 +53,8 @@ type teller struct {
 	client client.Client
 	count  *prometheus.CounterVec
 
-	mu   sync.Mutex
-	told map[string]time.Time
+	// told are the names of the Events that were made a short time ago.
+	told *cache.LRUExpireCache
 }
 
 func newTeller(c client.Client, registry prometheus.Registerer) (*teller, error) {
@@ -64,7 +64,7 @@ func newTeller(c client.Client, registry prometheus.Registerer) (*teller, error)
 			Name: "kube_prepull_pin_problems_total",
 			Help: "Events about pins, by reason: TagNotPinned (a tag could not be resolved), PodNotPinned (a pod of a pinned revision runs the tag) or PinnedDigestGone (the registry does not have the digest any more).",
 		}, []string{"reason"}),
-		told: map[string]time.Time{},
+		told: cache.NewLRUExpireCache(maxTold),
 	}
 	if err := registry.Register(t.count); err != nil {
 		return nil, fmt.Errorf("registering the metric of pin problems: %w", err)
@@ -78,42 +78,19 @@ func newTeller(c client.Client, registry prometheus.Registerer) (*teller, error)
 // tell makes the Event of a problem, unless there is one.
 func (t *teller) tell(ctx context.Context, p problem) error {
 	event := eventOf(p, metav1.Now())
-	if !t.remember(event.Name, event.FirstTimestamp.Time) {
+	if _, told := t.told.Get(event.Name); told {
 		return nil
 	}
 	err := t.client.Create(ctx, event)
-	if apierrors.IsAlreadyExists(err) {
-		return nil // told before a restart, or by another replica
-	}
-	if err != nil {
-		t.forget(event.Name)
+	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("creating an Event: %w", err)
+	}
+	t.told.Add(event.Name, nil, eventLife-time.Nanosecond) // it may be gone when that is over
+	if err != nil {
+		return nil // told before a restart, or by another replica
 	}
 	t.count.WithLabelValues(p.reason).Inc()
 	return nil
-}
-
-// remember is false for what was told a short time ago.
-func (t *teller) remember(name string, now time.Time) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if last, found := t.told[name]; found && now.Sub(last) < eventLife {
-		return false
-	}
-	if len(t.told) >= maxTold {
-		maps.DeleteFunc(t.told, func(_ string, last time.Time) bool { return now.Sub(last) >= eventLife })
-	}
-	if len(t.told) >= maxTold {
-		clear(t.told)
-	}
-	t.told[name] = now
-	return true
-}
-
-func (t *teller) forget(name string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.told, name)
 }
 
 // eventOf has the same name for the same problem.

@@ -3,9 +3,12 @@ package webhook
 import (
 	"context"
 	"fmt"
-	"maps"
-	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/cache"
+
+	"github.com/kube-prepull/kube-prepull/prepull/pullsecret"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 
 	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
@@ -18,14 +21,10 @@ const (
 	// Secrets. A rotated Secret counts this much later.
 	keyMemory = 5 * time.Second
 
-	// maxKeys is how many of each are remembered, maxKey how large a Secret's content may be to be used, and maxTemplateKeys
-	// how much of it one template may have, in bytes: it is read for each of its images.
+	// maxKeys is how many of each are remembered, and maxTemplateKeys how much credentials one template may have, in bytes:
+	// they are read for each of its images.
 	maxKeys         = 500
-	maxKey          = 64 << 10
 	maxTemplateKeys = 128 << 10
-
-	// defaultAccount is the service account of pods that name none.
-	defaultAccount = "default"
 )
 
 // pullKeys reads the registry credentials that pods of a template get, from the pull secrets that it or its service
@@ -38,25 +37,20 @@ type pullKeys struct {
 // newPullKeys returns some that take a time at most for each object that they read.
 func newPullKeys(live client.Reader, limit time.Duration) *pullKeys {
 	return &pullKeys{
-		accounts: memory[[]string]{limit: limit, read: func(ctx context.Context, key client.ObjectKey) ([]string, error) {
+		accounts: memory[[]string]{limit: limit, known: cache.NewLRUExpireCache(maxKeys), read: func(ctx context.Context, key client.ObjectKey) ([]string, error) {
 			var account corev1.ServiceAccount
 			if err := live.Get(ctx, key, &account); err != nil {
 				return nil, fmt.Errorf("getting service account %s: %w", key.Name, err)
 			}
-			var names []string
-			for _, ref := range account.ImagePullSecrets {
-				if ref.Name != "" {
-					names = append(names, ref.Name)
-				}
-			}
-			return names, nil
+			return workload.SecretNames(&account), nil
 		}},
-		secrets: memory[[]byte]{limit: limit, read: func(ctx context.Context, key client.ObjectKey) ([]byte, error) {
+		secrets: memory[[]byte]{limit: limit, known: cache.NewLRUExpireCache(maxKeys), read: func(ctx context.Context, key client.ObjectKey) ([]byte, error) {
 			var secret corev1.Secret
 			if err := live.Get(ctx, key, &secret); err != nil {
 				return nil, fmt.Errorf("getting pull secret %s: %w", key.Name, err)
 			}
-			return dockerConfiguration(&secret), nil
+			content, _ := pullsecret.Parse(&secret)
+			return content, nil
 		}},
 	}
 }
@@ -68,7 +62,7 @@ func (k *pullKeys) of(ctx context.Context, namespace string, t *template, pod bo
 	if !pod && !t.ownSecrets {
 		account := t.account
 		if account == "" {
-			account = defaultAccount
+			account = workload.DefaultAccount
 		}
 		var err error
 		names, err = k.accounts.get(ctx, client.ObjectKey{Namespace: namespace, Name: account})
@@ -90,45 +84,19 @@ func (k *pullKeys) of(ctx context.Context, namespace string, t *template, pod bo
 	return keys, nil
 }
 
-// dockerConfiguration is the content of a pull secret in the form {"auths": …}, nil if it is none or too large.
-func dockerConfiguration(s *corev1.Secret) []byte {
-	var content []byte
-	switch s.Type {
-	case corev1.SecretTypeDockerConfigJson:
-		content = s.Data[corev1.DockerConfigJsonKey]
-	case corev1.SecretTypeDockercfg:
-		if entries := s.Data[corev1.DockerConfigKey]; entries != nil {
-			content = append(append([]byte(`{"auths":`), entries...), '}')
-		}
-	}
-	if len(content) > maxKey {
-		return nil
-	}
-	return content
-}
-
 // memory remembers for a short time what was read. Those who want the same at the same time read it once.
 type memory[T any] struct {
 	limit   time.Duration // for reading
 	read    func(context.Context, client.ObjectKey) (T, error)
 	flights singleflight.Group
-	mu      sync.Mutex
-	known   map[client.ObjectKey]remembered[T]
-}
-
-type remembered[T any] struct {
-	value T
-	at    time.Time
+	known   *cache.LRUExpireCache
 }
 
 // get returns what is known of a key, or reads it. That something is missing is not remembered: it may come with the
 // next object.
 func (m *memory[T]) get(ctx context.Context, key client.ObjectKey) (T, error) {
-	m.mu.Lock()
-	known, found := m.known[key]
-	m.mu.Unlock()
-	if found && time.Since(known.at) < keyMemory {
-		return known.value, nil
+	if known, found := m.known.Get(key); found {
+		return known.(T), nil
 	}
 	flight := m.flights.DoChan(key.String(), func() (any, error) {
 		// The first who asks may leave before the others.
@@ -136,9 +104,9 @@ func (m *memory[T]) get(ctx context.Context, key client.ObjectKey) (T, error) {
 		defer cancel()
 		value, err := m.read(detached, key)
 		if err == nil {
-			m.remember(key, value)
+			m.known.Add(key, value, keyMemory)
 		} else if apierrors.IsNotFound(err) {
-			m.forget(key)
+			m.known.Remove(key)
 		}
 		return value, err
 	})
@@ -152,22 +120,4 @@ func (m *memory[T]) get(ctx context.Context, key client.ObjectKey) (T, error) {
 		}
 		return result.Val.(T), nil
 	}
-}
-
-func (m *memory[T]) remember(key client.ObjectKey, value T) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now()
-	// What holds no longer is not kept: these are credentials.
-	maps.DeleteFunc(m.known, func(_ client.ObjectKey, old remembered[T]) bool { return now.Sub(old.at) >= keyMemory })
-	if m.known == nil || len(m.known) >= maxKeys {
-		m.known = map[client.ObjectKey]remembered[T]{}
-	}
-	m.known[key] = remembered[T]{value, now}
-}
-
-func (m *memory[T]) forget(key client.ObjectKey) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.known, key)
 }

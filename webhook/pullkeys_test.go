@@ -100,12 +100,16 @@ func TestPullKeysAreThoseOfTheKubelet(t *testing.T) {
 			}
 		})
 	}
-	large := `{"auths":{"` + strings.Repeat("x", maxKey) + `":{}}}`
-	store.secrets["large"] = dockerSecret(large)
+	const most = 64 << 10 // what one Secret may have
+	sized := func(n int) corev1.Secret {
+		empty := `{"auths":{"":{}}}`
+		return dockerSecret(`{"auths":{"` + strings.Repeat("x", n-len(empty)) + `":{}}}`)
+	}
+	store.secrets["large"] = sized(most + 1)
 	var many []string
 	for i := range 10 {
 		name := fmt.Sprintf("many-%d", i)
-		store.secrets[name] = dockerSecret(large[:maxKey/2])
+		store.secrets[name] = sized(most / 2)
 		many = append(many, name)
 	}
 	for name, test := range map[string]struct {
@@ -113,7 +117,7 @@ func TestPullKeysAreThoseOfTheKubelet(t *testing.T) {
 		want    int
 	}{
 		"one that is too large is none":       {[]string{"large", "a"}, 1},
-		"there are no more than a few of all": {many, maxTemplateKeys / (maxKey / 2)},
+		"there are no more than a few of all": {many, maxTemplateKeys / (most / 2)},
 	} {
 		keys, err := newPullKeys(store, time.Second).of(t.Context(), "shop", &template{ownSecrets: true, pullSecrets: test.secrets}, false)
 		if err != nil || len(keys) != test.want {
@@ -129,7 +133,7 @@ func TestPullKeysAreThoseOfTheKubelet(t *testing.T) {
 func TestABurstReadsEachKeyOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &keyStore{accounts: map[string][]string{"default": {"a"}}, secrets: map[string]corev1.Secret{"a": dockerSecret(`{}`)}, takes: 10 * time.Millisecond}
+		store := &keyStore{accounts: map[string][]string{"default": {"a"}}, secrets: map[string]corev1.Secret{"a": dockerSecret(`{"auths":{"a":{}}}`)}, takes: 10 * time.Millisecond}
 		keys := newPullKeys(store, time.Second)
 		var burst sync.WaitGroup
 		errs := make([]error, 1000)
@@ -153,9 +157,9 @@ func TestABurstReadsEachKeyOnce(t *testing.T) {
 		if store.reads != 2 {
 			t.Errorf("%d reads, want 2", store.reads)
 		}
-		store.secrets["a"] = dockerSecret(`{"rotated":1}`)
-		time.Sleep(keyMemory)
-		if got, err := keys.of(t.Context(), "shop", &template{}, false); err != nil || string(got[0]) != `{"rotated":1}` {
+		store.secrets["a"] = dockerSecret(`{"auths":{"rotated":{}}}`)
+		time.Sleep(keyMemory + time.Nanosecond)
+		if got, err := keys.of(t.Context(), "shop", &template{}, false); err != nil || string(got[0]) != `{"auths":{"rotated":{}}}` {
 			t.Errorf("later it is %s, %v", got, err)
 		}
 	})

@@ -216,7 +216,7 @@ func aboutTheSame(t testing.TB, before, after string) {
 // digested fails the test unless each container of a pod that was replaced runs a digest and is not pulled every time.
 func digested(t testing.TB, pod string, images map[string]string) {
 	t.Helper()
-	w, err := parseWorkload([]byte(pod), "Pod")
+	w, err := parseObject([]byte(pod), "Pod")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
@@ -132,7 +134,7 @@ func (r *reporter) after(u unpinned, settled bool) {
 
 // look tells of u if it is stored. Then it is settled, or if it never will be.
 func (r *reporter) look(ctx context.Context, u unpinned) (settled bool, err error) {
-	ns := namespaceMetadata()
+	ns := workload.NamespaceMetadata()
 	if err := r.namespaces.Get(ctx, client.ObjectKey{Name: u.namespace}, ns); err != nil {
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	}
@@ -163,7 +165,7 @@ func (r *reporter) read(ctx context.Context, u unpinned) (*unstructured.Unstruct
 	if err != nil {
 		return nil, fmt.Errorf("encoding what is stored: %w", err)
 	}
-	w, err := parseWorkload(raw, u.kind)
+	w, err := parseObject(raw, u.kind)
 	if err != nil {
 		return nil, fmt.Errorf("reading what is stored: %w", err)
 	}

@@ -3,6 +3,8 @@ package webhook
 import (
 	"fmt"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -14,7 +16,7 @@ type review struct {
 	subresource string
 	operation   string
 	dryRun      bool
-	hint        Hint
+	hint        workload.Hint
 
 	// object and old are what is admitted and what it replaces, as they came: parts of the request's body.
 	object, old []byte

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admission/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -88,7 +90,7 @@ func TestAReviewBecomesAHint(t *testing.T) {
 	}{
 		"a pod without a name is found by its controller and labels": {podReview(t), review{
 			uid: "0b7c", operation: "CREATE",
-			hint: Hint{
+			hint: workload.Hint{
 				Kind: "Pod", Namespace: "shop", GenerateName: "api-5d9c7b-",
 				OwnerKind: "ReplicaSet", OwnerName: "api-5d9c7b", OwnerUID: types.UID("2"),
 				Labels: map[string]string{"app": "api", "quote": `a "b" \`},
@@ -96,11 +98,11 @@ func TestAReviewBecomesAHint(t *testing.T) {
 		}},
 		"a Deployment is found by its name": {deploymentReview(t, 10_000, admissionv1.Update), review{
 			uid: "9a1f", group: "apps", operation: "UPDATE",
-			hint: Hint{Kind: "Deployment", Namespace: "shop", Name: "api", Labels: map[string]string{"app": "api"}},
+			hint: workload.Hint{Kind: "Deployment", Namespace: "shop", Name: "api", Labels: map[string]string{"app": "api"}},
 		}},
 		"the name in the object counts if the request has none": {
 			[]byte(`{"request":{"uid":"1","object":{"metadata":{"name":"api"}}}}`),
-			review{uid: "1", hint: Hint{Name: "api"}},
+			review{uid: "1", hint: workload.Hint{Name: "api"}},
 		},
 		"metadata that is not the object's is not read": {
 			[]byte(`{"request":{"uid":"1","oldObject":{"metadata":{"name":"old"}},"object":{"spec":{"metadata":{"name":"deep"}}}},"object":{"metadata":{"name":"top"}}}`),

@@ -18,7 +18,7 @@ type revisions struct{ live client.Reader }
 
 // have tells whether the template of a workload is that of a stored revision of it, as after kubectl rollout undo: its
 // controller then goes back to that revision, and another pin would make a new one.
-func (r revisions) have(ctx context.Context, kind, namespace string, w *workload) (bool, error) {
+func (r revisions) have(ctx context.Context, kind, namespace string, w *rawObject) (bool, error) {
 	if kind != "Deployment" && kind != "StatefulSet" && kind != "DaemonSet" {
 		return false, nil
 	}
@@ -41,7 +41,7 @@ func (r revisions) have(ctx context.Context, kind, namespace string, w *workload
 	return r.controllerRevision(ctx, w, &wanted, options)
 }
 
-func (r revisions) replicaSet(ctx context.Context, w *workload, wanted *corev1.PodTemplateSpec, options []client.ListOption) (bool, error) {
+func (r revisions) replicaSet(ctx context.Context, w *rawObject, wanted *corev1.PodTemplateSpec, options []client.ListOption) (bool, error) {
 	var list appsv1.ReplicaSetList
 	if err := r.live.List(ctx, &list, options...); err != nil {
 		return false, fmt.Errorf("listing ReplicaSets: %w", err)
@@ -53,7 +53,7 @@ func (r revisions) replicaSet(ctx context.Context, w *workload, wanted *corev1.P
 	}), nil
 }
 
-func (r revisions) controllerRevision(ctx context.Context, w *workload, wanted *corev1.PodTemplateSpec, options []client.ListOption) (bool, error) {
+func (r revisions) controllerRevision(ctx context.Context, w *rawObject, wanted *corev1.PodTemplateSpec, options []client.ListOption) (bool, error) {
 	var list appsv1.ControllerRevisionList
 	if err := r.live.List(ctx, &list, options...); err != nil {
 		return false, fmt.Errorf("listing ControllerRevisions: %w", err)
@@ -69,7 +69,7 @@ func (r revisions) controllerRevision(ctx context.Context, w *workload, wanted *
 	}), nil
 }
 
-func (w *workload) controls(obj metav1.Object) bool {
+func (w *rawObject) controls(obj metav1.Object) bool {
 	owner := metav1.GetControllerOfNoCopy(obj)
 	return owner != nil && owner.UID == w.uid
 }

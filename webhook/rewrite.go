@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -58,21 +58,20 @@ type verdict struct {
 // rewrite decides about a review. Without an error it may still have nothing to say.
 func (w *rewriter) rewrite(ctx context.Context, r *review) (verdict, error) {
 	namespace := r.hint.Namespace
-	switch namespace {
-	case metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, w.own:
+	if workload.Untouchable(namespace, w.own) {
 		return verdict{}, nil
 	}
 	labels, err := w.labels(ctx, namespace)
 	if labels == nil || err != nil {
 		return verdict{}, err
 	}
-	object, err := parseWorkload(r.object, r.hint.Kind)
+	object, err := parseObject(r.object, r.hint.Kind)
 	if err != nil {
 		return verdict{}, fmt.Errorf("reading the object: %w", err)
 	}
-	var old *workload
+	var old *rawObject
 	if r.operation == "UPDATE" {
-		if old, err = parseWorkload(r.old, r.hint.Kind); err != nil {
+		if old, err = parseObject(r.old, r.hint.Kind); err != nil {
 			return verdict{}, fmt.Errorf("reading the old object: %w", err)
 		}
 	}
@@ -90,7 +89,7 @@ func (w *rewriter) rewrite(ctx context.Context, r *review) (verdict, error) {
 // one, so it has changed just now, or the review is forged.
 func (w *rewriter) labels(ctx context.Context, namespace string) (map[string]string, error) {
 	for tries := w.labelTime / labelPause; ; tries-- {
-		ns := namespaceMetadata()
+		ns := workload.NamespaceMetadata()
 		err := w.namespaces.Get(ctx, client.ObjectKey{Name: namespace}, ns)
 		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("getting the namespace: %w", err)
@@ -109,7 +108,7 @@ func (w *rewriter) labels(ctx context.Context, namespace string) (map[string]str
 	}
 }
 
-func (w *rewriter) pod(ctx context.Context, r *review, object, old *workload, namespace map[string]string) verdict {
+func (w *rewriter) pod(ctx context.Context, r *review, object, old *rawObject, namespace map[string]string) verdict {
 	if old != nil {
 		return verdict{patch: keepPod(&object.template, &old.template)}
 	}
@@ -131,7 +130,7 @@ func (w *rewriter) pod(ctx context.Context, r *review, object, old *workload, na
 	return v
 }
 
-func (w *rewriter) workload(ctx context.Context, r *review, object, old *workload, namespace map[string]string) (verdict, error) {
+func (w *rewriter) workload(ctx context.Context, r *review, object, old *rawObject, namespace map[string]string) (verdict, error) {
 	t := &object.template
 	if old != nil && t.sameBesidesPins(&old.template) {
 		set := restorePins(t, &old.template)
@@ -274,11 +273,4 @@ func (w *rewriter) askOne(ctx context.Context, image string, auths [][]byte, fre
 		err = errTooLate
 	}
 	return found, err
-}
-
-// namespaceMetadata is an empty Namespace that is read from the cache of metadata.
-func namespaceMetadata() *metav1.PartialObjectMetadata {
-	ns := &metav1.PartialObjectMetadata{}
-	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	return ns
 }

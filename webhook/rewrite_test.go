@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,7 +68,7 @@ func rewriting(t testing.TB, s stored, resolve func(image string, fresh bool) (s
 		metrics:      m,
 		log:          logr.Discard(),
 	}
-	return newHandler(func(Hint) bool { return true }, w, func(_ context.Context, path string) bool { return path == testPath }, clock.Production().AdmissionTime, m, logr.Discard())
+	return newHandler(func(workload.Hint) bool { return true }, w, func(_ context.Context, path string) bool { return path == testPath }, clock.Production().AdmissionTime, m, logr.Discard())
 }
 
 var labelled = stored{labels: map[string]string{v1alpha1.LabelRewrite: v1alpha1.RewriteLatest}}

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -28,7 +30,7 @@ type Options struct {
 	Configuration string
 
 	// Learn takes a hint and says whether there was room for it. It must not block.
-	Learn func(Hint) bool
+	Learn func(workload.Hint) bool
 
 	// Registries are asked where tags point.
 	Registries *digest.Registries
@@ -112,6 +114,6 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 	return &Webhook{Handler: mux, Ready: func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), readyTime)
 		defer cancel()
-		return w.namespaces.Get(ctx, client.ObjectKey{Name: o.Namespace}, namespaceMetadata())
+		return w.namespaces.Get(ctx, client.ObjectKey{Name: o.Namespace}, workload.NamespaceMetadata())
 	}}, nil
 }

@@ -20,8 +20,8 @@ const maxContainers = 500
 
 var errManyContainers = fmt.Errorf("more than %d containers", maxContainers)
 
-// workload is what matters of a reviewed object besides its template.
-type workload struct {
+// rawObject is what matters of a reviewed object besides its template.
+type rawObject struct {
 	uid        types.UID
 	deleting   bool
 	controller *metav1.OwnerReference
@@ -77,9 +77,9 @@ type container struct {
 	imagePath, policyPath string
 }
 
-// parseWorkload reads an object of a kind that is observed.
-func parseWorkload(raw []byte, kind string) (*workload, error) {
-	w := &workload{}
+// parseObject reads an object of a kind that is observed.
+func parseObject(raw []byte, kind string) (*rawObject, error) {
+	w := &rawObject{}
 	c := &cursor{raw: raw}
 	if kind == "Pod" {
 		if err := w.template.parse(c, w.parseMetadata); err != nil {
@@ -103,7 +103,7 @@ func parseWorkload(raw []byte, kind string) (*workload, error) {
 }
 
 // parseMetadata takes one member of the object's metadata.
-func (w *workload) parseMetadata(c *cursor, key []byte) error {
+func (w *rawObject) parseMetadata(c *cursor, key []byte) error {
 	switch string(key) {
 	case "uid":
 		return c.decode(&w.uid)
@@ -127,7 +127,7 @@ func (w *workload) parseMetadata(c *cursor, key []byte) error {
 	return c.skip()
 }
 
-func (w *workload) parseSpec(c *cursor, kind string) error {
+func (w *rawObject) parseSpec(c *cursor, kind string) error {
 	return c.members(func(key []byte) error {
 		switch {
 		case string(key) == "template" && kind != "CronJob":
@@ -142,7 +142,7 @@ func (w *workload) parseSpec(c *cursor, kind string) error {
 	})
 }
 
-func (w *workload) parseJobTemplate(c *cursor) error {
+func (w *rawObject) parseJobTemplate(c *cursor) error {
 	return c.members(func(key []byte) error {
 		if string(key) != "spec" {
 			return c.skip()

@@ -198,7 +198,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 func webhookOptions(c *v1alpha1.Configuration, namespace string, learner *learn.Learner, registries *digest.Registries, clocks clock.Clocks) webhook.Options {
 	return webhook.Options{
 		Namespace:     namespace,
-		Learn:         func(h webhook.Hint) bool { return learner.Hint(learn.Hint(h)) },
+		Learn:         learner.Hint,
 		Registries:    registries,
 		PullSecrets:   c.PullSecrets,
 		IfNotPresent:  c.RewritePullPolicy,

@@ -3,8 +3,9 @@ package learn
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/cache"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,35 +26,23 @@ const (
 // accountReader reads the pull secrets of service accounts.
 type accountReader struct {
 	live   client.Reader
-	mu     sync.Mutex
-	recent map[client.ObjectKey]accountSecrets
+	recent *cache.LRUExpireCache
 }
 
-// accountSecrets are what a service account had at a time.
-type accountSecrets struct {
-	secrets []v1alpha1.SecretReference
-	read    time.Time
+func newAccountReader(live client.Reader) *accountReader {
+	return &accountReader{live: live, recent: cache.NewLRUExpireCache(maxAccounts)}
 }
 
 // secretsOf returns the pull secrets of a service account; none if there is no such account.
 func (a *accountReader) secretsOf(ctx context.Context, account client.ObjectKey) ([]v1alpha1.SecretReference, error) {
-	now := time.Now()
-	a.mu.Lock()
-	known, ok := a.recent[account]
-	a.mu.Unlock()
-	if ok && now.Sub(known.read) < accountMemory {
-		return known.secrets, nil
+	if known, found := a.recent.Get(account); found {
+		return known.([]v1alpha1.SecretReference), nil
 	}
 	secrets, err := readAccount(ctx, a.live, account)
 	if err != nil {
 		return nil, err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.recent == nil || len(a.recent) >= maxAccounts {
-		a.recent = map[client.ObjectKey]accountSecrets{}
-	}
-	a.recent[account] = accountSecrets{secrets, now}
+	a.recent.Add(account, secrets, accountMemory)
 	return secrets, nil
 }
 
@@ -63,9 +52,5 @@ func readAccount(ctx context.Context, live client.Reader, account client.ObjectK
 	if err := live.Get(ctx, account, &stored); client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("getting service account %s: %w", account, err)
 	}
-	var names []string
-	for _, s := range stored.ImagePullSecrets {
-		names = append(names, s.Name)
-	}
-	return workload.SecretsIn(account.Namespace, names), nil
+	return workload.SecretsIn(account.Namespace, workload.SecretNames(&stored)), nil
 }

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -53,7 +55,7 @@ func (s *emptyServer) List(_ context.Context, list client.ObjectList, _ ...clien
 }
 
 // flooded runs a learner of an empty server for a while after some hints.
-func flooded(t *testing.T, hints []Hint, while time.Duration) *emptyServer {
+func flooded(t *testing.T, hints []workload.Hint, while time.Duration) *emptyServer {
 	t.Helper()
 	server := &emptyServer{gets: map[string]time.Time{}}
 	l := &Learner{
@@ -73,10 +75,10 @@ func flooded(t *testing.T, hints []Hint, while time.Duration) *emptyServer {
 	return server
 }
 
-func forgedPods(n int, labels map[string]string) []Hint {
-	var hints []Hint
+func forgedPods(n int, labels map[string]string) []workload.Hint {
+	var hints []workload.Hint
 	for i := range n {
-		hints = append(hints, Hint{Kind: "Pod", Namespace: fmt.Sprint("shop-", i%8), OwnerUID: types.UID(fmt.Sprint(i)), Labels: labels})
+		hints = append(hints, workload.Hint{Kind: "Pod", Namespace: fmt.Sprint("shop-", i%8), OwnerUID: types.UID(fmt.Sprint(i)), Labels: labels})
 	}
 	return hints
 }
@@ -85,7 +87,7 @@ func TestForgedOwnersBuyFewListsAndHoldUpNoObject(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		hints := append(forgedPods(4000, nil), Hint{Kind: "Deployment", Namespace: "shop-0", Name: "real"})
+		hints := append(forgedPods(4000, nil), workload.Hint{Kind: "Deployment", Namespace: "shop-0", Name: "real"})
 		server := flooded(t, hints, 11*time.Second)
 		if most := listBurst + 10*listRate + 1; server.lists > most || server.lists < most-searchers {
 			t.Errorf("4000 forged hints bought %d lists in 10 s, at most %d should be", server.lists, most)
@@ -122,11 +124,11 @@ func TestForgedNamesOfOneNamespaceHoldUpTheOthersForSeconds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		var hints []Hint
+		var hints []workload.Hint
 		for i := range 2 * maxHints {
-			hints = append(hints, Hint{Kind: "Deployment", Namespace: "greedy", Name: fmt.Sprint("forged-", i)})
+			hints = append(hints, workload.Hint{Kind: "Deployment", Namespace: "greedy", Name: fmt.Sprint("forged-", i)})
 		}
-		server := flooded(t, append(hints, Hint{Kind: "Deployment", Namespace: "modest", Name: "real"}), time.Minute)
+		server := flooded(t, append(hints, workload.Hint{Kind: "Deployment", Namespace: "modest", Name: "real"}), time.Minute)
 		if waited := server.gets["real"].Sub(start); server.gets["real"].IsZero() || waited > 2*time.Second {
 			t.Errorf("the Deployment of the other namespace was read after %v", waited)
 		}

@@ -78,14 +78,14 @@ func newLearner(mgr ctrl.Manager, o Options, m *metrics) *Learner {
 		metrics:   m,
 	}
 	if o.PullSecrets {
-		l.accounts = &accountReader{live: l.live}
+		l.accounts = newAccountReader(l.live)
 	}
 	return l
 }
 
 // Hint asks for a look at what an admission was about. It never blocks; it returns false if there is nothing to look
 // at or too much already.
-func (l *Learner) Hint(h Hint) bool {
+func (l *Learner) Hint(h workload.Hint) bool {
 	p, ok := placeOf(h)
 	if ok {
 		first := firstLookAt(p, l.clocks.FirstList, time.Now())

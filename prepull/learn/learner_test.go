@@ -39,17 +39,17 @@ func TestHint(t *testing.T) {
 	queued, dropped := l.metrics.hints.WithLabelValues("queued"), l.metrics.hints.WithLabelValues("dropped")
 	beforeQueued, beforeDropped := valueOf(t, queued), valueOf(t, dropped)
 	for i, want := range []bool{true, true, false} {
-		if got := l.Hint(Hint{Kind: "Deployment", Namespace: "shop", Name: fmt.Sprint(i)}); got != want {
+		if got := l.Hint(workload.Hint{Kind: "Deployment", Namespace: "shop", Name: fmt.Sprint(i)}); got != want {
 			t.Errorf("hint %d = %t, want %t", i, got, want)
 		}
 	}
-	if !l.Hint(Hint{Kind: "Deployment", Namespace: "shop", Name: "0"}) {
+	if !l.Hint(workload.Hint{Kind: "Deployment", Namespace: "shop", Name: "0"}) {
 		t.Error("a full queue refuses a place that it has")
 	}
-	if l.Hint(Hint{Kind: "Secret", Namespace: "shop", Name: "0"}) {
+	if l.Hint(workload.Hint{Kind: "Secret", Namespace: "shop", Name: "0"}) {
 		t.Error("a hint that leads nowhere is taken")
 	}
-	if !l.Hint(Hint{Kind: "Pod", Namespace: "shop", GenerateName: "run-"}) {
+	if !l.Hint(workload.Hint{Kind: "Pod", Namespace: "shop", GenerateName: "run-"}) {
 		t.Error("a full queue of objects refuses a search")
 	}
 	if got := valueOf(t, queued) - beforeQueued; got != 4 {

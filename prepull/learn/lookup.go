@@ -3,28 +3,13 @@ package learn
 import (
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 )
-
-// Hint says which object an admission was about. It only says where to look: what is learned is read back.
-type Hint struct {
-	// Kind is Pod, Deployment, StatefulSet, DaemonSet, Job or CronJob.
-	Kind      string
-	Namespace string
-	// Name is empty if the API server has yet to make it up from GenerateName.
-	Name         string
-	GenerateName string
-	// OwnerKind, OwnerName and OwnerUID are the object's controller, if it has one.
-	OwnerKind string
-	OwnerName string
-	OwnerUID  types.UID
-	Labels    map[string]string
-	// Client is the address that the review came from.
-	Client string
-}
 
 const (
 	// firstLook is how long after a hint the object is read: it is stored only after admission.
@@ -75,7 +60,7 @@ type place struct {
 
 // placeOf says where to look on account of a hint, false if nowhere. All pods of an owner's revision share a place.
 // A workload without a name is not looked for: its pods tell the same.
-func placeOf(h Hint) (place, bool) {
+func placeOf(h workload.Hint) (place, bool) {
 	for _, s := range []string{h.Namespace, h.Name, h.GenerateName, string(h.OwnerUID)} {
 		if len(s) > maxField {
 			return place{}, false

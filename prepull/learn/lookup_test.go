@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -23,64 +25,64 @@ func TestPlaceOf(t *testing.T) {
 	long := ofLength(maxField + 1)
 	hash := map[string]string{"pod-template-hash": "5d9c", "app": "api"}
 	for name, test := range map[string]struct {
-		hint Hint
+		hint workload.Hint
 		want place // nowhere if empty
 	}{
-		"a Deployment": {Hint{Kind: "Deployment", Namespace: "shop", Name: "api"}, place{kind: "Deployment", namespace: "shop", name: "api"}},
+		"a Deployment": {workload.Hint{Kind: "Deployment", Namespace: "shop", Name: "api"}, place{kind: "Deployment", namespace: "shop", name: "api"}},
 		"a job of a CronJob is looked at by its name": {
-			Hint{Kind: "Job", Namespace: "shop", Name: "sum-29", OwnerKind: "CronJob", OwnerUID: "u"}, place{kind: "Job", namespace: "shop", name: "sum-29"},
+			workload.Hint{Kind: "Job", Namespace: "shop", Name: "sum-29", OwnerKind: "CronJob", OwnerUID: "u"}, place{kind: "Job", namespace: "shop", name: "sum-29"},
 		},
-		"a job without a name": {Hint{Kind: "Job", Namespace: "shop", GenerateName: "sum-"}, place{}},
-		"a bare pod":           {Hint{Kind: "Pod", Namespace: "shop", Name: "api", Labels: hash}, place{kind: "Pod", namespace: "shop", name: "api"}},
-		"a mirror pod":         {Hint{Kind: "Pod", Namespace: "shop", Name: "etcd", OwnerKind: "Node", OwnerUID: "u"}, place{kind: "Pod", namespace: "shop", name: "etcd"}},
+		"a job without a name": {workload.Hint{Kind: "Job", Namespace: "shop", GenerateName: "sum-"}, place{}},
+		"a bare pod":           {workload.Hint{Kind: "Pod", Namespace: "shop", Name: "api", Labels: hash}, place{kind: "Pod", namespace: "shop", name: "api"}},
+		"a mirror pod":         {workload.Hint{Kind: "Pod", Namespace: "shop", Name: "etcd", OwnerKind: "Node", OwnerUID: "u"}, place{kind: "Pod", namespace: "shop", name: "etcd"}},
 		"a bare pod without a name": {
-			Hint{Kind: "Pod", Namespace: "shop", GenerateName: "run-", Labels: map[string]string{"b": "2", "a": "1"}},
+			workload.Hint{Kind: "Pod", Namespace: "shop", GenerateName: "run-", Labels: map[string]string{"b": "2", "a": "1"}},
 			place{kind: "Pod", namespace: "shop", generateName: "run-", selector: "a=1,b=2"},
 		},
 		"a pod of a ReplicaSet": {
-			Hint{Kind: "Pod", Namespace: "shop", GenerateName: "api-5d9c-", OwnerKind: "ReplicaSet", OwnerUID: "u", Labels: hash},
+			workload.Hint{Kind: "Pod", Namespace: "shop", GenerateName: "api-5d9c-", OwnerKind: "ReplicaSet", OwnerUID: "u", Labels: hash},
 			place{kind: "Pod", namespace: "shop", owner: "u", selector: "pod-template-hash=5d9c", revision: true},
 		},
 		"a pod of a StatefulSet, which has a name": {
-			Hint{Kind: "Pod", Namespace: "shop", Name: "db-0", OwnerKind: "StatefulSet", OwnerUID: "u", Labels: map[string]string{"controller-revision-hash": "db-7"}},
+			workload.Hint{Kind: "Pod", Namespace: "shop", Name: "db-0", OwnerKind: "StatefulSet", OwnerUID: "u", Labels: map[string]string{"controller-revision-hash": "db-7"}},
 			place{kind: "Pod", namespace: "shop", owner: "u", selector: "controller-revision-hash=db-7", revision: true},
 		},
 		"a pod of a job": {
-			Hint{Kind: "Pod", Namespace: "shop", OwnerKind: "Job", OwnerUID: "u", Labels: map[string]string{"job-name": "j", "batch.kubernetes.io/controller-uid": "u"}},
+			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerKind: "Job", OwnerUID: "u", Labels: map[string]string{"job-name": "j", "batch.kubernetes.io/controller-uid": "u"}},
 			place{kind: "Pod", namespace: "shop", owner: "u", selector: "batch.kubernetes.io/controller-uid=u", revision: true},
 		},
 		"a pod of a controller without labels": {
-			Hint{Kind: "Pod", Namespace: "shop", OwnerKind: "Workflow", OwnerUID: "u"}, place{kind: "Pod", namespace: "shop", owner: "u"},
+			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerKind: "Workflow", OwnerUID: "u"}, place{kind: "Pod", namespace: "shop", owner: "u"},
 		},
 		"more labels than a selector may have": {
-			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": strings.Repeat("x", maxSelector)}},
+			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": strings.Repeat("x", maxSelector)}},
 			place{kind: "Pod", namespace: "shop", owner: "u"},
 		},
 		"a revision label that nobody can have, and a label beside it": {
-			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"pod-template-hash": long, "app": "api"}},
+			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"pod-template-hash": long, "app": "api"}},
 			place{kind: "Pod", namespace: "shop", owner: "u", selector: "app=api,pod-template-hash=" + long},
 		},
 		"as many labels as a selector may have": {
-			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": ofLength(maxSelector - 3)}},
+			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": ofLength(maxSelector - 3)}},
 			place{kind: "Pod", namespace: "shop", owner: "u", selector: "a=" + ofLength(maxSelector-3)},
 		},
 		"one byte more": {
-			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": ofLength(maxSelector - 2)}},
+			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": ofLength(maxSelector - 2)}},
 			place{kind: "Pod", namespace: "shop", owner: "u"},
 		},
 		"the longest revision label": {
-			Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"pod-template-hash": ofLength(maxField), "app": "api"}},
+			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"pod-template-hash": ofLength(maxField), "app": "api"}},
 			place{kind: "Pod", namespace: "shop", owner: "u", selector: "pod-template-hash=" + ofLength(maxField), revision: true},
 		},
 		"the longest name": {
-			Hint{Kind: "Deployment", Namespace: "shop", Name: ofLength(maxField)}, place{kind: "Deployment", namespace: "shop", name: ofLength(maxField)},
+			workload.Hint{Kind: "Deployment", Namespace: "shop", Name: ofLength(maxField)}, place{kind: "Deployment", namespace: "shop", name: ofLength(maxField)},
 		},
-		"no namespace":            {Hint{Kind: "Deployment", Name: "api"}, place{}},
-		"a pod without anything":  {Hint{Kind: "Pod", Namespace: "shop"}, place{}},
-		"another kind":            {Hint{Kind: "ReplicaSet", Namespace: "shop", Name: "api"}, place{}},
-		"no kind":                 {Hint{}, place{}},
-		"a name that is too long": {Hint{Kind: "Deployment", Namespace: "shop", Name: long}, place{}},
-		"a UID that is too long":  {Hint{Kind: "Pod", Namespace: "shop", OwnerUID: types.UID(long)}, place{}},
+		"no namespace":            {workload.Hint{Kind: "Deployment", Name: "api"}, place{}},
+		"a pod without anything":  {workload.Hint{Kind: "Pod", Namespace: "shop"}, place{}},
+		"another kind":            {workload.Hint{Kind: "ReplicaSet", Namespace: "shop", Name: "api"}, place{}},
+		"no kind":                 {workload.Hint{}, place{}},
+		"a name that is too long": {workload.Hint{Kind: "Deployment", Namespace: "shop", Name: long}, place{}},
+		"a UID that is too long":  {workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: types.UID(long)}, place{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,7 +104,7 @@ func TestPlaceOf(t *testing.T) {
 func FuzzPlaceOf(f *testing.F) {
 	f.Add("Pod", "shop", "", "api-", "uid", "pod-template-hash", "5d9c")
 	f.Fuzz(func(t *testing.T, kind, namespace, name, generateName, owner, key, value string) {
-		p, ok := placeOf(Hint{Kind: kind, Namespace: namespace, Name: name, GenerateName: generateName, OwnerUID: types.UID(owner),
+		p, ok := placeOf(workload.Hint{Kind: kind, Namespace: namespace, Name: name, GenerateName: generateName, OwnerUID: types.UID(owner),
 			Labels: map[string]string{key: value}})
 		if size := len(p.namespace) + len(p.name) + len(p.generateName) + len(p.owner) + len(p.selector); ok && size > 4*maxField+maxSelector {
 			t.Errorf("the place has %d bytes", size)

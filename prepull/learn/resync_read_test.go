@@ -148,7 +148,7 @@ func TestAWorkloadIsSeenWithTheSecretsOfItsAccount(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		live := &shopReader{deployments: twoOfShop(), accounts: map[string]string{"default": "d"}}
-		l := &Learner{live: live, accounts: &accountReader{live: live}, reads: rate.NewLimiter(rate.Inf, 0)}
+		l := &Learner{live: live, accounts: newAccountReader(live), reads: rate.NewLimiter(rate.Inf, 0)}
 		for _, name := range []string{"api", "web", "api"} {
 			if diff := cmp.Diff(workload.SecretsIn("shop", []string{"d"}), lookAt(t, l, name).Secrets); diff != "" {
 				t.Errorf("pull secrets of %s (-want +got):\n%s", name, diff)
@@ -161,13 +161,13 @@ func TestAWorkloadIsSeenWithTheSecretsOfItsAccount(t *testing.T) {
 		if diff := cmp.Diff(want, live.reads); diff != "" {
 			t.Errorf("reads (-want +got):\n%s", diff)
 		}
-		time.Sleep(accountMemory)
+		time.Sleep(accountMemory + time.Nanosecond)
 		live.accounts["default"] = "new"
 		if diff := cmp.Diff(workload.SecretsIn("shop", []string{"new"}), lookAt(t, l, "api").Secrets); diff != "" {
 			t.Errorf("pull secrets a while later (-want +got):\n%s", diff)
 		}
 		live.failing = "accounts"
-		time.Sleep(accountMemory)
+		time.Sleep(accountMemory + time.Nanosecond)
 		if _, err := l.read(t.Context(), place{kind: "Deployment", namespace: "shop", name: "api"}, nil); err == nil {
 			t.Error("an account that cannot be read is no error")
 		}

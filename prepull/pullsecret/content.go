@@ -14,21 +14,35 @@ import (
 // maxCredentials bounds the credentials of one pull secret, in bytes: they are held in memory.
 const maxCredentials = 64 << 10
 
-// login is what the kubelet reads of one registry in a pull secret.
-type login struct {
+// config is a Docker configuration as far as the kubelet reads it.
+type config struct {
+	Auths map[string]written `json:"auths"`
+}
+
+// written is the entry of one registry.
+type written struct {
 	Username string `json:"username,omitempty"`
 	Password string `json:"password,omitempty"`
 	Email    string `json:"email,omitempty"`
 	Auth     string `json:"auth,omitempty"`
 }
 
+// login is what the kubelet makes of an entry: it prefers the field auth, base64 of username:password, padded or not. It is
+// false if a kubelet cannot read it.
+func (w written) login() (l Login, readable bool) {
+	if w.Auth == "" {
+		return Login{w.Username, w.Password}, true
+	}
+	decoded, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(w.Auth), "="))
+	username, password, found := strings.Cut(string(decoded), ":")
+	return Login{username, password}, err == nil && found
+}
+
 // Parse returns the credentials in a Secret as the content of a kubernetes.io/dockerconfigjson one, or in words
 // why there are none. It keeps what the kubelet reads and nothing else: the kubelet takes an image for one that a pod may
 // use if username, password and email are the same. Equal credentials give equal content. The words tell nothing of it.
 func Parse(s *corev1.Secret) (content []byte, problem string) {
-	var config struct {
-		Auths map[string]login `json:"auths"`
-	}
+	var config config
 	var err error
 	switch s.Type {
 	case corev1.SecretTypeDockerConfigJson:
@@ -41,9 +55,9 @@ func Parse(s *corev1.Secret) (content []byte, problem string) {
 	if err != nil || len(config.Auths) == 0 {
 		return nil, "holds no credentials that a kubelet can read"
 	}
-	for _, l := range config.Auths {
-		// A kubelet that cannot read one login starts no container of the pod.
-		if l.Auth != "" && !readableAuth(l.Auth) {
+	for _, w := range config.Auths {
+		// A kubelet that cannot read one entry starts no container of the pod.
+		if w.Auth != "" && !readableAuth(w.Auth) {
 			return nil, "holds no credentials that a kubelet can read"
 		}
 	}
@@ -67,6 +81,7 @@ func readableAuth(auth string) bool {
 	return err == nil && strings.Contains(string(decoded), ":")
 }
 
+// Hash of the content of a pull secret, as Parse returns it.
 func Hash(content []byte) string {
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])

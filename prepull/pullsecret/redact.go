@@ -45,22 +45,20 @@ func RedactTokens(message string) string {
 // Words are what a kubelet sends to registries of the credentials in a pull secret, in the forms in which it may be
 // quoted. content is as Parse returns it.
 func Words(content []byte) []string {
-	var config struct {
-		Auths map[string]login `json:"auths"`
-	}
+	var config config
 	if json.Unmarshal(content, &config) != nil {
 		return nil
 	}
 	var words []string
-	for _, l := range config.Auths {
-		user, password := l.Username, l.Password
-		if decoded, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(l.Auth, "=")); err == nil && l.Auth != "" {
-			user, password, _ = strings.Cut(string(decoded), ":")
+	for _, w := range config.Auths {
+		l, readable := w.login()
+		if !readable {
+			l = Login{w.Username, w.Password}
 		}
-		if password == "" {
+		if l.Password == "" {
 			continue
 		}
-		for _, word := range []string{password, user + ":" + password} {
+		for _, word := range []string{l.Password, l.Username + ":" + l.Password} {
 			words = append(words, word, url.QueryEscape(word), url.PathEscape(word))
 			words = append(words, base64.RawStdEncoding.EncodeToString([]byte(word)), base64.RawURLEncoding.EncodeToString([]byte(word)))
 		}

@@ -74,7 +74,7 @@ func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *c
 		since = t.FinishedAt.Time
 	}
 	message, failures := lastFailure(events[eventSubject{pod.UID, "spec.initContainers{" + s.Name + "}"}], since)
-	if failures == 0 || failures == 1 && !spokenCause(message).Permanent {
+	if failures == 0 || failures == 1 && !SpokenCause(message).Permanent {
 		return pod
 	}
 	s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}}

@@ -102,10 +102,10 @@ func failureOf(s *corev1.ContainerStatus) (Failure, bool) {
 	message := PlainMessage(w.Message, w.Reason)
 	switch w.Reason {
 	case "ErrImagePull", "RegistryUnavailable", "ImageInspectError":
-		c := spokenCause(message)
+		c := SpokenCause(message)
 		return Failure{Cause: c, Message: message, Settled: c.Permanent}, true
 	case "ImagePullBackOff":
-		return Failure{Cause: spokenCause(message), Message: message, Settled: true}, true
+		return Failure{Cause: SpokenCause(message), Message: message, Settled: true}, true
 	case "InvalidImageName":
 		return Failure{Cause: causeInvalid, Message: message, Settled: true}, true
 	case "SignatureValidationFailed":
@@ -122,8 +122,8 @@ func failureOf(s *corev1.ContainerStatus) (Failure, bool) {
 	return Failure{}, false
 }
 
-// spokenCause reads only what is not a name: an image may be called timeout-service.
-func spokenCause(message string) Cause {
+// SpokenCause is what the words of a registry or a runtime say. It reads only what is not a name: an image may be called timeout-service.
+func SpokenCause(message string) Cause {
 	words := strings.Fields(strings.ToLower(message))
 	words = slices.DeleteFunc(words, func(w string) bool { return strings.ContainsAny(w, `/"`) })
 	message = strings.Join(words, " ")
@@ -139,7 +139,7 @@ func spokenCause(message string) Cause {
 
 // startCause of a container that was pulled and does not run: the platform, or something in the runtime.
 func startCause(message string) Cause {
-	if c := spokenCause(message); c == causePlatform {
+	if c := SpokenCause(message); c == causePlatform {
 		return c
 	}
 	return causeStart

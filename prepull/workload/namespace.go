@@ -8,14 +8,19 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
+// Untouchable is true for the namespaces that the cluster and kube-prepull itself run in.
+func Untouchable(namespace, own string) bool {
+	switch namespace {
+	case metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, own:
+		return true
+	}
+	return false
+}
+
 // OptedIn is true for a namespace whose images are learned. The namespaces that the cluster and kube-prepull itself
 // run in never are, whatever their labels say.
 func OptedIn(namespace metav1.Object, own string) bool {
-	switch namespace.GetName() {
-	case metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, own:
-		return false
-	}
-	return namespace.GetDeletionTimestamp() == nil && namespace.GetLabels()[v1alpha1.LabelEnabled] == v1alpha1.Enabled
+	return !Untouchable(namespace.GetName(), own) && namespace.GetDeletionTimestamp() == nil && namespace.GetLabels()[v1alpha1.LabelEnabled] == v1alpha1.Enabled
 }
 
 // Rewrites is true for a namespace that has its images pinned, whatever the mode.

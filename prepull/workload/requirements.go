@@ -4,13 +4,15 @@ import (
 	"cmp"
 	"strconv"
 
+	corev1 "k8s.io/api/core/v1"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// defaultAccount is the service account of pods that name none.
-const defaultAccount = "default"
+// DefaultAccount is the service account of pods that name none.
+const DefaultAccount = "default"
 
 // Requirements is what a stored object says about its pods besides their images and their user: where they may run, what
 // they pull with, and how much they matter.
@@ -47,7 +49,7 @@ func RequirementsOf(obj metav1.Object, namespace map[string]string) Requirements
 	}
 	f.Secrets = SecretsIn(obj.GetNamespace(), names)
 	if KindOf(obj) != "Pod" && len(t.spec.ImagePullSecrets) == 0 {
-		f.Account = cmp.Or(t.spec.ServiceAccountName, defaultAccount)
+		f.Account = cmp.Or(t.spec.ServiceAccountName, DefaultAccount)
 	}
 	return f
 }
@@ -66,6 +68,17 @@ func priorityOf(annotations map[string]string) int32 {
 		return 0
 	}
 	return int32(n)
+}
+
+// SecretNames are those of the pull secrets that pods of a service account get.
+func SecretNames(account *corev1.ServiceAccount) []string {
+	var names []string
+	for _, s := range account.ImagePullSecrets {
+		if s.Name != "" {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // SecretsIn are the Secrets of a namespace with these names, of which some may be empty.

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/pullsecret"
+
 	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -22,7 +24,7 @@ const (
 // target is what a question is about, and who asks.
 type target struct {
 	named  reference.Named // as container runtimes understand it: with a host, and a tag or a digest
-	logins []login
+	logins []pullsecret.Login
 }
 
 func newTarget(image string, auths [][]byte) (*target, error) {
@@ -30,7 +32,7 @@ func newTarget(image string, auths [][]byte) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the name of the image: %w", err)
 	}
-	return &target{named: named, logins: matchingLogins(named.Name(), auths)}, nil
+	return &target{named: named, logins: pullsecret.Matching(named.Name(), auths)}, nil
 }
 
 // host is the registry as images name it.
@@ -41,7 +43,7 @@ func (t *target) key() key {
 	parts := make([]string, 0, 1+2*len(t.logins))
 	parts = append(parts, t.named.String())
 	for _, l := range t.logins {
-		parts = append(parts, l.username, l.password)
+		parts = append(parts, l.Username, l.Password)
 	}
 	return keyOf(parts...)
 }
@@ -92,13 +94,13 @@ func (r *Registries) try(ctx context.Context, w *watch, t *target, login int, qu
 	credential, by := authn.Anonymous, []string{t.named.Name()}
 	if login < len(t.logins) {
 		l := t.logins[login]
-		credential, by = &authn.Basic{Username: l.username, Password: l.password}, append(by, l.username, l.password)
+		credential, by = &authn.Basic{Username: l.Username, Password: l.Password}, append(by, l.Username, l.Password)
 	}
 	k := keyOf(by...)
-	if s, found := r.sessions.take(k, time.Now()); found {
+	if s, found := r.sessions.take(k); found {
 		err := question(ctx, s, t.identifier())
 		if err == nil {
-			r.sessions.add(k, s, time.Now(), s.ends)
+			r.sessions.add(k, s, s.ends)
 			return nil
 		}
 		if ctx.Err() != nil || !w.answered.Load() || w.asked.Load() > 0 || statusOf(err) >= http.StatusInternalServerError {
@@ -113,6 +115,6 @@ func (r *Registries) try(ctx context.Context, w *watch, t *target, login int, qu
 	if err := question(ctx, s, t.identifier()); err != nil {
 		return err
 	}
-	r.sessions.add(k, s, time.Now(), s.ends)
+	r.sessions.add(k, s, s.ends)
 	return nil
 }

@@ -40,7 +40,7 @@ type hosts struct {
 
 	mu     sync.Mutex
 	byName map[string]*host
-	sweep  time.Time
+	sweep  time.Time // when those whose rest is over are forgotten next
 }
 
 // host is one registry that is being asked or rests.
@@ -120,6 +120,6 @@ func (h *hosts) part(one *host, rest time.Duration) {
 	}
 	if full := len(h.byName) > maxHosts; full || now.After(h.sweep) {
 		maps.DeleteFunc(h.byName, func(_ string, o *host) bool { return o.users == 0 && (full || !o.rest.After(now)) })
-		h.sweep = now.Add(sweepTime)
+		h.sweep = now.Add(time.Minute)
 	}
 }

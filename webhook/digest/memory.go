@@ -3,13 +3,10 @@ package digest
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"maps"
-	"sync"
 	"time"
-)
 
-// sweepTime is how long at most something is kept that holds no longer, as long as new things come.
-const sweepTime = time.Minute
+	"k8s.io/apimachinery/pkg/util/cache"
+)
 
 // key is a fingerprint, so that credentials can be compared and need not be kept.
 type key [sha256.Size]byte
@@ -25,52 +22,26 @@ func keyOf(parts ...string) key {
 }
 
 // memory keeps a limited number of values for a limited time.
-type memory[V any] struct {
-	limit int
+type memory[V any] struct{ kept *cache.LRUExpireCache }
 
-	mu    sync.Mutex
-	kept  map[key]kept[V]
-	sweep time.Time
-}
-
-type kept[V any] struct {
-	value V
-	until time.Time
-}
+func newMemory[V any](limit int) memory[V] { return memory[V]{cache.NewLRUExpireCache(limit)} }
 
 // find returns the value of a key if it still holds.
-func (m *memory[V]) find(k key, now time.Time) (V, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.holds(k, now)
-}
-
-// take is find, and the value is kept no longer.
-func (m *memory[V]) take(k key, now time.Time) (V, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	value, found := m.holds(k, now)
-	delete(m.kept, k)
-	return value, found
-}
-
-func (m *memory[V]) holds(k key, now time.Time) (value V, found bool) {
-	if one, there := m.kept[k]; there && now.Before(one.until) {
-		return one.value, true
+func (m memory[V]) find(k key) (value V, found bool) {
+	if kept, found := m.kept.Get(k); found {
+		return kept.(V), true
 	}
 	return value, false
 }
 
-// add makes room by forgetting what holds no longer, or else everything.
-func (m *memory[V]) add(k key, value V, now, until time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.kept) >= m.limit || now.After(m.sweep) {
-		maps.DeleteFunc(m.kept, func(_ key, old kept[V]) bool { return !now.Before(old.until) })
-		m.sweep = now.Add(sweepTime)
-	}
-	if m.kept == nil || len(m.kept) >= m.limit {
-		m.kept = map[key]kept[V]{}
-	}
-	m.kept[k] = kept[V]{value, until}
+// take is find, and the value is kept no longer.
+func (m memory[V]) take(k key) (value V, found bool) {
+	value, found = m.find(k)
+	m.kept.Remove(k)
+	return value, found
+}
+
+// add keeps a value that holds before a time; at that time the cache would have it still.
+func (m memory[V]) add(k key, value V, until time.Time) {
+	m.kept.Add(k, value, time.Until(until)-time.Nanosecond)
 }

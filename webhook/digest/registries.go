@@ -61,8 +61,8 @@ type Registries struct {
 func New(o Options) *Registries {
 	r := &Registries{
 		hosts:    newHosts(),
-		refusals: memory[error]{limit: maxRefusals},
-		sessions: memory[*session]{limit: maxSessions},
+		refusals: newMemory[error](maxRefusals),
+		sessions: newMemory[*session](maxSessions),
 	}
 	r.common, r.byHost = transports(o)
 	return r
@@ -102,7 +102,7 @@ func (r *Registries) ask(ctx context.Context, image string, auths [][]byte, ques
 	if err != nil {
 		return err
 	}
-	if err, found := r.refusals.find(t.key(), time.Now()); found {
+	if err, found := r.refusals.find(t.key()); found {
 		return err
 	}
 	leave, err := r.hosts.enter(ctx, t.host())
@@ -111,8 +111,7 @@ func (r *Registries) ask(ctx context.Context, image string, auths [][]byte, ques
 	}
 	err = r.call(ctx, t, callTime, leave, question)
 	if Refused(err) {
-		now := time.Now()
-		r.refusals.add(t.key(), err, now, now.Add(refusalTime))
+		r.refusals.add(t.key(), err, time.Now().Add(refusalTime))
 	}
 	return err
 }

@@ -67,7 +67,7 @@ func NewResolver(registries *Registries, time time.Duration, registerer promethe
 			Help: "Tags that an admission asked for, by result: remembered, joined (the same question was on its way), resolved, refused (401, 403 or 404), resting (the registry is left alone for a while) or failed.",
 		}, []string{"result"}),
 		flights: map[key]*flight{},
-		known:   memory[*flight]{limit: maxAnswers},
+		known:   newMemory[*flight](maxAnswers),
 	}
 	if err := registerer.Register(r.lookups); err != nil {
 		return nil, fmt.Errorf("registering the metric of digest lookups: %w", err)
@@ -123,7 +123,7 @@ func (r *Resolver) board(ctx context.Context, t *target, fresh bool) (*flight, r
 	k := t.key()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f, found := r.known.find(k, time.Now()); found && !fresh {
+	if f, found := r.known.find(k); found && !fresh {
 		return f, remembered, nil
 	}
 	if f, found := r.flights[k]; found {
@@ -157,12 +157,11 @@ func (r *Resolver) land(k key, f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.flights, k)
-	now := time.Now()
 	switch {
 	case f.err == nil:
-		r.known.add(k, f, now, now.Add(answerTime))
+		r.known.add(k, f, time.Now().Add(answerTime))
 	case Refused(f.err):
-		r.known.add(k, f, now, now.Add(noTime))
+		r.known.add(k, f, time.Now().Add(noTime))
 	}
 	close(f.done)
 }

@@ -1,9 +1,7 @@
-package digest
+package pullsecret
 
 import (
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"net"
 	"net/url"
 	"path"
@@ -11,42 +9,16 @@ import (
 	"strings"
 )
 
+// Login is what a registry is shown.
+type Login struct{ Username, Password string }
+
 // dockerHub is the key of Docker Hub's entry in a Docker configuration, without scheme and version.
 const dockerHub = "index.docker.io"
 
-// login is what the kubelet reads of an entry in a Docker configuration.
-type login struct{ username, password string }
-
-// UnmarshalJSON prefers the field auth, as the kubelet does. The errors quote nothing.
-func (l *login) UnmarshalJSON(data []byte) error {
-	var entry struct {
-		Username string `json:"username"`
-		Password string `json:"password"`
-		Auth     string `json:"auth"`
-	}
-	if err := json.Unmarshal(data, &entry); err != nil {
-		return errors.New("parsing an entry")
-	}
-	*l = login{entry.Username, entry.Password}
-	if entry.Auth == "" {
-		return nil
-	}
-	decoded, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(entry.Auth), "="))
-	if err != nil {
-		return errors.New("decoding an entry")
-	}
-	username, password, found := strings.Cut(string(decoded), ":")
-	if !found {
-		return errors.New("an entry has no password")
-	}
-	*l = login{username, password}
-	return nil
-}
-
-// matchingLogins are those that the kubelet would use for a repository, such as docker.io/library/nginx, in its order: of
+// Matching are those that the kubelet would use for a repository, such as docker.io/library/nginx, in its order: of
 // each configuration the matching entries, more specific ones first. A configuration that cannot be parsed has none.
-func matchingLogins(repository string, auths [][]byte) []login {
-	var found []login
+func Matching(repository string, auths [][]byte) []Login {
+	var found []Login
 	for _, auth := range auths {
 		for _, l := range matching(repository, auth) {
 			if !slices.Contains(found, l) {
@@ -57,20 +29,22 @@ func matchingLogins(repository string, auths [][]byte) []login {
 	return found
 }
 
-func matching(repository string, auth []byte) []login {
-	var configuration struct {
-		Auths map[string]login `json:"auths"`
-	}
-	if json.Unmarshal(auth, &configuration) != nil {
+func matching(repository string, auth []byte) []Login {
+	var config config
+	if json.Unmarshal(auth, &config) != nil {
 		return nil
 	}
 	type entry struct {
 		key  string
 		text string
-		login
+		Login
 	}
 	var entries []entry
-	for text, l := range configuration.Auths {
+	for text, written := range config.Auths {
+		l, readable := written.login()
+		if !readable {
+			return nil
+		}
 		if key, ok := entryKey(text); ok {
 			entries = append(entries, entry{key, text, l})
 		}
@@ -81,12 +55,12 @@ func matching(repository string, auth []byte) []login {
 		}
 		return strings.Compare(a.text, b.text) // two spellings of one key
 	})
-	var found, hub []login
+	var found, hub []Login
 	for _, e := range entries {
 		if keyMatches(e.key, repository) {
-			found = append(found, e.login)
+			found = append(found, e.Login)
 		} else if e.key == dockerHub {
-			hub = append(hub, e.login)
+			hub = append(hub, e.Login)
 		}
 	}
 	if len(found) == 0 && strings.HasPrefix(repository, "docker.io/") {

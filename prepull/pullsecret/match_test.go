@@ -1,4 +1,4 @@
-package digest
+package pullsecret
 
 import (
 	"encoding/json"
@@ -39,8 +39,8 @@ func TestTheKubeletsCredentialsAreUsed(t *testing.T) {
 				auths = append(auths, []byte(auth))
 			}
 			var got []string
-			for _, l := range matchingLogins(test.repository, auths) {
-				got = append(got, l.username+":"+l.password)
+			for _, l := range Matching(test.repository, auths) {
+				got = append(got, l.Username+":"+l.Password)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("credentials (-want +got):\n%s", diff)
@@ -65,7 +65,7 @@ func FuzzALoginGoesOnlyWhereItIsFor(f *testing.F) {
 		if err != nil || !utf8.ValidString(key) {
 			return
 		}
-		if len(matchingLogins(repository, [][]byte{auth})) == 0 {
+		if len(Matching(repository, [][]byte{auth})) == 0 {
 			return
 		}
 		parsed, ok := entryKey(key)
