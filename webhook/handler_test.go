@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
@@ -102,7 +103,7 @@ func TestEveryReviewIsAllowedAndItsOutcomeNamed(t *testing.T) {
 		"a review cut short is allowed":            {accept, `{"request":{"uid":"7","object":{"metadata":{"labels":{"a"`, failed},
 		"labels that are no labels are an error":   {accept, request("", "Pod", "CREATE", `,"object":{"metadata":{"labels":[1]}}`), failed},
 		"labels beyond any real object's are an error": {
-			accept, request("", "Pod", "CREATE", `,"object":{"metadata":{"labels":{"a":"`+strings.Repeat("x", maxValue)+`"}}}`), failed,
+			accept, request("", "Pod", "CREATE", `,"object":{"metadata":{"labels":{"a":"`+strings.Repeat("x", pins.MaxValue)+`"}}}`), failed,
 		},
 	}
 	for name, test := range tests {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/prepull/pullsecret"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 
 	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
@@ -57,10 +58,10 @@ func newPullKeys(live client.Reader, limit time.Duration) *pullKeys {
 
 // of returns the Docker configurations of a template, in the order in which the kubelet tries them. As there, a Secret
 // that is missing is none. What admission has done to a pod need not be done again.
-func (k *pullKeys) of(ctx context.Context, namespace string, t *template, pod bool) ([][]byte, error) {
-	names := t.pullSecrets
-	if !pod && !t.ownSecrets {
-		account := t.account
+func (k *pullKeys) of(ctx context.Context, namespace string, t *pins.Template, pod bool) ([][]byte, error) {
+	names := t.PullSecrets
+	if !pod && !t.OwnSecrets {
+		account := t.Account
 		if account == "" {
 			account = workload.DefaultAccount
 		}

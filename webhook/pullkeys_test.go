@@ -15,6 +15,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 )
 
 // keyStore has service accounts and Secrets by their names, and counts how often they are read.
@@ -75,16 +77,16 @@ func TestPullKeysAreThoseOfTheKubelet(t *testing.T) {
 		},
 	}
 	for name, test := range map[string]struct {
-		template template
+		template pins.Template
 		pod      bool
 		want     []string
 	}{
-		"those of the default account, in its order": {template{}, false, []string{`{"auths":{"b":{}}}`, `{"auths":{"a":{}}}`}},
-		"those of another account that are there":    {template{account: "robot"}, false, []string{`{"auths":{"old":{}}}`}},
-		"an account that is not there":               {template{account: "ghost"}, false, nil},
-		"its own and no others":                      {template{ownSecrets: true, pullSecrets: []string{"a", "opaque", "gone"}}, false, []string{`{"auths":{"a":{}}}`}},
-		"an empty list of its own":                   {template{ownSecrets: true}, false, nil},
-		"a pod has got those of its account":         {template{account: "default"}, true, nil},
+		"those of the default account, in its order": {pins.Template{}, false, []string{`{"auths":{"b":{}}}`, `{"auths":{"a":{}}}`}},
+		"those of another account that are there":    {pins.Template{Account: "robot"}, false, []string{`{"auths":{"old":{}}}`}},
+		"an account that is not there":               {pins.Template{Account: "ghost"}, false, nil},
+		"its own and no others":                      {pins.Template{OwnSecrets: true, PullSecrets: []string{"a", "opaque", "gone"}}, false, []string{`{"auths":{"a":{}}}`}},
+		"an empty list of its own":                   {pins.Template{OwnSecrets: true}, false, nil},
+		"a pod has got those of its account":         {pins.Template{Account: "default"}, true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			keys, err := newPullKeys(store, time.Second).of(t.Context(), "shop", &test.template, test.pod)
@@ -119,13 +121,13 @@ func TestPullKeysAreThoseOfTheKubelet(t *testing.T) {
 		"one that is too large is none":       {[]string{"large", "a"}, 1},
 		"there are no more than a few of all": {many, maxTemplateKeys / (most / 2)},
 	} {
-		keys, err := newPullKeys(store, time.Second).of(t.Context(), "shop", &template{ownSecrets: true, pullSecrets: test.secrets}, false)
+		keys, err := newPullKeys(store, time.Second).of(t.Context(), "shop", &pins.Template{OwnSecrets: true, PullSecrets: test.secrets}, false)
 		if err != nil || len(keys) != test.want {
 			t.Errorf("%s: %d keys and the error %v, want %d keys", name, len(keys), err, test.want)
 		}
 	}
 	store.err = errors.New("the API server is away")
-	if _, err := newPullKeys(store, time.Second).of(t.Context(), "shop", &template{}, false); err == nil {
+	if _, err := newPullKeys(store, time.Second).of(t.Context(), "shop", &pins.Template{}, false); err == nil {
 		t.Error("keys that cannot be read are taken for none")
 	}
 }
@@ -144,7 +146,7 @@ func TestABurstReadsEachKeyOnce(t *testing.T) {
 					cancel() // the first who asks does not wait
 				}
 				defer cancel()
-				got, err := keys.of(ctx, "shop", &template{}, false)
+				got, err := keys.of(ctx, "shop", &pins.Template{}, false)
 				if i > 0 && (err != nil || len(got) != 1) {
 					errs[i] = fmt.Errorf("%d keys: %w", len(got), err)
 				}
@@ -159,7 +161,7 @@ func TestABurstReadsEachKeyOnce(t *testing.T) {
 		}
 		store.secrets["a"] = dockerSecret(`{"auths":{"rotated":{}}}`)
 		time.Sleep(keyMemory + time.Nanosecond)
-		if got, err := keys.of(t.Context(), "shop", &template{}, false); err != nil || string(got[0]) != `{"auths":{"rotated":{}}}` {
+		if got, err := keys.of(t.Context(), "shop", &pins.Template{}, false); err != nil || string(got[0]) != `{"auths":{"rotated":{}}}` {
 			t.Errorf("later it is %s, %v", got, err)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 )
 
 // dice make random pods and workloads, with fields that no library knows.
@@ -158,7 +159,7 @@ func without(value any, originals map[string]string) any {
 	case map[string]any:
 		copied := map[string]any{}
 		for key, member := range v {
-			if isPin(key) || key == v1alpha1.AnnotationRewritten {
+			if pins.IsPin(key) || key == v1alpha1.AnnotationRewritten {
 				continue
 			}
 			next := without(member, originals)
@@ -190,7 +191,7 @@ func without(value any, originals map[string]string) any {
 // aboutTheSame compares what the handler must not change; of replaced containers and volumes their original images.
 func aboutTheSame(t testing.TB, before, after string) {
 	t.Helper()
-	images := originals(markerOf(t, after))
+	images := pins.Originals(markerOf(t, after))
 	if len(images) > 0 {
 		digested(t, after, images)
 	}
@@ -216,15 +217,15 @@ func aboutTheSame(t testing.TB, before, after string) {
 // digested fails the test unless each container of a pod that was replaced runs a digest and is not pulled every time.
 func digested(t testing.TB, pod string, images map[string]string) {
 	t.Helper()
-	w, err := parseObject([]byte(pod), "Pod")
+	w, err := pins.Parse([]byte(pod), "Pod")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range w.template.containers {
-		original, replaced := images[c.name]
+	for _, c := range w.Template.Containers {
+		original, replaced := images[c.Name]
 		repository, _ := v1alpha1.SplitTag(original)
-		if replaced && (!strings.HasPrefix(c.image, repository+"@sha256:") || c.policy != "IfNotPresent" && c.policy != "") {
-			t.Fatalf("container %s with %s became %s %s", c.name, original, c.image, c.policy)
+		if replaced && (!strings.HasPrefix(c.Image, repository+"@sha256:") || c.Policy != "IfNotPresent" && c.Policy != "") {
+			t.Fatalf("container %s with %s became %s %s", c.Name, original, c.Image, c.Policy)
 		}
 	}
 }
@@ -300,7 +301,7 @@ func randomObject(t testing.TB, seed uint64) {
 	if kind == "Pod" {
 		return
 	}
-	if i := slices.IndexFunc(operations, func(o operation) bool { return !strings.Contains(o.Path, "/metadata") }); i >= 0 {
+	if i := slices.IndexFunc(operations, func(o pins.Operation) bool { return !strings.Contains(o.Path, "/metadata") }); i >= 0 {
 		t.Errorf("a template is changed at %s", operations[i].Path)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,10 +26,10 @@ type review struct {
 // parse reads an AdmissionReview. On an error r holds what came before it, the uid first of all: with it the request
 // can still be answered.
 func (r *review) parse(raw []byte) error {
-	c := &cursor{raw: raw}
-	err := c.members(func(key []byte) error {
+	c := &pins.Cursor{Raw: raw}
+	err := c.Members(func(key []byte) error {
 		if string(key) != "request" {
-			return c.skip()
+			return c.Skip()
 		}
 		return r.parseRequest(c)
 	})
@@ -41,64 +42,64 @@ func (r *review) parse(raw []byte) error {
 	return nil
 }
 
-func (r *review) parseRequest(c *cursor) error {
-	return c.members(func(key []byte) error {
+func (r *review) parseRequest(c *pins.Cursor) error {
+	return c.Members(func(key []byte) error {
 		switch string(key) {
 		case "uid":
-			return c.decode(&r.uid)
+			return c.Decode(&r.uid)
 		case "kind":
 			var kind metav1.GroupVersionKind
-			if err := c.decode(&kind); err != nil {
+			if err := c.Decode(&kind); err != nil {
 				return err
 			}
 			r.group, r.hint.Kind = kind.Group, kind.Kind
 			return nil
 		case "subResource":
-			return c.decode(&r.subresource)
+			return c.Decode(&r.subresource)
 		case "operation":
-			return c.decode(&r.operation)
+			return c.Decode(&r.operation)
 		case "namespace":
-			return c.decode(&r.hint.Namespace)
+			return c.Decode(&r.hint.Namespace)
 		case "name":
-			return c.decode(&r.hint.Name)
+			return c.Decode(&r.hint.Name)
 		case "dryRun":
-			return c.decode(&r.dryRun)
+			return c.Decode(&r.dryRun)
 		case "object":
-			c.peek()
-			start := c.at
+			c.Peek()
+			start := c.At
 			err := r.parseObject(c)
-			r.object = c.raw[start:c.at]
+			r.object = c.Raw[start:c.At]
 			return err
 		case "oldObject":
-			old, err := c.value()
+			old, err := c.Value()
 			r.old = old
 			return err
 		}
-		return c.skip()
+		return c.Skip()
 	})
 }
 
-func (r *review) parseObject(c *cursor) error {
-	return c.members(func(key []byte) error {
+func (r *review) parseObject(c *pins.Cursor) error {
+	return c.Members(func(key []byte) error {
 		if string(key) != "metadata" {
-			return c.skip()
+			return c.Skip()
 		}
 		return r.parseMetadata(c)
 	})
 }
 
-func (r *review) parseMetadata(c *cursor) error {
-	return c.members(func(key []byte) error {
+func (r *review) parseMetadata(c *pins.Cursor) error {
+	return c.Members(func(key []byte) error {
 		switch string(key) {
 		case "name":
-			return c.decode(&r.hint.Name)
+			return c.Decode(&r.hint.Name)
 		case "generateName":
-			return c.decode(&r.hint.GenerateName)
+			return c.Decode(&r.hint.GenerateName)
 		case "labels":
-			return c.decode(&r.hint.Labels)
+			return c.Decode(&r.hint.Labels)
 		case "ownerReferences":
 			var owners []metav1.OwnerReference
-			if err := c.decode(&owners); err != nil {
+			if err := c.Decode(&owners); err != nil {
 				return err
 			}
 			for _, owner := range owners {
@@ -108,6 +109,6 @@ func (r *review) parseMetadata(c *cursor) error {
 			}
 			return nil
 		}
-		return c.skip()
+		return c.Skip()
 	})
 }

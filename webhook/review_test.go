@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 
 	"github.com/google/go-cmp/cmp"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -163,25 +164,25 @@ func FuzzCursorAgreesWithFullDecoding(f *testing.F) {
 			return
 		}
 		got := map[string]json.RawMessage{}
-		c := &cursor{raw: raw}
-		err := c.members(func(key []byte) error {
+		c := &pins.Cursor{Raw: raw}
+		err := c.Members(func(key []byte) error {
 			var name string
 			if err := json.Unmarshal([]byte(`"`+string(key)+`"`), &name); err != nil {
 				return err
 			}
-			c.peek()
-			start := c.at
-			if err := c.skip(); err != nil {
+			c.Peek()
+			start := c.At
+			if err := c.Skip(); err != nil {
 				return err
 			}
-			got[name] = raw[start:c.at]
+			got[name] = raw[start:c.At]
 			return nil
 		})
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Fatalf("%s: error %v (-want +got):\n%s", raw, err, diff)
 		}
-		if c.peek() != 0 {
-			t.Fatalf("%s: stopped at %d", raw, c.at)
+		if c.Peek() != 0 {
+			t.Fatalf("%s: stopped at %d", raw, c.At)
 		}
 	})
 }
@@ -190,8 +191,8 @@ func TestAVisitorsErrorStopsTheScan(t *testing.T) {
 	t.Parallel()
 	stop := errors.New("stop")
 	visited := 0
-	c := &cursor{raw: []byte(`{"a":1,"b":2}`)}
-	err := c.members(func([]byte) error { visited++; return stop })
+	c := &pins.Cursor{Raw: []byte(`{"a":1,"b":2}`)}
+	err := c.Members(func([]byte) error { visited++; return stop })
 	if !errors.Is(err, stop) || visited != 1 {
 		t.Errorf("error %v after %d members", err, visited)
 	}

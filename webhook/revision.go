@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -18,15 +19,15 @@ type revisions struct{ live client.Reader }
 
 // have tells whether the template of a workload is that of a stored revision of it, as after kubectl rollout undo: its
 // controller then goes back to that revision, and another pin would make a new one.
-func (r revisions) have(ctx context.Context, kind, namespace string, w *rawObject) (bool, error) {
+func (r revisions) have(ctx context.Context, kind, namespace string, w *pins.Object) (bool, error) {
 	if kind != "Deployment" && kind != "StatefulSet" && kind != "DaemonSet" {
 		return false, nil
 	}
 	var wanted corev1.PodTemplateSpec
-	if err := json.Unmarshal(w.template.raw, &wanted); err != nil {
+	if err := json.Unmarshal(w.Template.Raw, &wanted); err != nil {
 		return false, fmt.Errorf("reading the template: %w", err)
 	}
-	selector, err := metav1.LabelSelectorAsSelector(w.selector)
+	selector, err := metav1.LabelSelectorAsSelector(w.Selector)
 	if err != nil {
 		return false, fmt.Errorf("reading the selector: %w", err)
 	}
@@ -41,7 +42,7 @@ func (r revisions) have(ctx context.Context, kind, namespace string, w *rawObjec
 	return r.controllerRevision(ctx, w, &wanted, options)
 }
 
-func (r revisions) replicaSet(ctx context.Context, w *rawObject, wanted *corev1.PodTemplateSpec, options []client.ListOption) (bool, error) {
+func (r revisions) replicaSet(ctx context.Context, w *pins.Object, wanted *corev1.PodTemplateSpec, options []client.ListOption) (bool, error) {
 	var list appsv1.ReplicaSetList
 	if err := r.live.List(ctx, &list, options...); err != nil {
 		return false, fmt.Errorf("listing ReplicaSets: %w", err)
@@ -49,11 +50,11 @@ func (r revisions) replicaSet(ctx context.Context, w *rawObject, wanted *corev1.
 	return slices.ContainsFunc(list.Items, func(set appsv1.ReplicaSet) bool {
 		// As in EqualIgnoreHash of k8s.io/kubernetes/pkg/controller/deployment/util/deployment_util.go.
 		delete(set.Spec.Template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
-		return w.controls(&set) && equality.Semantic.DeepEqual(&set.Spec.Template, wanted)
+		return w.Controls(&set) && equality.Semantic.DeepEqual(&set.Spec.Template, wanted)
 	}), nil
 }
 
-func (r revisions) controllerRevision(ctx context.Context, w *rawObject, wanted *corev1.PodTemplateSpec, options []client.ListOption) (bool, error) {
+func (r revisions) controllerRevision(ctx context.Context, w *pins.Object, wanted *corev1.PodTemplateSpec, options []client.ListOption) (bool, error) {
 	var list appsv1.ControllerRevisionList
 	if err := r.live.List(ctx, &list, options...); err != nil {
 		return false, fmt.Errorf("listing ControllerRevisions: %w", err)
@@ -65,11 +66,6 @@ func (r revisions) controllerRevision(ctx context.Context, w *rawObject, wanted 
 			} `json:"spec"`
 		}
 		err := json.Unmarshal(revision.Data.Raw, &stored)
-		return err == nil && w.controls(&revision) && equality.Semantic.DeepEqual(&stored.Spec.Template, wanted)
+		return err == nil && w.Controls(&revision) && equality.Semantic.DeepEqual(&stored.Spec.Template, wanted)
 	}), nil
-}
-
-func (w *rawObject) controls(obj metav1.Object) bool {
-	owner := metav1.GetControllerOfNoCopy(obj)
-	return owner != nil && owner.UID == w.uid
 }

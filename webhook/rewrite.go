@@ -14,7 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/webhook/audit"
 	"github.com/kube-prepull/kube-prepull/webhook/digest"
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 )
 
 // labelPause is how often is looked whether the label of a namespace is known.
@@ -43,7 +45,7 @@ type rewriter struct {
 	ifNotPresent func() bool
 
 	// report takes note of a tag that could not be resolved.
-	report func(unpinned)
+	report func(audit.Unpinned)
 
 	metrics *admissionMetrics
 	log     logr.Logger
@@ -51,7 +53,7 @@ type rewriter struct {
 
 // verdict is what becomes of an object that is admitted.
 type verdict struct {
-	patch    []operation
+	patch    []pins.Operation
 	warnings []string
 }
 
@@ -65,18 +67,18 @@ func (w *rewriter) rewrite(ctx context.Context, r *review) (verdict, error) {
 	if labels == nil || err != nil {
 		return verdict{}, err
 	}
-	object, err := parseObject(r.object, r.hint.Kind)
+	object, err := pins.Parse(r.object, r.hint.Kind)
 	if err != nil {
 		return verdict{}, fmt.Errorf("reading the object: %w", err)
 	}
-	var old *rawObject
+	var old *pins.Object
 	if r.operation == "UPDATE" {
-		if old, err = parseObject(r.old, r.hint.Kind); err != nil {
+		if old, err = pins.Parse(r.old, r.hint.Kind); err != nil {
 			return verdict{}, fmt.Errorf("reading the old object: %w", err)
 		}
 	}
 	switch {
-	case object.deleting:
+	case object.Deleting:
 		return verdict{}, nil
 	case r.hint.Kind == "Pod":
 		return w.pod(ctx, r, object, old, labels), nil
@@ -108,65 +110,65 @@ func (w *rewriter) labels(ctx context.Context, namespace string) (map[string]str
 	}
 }
 
-func (w *rewriter) pod(ctx context.Context, r *review, object, old *rawObject, namespace map[string]string) verdict {
+func (w *rewriter) pod(ctx context.Context, r *review, object, old *pins.Object, namespace map[string]string) verdict {
 	if old != nil {
-		return verdict{patch: keepPod(&object.template, &old.template)}
+		return verdict{patch: pins.KeepPod(&object.Template, &old.Template)}
 	}
-	mode := v1alpha1.RewriteMode(namespace, object.template.labels, false)
+	mode := v1alpha1.RewriteMode(namespace, object.Template.Labels, false)
 	if mode == "" {
 		return verdict{}
 	}
-	p := planPod(object, mode, w.ifNotPresent())
+	p := pins.PlanPod(object, mode, w.ifNotPresent())
 	var v verdict
-	for _, a := range w.ask(ctx, r, &object.template, p.questions) {
+	for _, a := range w.ask(ctx, r, &object.Template, p.Questions) {
 		if a.err != nil {
 			v.warnings = append(v.warnings, w.left(r, a))
 			continue
 		}
-		p.settle(a.question, a.digest)
+		p.Settle(a.question, a.digest)
 	}
-	w.count(r, replaced, len(p.marker))
-	v.patch = p.patch()
+	w.count(r, replaced, len(p.Marker))
+	v.patch = p.Patch()
 	return v
 }
 
-func (w *rewriter) workload(ctx context.Context, r *review, object, old *rawObject, namespace map[string]string) (verdict, error) {
-	t := &object.template
-	if old != nil && t.sameBesidesPins(&old.template) {
-		set := restorePins(t, &old.template)
+func (w *rewriter) workload(ctx context.Context, r *review, object, old *pins.Object, namespace map[string]string) (verdict, error) {
+	t := &object.Template
+	if old != nil && t.SameBesidesPins(&old.Template) {
+		set := pins.RestorePins(t, &old.Template)
 		w.count(r, restored, len(set))
-		return verdict{patch: t.annotate(set, nil)}, nil
+		return verdict{patch: t.Annotate(set, nil)}, nil
 	}
-	ofCronJob := r.hint.Kind == "Job" && object.controller != nil && object.controller.Kind == "CronJob"
-	mode := v1alpha1.RewriteMode(namespace, t.labels, object.controller != nil)
+	ofCronJob := r.hint.Kind == "Job" && object.Controller != nil && object.Controller.Kind == "CronJob"
+	mode := v1alpha1.RewriteMode(namespace, t.Labels, object.Controller != nil)
 	// The template of a job cannot change, and that of a CronJob's is pinned there.
 	if mode == "" || ofCronJob || r.hint.Kind == "Job" && old != nil {
 		return verdict{}, nil
 	}
-	var before *template
+	var before *pins.Template
 	if old != nil {
-		before = &old.template
+		before = &old.Template
 	}
-	p := planPins(t, before, mode)
-	if old != nil && len(p.questions)+len(p.remove) > 0 {
+	p := pins.PlanPins(t, before, mode)
+	if old != nil && len(p.Questions)+len(p.Remove) > 0 {
 		known, err := w.revisions.have(ctx, r.hint.Kind, r.hint.Namespace, object)
 		switch {
 		case err != nil: // nothing is better than to roll forward what is rolled back
 			w.log.Info("template let through as it is", "kind", r.hint.Kind, "namespace", r.hint.Namespace, "name", r.hint.Name, "reason", err.Error())
-			return w.undecided(r, t, p.questions), nil
+			return w.undecided(r, t, p.Questions), nil
 		case known:
 			return verdict{}, nil
 		}
 	}
-	return w.settle(r, t, p, w.ask(ctx, r, t, p.questions)), nil
+	return w.settle(r, t, p, w.ask(ctx, r, t, p.Questions)), nil
 }
 
 // settle turns the answers of registries into the verdict about a template.
-func (w *rewriter) settle(r *review, t *template, p pinPlan, answers []answered) verdict {
+func (w *rewriter) settle(r *review, t *pins.Template, p pins.Plan, answers []answered) verdict {
 	var v verdict
 	for _, a := range answers {
-		keep := a.err != nil && !digest.Refused(a.err) && a.question.keep != ""
-		p.settle(t, a.question, a.digest, keep)
+		keep := a.err != nil && !digest.Refused(a.err) && a.question.Keep != ""
+		p.Settle(t, a.question, a.digest, keep)
 		switch {
 		case keep:
 			w.count(r, kept, 1)
@@ -175,20 +177,20 @@ func (w *rewriter) settle(r *review, t *template, p pinPlan, answers []answered)
 			v.warnings = append(v.warnings, w.left(r, a))
 		}
 	}
-	if !t.fits(p.set) {
+	if !t.Fits(p.Set) {
 		return v
 	}
-	w.count(r, pinned, len(p.set))
-	v.patch = t.annotate(p.set, p.remove)
+	w.count(r, pinned, len(p.Set))
+	v.patch = t.Annotate(p.Set, p.Remove)
 	return v
 }
 
 // undecided leaves a template as it came, and says what that means for each container that would have been asked for.
-func (w *rewriter) undecided(r *review, t *template, questions []question) verdict {
+func (w *rewriter) undecided(r *review, t *pins.Template, questions []pins.Question) verdict {
 	var v verdict
 	for _, q := range questions {
 		a := answered{question: q, err: errNoRevisions}
-		if _, pinned := t.pinned(&q.container); pinned {
+		if _, pinned := t.Pinned(&q.Container); pinned {
 			v.warnings = append(v.warnings, warning(a, "keeps its digest"))
 		} else {
 			v.warnings = append(v.warnings, w.left(r, a))
@@ -201,9 +203,9 @@ func (w *rewriter) undecided(r *review, t *template, questions []question) verdi
 func (w *rewriter) left(r *review, a answered) string {
 	w.count(r, leftTag, 1)
 	if !r.dryRun {
-		w.report(unpinned{
-			group: r.group, kind: r.hint.Kind, namespace: r.hint.Namespace, name: r.hint.Name,
-			container: a.question.name, image: a.question.image, why: a.err.Error(),
+		w.report(audit.Unpinned{
+			Group: r.group, Kind: r.hint.Kind, Namespace: r.hint.Namespace, Name: r.hint.Name,
+			Container: a.question.Name, Image: a.question.Image, Why: a.err.Error(),
 		})
 	}
 	return warning(a, "stays a tag")
@@ -211,7 +213,7 @@ func (w *rewriter) left(r *review, a answered) string {
 
 func warning(a answered, what string) string {
 	const most = 250 // the API server cuts warnings off at 256 bytes
-	return shortened(fmt.Sprintf("kube-prepull: %s of %s %s: %v", a.question.image, inWords(a.question.name), what, a.err), most)
+	return audit.Shortened(fmt.Sprintf("kube-prepull: %s of %s %s: %v", a.question.Image, audit.InWords(a.question.Name), what, a.err), most)
 }
 
 func (w *rewriter) count(r *review, result string, n int) {
@@ -222,19 +224,19 @@ func (w *rewriter) count(r *review, result string, n int) {
 
 // answered is a question with its answer: a digest or an error.
 type answered struct {
-	question question
+	question pins.Question
 	digest   string
 	err      error
 }
 
 // ask asks for all tags at the same time, and each once: containers with the same image get the same digest.
-func (w *rewriter) ask(ctx context.Context, r *review, t *template, questions []question) []answered {
+func (w *rewriter) ask(ctx context.Context, r *review, t *pins.Template, questions []pins.Question) []answered {
 	if len(questions) == 0 {
 		return nil
 	}
 	fresh := map[string]bool{}
 	for _, q := range questions {
-		fresh[q.image] = fresh[q.image] || q.fresh
+		fresh[q.Image] = fresh[q.Image] || q.Fresh
 	}
 	var auths [][]byte
 	var err error
@@ -255,7 +257,7 @@ func (w *rewriter) ask(ctx context.Context, r *review, t *template, questions []
 	asking.Wait()
 	list := make([]answered, len(questions))
 	for i, q := range questions {
-		list[i] = answered{q, answers[q.image].digest, answers[q.image].err}
+		list[i] = answered{q, answers[q.Image].digest, answers[q.Image].err}
 	}
 	return list
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
+	"github.com/kube-prepull/kube-prepull/webhook/audit"
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
@@ -22,6 +24,12 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+// Two digests.
+const (
+	one = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+	two = "sha256:2222222222222222222222222222222222222222222222222222222222222222"
 )
 
 // stored is what a test's API server has: the labels of the one namespace, and the revisions of workloads.
@@ -64,7 +72,7 @@ func rewriting(t testing.TB, s stored, resolve func(image string, fresh bool) (s
 			return resolve(image, fresh)
 		},
 		ifNotPresent: func() bool { return true },
-		report:       func(unpinned) {},
+		report:       func(audit.Unpinned) {},
 		metrics:      m,
 		log:          logr.Discard(),
 	}
@@ -95,7 +103,7 @@ func reviewOf(t testing.TB, group, kind, old, object string) []byte {
 }
 
 // admitted is the object after the handler's patch, the operations of the patch, and the warnings.
-func admitted(t testing.TB, h *handler, review []byte, object string) (string, []operation, []string) {
+func admitted(t testing.TB, h *handler, review []byte, object string) (string, []pins.Operation, []string) {
 	t.Helper()
 	recorder := postTo(h, testPath, review)
 	var answer admissionv1.AdmissionReview
@@ -116,7 +124,7 @@ func admitted(t testing.TB, h *handler, review []byte, object string) (string, [
 	if err != nil {
 		t.Fatalf("patch %s does not apply to %s: %v", answer.Response.Patch, object, err)
 	}
-	var operations []operation
+	var operations []pins.Operation
 	if err := json.Unmarshal(answer.Response.Patch, &operations); err != nil {
 		t.Fatal(err)
 	}
@@ -247,21 +255,21 @@ func TestPodsAreRewritten(t *testing.T) {
 			`"Always"`, `"IfNotPresent"`).Replace(fmt.Sprintf(podObject, metadata, app))
 	}
 	all := annotations("kube-prepull.io/rewritten", "init=init:latest,app=app,volume/model=model")
-	pins := func(more ...string) string {
+	withPins := func(more ...string) string {
 		return ownedBySet + "," + annotations(append([]string{"pin.kube-prepull.io/app", "app@" + one}, more...)...)
 	}
-	pinned := strings.Replace(fmt.Sprintf(podObject, pins("kube-prepull.io/rewritten", "app=app"), "app@"+one), `"Always"`, `"IfNotPresent"`, 1)
+	pinned := strings.Replace(fmt.Sprintf(podObject, withPins("kube-prepull.io/rewritten", "app=app"), "app@"+one), `"Always"`, `"IfNotPresent"`, 1)
 	unknown := `"ownerReferences":[{"apiVersion":"postgresql.cnpg.io/v1","kind":"Cluster","name":"db","uid":"c","controller":true}],` + annotations("pin.kube-prepull.io/app", "app@"+one)
-	notApps := strings.Replace(pins(), "apps/v1", "example.com/v1", 1)
+	notApps := strings.Replace(withPins(), "apps/v1", "example.com/v1", 1)
 	for name, test := range map[string]struct{ object, want string }{
 		"a bare one":                       {fmt.Sprintf(podObject, "", "app"), rewritten(all, "app@"+two)},
-		"one of a pinned revision":         {fmt.Sprintf(podObject, pins(), "app"), pinned},
+		"one of a pinned revision":         {fmt.Sprintf(podObject, withPins(), "app"), pinned},
 		"one of a revision without pins":   {fmt.Sprintf(podObject, ownedBySet, "app"), fmt.Sprintf(podObject, ownedBySet, "app")},
-		"one whose pin is for another":     {fmt.Sprintf(podObject, pins(), "app:v2"), fmt.Sprintf(podObject, pins(), "app:v2")},
+		"one whose pin is for another":     {fmt.Sprintf(podObject, withPins(), "app:v2"), fmt.Sprintf(podObject, withPins(), "app:v2")},
 		"one of an unknown controller":     {fmt.Sprintf(podObject, unknown, "app"), fmt.Sprintf(podObject, unknown, "app")},
 		"one of another kind of that name": {fmt.Sprintf(podObject, notApps, "app"), fmt.Sprintf(podObject, notApps, "app")},
 		"one that was rewritten": {
-			fmt.Sprintf(podObject, pins("kube-prepull.io/rewritten", "app=app"), "app"), fmt.Sprintf(podObject, pins("kube-prepull.io/rewritten", "app=app"), "app"),
+			fmt.Sprintf(podObject, withPins("kube-prepull.io/rewritten", "app=app"), "app"), fmt.Sprintf(podObject, withPins("kube-prepull.io/rewritten", "app=app"), "app"),
 		},
 		"one that somebody owns who does not control it": {
 			fmt.Sprintf(podObject, strings.Replace(ownedBySet, `,"controller":true`, "", 1), "app"), fmt.Sprintf(podObject, strings.Replace(ownedBySet, `,"controller":true`, "", 1), "app"),
@@ -309,16 +317,16 @@ func TestWithoutRevisionsPersonsAreWarned(t *testing.T) {
 	unknown := stored{labels: labelled.labels, err: errors.New("no answer")}
 	pin := annotations("pin.kube-prepull.io/app", "app:v2@"+one)
 	object := deploymentWith("", pin, "app:latest")
-	var reported []unpinned
+	var reported []audit.Unpinned
 	h := rewriting(t, unknown, pointsTo(two))
-	h.rewriter.report = func(u unpinned) { reported = append(reported, u) }
+	h.rewriter.report = func(u audit.Unpinned) { reported = append(reported, u) }
 	got, _, warnings := admitted(t, h, reviewOf(t, "apps", "Deployment", deploymentWith("", pin, "app:v2"), object), object)
 	same(t, object, got)
 	want := []string{"kube-prepull: app:latest of container app stays a tag: the workload's earlier revisions cannot be read"}
 	if diff := cmp.Diff(want, warnings); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
-	if len(reported) != 1 || reported[0].image != "app:latest" {
+	if len(reported) != 1 || reported[0].Image != "app:latest" {
 		t.Errorf("reported %v", reported)
 	}
 
@@ -335,7 +343,7 @@ func TestWithoutRevisionsPersonsAreWarned(t *testing.T) {
 func TestATemplateOfTooManyContainersIsLeftAsItIs(t *testing.T) {
 	t.Parallel()
 	for _, list := range []string{"containers", "initContainers", "volumes"} {
-		for many, want := range map[int]bool{maxContainers: true, maxContainers + 1: false} {
+		for many, want := range map[int]bool{pins.MaxContainers: true, pins.MaxContainers + 1: false} {
 			var all []string
 			for i := range many {
 				image := `"image":"app"`

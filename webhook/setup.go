@@ -11,10 +11,10 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
+	"github.com/kube-prepull/kube-prepull/webhook/audit"
 	"github.com/kube-prepull/kube-prepull/webhook/digest"
 )
 
@@ -70,24 +70,16 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTeller(mgr.GetClient(), metrics.Registry)
-	if err != nil {
-		return nil, err
-	}
 	p, err := newProbe(mgr.GetClient(), o.Namespace, o.ProbeImage, metrics.Registry, mgr.GetLogger().WithName("probe"))
 	if err != nil {
 		return nil, err
 	}
-	r := newReporter(mgr.GetClient(), mgr.GetAPIReader(), t, mgr.GetLogger().WithName("reporter"))
-	a := &auditor{
-		namespaces: mgr.GetClient(), live: mgr.GetAPIReader(), own: o.Namespace,
-		interval: o.AuditInterval, pending: o.Clocks.PendingInterval, teller: t, log: mgr.GetLogger().WithName("auditor"),
-		told: map[findingKey]time.Time{},
+	report, err := audit.SetupWithManager(mgr, audit.Options{Namespace: o.Namespace, Interval: o.AuditInterval, Pending: o.Clocks.PendingInterval}, metrics.Registry)
+	if err != nil {
+		return nil, fmt.Errorf("setting up the audit of pins: %w", err)
 	}
-	for _, runnable := range []manager.Runnable{p, r, a} {
-		if err := mgr.Add(runnable); err != nil {
-			return nil, fmt.Errorf("adding to the manager: %w", err)
-		}
+	if err := mgr.Add(p); err != nil {
+		return nil, fmt.Errorf("adding to the manager: %w", err)
 	}
 	w := &rewriter{
 		namespaces:   mgr.GetClient(),
@@ -96,7 +88,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 		revisions:    revisions{mgr.GetAPIReader()},
 		resolve:      digests.Resolve,
 		ifNotPresent: func() bool { return o.IfNotPresent && !p.on.Load() },
-		report:       r.report,
+		report:       report,
 		metrics:      m,
 		log:          mgr.GetLogger().WithName("rewriter"),
 	}

@@ -1,4 +1,4 @@
-package webhook
+package audit
 
 import (
 	"context"
@@ -144,12 +144,12 @@ func inPhase(phase corev1.PodPhase) func(*corev1.Pod) {
 
 func auditing(t *testing.T, c *auditedCluster) *auditor {
 	t.Helper()
-	teller, err := newTeller(c, prometheus.NewRegistry())
+	teller, err := newRecorder(c, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &auditor{
-		namespaces: c, live: c, own: "kube-prepull", interval: 10 * time.Minute, pending: clock.Production().PendingInterval, teller: teller, log: logr.Discard(),
+		namespaces: c, live: c, own: "kube-prepull", interval: 10 * time.Minute, pending: clock.Production().PendingInterval, recorder: teller, log: logr.Discard(),
 		told: map[findingKey]time.Time{},
 	}
 }

@@ -1,4 +1,4 @@
-package webhook
+package pins
 
 import (
 	"encoding/json"
@@ -19,7 +19,7 @@ const (
 )
 
 // templateOf reads the template of a Deployment with these annotations and containers, written as name=image.
-func templateOf(t testing.TB, annotations map[string]string, containers ...string) *template {
+func templateOf(t testing.TB, annotations map[string]string, containers ...string) *Template {
 	t.Helper()
 	spec := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}}
 	for _, c := range containers {
@@ -30,11 +30,11 @@ func templateOf(t testing.TB, annotations map[string]string, containers ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := parseObject(raw, "Deployment")
+	w, err := Parse(raw, "Deployment")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &w.template
+	return &w.Template
 }
 
 func pinOf(container, image, digest string) map[string]string {
@@ -44,16 +44,16 @@ func pinOf(container, image, digest string) map[string]string {
 func TestPinsOfATemplate(t *testing.T) {
 	t.Parallel()
 	a := func(image, digest string) map[string]string { return pinOf("a", image, digest) }
-	found := func(question) (string, error) { return two, nil }
-	silent := func(question) (string, error) { return "", errors.New("no answer") }
+	found := func(Question) (string, error) { return two, nil }
+	silent := func(Question) (string, error) { return "", errors.New("no answer") }
 	type change struct {
 		set    map[string]string
 		remove []string
 	}
 	for name, test := range map[string]struct {
 		mode     string
-		old, new *template
-		resolve  func(question) (string, error)
+		old, new *Template
+		resolve  func(Question) (string, error)
 		asked    string
 		want     change
 	}{
@@ -82,21 +82,21 @@ func TestPinsOfATemplate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := planPins(test.new, test.old, test.mode)
+			p := PlanPins(test.new, test.old, test.mode)
 			var asked []string
-			for _, q := range p.questions {
-				what := q.name
-				if q.fresh {
+			for _, q := range p.Questions {
+				what := q.Name
+				if q.Fresh {
 					what += " fresh"
 				}
 				asked = append(asked, what)
 				digest, err := test.resolve(q)
-				p.settle(test.new, q, digest, err != nil)
+				p.Settle(test.new, q, digest, err != nil)
 			}
 			if got := strings.Join(asked, ","); got != test.asked {
 				t.Errorf("asked %q, want %q", got, test.asked)
 			}
-			if diff := cmp.Diff(test.want, change{p.set, p.remove}, cmp.AllowUnexported(change{})); diff != "" {
+			if diff := cmp.Diff(test.want, change{p.Set, p.Remove}, cmp.AllowUnexported(change{})); diff != "" {
 				t.Errorf("changes (-want +got):\n%s", diff)
 			}
 		})
@@ -116,7 +116,7 @@ func TestPinsThatARequestDropsComeBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := restorePins(templateOf(t, test.new, "a=app"), templateOf(t, test.old, "a=app"))
+			got := RestorePins(templateOf(t, test.new, "a=app"), templateOf(t, test.old, "a=app"))
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("restored (-want +got):\n%s", diff)
 			}
@@ -126,11 +126,11 @@ func TestPinsThatARequestDropsComeBack(t *testing.T) {
 
 func TestAnImageThatIsNeverPulledIsNotPinned(t *testing.T) {
 	t.Parallel()
-	c := container{name: "a", pin: v1alpha1.AnnotationPin + "a", image: "app"}
+	c := Container{Name: "a", Pin: v1alpha1.AnnotationPin + "a", Image: "app"}
 	if !pinnable(&c, "latest") {
 		t.Fatal("it would not be pinned anyway")
 	}
-	c.policy = corev1.PullNever
+	c.Policy = corev1.PullNever
 	if pinnable(&c, "latest") {
 		t.Error("it is pinned")
 	}
@@ -139,7 +139,7 @@ func TestAnImageThatIsNeverPulledIsNotPinned(t *testing.T) {
 func TestTemplatesThatDifferInPinsOnlyAreTheSame(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		a, b *template
+		a, b *Template
 		want bool
 	}{
 		"equal":                    {templateOf(t, nil, "a=app"), templateOf(t, nil, "a=app"), true},
@@ -151,7 +151,7 @@ func TestTemplatesThatDifferInPinsOnlyAreTheSame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := test.a.sameBesidesPins(test.b); got != test.want {
+			if got := test.a.SameBesidesPins(test.b); got != test.want {
 				t.Errorf("same: %t, want %t", got, test.want)
 			}
 		})

@@ -1,4 +1,4 @@
-package webhook
+package audit
 
 import (
 	"context"
@@ -37,8 +37,8 @@ const (
 	maxMessage = 1024
 )
 
-// problem is something about the pin of a container that whoever cares for the workload should know.
-type problem struct {
+// Problem is something about the pin of a container that whoever cares for the workload should know.
+type Problem struct {
 	workload  corev1.ObjectReference
 	reason    string
 	container string
@@ -48,8 +48,8 @@ type problem struct {
 	message string
 }
 
-// teller makes Events of problems, on the workload and one for each problem, also over restarts.
-type teller struct {
+// recorder makes Events of problems, on the workload and one for each problem, also over restarts.
+type recorder struct {
 	client client.Client
 	count  *prometheus.CounterVec
 
@@ -57,8 +57,8 @@ type teller struct {
 	told *cache.LRUExpireCache
 }
 
-func newTeller(c client.Client, registry prometheus.Registerer) (*teller, error) {
-	t := &teller{
+func newRecorder(c client.Client, registry prometheus.Registerer) (*recorder, error) {
+	t := &recorder{
 		client: c,
 		count: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kube_prepull_pin_problems_total",
@@ -75,8 +75,8 @@ func newTeller(c client.Client, registry prometheus.Registerer) (*teller, error)
 	return t, nil
 }
 
-// tell makes the Event of a problem, unless there is one.
-func (t *teller) tell(ctx context.Context, p problem) error {
+// record makes the Event of a problem, unless there is one.
+func (t *recorder) record(ctx context.Context, p Problem) error {
 	event := eventOf(p, metav1.Now())
 	if _, told := t.told.Get(event.Name); told {
 		return nil
@@ -94,7 +94,7 @@ func (t *teller) tell(ctx context.Context, p problem) error {
 }
 
 // eventOf has the same name for the same problem.
-func eventOf(p problem, now metav1.Time) *corev1.Event {
+func eventOf(p Problem, now metav1.Time) *corev1.Event {
 	h := sha256.New()
 	for _, part := range []string{string(p.workload.UID), p.reason, p.container, p.about} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
@@ -106,7 +106,7 @@ func eventOf(p problem, now metav1.Time) *corev1.Event {
 		InvolvedObject:      p.workload,
 		Type:                corev1.EventTypeWarning,
 		Reason:              p.reason,
-		Message:             shortened(p.message, maxMessage),
+		Message:             Shortened(p.message, maxMessage),
 		Source:              corev1.EventSource{Component: v1alpha1.Name},
 		ReportingController: v1alpha1.Name,
 		FirstTimestamp:      now,
@@ -115,16 +115,16 @@ func eventOf(p problem, now metav1.Time) *corev1.Event {
 	}
 }
 
-// shortened is text of so many bytes at most, and whole characters.
-func shortened(text string, most int) string {
+// Shortened is text of so many bytes at most, and whole characters.
+func Shortened(text string, most int) string {
 	if len(text) <= most {
 		return text
 	}
 	return strings.ToValidUTF8(text[:most], "")
 }
 
-// inWords is a container or an image volume, as messages name it.
-func inWords(name string) string {
+// InWords is a container or an image volume, as messages name it.
+func InWords(name string) string {
 	if volume, ok := strings.CutPrefix(name, "volume/"); ok {
 		return "volume " + volume
 	}

@@ -1,4 +1,4 @@
-package webhook
+package audit
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,15 +41,15 @@ func auditPod(pod *corev1.Pod) []finding {
 }
 
 // imagesIn are the images that the kubelet pulls for a pod.
-func imagesIn(spec *corev1.PodSpec) []container {
-	var images []container
+func imagesIn(spec *corev1.PodSpec) []pins.Container {
+	var images []pins.Container
 	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
-		images = append(images, container{name: c.Name, pin: v1alpha1.AnnotationPin + c.Name, image: c.Image, policy: c.ImagePullPolicy})
+		images = append(images, pins.Container{Name: c.Name, Pin: v1alpha1.AnnotationPin + c.Name, Image: c.Image, Policy: c.ImagePullPolicy})
 	}
 	for _, v := range spec.Volumes {
 		if v.Image != nil {
-			images = append(images, container{
-				name: "volume/" + v.Name, pin: v1alpha1.AnnotationVolumePin + v.Name, image: v.Image.Reference, policy: v.Image.PullPolicy,
+			images = append(images, pins.Container{
+				Name: "volume/" + v.Name, Pin: v1alpha1.AnnotationVolumePin + v.Name, Image: v.Image.Reference, Policy: v.Image.PullPolicy,
 			})
 		}
 	}
@@ -56,18 +57,18 @@ func imagesIn(spec *corev1.PodSpec) []container {
 }
 
 // slipped finds the images that are a tag although the pod inherited a pin for it.
-func slipped(pod *corev1.Pod, images []container) []finding {
+func slipped(pod *corev1.Pod, images []pins.Container) []finding {
 	opted := map[string]string{v1alpha1.LabelRewrite: v1alpha1.RewriteTags} // its namespace is
 	owner := metav1.GetControllerOfNoCopy(pod)
-	if owner == nil || !builtIn(owner) || v1alpha1.RewriteMode(opted, pod.Labels, false) == "" {
+	if owner == nil || !pins.BuiltIn(owner) || v1alpha1.RewriteMode(opted, pod.Labels, false) == "" {
 		return nil
 	}
-	replaced := originals(pod.Annotations[v1alpha1.AnnotationRewritten])
+	replaced := pins.Originals(pod.Annotations[v1alpha1.AnnotationRewritten])
 	var found []finding
 	for _, c := range images {
-		pinned, ok := v1alpha1.Pinned(c.image, pod.Annotations[c.pin])
-		if ok && c.policy != corev1.PullNever && replaced[c.name] == "" {
-			found = append(found, finding{reason: podNotPinned, pod: metadataOnly(pod), container: c.name, image: c.image, pinned: pinned})
+		pinned, ok := v1alpha1.Pinned(c.Image, pod.Annotations[c.Pin])
+		if ok && c.Policy != corev1.PullNever && replaced[c.Name] == "" {
+			found = append(found, finding{reason: podNotPinned, pod: metadataOnly(pod), container: c.Name, image: c.Image, pinned: pinned})
 		}
 	}
 	return found
@@ -75,7 +76,7 @@ func slipped(pod *corev1.Pod, images []container) []finding {
 
 // gone finds the images that were replaced by a digest which the registry does not have, by the words with which a
 // container waits.
-func gone(pod *corev1.Pod, images []container) []finding {
+func gone(pod *corev1.Pod, images []pins.Container) []finding {
 	waiting := map[string]string{}
 	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if w := s.State.Waiting; w != nil && (w.Reason == "ErrImagePull" || w.Reason == "ImagePullBackOff") && saysGone(w.Message) {
@@ -85,26 +86,26 @@ func gone(pod *corev1.Pod, images []container) []finding {
 	if len(waiting) == 0 {
 		return nil
 	}
-	replaced := originals(pod.Annotations[v1alpha1.AnnotationRewritten])
+	replaced := pins.Originals(pod.Annotations[v1alpha1.AnnotationRewritten])
 	volumes := slices.ContainsFunc(images, isVolume)
 	var found []finding
 	for _, c := range images {
-		original, ok := replaced[c.name]
-		_, digest, digested := strings.Cut(c.image, "@")
+		original, ok := replaced[c.Name]
+		_, digest, digested := strings.Cut(c.Image, "@")
 		if !ok || !digested {
 			continue
 		}
-		message, waits := waiting[c.name]
+		message, waits := waiting[c.Name]
 		// Not every runtime names the image, and a pod with image volumes may wait for another than its container's.
 		missing := waits && (!volumes || strings.Contains(message, digest))
 		if missing || isVolume(c) && blamed(&pod.Spec, digest, waiting) {
-			found = append(found, finding{reason: pinnedDigestGone, pod: metadataOnly(pod), container: c.name, image: original, pinned: c.image})
+			found = append(found, finding{reason: pinnedDigestGone, pod: metadataOnly(pod), container: c.Name, image: original, pinned: c.Image})
 		}
 	}
 	return found
 }
 
-func isVolume(c container) bool { return strings.HasPrefix(c.name, "volume/") }
+func isVolume(c pins.Container) bool { return strings.HasPrefix(c.Name, "volume/") }
 
 // blamed is true if a container waits for the digest of an image volume, and not for an image of its own with that digest.
 func blamed(spec *corev1.PodSpec, digest string, waiting map[string]string) bool {
@@ -147,14 +148,14 @@ func (f *finding) message(kind string) string {
 	}
 	if f.reason == pinnedDigestGone {
 		return fmt.Sprintf("%s of %s: %s is gone from the registry: %s to pin what %s points to now",
-			inWords(f.container), who, f.pinned, f.remedy(kind), f.image)
+			InWords(f.container), who, f.pinned, f.remedy(kind), f.image)
 	}
 	remedy := "delete it to have it replaced"
 	if kind == "Job" || kind == "CronJob" {
 		remedy = "run the job again if that matters" // to the job, a pod that is deleted has failed
 	}
 	return fmt.Sprintf("%s of %s: %s in the place of %s, to which the revision is pinned: the pod was created while "+
-		"kube-prepull did not answer, or its namespace did not ask for it; %s", inWords(f.container), who, f.image, f.pinned, remedy)
+		"kube-prepull did not answer, or its namespace did not ask for it; %s", InWords(f.container), who, f.image, f.pinned, remedy)
 }
 
 // remedy for a digest that is gone.

@@ -1,4 +1,4 @@
-package webhook
+package audit
 
 import (
 	"context"
@@ -37,7 +37,7 @@ type auditor struct {
 	own        string
 	interval   time.Duration
 	pending    time.Duration // the interval for pods that have not started
-	teller     *teller
+	recorder   *recorder
 	log        logr.Logger
 
 	// told is when a finding was told: its workload need not be read to know that.
@@ -144,7 +144,7 @@ func (a *auditor) tell(ctx context.Context, f *finding) error {
 	if err != nil {
 		return err
 	}
-	return a.teller.tell(ctx, problem{
+	return a.recorder.record(ctx, Problem{
 		workload: about, reason: f.reason, container: f.container, message: f.message(about.Kind),
 		// The workload and not the owner: each job of a CronJob would be told.
 		about: f.pinned,

@@ -1,4 +1,4 @@
-package webhook
+package audit
 
 import (
 	"context"
@@ -83,7 +83,7 @@ func waiting(r *reporter) int {
 // reporting runs a reporter in the bubble of a test.
 func reporting(t *testing.T, o *oneDeployment) *reporter {
 	t.Helper()
-	teller, err := newTeller(o, prometheus.NewRegistry())
+	teller, err := newRecorder(o, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestAnObjectIsWaitedFor(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o := &oneDeployment{mode: "latest", image: test.before, err: test.err}
 				r := reporting(t, o)
-				r.report(unpinned{"apps", "Deployment", "shop", "api", "app", taggedApp, "no answer"})
+				r.Report(Unpinned{"apps", "Deployment", "shop", "api", "app", taggedApp, "no answer"})
 				time.Sleep(time.Second)
 				synctest.Wait()
 				o.change(test.after, nil)
@@ -136,9 +136,9 @@ func TestWhatIsNeverStoredHoldsUpNoReport(t *testing.T) {
 		o := &oneDeployment{mode: "latest", image: taggedApp}
 		r := reporting(t, o)
 		for i := range 50 {
-			r.report(unpinned{"apps", "Deployment", "shop", fmt.Sprint("forged-", i), "app", taggedApp, ""})
+			r.Report(Unpinned{"apps", "Deployment", "shop", fmt.Sprint("forged-", i), "app", taggedApp, ""})
 		}
-		r.report(unpinned{"apps", "Deployment", "shop", "api", "app", taggedApp, "no answer"})
+		r.Report(Unpinned{"apps", "Deployment", "shop", "api", "app", taggedApp, "no answer"})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if events, _ := o.seen(); events != 1 {
@@ -153,7 +153,7 @@ func TestReportsOfOtherNamespacesAreNotRead(t *testing.T) {
 		o := &oneDeployment{image: taggedApp}
 		r := reporting(t, o)
 		for i := range 2 * maxReports {
-			r.report(unpinned{"apps", "Deployment", "shop", "api", "app", taggedApp, fmt.Sprint(i)})
+			r.Report(Unpinned{"apps", "Deployment", "shop", "api", "app", taggedApp, fmt.Sprint(i)})
 		}
 		if waiting(r) != maxReports {
 			t.Errorf("%d reports wait", waiting(r))

@@ -1,4 +1,4 @@
-package webhook
+package audit
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
@@ -37,11 +38,11 @@ const (
 	reportBurst = 100
 )
 
-// unpinned is a container or image volume that stays with its tag.
-type unpinned struct {
-	group, kind, namespace, name string
-	container, image             string
-	why                          string
+// Unpinned is a container or image volume that stays with its tag.
+type Unpinned struct {
+	Group, Kind, Namespace, Name string
+	Container, Image             string
+	Why                          string
 }
 
 // reporter tells at workloads which of their tags could not be resolved. As with everything that admission says, it is
@@ -49,29 +50,29 @@ type unpinned struct {
 type reporter struct {
 	namespaces client.Reader // cached
 	live       client.Reader
-	teller     *teller
+	teller     *recorder
 	reads      *rate.Limiter
 	log        logr.Logger
 	complain   rate.Sometimes
 
 	mu sync.Mutex
 	// looks are how often a report was looked at in vain, for each that waits.
-	looks map[unpinned]int
+	looks map[Unpinned]int
 	// due has room for all of them.
-	due chan unpinned
+	due chan Unpinned
 }
 
-func newReporter(namespaces, live client.Reader, t *teller, log logr.Logger) *reporter {
+func newReporter(namespaces, live client.Reader, t *recorder, log logr.Logger) *reporter {
 	return &reporter{
 		namespaces: namespaces, live: live, teller: t, log: log,
 		reads: rate.NewLimiter(reportRate, reportBurst), complain: rate.Sometimes{First: 1, Interval: 10 * time.Second},
-		looks: map[unpinned]int{}, due: make(chan unpinned, maxReports),
+		looks: map[Unpinned]int{}, due: make(chan Unpinned, maxReports),
 	}
 }
 
-// report never blocks. Objects whose name the API server has yet to make up are not reported.
-func (r *reporter) report(u unpinned) {
-	if u.name == "" {
+// Report never blocks. Objects whose name the API server has yet to make up are not reported.
+func (r *reporter) Report(u Unpinned) {
+	if u.Name == "" {
 		return
 	}
 	r.mu.Lock()
@@ -88,7 +89,7 @@ func (r *reporter) report(u unpinned) {
 
 // later makes a report due. It is in looks, and due or about to be only once, so there is room: nobody waits, and a
 // report that comes to nothing holds up no other.
-func (r *reporter) later(u unpinned, wait time.Duration) {
+func (r *reporter) later(u Unpinned, wait time.Duration) {
 	time.AfterFunc(wait, func() { r.due <- u })
 }
 
@@ -108,7 +109,7 @@ func (r *reporter) Start(ctx context.Context) error {
 					settled, err := r.look(ctx, u)
 					if err != nil && ctx.Err() == nil {
 						r.complain.Do(func() {
-							r.log.Error(err, "a tag that is not pinned was not reported", "kind", u.kind, "namespace", u.namespace, "name", u.name)
+							r.log.Error(err, "a tag that is not pinned was not reported", "kind", u.Kind, "namespace", u.Namespace, "name", u.Name)
 						})
 					}
 					r.after(u, settled)
@@ -121,7 +122,7 @@ func (r *reporter) Start(ctx context.Context) error {
 }
 
 // after forgets a report that is settled or was looked at often enough, and looks at another one again.
-func (r *reporter) after(u unpinned, settled bool) {
+func (r *reporter) after(u Unpinned, settled bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.looks[u]++
@@ -133,9 +134,9 @@ func (r *reporter) after(u unpinned, settled bool) {
 }
 
 // look tells of u if it is stored. Then it is settled, or if it never will be.
-func (r *reporter) look(ctx context.Context, u unpinned) (settled bool, err error) {
+func (r *reporter) look(ctx context.Context, u Unpinned) (settled bool, err error) {
 	ns := workload.NamespaceMetadata()
-	if err := r.namespaces.Get(ctx, client.ObjectKey{Name: u.namespace}, ns); err != nil {
+	if err := r.namespaces.Get(ctx, client.ObjectKey{Name: u.Namespace}, ns); err != nil {
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	}
 	if v1alpha1.RewriteMode(ns.Labels, nil, false) == "" {
@@ -148,53 +149,53 @@ func (r *reporter) look(ctx context.Context, u unpinned) (settled bool, err erro
 	if object == nil || err != nil {
 		return false, err
 	}
-	if err := r.teller.tell(ctx, u.problem(object)); err != nil {
+	if err := r.teller.record(ctx, u.problem(object)); err != nil {
 		return false, err
 	}
 	return true, nil
 }
 
 // read returns the stored object if it is as u says, nil otherwise.
-func (r *reporter) read(ctx context.Context, u unpinned) (*unstructured.Unstructured, error) {
+func (r *reporter) read(ctx context.Context, u Unpinned) (*unstructured.Unstructured, error) {
 	object := &unstructured.Unstructured{}
-	object.SetGroupVersionKind(schema.GroupVersionKind{Group: u.group, Version: "v1", Kind: u.kind})
-	if err := r.live.Get(ctx, client.ObjectKey{Namespace: u.namespace, Name: u.name}, object); err != nil {
+	object.SetGroupVersionKind(schema.GroupVersionKind{Group: u.Group, Version: "v1", Kind: u.Kind})
+	if err := r.live.Get(ctx, client.ObjectKey{Namespace: u.Namespace, Name: u.Name}, object); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
 	raw, err := json.Marshal(object.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encoding what is stored: %w", err)
 	}
-	w, err := parseObject(raw, u.kind)
+	w, err := pins.Parse(raw, u.Kind)
 	if err != nil {
 		return nil, fmt.Errorf("reading what is stored: %w", err)
 	}
-	if !u.in(&w.template) {
+	if !u.in(&w.Template) {
 		return nil, nil
 	}
 	return object, nil
 }
 
 // in is true if the template has the container with its tag and no pin.
-func (u unpinned) in(t *template) bool {
-	for i := range t.containers {
-		if c := &t.containers[i]; c.name == u.container && c.image == u.image {
-			_, pinned := t.pinned(c)
+func (u Unpinned) in(t *pins.Template) bool {
+	for i := range t.Containers {
+		if c := &t.Containers[i]; c.Name == u.Container && c.Image == u.Image {
+			_, pinned := t.Pinned(c)
 			return !pinned
 		}
 	}
 	return false
 }
 
-func (u unpinned) problem(stored *unstructured.Unstructured) problem {
-	return problem{
+func (u Unpinned) problem(stored *unstructured.Unstructured) Problem {
+	return Problem{
 		workload: corev1.ObjectReference{
-			APIVersion: stored.GetAPIVersion(), Kind: u.kind, Namespace: u.namespace, Name: u.name, UID: stored.GetUID(),
+			APIVersion: stored.GetAPIVersion(), Kind: u.Kind, Namespace: u.Namespace, Name: u.Name, UID: stored.GetUID(),
 		},
 		reason:    tagNotPinned,
-		container: u.container,
+		container: u.Container,
 		// A restart that fails in the same way is told again.
-		about:   fmt.Sprintf("%s at generation %d", u.image, stored.GetGeneration()),
-		message: fmt.Sprintf("%s: %s stays a tag: %s", inWords(u.container), u.image, u.why),
+		about:   fmt.Sprintf("%s at generation %d", u.Image, stored.GetGeneration()),
+		message: fmt.Sprintf("%s: %s stays a tag: %s", InWords(u.Container), u.Image, u.Why),
 	}
 }

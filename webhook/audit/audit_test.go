@@ -1,9 +1,11 @@
-package webhook
+package audit
 
 import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
@@ -12,7 +14,34 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 )
+
+const one = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+
+func pinOf(container, image, digest string) map[string]string {
+	return map[string]string{v1alpha1.AnnotationPin + container: v1alpha1.Pin(image, digest)}
+}
+
+// templateOf reads the template of a Deployment with these annotations and containers, written as name=image.
+func templateOf(t *testing.T, annotations map[string]string, containers ...string) *pins.Template {
+	t.Helper()
+	spec := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}}
+	for _, c := range containers {
+		name, image, _ := strings.Cut(c, "=")
+		spec.Spec.Containers = append(spec.Spec.Containers, corev1.Container{Name: name, Image: image})
+	}
+	raw, err := json.Marshal(map[string]any{"spec": map[string]any{"template": spec}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, err := pins.Parse(raw, "Deployment")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &object.Template
+}
 
 func TestWhatIsWrongWithPods(t *testing.T) {
 	t.Parallel()
@@ -67,26 +96,26 @@ func TestWhatIsWrongWithPods(t *testing.T) {
 func TestAProblemIsToldOnce(t *testing.T) {
 	t.Parallel()
 	api := fake.NewClientBuilder().Build()
-	newOne := func() *teller {
-		teller, err := newTeller(api, prometheus.NewRegistry())
+	newOne := func() *recorder {
+		teller, err := newRecorder(api, prometheus.NewRegistry())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return teller
 	}
-	p := problem{
+	p := Problem{
 		workload: corev1.ObjectReference{Kind: "Deployment", Namespace: "shop", Name: "api", UID: "u"},
 		reason:   podNotPinned, container: "a", about: "x", message: strings.Repeat("long ", 1000),
 	}
 	other := p
 	other.about = "y"
 	teller := newOne()
-	for _, one := range []problem{p, p, other} {
-		if err := teller.tell(t.Context(), one); err != nil {
+	for _, one := range []Problem{p, p, other} {
+		if err := teller.record(t.Context(), one); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := newOne().tell(t.Context(), p); err != nil { // after a restart
+	if err := newOne().record(t.Context(), p); err != nil { // after a restart
 		t.Fatal(err)
 	}
 	var events corev1.EventList
@@ -104,9 +133,9 @@ func TestAProblemIsToldOnce(t *testing.T) {
 
 func TestOnlyWhatIsStoredIsReported(t *testing.T) {
 	t.Parallel()
-	u := unpinned{group: "apps", kind: "Deployment", container: "a", image: "app"}
+	u := Unpinned{Group: "apps", Kind: "Deployment", Container: "a", Image: "app"}
 	for name, test := range map[string]struct {
-		template *template
+		template *pins.Template
 		want     bool
 	}{
 		"the same":          {templateOf(t, nil, "a=app"), true},
@@ -121,10 +150,10 @@ func TestOnlyWhatIsStoredIsReported(t *testing.T) {
 	}
 	r := newReporter(nil, nil, nil, logr.Discard())
 	for range 2 * maxReports {
-		r.report(unpinned{name: "a"}) // never blocks
+		r.Report(Unpinned{Name: "a"}) // never blocks
 	}
 	r = newReporter(nil, nil, nil, logr.Discard())
-	r.report(unpinned{kind: "Pod"})
+	r.Report(Unpinned{Kind: "Pod"})
 	if len(r.looks) != 0 {
 		t.Error("an object without a name is reported")
 	}
@@ -134,7 +163,7 @@ func TestTheEventOfALongNameHasAValidOne(t *testing.T) {
 	t.Parallel()
 	for _, end := range []string{"a", "-", ".", "-.-"} {
 		name := strings.Repeat("a", 200-len(end)) + end + "b"
-		event := eventOf(problem{workload: corev1.ObjectReference{Namespace: "shop", Name: name}}, metav1.Now())
+		event := eventOf(Problem{workload: corev1.ObjectReference{Namespace: "shop", Name: name}}, metav1.Now())
 		if wrong := validation.IsDNS1123Subdomain(event.Name); len(wrong) > 0 {
 			t.Errorf("%q: %v", event.Name, wrong)
 		}
