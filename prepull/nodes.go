@@ -8,6 +8,8 @@ import (
 	"maps"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
-	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/untaint"
 )
@@ -133,20 +134,12 @@ func (w *nodeWriter) release(ctx context.Context, r plan.Release) error {
 	if r.Words == "" {
 		return nil
 	}
-	event := &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, GenerateName: r.Node + "."},
-		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.Node, UID: r.Uid},
-		Reason:         "ImagesNotReady",
-		Type:           corev1.EventTypeWarning,
-		Message:        r.Words,
-		Source:         corev1.EventSource{Component: v1alpha1.Name},
-		FirstTimestamp: metav1.Now(),
-		LastTimestamp:  metav1.Now(),
-		Count:          1,
-	}
+	reason := "ImagesNotReady"
 	if r.Reason == plan.ReleaseDeadline {
-		event.Reason = "ImagesNotReadyInTime"
+		reason = "ImagesNotReadyInTime"
 	}
+	about := corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.Node, UID: r.Uid}
+	event := workload.NewEvent(about, corev1.EventTypeWarning, reason, r.Words, metav1.Now(), string(r.Uid), reason, r.Version)
 	if err := w.client.Create(ctx, event); err != nil {
 		log.FromContext(ctx).Error(err, "no Event tells that a node was let go", "node", r.Node)
 	}

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/kube-prepull/kube-prepull/webhook/pins"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-prepull/kube-prepull/webhook/pins"
 )
 
 // revisions reads the earlier revisions of workloads.

@@ -213,7 +213,7 @@ func (w *rewriter) left(r *review, a answered) string {
 
 func warning(a answered, what string) string {
 	const most = 250 // the API server cuts warnings off at 256 bytes
-	return audit.Shortened(fmt.Sprintf("kube-prepull: %s of %s %s: %v", a.question.Image, audit.InWords(a.question.Name), what, a.err), most)
+	return workload.Shortened(fmt.Sprintf("kube-prepull: %s of %s %s: %v", a.question.Image, audit.InWords(a.question.Name), what, a.err), most)
 }
 
 func (w *rewriter) count(r *review, result string, n int) {

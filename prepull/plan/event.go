@@ -1,11 +1,12 @@
 package plan
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -13,10 +14,6 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
-
-// maxNotice is the length of an Event's message at most, in bytes. Source: NoteLengthLimit in
-// k8s.io/kubernetes/pkg/apis/core/validation/events.go.
-const maxNotice = 1024
 
 // Reasons of the Events that the reconciler makes: about a PrepullImage, and about the workloads that use one.
 const (
@@ -83,25 +80,8 @@ func userReference(u v1alpha1.User) corev1.ObjectReference {
 	return corev1.ObjectReference{APIVersion: version, Kind: u.Kind, Namespace: u.Namespace, Name: u.Name, UID: u.UID}
 }
 
-// Event is the same for the same notice. Events about what is in no namespace are in the default one.
+// Event of a notice; the same notice has the same one.
 func (n Notice) Event() *corev1.Event {
-	about, namespace := n.About, n.About.Namespace
-	if namespace == "" {
-		namespace = metav1.NamespaceDefault
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %d", about.UID, n.Reason, n.message, n.At.Unix()))
 	at := metav1.NewTime(n.At)
-	return &corev1.Event{
-		// A part of a name may end in what no part of a name may end in.
-		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: strings.TrimRight(about.Name[:min(len(about.Name), 200)], "-.") + "." + hex.EncodeToString(sum[:8])},
-		InvolvedObject:      about,
-		Type:                n.kind,
-		Reason:              n.Reason,
-		Message:             strings.ToValidUTF8(n.message[:min(len(n.message), maxNotice)], ""),
-		Source:              corev1.EventSource{Component: v1alpha1.Name},
-		ReportingController: v1alpha1.Name,
-		FirstTimestamp:      at,
-		LastTimestamp:       at,
-		Count:               1,
-	}
+	return workload.NewEvent(n.About, n.kind, n.Reason, n.message, at, string(n.About.UID), n.Reason, n.message, strconv.FormatInt(n.At.Unix(), 10))
 }

@@ -63,7 +63,7 @@ func TestTheEventOfANotice(t *testing.T) {
 	t.Parallel()
 	object := prepulltest.Learned("a:1", 1)
 	object.Status.Users = []v1alpha1.User{{Kind: "CronJob", Namespace: "shop", Name: strings.Repeat("a", 199) + "." + strings.Repeat("b", 50), UID: "7"}}
-	words := strings.Repeat("ä", maxNotice)
+	words := strings.Repeat("ä", 1024)
 	broken := summary{desired: 1, failed: 1, failure: &warmth.Failure{Cause: warmth.CauseOther, Message: words}, failureNode: "n1"}
 	notices := noticesOf(&object, Observed{}, broken.status(&object, prepulltest.Noon), prepulltest.Noon)
 	if len(notices) != 2 {
@@ -76,7 +76,7 @@ func TestTheEventOfANotice(t *testing.T) {
 	if user.Namespace != "shop" || user.InvolvedObject.APIVersion != "batch/v1" || !strings.HasPrefix(user.Name, strings.Repeat("a", 199)+".") || len(user.Name) > 253 {
 		t.Errorf("the Event %s is in %q, about %+v", user.Name, user.Namespace, user.InvolvedObject)
 	}
-	if len(about.Message) > maxNotice || strings.ContainsRune(about.Message, '\uFFFD') {
+	if len(about.Message) > 1024 || strings.ContainsRune(about.Message, '\uFFFD') {
 		t.Errorf("the message has %d bytes: %s", len(about.Message), about.Message)
 	}
 	if again := notices[0].Event(); again.Name != about.Name || about.Name == user.Name {

@@ -126,7 +126,7 @@ func TestAProblemIsToldOnce(t *testing.T) {
 		t.Fatalf("%d Events, want 2", len(events.Items))
 	}
 	e := events.Items[0]
-	if e.InvolvedObject.UID != "u" || e.Namespace != "shop" || e.Reason != podNotPinned || e.Type != "Warning" || len(e.Message) > maxMessage {
+	if e.InvolvedObject.UID != "u" || e.Namespace != "shop" || e.Reason != podNotPinned || e.Type != "Warning" || len(e.Message) > 1024 {
 		t.Errorf("event %+v", e)
 	}
 }

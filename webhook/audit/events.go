@@ -2,11 +2,11 @@ package audit
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 
 	"k8s.io/apimachinery/pkg/util/cache"
 
@@ -15,8 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 // Reasons of the Events about pins.
@@ -32,9 +30,6 @@ const (
 
 	// maxTold bounds the problems that are remembered.
 	maxTold = 10_000
-
-	// maxMessage of an Event, in bytes. Source: NoteLengthLimit in k8s.io/kubernetes/pkg/apis/core/validation/events.go.
-	maxMessage = 1024
 )
 
 // Problem is something about the pin of a container that whoever cares for the workload should know.
@@ -95,32 +90,7 @@ func (t *recorder) record(ctx context.Context, p Problem) error {
 
 // eventOf has the same name for the same problem.
 func eventOf(p Problem, now metav1.Time) *corev1.Event {
-	h := sha256.New()
-	for _, part := range []string{string(p.workload.UID), p.reason, p.container, p.about} {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
-	}
-	// A part of a name may end in what no part of a name may end in.
-	name := strings.TrimRight(p.workload.Name[:min(len(p.workload.Name), 200)], "-.")
-	return &corev1.Event{
-		ObjectMeta:          metav1.ObjectMeta{Namespace: p.workload.Namespace, Name: name + "." + hex.EncodeToString(h.Sum(nil)[:8])},
-		InvolvedObject:      p.workload,
-		Type:                corev1.EventTypeWarning,
-		Reason:              p.reason,
-		Message:             Shortened(p.message, maxMessage),
-		Source:              corev1.EventSource{Component: v1alpha1.Name},
-		ReportingController: v1alpha1.Name,
-		FirstTimestamp:      now,
-		LastTimestamp:       now,
-		Count:               1,
-	}
-}
-
-// Shortened is text of so many bytes at most, and whole characters.
-func Shortened(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "")
+	return workload.NewEvent(p.workload, corev1.EventTypeWarning, p.reason, p.message, now, string(p.workload.UID), p.reason, p.container, p.about)
 }
 
 // InWords is a container or an image volume, as messages name it.
