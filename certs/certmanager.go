@@ -41,18 +41,27 @@ type certManager struct {
 	pending string
 }
 
-// maintain sees to it that cert-manager has its objects, and issues again if the certificate is not of its CA; it says
-// whether the API is served. It looks no more often than its pace; was is whether its certificates are in use.
-func (m *certManager) maintain(ctx context.Context, was, forced, reissue bool, now time.Time) bool {
+// upkeep is what cert-manager is needed for.
+type upkeep struct {
+	// inUse is whether its certificates are, and required whether nothing else will do.
+	inUse, required bool
+
+	// reissue is set if its certificate is not of its CA.
+	reissue bool
+}
+
+// maintain sees to it that cert-manager has its objects and issues again if it has to, and says whether its API is served.
+// It looks no more often than its pace.
+func (m *certManager) maintain(ctx context.Context, u upkeep, now time.Time) bool {
 	if m.looked.IsZero() {
-		m.served = was // until it is known
+		m.served = u.inUse // until it is known
 	}
 	if now.Before(m.looked.Add(m.pace * 3 / 4)) {
 		return m.served
 	}
 	m.looked = now
-	pending := m.look(ctx, reissue)
-	if pending != m.pending && pending != "" && (m.served || forced) {
+	pending := m.look(ctx, u.reissue)
+	if pending != m.pending && pending != "" && (m.served || u.required) {
 		logr.FromContextOrDiscard(ctx).Info("waiting for cert-manager", "for", pending)
 	}
 	m.pending = pending

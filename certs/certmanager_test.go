@@ -70,13 +70,13 @@ func TestWhetherCertManagerIsThere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newCertManager(t, &test.api)
-			if got := m.maintain(t.Context(), test.was, false, false, epoch); got != test.want {
+			if got := m.maintain(t.Context(), upkeep{inUse: test.was}, epoch); got != test.want {
 				t.Errorf("it is there: %v, want %v", got, test.want)
 			}
-			if got := m.maintain(t.Context(), !test.was, false, false, epoch.Add(time.Second)); got != test.want || test.api.asked != 1 {
+			if got := m.maintain(t.Context(), upkeep{inUse: !test.was}, epoch.Add(time.Second)); got != test.want || test.api.asked != 1 {
 				t.Errorf("a second later it is there: %v, asked %d times", got, test.api.asked)
 			}
-			if m.maintain(t.Context(), test.was, false, false, epoch.Add(workTime)); test.api.asked != 2 {
+			if m.maintain(t.Context(), upkeep{inUse: test.was}, epoch.Add(workTime)); test.api.asked != 2 {
 				t.Errorf("later it was asked %d times", test.api.asked)
 			}
 		})
@@ -96,12 +96,12 @@ func TestCertManagerGetsItsObjectsOnce(t *testing.T) {
 		}
 		return versions
 	}
-	m.maintain(t.Context(), false, false, false, epoch)
+	m.maintain(t.Context(), upkeep{}, epoch)
 	first := versions()
 	if got := len(strings.Fields(first)); got != 4 {
 		t.Fatalf("there are %s", first)
 	}
-	if m.maintain(t.Context(), true, false, false, epoch.Add(clock.Production().CertManagerLook)); versions() != first {
+	if m.maintain(t.Context(), upkeep{inUse: true}, epoch.Add(clock.Production().CertManagerLook)); versions() != first {
 		t.Errorf("nothing changed, and yet %s became %s", first, versions())
 	}
 	if waiting := m.waiting(t.Context()); !strings.HasPrefix(waiting, "Issuer kube-prepull-self-signed: ") {
@@ -124,16 +124,16 @@ func TestAnotherCertificateIsAskedForOnce(t *testing.T) {
 		return &c
 	}
 	before := certificate()
-	if m.maintain(t.Context(), true, false, false, epoch); certificate().ResourceVersion != before.ResourceVersion {
+	if m.maintain(t.Context(), upkeep{inUse: true}, epoch); certificate().ResourceVersion != before.ResourceVersion {
 		t.Error("it is issued again for no reason")
 	}
-	m.maintain(t.Context(), true, false, true, epoch.Add(workTime))
+	m.maintain(t.Context(), upkeep{inUse: true, reissue: true}, epoch.Add(workTime))
 	asked := certificate()
 	conditions := asked.Status.Conditions
 	if len(conditions) != 2 || conditions[0].Type != ready.Type || conditions[1].Type != was.Type || conditions[1].Status != certmanagermeta.ConditionTrue {
 		t.Errorf("its conditions are %+v", conditions)
 	}
-	if m.maintain(t.Context(), true, false, true, epoch.Add(2*workTime)); certificate().ResourceVersion != asked.ResourceVersion {
+	if m.maintain(t.Context(), upkeep{inUse: true, reissue: true}, epoch.Add(2*workTime)); certificate().ResourceVersion != asked.ResourceVersion {
 		t.Error("it is asked for twice")
 	}
 }

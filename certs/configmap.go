@@ -16,10 +16,10 @@ import (
 // Secrets it has no key in it. It is made by whoever installs kube-prepull.
 const TrustConfigMapName = v1alpha1.Name + "-trust"
 
-// tell writes the CAs to the ConfigMap, unless they are there. Without a ConfigMap there is nobody to tell.
-func (p *publisher) tell(ctx context.Context, cas []*x509.Certificate) error {
+// publishTrust writes the CAs to the ConfigMap, unless they are there. Without a ConfigMap there is nobody to tell.
+func (s *store) publishTrust(ctx context.Context, cas []*x509.Certificate) error {
 	var config corev1.ConfigMap
-	err := p.client.Get(ctx, types.NamespacedName{Namespace: p.options.Namespace, Name: TrustConfigMapName}, &config)
+	err := s.client.Get(ctx, types.NamespacedName{Namespace: s.namespace, Name: TrustConfigMapName}, &config)
 	bundle := string(encodeBundle(cas))
 	if err == nil && config.Data[keyTrusted] != bundle {
 		patch := client.MergeFrom(config.DeepCopy())
@@ -27,10 +27,10 @@ func (p *publisher) tell(ctx context.Context, cas []*x509.Certificate) error {
 			config.Data = map[string]string{}
 		}
 		config.Data[keyTrusted] = bundle
-		err = p.client.Patch(ctx, &config, patch)
+		err = s.client.Patch(ctx, &config, patch)
 	}
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("telling the trusted CAs: %w", err)
+		return fmt.Errorf("publishing the trusted CAs: %w", err)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -16,8 +18,27 @@ const fallbackTime = 2 * time.Minute
 type decision struct {
 	// badSince is since when there is nothing to rely on from cert-manager, zero if there is.
 	badSince time.Time
-	leaving  farewell
+	retiring retiring
 }
+
+// situation is what the leader decides on.
+type situation struct {
+	// mode is the configuration's key certificates.
+	mode string
+
+	// inUse is whether replicas were to serve cert-manager's certificates before, and apiServed whether its API is.
+	inUse, apiServed bool
+
+	// issued is what cert-manager has made, and own our own authority, nil if there is none.
+	issued *issued
+	own    *authority
+
+	// published is what the webhooks trust.
+	published trust
+}
+
+// required is set if nothing but cert-manager will do.
+func (s situation) required() bool { return s.mode == v1alpha1.CertificatesCertManager }
 
 // publication is what the API server should be told.
 type publication struct {
@@ -29,18 +50,16 @@ type publication struct {
 	until time.Time
 }
 
-// publication decides. served is whether cert-manager's API is, was whether its certificates were to be served before,
-// made what it has issued, own our own authority, nil if there is none.
-func (d *decision) publication(mode string, served, was bool, made *issued, own *authority, published trust, now time.Time) publication {
-	p := publication{certManager: d.certManager(mode, served, was, made, now)}
-	forced := mode == v1alpha1.CertificatesCertManager
+// publication decides what the API server should be told.
+func (d *decision) publication(s situation, now time.Time) publication {
+	p := publication{certManager: d.certManager(s, now)}
 	var origins []origin
 	// With auto our own CA stays trusted beside cert-manager's, so that every replica can fall back on it at once.
-	if !p.certManager || !forced {
-		origins = append(origins, &ownCA{authority: own})
+	if !p.certManager || !s.required() {
+		origins = append(origins, &ownCA{authority: s.own})
 	}
-	if usesCertManager(mode) && (served || forced) {
-		origins = append(origins, made)
+	if usesCertManager(s.mode) && (s.apiServed || s.required()) {
+		origins = append(origins, s.issued)
 	}
 	if p.certManager {
 		slices.Reverse(origins)
@@ -57,28 +76,28 @@ func (d *decision) publication(mode string, served, was bool, made *issued, own 
 		return p
 	}
 	// While cert-manager's next certificate is to come, replicas may serve one of a CA that nobody remembers.
-	held := p.certManager && !(made.good(now) && made.current(now))
-	stay, until := d.leaving.staying(published, wanted, held, now)
+	held := p.certManager && !s.issued.upToDate(now)
+	stay, until := d.retiring.staying(s.published, wanted, held, now)
 	p.trusted, p.until = append(wanted, stay...), until
 	return p
 }
 
-// certManager says whether replicas should serve what cert-manager issues. Who forces it never gets anything else again.
-func (d *decision) certManager(mode string, served, was bool, made *issued, now time.Time) bool {
-	good := made.good(now)
+// certManager says whether replicas should serve what cert-manager issues. Who requires it never gets anything else again.
+func (d *decision) certManager(s situation, now time.Time) bool {
+	usable := s.issued.usable(now)
 	switch {
-	case good:
+	case usable:
 		d.badSince = time.Time{}
 	case d.badSince.IsZero():
 		d.badSince = now
 	}
-	switch mode {
+	switch s.mode {
 	case v1alpha1.CertificatesSelfManaged:
 		return false
 	case v1alpha1.CertificatesCertManager:
-		return was || good
+		return s.inUse || usable
 	default:
-		return served && (good || was && !d.givenUp(now))
+		return s.apiServed && (usable || s.inUse && !d.givenUp(now))
 	}
 }
 
@@ -88,12 +107,12 @@ func (d *decision) givenUp(now time.Time) bool {
 }
 
 // ownAuthority is what the Secret of our own CA should hold, nil if nothing, and whether it does. If there is no Secret,
-// a replica makes it where it is needed.
-func ownAuthority(exists bool, data map[string][]byte, mode string, certManager bool, now time.Time) (next *authority, stored bool, err error) {
-	if !exists || certManager && mode == v1alpha1.CertificatesCertManager {
+// which is no data, a replica makes it where it is needed.
+func (s situation) ownAuthority(secret *corev1.Secret, now time.Time) (next *authority, stored bool, err error) {
+	if secret.ResourceVersion == "" || s.inUse && s.required() {
 		return nil, true, nil
 	}
-	return planAuthority(data, now)
+	return planAuthority(secret.Data, now)
 }
 
 // planAuthority returns what the Secret should hold, and whether it does.

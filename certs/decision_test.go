@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -48,10 +50,10 @@ func TestWhoseCertificatesAreServed(t *testing.T) {
 			if test.bad > 0 {
 				d.badSince = epoch.Add(-test.bad)
 			}
-			if got := d.certManager(test.mode, test.served, test.was, test.made, epoch); got != test.want {
+			if got := d.certManager(situation{mode: test.mode, apiServed: test.served, inUse: test.was, issued: test.made}, epoch); got != test.want {
 				t.Errorf("cert-manager's: %v, want %v", got, test.want)
 			}
-			if again := d.certManager(test.mode, test.served, test.was, test.made, epoch); again != test.want {
+			if again := d.certManager(situation{mode: test.mode, apiServed: test.served, inUse: test.was, issued: test.made}, epoch); again != test.want {
 				t.Errorf("asked again: %v", again)
 			}
 		})
@@ -103,11 +105,11 @@ func TestWhichCAsAreTrusted(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := decision{leaving: farewell{time: farewellTime, since: map[string]time.Time{}}}
+			d := decision{retiring: retiring{time: farewellTime, since: map[string]time.Time{}}}
 			for _, ca := range slices.Concat(test.published...) {
-				d.leaving.since[string(ca.Raw)] = epoch.Add(-test.since)
+				d.retiring.since[string(ca.Raw)] = epoch.Add(-test.since)
 			}
-			got := d.publication(test.mode, test.served, test.was, test.made, test.own, test.published, epoch).trusted
+			got := d.publication(situation{test.mode, test.was, test.served, test.made, test.own, test.published}, epoch).trusted
 			if !slices.EqualFunc(got, test.want, (*x509.Certificate).Equal) {
 				t.Errorf("%d are trusted, want %d (%v)", len(got), len(test.want), names(got, map[string]*authority{"own": own, "cm": cm, "next": next, "gone": gone}))
 			}
@@ -148,7 +150,7 @@ func TestOurOwnCAIsKeptWhereItIsUsed(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			next, stored, err := ownAuthority(test.exists, test.data, test.mode, test.certManager, epoch)
+			next, stored, err := situation{mode: test.mode, inUse: test.certManager}.ownAuthority(secretWith(test.exists, test.data), epoch)
 			if err != nil || (next != nil) != test.next || stored != test.stored {
 				t.Errorf("there is one: %v, stored: %v (%v), want %v, %v", next != nil, stored, err, test.next, test.stored)
 			}
@@ -173,4 +175,13 @@ func TestTheFirstMomentCounts(t *testing.T) {
 			t.Errorf("%s: in %s, want %s", name, got, test.want)
 		}
 	}
+}
+
+// secretWith is the Secret of our own CA, as it is read.
+func secretWith(exists bool, data map[string][]byte) *corev1.Secret {
+	s := &corev1.Secret{Data: data}
+	if exists {
+		s.ResourceVersion = "1"
+	}
+	return s
 }

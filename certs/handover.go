@@ -108,16 +108,16 @@ func (h *handover) wait(serving, goal *tls.Certificate, published trust, now tim
 
 func (h *handover) forget() { h.leaf, h.since = nil, time.Time{} }
 
-// farewell is the publisher's memory of since when CAs are published that are not wanted, by their content. A new leader
+// retiring is the publisher's memory of since when CAs are published that are not wanted, by their content. A new leader
 // begins to count once more.
-type farewell struct {
+type retiring struct {
 	time  time.Duration
 	since map[string]time.Time
 }
 
 // staying are the published CAs that are not wanted and that stay for now, and when the first of them goes; zero if there
 // are none. Their time begins when all that are wanted are published, and not while they are held.
-func (f *farewell) staying(published trust, wanted []*x509.Certificate, held bool, now time.Time) (stay []*x509.Certificate, until time.Time) {
+func (f *retiring) staying(published trust, wanted []*x509.Certificate, held bool, now time.Time) (stay []*x509.Certificate, until time.Time) {
 	held = held || slices.ContainsFunc(wanted, func(ca *x509.Certificate) bool { return !published.has(ca) })
 	since := map[string]time.Time{}
 	for _, ca := range slices.Concat(published...) {

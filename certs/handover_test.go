@@ -131,7 +131,7 @@ func TestAPublishedCAThatNobodyWantsStaysForAWhile(t *testing.T) {
 	t.Parallel()
 	next, old, older := mustAuthority(t, epoch), mustAuthority(t, epoch), mustAuthority(t, epoch)
 	expired := mustAuthority(t, epoch.Add(-caLifetime))
-	f := farewell{time: farewellTime}
+	f := retiring{time: farewellTime}
 	held := false
 	check := func(after time.Duration, published trust, want []*x509.Certificate, wantUntil time.Duration) {
 		t.Helper()

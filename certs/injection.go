@@ -27,9 +27,9 @@ const (
 	// injectTime is how long cainjector may take. After that the CAs are put in the configuration without it.
 	injectTime = 5 * time.Second
 
-	// calmTime is how long after a change of the Secret nothing is taken out of the configuration: cainjector may just be
+	// injectQuiet is how long after a change of the Secret nothing is taken out of the configuration: cainjector may just be
 	// adding to what it saw before.
-	calmTime = 2 * time.Second
+	injectQuiet = 2 * time.Second
 )
 
 // injection is the leader's memory of what it has left to cainjector. The zero value is ready.
@@ -38,23 +38,21 @@ type injection struct {
 	changed time.Time // when the Secret was changed
 }
 
-// leave is until when the configuration is left to cainjector, zero if it need not be. changed is whether the Secret was
-// just changed; due and missing are those of bundleDue.
-func (i *injection) leave(changed, due, missing bool, now time.Time) time.Time {
-	if changed {
-		i.changed = now
-	}
-	if !missing {
+// leave is until when the configuration is left to cainjector, zero if it need not be.
+func (i *injection) leave(b bundle, now time.Time) time.Time {
+	if b != bundleLacks {
 		i.missing = time.Time{}
-		if due {
-			return i.changed.Add(calmTime)
+	}
+	switch b {
+	case bundleDiffers:
+		return i.changed.Add(injectQuiet)
+	case bundleLacks:
+		if i.missing.IsZero() {
+			i.missing = now
 		}
-		return time.Time{}
+		return i.missing.Add(injectTime)
 	}
-	if i.missing.IsZero() {
-		i.missing = now
-	}
-	return i.missing.Add(injectTime)
+	return time.Time{}
 }
 
 // injected says whether it is decided that cert-manager's certificates are served: then cainjector is asked for the CAs.
@@ -88,35 +86,49 @@ func setBundle(config *admissionregistrationv1.MutatingWebhookConfiguration, bun
 	return changed
 }
 
-// bundleDue says whether any webhook has not just these CAs, in whatever order, and whether all of that is that some are
-// missing, which is what cainjector sees to.
-func bundleDue(config *admissionregistrationv1.MutatingWebhookConfiguration, cas []*x509.Certificate) (due, missing bool) {
+// bundle is how what webhooks trust differs from what they should.
+type bundle int
+
+const (
+	// bundleRight: every webhook has just these CAs, in whatever order.
+	bundleRight bundle = iota
+	// bundleLacks: nothing but that some are missing, which is what cainjector sees to.
+	bundleLacks
+	// bundleDiffers in another way.
+	bundleDiffers
+)
+
+// bundleOf compares what webhooks trust with the CAs that they should.
+func bundleOf(config *admissionregistrationv1.MutatingWebhookConfiguration, cas []*x509.Certificate) bundle {
+	found := bundleRight
 	for i, has := range trustOf(config) {
 		if !bytes.Equal(encodeBundle(has), config.Webhooks[i].ClientConfig.CABundle) || slices.ContainsFunc(has, func(ca *x509.Certificate) bool { return !slices.ContainsFunc(cas, ca.Equal) }) {
-			return true, false
+			return bundleDiffers
 		}
-		missing = missing || len(has) < len(cas)
+		if len(has) < len(cas) {
+			found = bundleLacks
+		}
 	}
-	return missing, missing
+	return found
 }
 
 // storeTrust writes the CAs to the Secret that cainjector reads, and says whether that changed it.
-func (p *publisher) storeTrust(ctx context.Context, cas []*x509.Certificate) (changed bool, err error) {
-	secret, err := p.secrets.get(ctx, TrustSecretName)
+func (s *store) storeTrust(ctx context.Context, cas []*x509.Certificate) (changed bool, err error) {
+	secret, err := s.secrets.get(ctx, TrustSecretName)
 	if err != nil {
 		return false, err
 	}
-	bundle := encodeBundle(cas)
-	if bytes.Equal(secret.Data[keyTrusted], bundle) && secret.Annotations[certmanagerv1.AllowsInjectionFromSecretAnnotation] == "true" {
+	content := encodeBundle(cas)
+	if bytes.Equal(secret.Data[keyTrusted], content) && secret.Annotations[certmanagerv1.AllowsInjectionFromSecretAnnotation] == "true" {
 		return false, nil
 	}
 	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, certmanagerv1.AllowsInjectionFromSecretAnnotation, "true")
-	secret.Data = map[string][]byte{keyTrusted: bundle}
+	secret.Data = map[string][]byte{keyTrusted: content}
 	if secret.ResourceVersion == "" {
-		secret.Namespace, secret.Name, secret.Labels, secret.Type = p.options.Namespace, TrustSecretName, labels(), corev1.SecretTypeOpaque
-		err = p.client.Create(ctx, secret)
+		secret.Namespace, secret.Name, secret.Labels, secret.Type = s.namespace, TrustSecretName, labels(), corev1.SecretTypeOpaque
+		err = s.client.Create(ctx, secret)
 	} else {
-		err = p.client.Update(ctx, secret)
+		err = s.client.Update(ctx, secret)
 	}
 	// Somebody else's write is the event that brings it back here, and until then the old CAs are in it.
 	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {

@@ -24,25 +24,25 @@ func TestCainjectorOnlyAdds(t *testing.T) {
 	pem := func(cas ...*x509.Certificate) []byte { return encodeBundle(cas) }
 	want := []*x509.Certificate{a, b}
 	tests := map[string]struct {
-		config       *admissionregistrationv1.MutatingWebhookConfiguration
-		due, missing bool
+		config *admissionregistrationv1.MutatingWebhookConfiguration
+		want   bundle
 	}{
-		"all have them":                   {bundled(pem(a, b), pem(a, b)), false, false},
-		"all have them, in another order": {bundled(pem(a, b), pem(b, a)), false, false},
-		"no webhooks":                     {bundled(), false, false},
-		"one lacks one":                   {bundled(pem(a, b), pem(b)), true, true},
-		"one has none":                    {bundled(pem(a, b), nil), true, true},
-		"only the first lacks one":        {bundled(pem(a), pem(a, b)), true, true},
-		"one has one too many":            {bundled(pem(a, b), pem(a, b, c)), true, false},
-		"one has another":                 {bundled(pem(a), pem(a, c)), true, false},
-		"one lacks one, one has too many": {bundled(pem(a), pem(a, b, c)), true, false},
-		"one has something else in it":    {bundled(append(pem(a, b), "hello"...)), true, false},
+		"all have them":                   {bundled(pem(a, b), pem(a, b)), bundleRight},
+		"all have them, in another order": {bundled(pem(a, b), pem(b, a)), bundleRight},
+		"no webhooks":                     {bundled(), bundleRight},
+		"one lacks one":                   {bundled(pem(a, b), pem(b)), bundleLacks},
+		"one has none":                    {bundled(pem(a, b), nil), bundleLacks},
+		"only the first lacks one":        {bundled(pem(a), pem(a, b)), bundleLacks},
+		"one has one too many":            {bundled(pem(a, b), pem(a, b, c)), bundleDiffers},
+		"one has another":                 {bundled(pem(a), pem(a, c)), bundleDiffers},
+		"one lacks one, one has too many": {bundled(pem(a), pem(a, b, c)), bundleDiffers},
+		"one has something else in it":    {bundled(append(pem(a, b), "hello"...)), bundleDiffers},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if due, missing := bundleDue(test.config, want); due != test.due || missing != test.missing {
-				t.Errorf("due %v, only missing %v, want %v, %v", due, missing, test.due, test.missing)
+			if got := bundleOf(test.config, want); got != test.want {
+				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})
 	}
@@ -51,23 +51,26 @@ func TestCainjectorOnlyAdds(t *testing.T) {
 func TestCainjectorHasItsTimeToAddAndIsNotDisturbed(t *testing.T) {
 	t.Parallel()
 	var i injection
-	check := func(after time.Duration, changed, due, missing bool, want time.Duration) {
+	check := func(after time.Duration, changed bool, found bundle, want time.Duration) {
 		t.Helper()
-		if got := i.leave(changed, due, missing, epoch.Add(after)); want < 0 && epoch.Add(after).Before(got) || want >= 0 && !got.Equal(epoch.Add(want)) {
+		if changed {
+			i.changed = epoch.Add(after)
+		}
+		if got := i.leave(found, epoch.Add(after)); want < 0 && epoch.Add(after).Before(got) || want >= 0 && !got.Equal(epoch.Add(want)) {
 			t.Errorf("after %s it is left alone until %s, want %s", after, got.Sub(epoch), want)
 		}
 	}
 	const now = -1
-	check(0, false, false, false, now)
-	check(time.Second, true, true, true, time.Second+injectTime)
-	check(2*time.Second, false, true, true, time.Second+injectTime)
-	check(time.Minute, false, true, true, time.Second+injectTime)
-	check(time.Hour, false, false, false, now)
-	check(2*time.Hour, false, true, true, 2*time.Hour+injectTime) // another time
-	check(3*time.Hour, false, true, false, now)
-	check(4*time.Hour, true, true, false, 4*time.Hour+calmTime)
-	check(4*time.Hour+time.Second, false, true, false, 4*time.Hour+calmTime)
-	check(5*time.Hour, true, false, false, now)
+	check(0, false, bundleRight, now)
+	check(time.Second, true, bundleLacks, time.Second+injectTime)
+	check(2*time.Second, false, bundleLacks, time.Second+injectTime)
+	check(time.Minute, false, bundleLacks, time.Second+injectTime)
+	check(time.Hour, false, bundleRight, now)
+	check(2*time.Hour, false, bundleLacks, 2*time.Hour+injectTime) // another time
+	check(3*time.Hour, false, bundleDiffers, now)
+	check(4*time.Hour, true, bundleDiffers, 4*time.Hour+injectQuiet)
+	check(4*time.Hour+time.Second, false, bundleDiffers, 4*time.Hour+injectQuiet)
+	check(5*time.Hour, true, bundleRight, now)
 }
 
 func TestCainjectorIsAskedByAnAnnotation(t *testing.T) {

@@ -94,9 +94,9 @@ func (i *issued) trusted() []*x509.Certificate {
 	return cas
 }
 
-// good says whether the certificate can be relied on: a tenth of its life is left at least, far less than cert-manager
+// usable says whether the certificate can be relied on: a tenth of its life is left at least, far less than cert-manager
 // leaves when it does its work.
-func (i *issued) good(now time.Time) bool {
+func (i *issued) usable(now time.Time) bool {
 	if i.certificate == nil || !verifies(i.certificate, i.trusted(), now) {
 		return false
 	}
@@ -109,3 +109,6 @@ func (i *issued) good(now time.Time) bool {
 func (i *issued) current(now time.Time) bool {
 	return i.certificate != nil && i.ca != nil && verifies(i.certificate, []*x509.Certificate{i.ca}, now)
 }
+
+// upToDate says whether the certificate is the one to serve, and no other is to come.
+func (i *issued) upToDate(now time.Time) bool { return i.usable(now) && i.current(now) }

@@ -81,7 +81,7 @@ func TestWhatCertManagerWroteIsReadAndJudged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			i, now := parseIssued(test.serving, test.ca, test.name), epoch.Add(test.after)
-			if got := i.good(now); got != test.good {
+			if got := i.usable(now); got != test.good {
 				t.Errorf("good %v, want %v", got, test.good)
 			}
 			if got := i.current(now); got != test.current {

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
@@ -23,21 +24,26 @@ const WebhookConfigurationName = v1alpha1.Name
 
 // publisher makes the API server trust the CAs of what is served, and rotates our own one. It runs on the leader.
 type publisher struct {
-	*Source
+	store   store
+	manager *certManager // nil unless the mode is for it
+	mode    string
+	host    string // the Service's, which certificates must be for
+	clocks  clock.Clocks
+	now     func() time.Time
+
 	decision  decision
 	injection injection
 }
 
-func setupPublisher(mgr ctrl.Manager, s *Source) error {
-	p := &publisher{Source: s, decision: decision{leaving: farewell{time: s.options.Clocks.FarewellTime}}}
+func setupPublisher(mgr ctrl.Manager, p *publisher) error {
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("cabundle").
 		For(&corev1.Secret{}).
-		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(s.secretKey())).
-		Watches(&corev1.ConfigMap{}, enqueue(s.secretKey())).
-		WatchesRawSource(once(s.secretKey()))
-	for name := range s.secrets.caches {
-		b = b.WatchesRawSource(s.secrets.source(name, s.secretKey()))
+		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(p.store.key())).
+		Watches(&corev1.ConfigMap{}, enqueue(p.store.key())).
+		WatchesRawSource(once(p.store.key()))
+	for name := range p.store.secrets.caches {
+		b = b.WatchesRawSource(p.store.secrets.source(name, p.store.key()))
 	}
 	if err := b.Complete(reconcile.Func(p.reconcile)); err != nil {
 		return fmt.Errorf("setting up the caBundle controller: %w", err)
@@ -49,28 +55,28 @@ func setupPublisher(mgr ctrl.Manager, s *Source) error {
 // is the event that brings it back here.
 func (p *publisher) reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	now := p.now()
-	config, err := p.configuration(ctx)
+	config, err := p.store.configuration(ctx)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	was := injected(config, p.options.Namespace)
-	made, served, err := p.made(ctx, was, now)
-	if err != nil {
+	sit := situation{mode: p.mode, inUse: injected(config, p.store.namespace), published: trustOf(config)}
+	if sit.issued, sit.apiServed, err = p.issued(ctx, sit, now); err != nil {
 		return reconcile.Result{}, err
 	}
 	var secret corev1.Secret
-	if err := p.client.Get(ctx, p.secretKey(), &secret); client.IgnoreNotFound(err) != nil {
+	if err := p.store.client.Get(ctx, p.store.key(), &secret); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("getting the CA: %w", err)
 	}
-	next, stored, err := ownAuthority(secret.ResourceVersion != "", secret.Data, p.options.Mode, was, now)
+	next, stored, err := sit.ownAuthority(&secret, now)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	pub := p.decision.publication(p.options.Mode, served, was, made, next, trustOf(config), now)
-	if pub.certManager != was {
+	sit.own = next
+	pub := p.decision.publication(sit, now)
+	if pub.certManager != sit.inUse {
 		logr.FromContextOrDiscard(ctx).Info("certificates come from elsewhere now", "certManager", pub.certManager)
 	}
-	look := p.nextLook(served, made, now)
+	look := p.nextLook(sit, now)
 	if len(pub.trusted) == 0 {
 		return reconcile.Result{RequeueAfter: untilFirst(now, look)}, nil // what is trusted stays so
 	}
@@ -79,9 +85,9 @@ func (p *publisher) reconcile(ctx context.Context, _ reconcile.Request) (reconci
 		return reconcile.Result{}, err
 	}
 	if published && !stored {
-		return reconcile.Result{}, p.store(ctx, &secret, next)
+		return reconcile.Result{}, p.storeAuthority(ctx, &secret, next)
 	}
-	if err := p.tell(ctx, pub.trusted); err != nil {
+	if err := p.store.publishTrust(ctx, pub.trusted); err != nil {
 		return reconcile.Result{}, err
 	}
 	var maintenance time.Time
@@ -100,35 +106,34 @@ func untilFirst(now time.Time, moments ...time.Time) time.Duration {
 	return max(slices.MinFunc(moments, time.Time.Compare).Sub(now), time.Second)
 }
 
-// made is what cert-manager has made, and whether its API is served: in the mode that forces it, it always counts as
-// that. It also makes cert-manager do what is to be done.
-func (p *publisher) made(ctx context.Context, was bool, now time.Time) (made *issued, served bool, err error) {
+// issued is what cert-manager has made, and whether its API is served: where it is required, it always counts as that. It
+// also makes cert-manager do what is to be done.
+func (p *publisher) issued(ctx context.Context, s situation, now time.Time) (made *issued, apiServed bool, err error) {
 	if p.manager == nil {
 		return &issued{}, false, nil
 	}
-	serving, err := p.secrets.data(ctx, ServingSecretName)
+	serving, err := p.store.secrets.data(ctx, ServingSecretName)
 	if err != nil {
 		return nil, false, err
 	}
-	ca, err := p.secrets.data(ctx, IssuerSecretName)
+	ca, err := p.store.secrets.data(ctx, IssuerSecretName)
 	if err != nil {
 		return nil, false, err
 	}
-	made = parseIssued(serving, ca, p.names[0])
-	reissue := made.certificate != nil && made.ca != nil && !made.current(now)
-	forced := p.options.Mode == v1alpha1.CertificatesCertManager
-	return made, p.manager.maintain(ctx, was, forced, reissue, now) || forced, nil
+	made = parseIssued(serving, ca, p.host)
+	u := upkeep{inUse: s.inUse, required: s.required(), reissue: made.certificate != nil && made.ca != nil && !made.current(now)}
+	return made, p.manager.maintain(ctx, u, now) || u.required, nil
 }
 
 // nextLook is when to look after cert-manager again, zero for never.
-func (p *publisher) nextLook(served bool, made *issued, now time.Time) time.Time {
+func (p *publisher) nextLook(s situation, now time.Time) time.Time {
 	switch {
 	case p.manager == nil:
 		return time.Time{}
-	case served && !(made.good(now) && made.current(now)) && !p.decision.givenUp(now):
-		return now.Add(p.options.Clocks.CertManagerWork)
+	case s.apiServed && !s.issued.upToDate(now) && !p.decision.givenUp(now):
+		return now.Add(p.clocks.CertManagerWork)
 	default:
-		return now.Add(p.options.Clocks.CertManagerLook)
+		return now.Add(p.clocks.CertManagerLook)
 	}
 }
 
@@ -141,27 +146,30 @@ func (p *publisher) publish(ctx context.Context, config *admissionregistrationv1
 	}
 	again = pub.until
 	if pub.certManager {
-		changed, err := p.storeTrust(ctx, pub.trusted)
+		changed, err := p.store.storeTrust(ctx, pub.trusted)
 		if err != nil {
 			return false, time.Time{}, err
 		}
-		if injected(config, p.options.Namespace) {
-			due, missing := bundleDue(config, pub.trusted)
-			if end := p.injection.leave(changed, due, missing, now); now.Before(end) {
+		if changed {
+			p.injection.changed = now
+		}
+		if injected(config, p.store.namespace) {
+			found := bundleOf(config, pub.trusted)
+			if end := p.injection.leave(found, now); now.Before(end) {
 				return false, end, nil
 			}
-			if !due {
+			if found == bundleRight {
 				return true, again, nil
 			}
 		}
 	}
 	// Merged by the webhooks' names and bound to what was read: nobody else's change is lost or brought back.
 	patch := client.StrategicMergeFrom(config.DeepCopy(), client.MergeFromWithOptimisticLock{})
-	marked, set := setInjected(config, p.options.Namespace, pub.certManager), setBundle(config, encodeBundle(pub.trusted))
+	marked, set := setInjected(config, p.store.namespace, pub.certManager), setBundle(config, encodeBundle(pub.trusted))
 	if !marked && !set {
 		return true, again, nil
 	}
-	err = p.client.Patch(ctx, config, patch)
+	err = p.store.client.Patch(ctx, config, patch)
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return false, again, nil
@@ -172,14 +180,14 @@ func (p *publisher) publish(ctx context.Context, config *admissionregistrationv1
 	return true, again, nil
 }
 
-// store writes the authority to the Secret as it was read.
-func (p *publisher) store(ctx context.Context, secret *corev1.Secret, a *authority) error {
+// storeAuthority writes the authority to the Secret as it was read.
+func (p *publisher) storeAuthority(ctx context.Context, secret *corev1.Secret, a *authority) error {
 	data, err := a.data()
 	if err != nil {
 		return err
 	}
 	secret.Data = data
-	err = p.client.Update(ctx, secret)
+	err = p.store.client.Update(ctx, secret)
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
 		return nil

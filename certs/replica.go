@@ -7,12 +7,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -20,14 +17,14 @@ import (
 
 // reconcileLeaf sees to it that this replica has the certificate that the leader wants it to have.
 func (s *Source) reconcileLeaf(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	config, err := s.configuration(ctx)
+	config, err := s.store.configuration(ctx)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	if s.own.authority, err = s.authority(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
-	serving, err := s.secrets.data(ctx, ServingSecretName)
+	serving, err := s.store.secrets.data(ctx, ServingSecretName)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -83,7 +80,7 @@ func (s *Source) wait(ctx context.Context) {
 func (s *Source) authority(ctx context.Context) (*authority, error) {
 	log := logr.FromContextOrDiscard(ctx)
 	var secret corev1.Secret
-	err := s.client.Get(ctx, s.secretKey(), &secret)
+	err := s.store.client.Get(ctx, s.store.key(), &secret)
 	switch {
 	case apierrors.IsNotFound(err):
 		if s.options.Mode == v1alpha1.CertificatesCertManager {
@@ -106,16 +103,6 @@ func (s *Source) authority(ctx context.Context) (*authority, error) {
 	return a, nil
 }
 
-// configuration is the webhook configuration, without webhooks if there is none.
-func (s *Source) configuration(ctx context.Context) (*admissionregistrationv1.MutatingWebhookConfiguration, error) {
-	var config admissionregistrationv1.MutatingWebhookConfiguration
-	err := s.client.Get(ctx, types.NamespacedName{Name: WebhookConfigurationName}, &config)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("getting the webhook configuration: %w", err)
-	}
-	return &config, nil
-}
-
 // createSecret stores a first CA, unless another replica is faster.
 func (s *Source) createSecret(ctx context.Context) error {
 	a, err := newAuthority(s.now())
@@ -126,7 +113,7 @@ func (s *Source) createSecret(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = s.client.Create(ctx, &corev1.Secret{
+	err = s.store.client.Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.options.Namespace, Name: SecretName, Labels: labels()},
 		Type:       corev1.SecretTypeTLS,
 		Data:       data,

@@ -18,10 +18,8 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -50,8 +48,7 @@ type Source struct {
 	options Options
 	names   []string
 	now     func() time.Time
-	client  client.Client
-	secrets secrets
+	store   store
 	manager *certManager // nil unless the mode is for it
 	serving atomic.Pointer[tls.Certificate]
 	waiting atomic.Pointer[string] // for what, if there is no certificate
@@ -97,7 +94,7 @@ func (s *Source) SetupWithManager(mgr ctrl.Manager) error {
 	if s.options.Mode == v1alpha1.CertificatesDirectory {
 		return mgr.Add(&directory{path: s.options.Directory, source: s, log: mgr.GetLogger().WithName("certificate")})
 	}
-	s.client = mgr.GetClient()
+	s.store = store{client: mgr.GetClient(), namespace: s.options.Namespace}
 	names := []string{ServingSecretName}
 	if usesCertManager(s.options.Mode) {
 		names = append(names, IssuerSecretName, TrustSecretName)
@@ -105,33 +102,32 @@ func (s *Source) SetupWithManager(mgr ctrl.Manager) error {
 		if err != nil {
 			return fmt.Errorf("making the discovery client: %w", err)
 		}
-		s.manager = &certManager{client: s.client, live: mgr.GetAPIReader(), api: api, namespace: s.options.Namespace, names: s.names, pace: s.options.Clocks.CertManagerWork}
+		s.manager = &certManager{client: s.store.client, live: mgr.GetAPIReader(), api: api, namespace: s.options.Namespace, names: s.names, pace: s.options.Clocks.CertManagerWork}
 	}
 	var err error
-	if s.secrets, err = newSecrets(mgr, s.options.Namespace, names...); err != nil {
+	if s.store.secrets, err = newSecrets(mgr, s.options.Namespace, names...); err != nil {
 		return err
 	}
 	everyReplica := false
 	err = ctrl.NewControllerManagedBy(mgr).
 		Named("certificate").
 		For(&corev1.Secret{}).
-		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(s.secretKey())).
-		WatchesRawSource(s.secrets.source(ServingSecretName, s.secretKey())).
+		Watches(&admissionregistrationv1.MutatingWebhookConfiguration{}, enqueue(s.store.key())).
+		WatchesRawSource(s.store.secrets.source(ServingSecretName, s.store.key())).
 		// The Secrets may not be there, and then no event would ever say so.
-		WatchesRawSource(once(s.secretKey())).
+		WatchesRawSource(once(s.store.key())).
 		WithOptions(controller.Options{NeedLeaderElection: &everyReplica}).
 		Complete(reconcile.Func(s.reconcileLeaf))
 	if err != nil {
 		return fmt.Errorf("setting up the certificate controller: %w", err)
 	}
-	return setupPublisher(mgr, s)
+	return setupPublisher(mgr, &publisher{
+		store: s.store, manager: s.manager, mode: s.options.Mode, host: s.names[0], clocks: s.options.Clocks, now: s.now,
+		decision: decision{retiring: retiring{time: s.options.Clocks.FarewellTime}},
+	})
 }
 
 // usesCertManager says whether a mode has to do with cert-manager.
 func usesCertManager(mode string) bool {
 	return mode == v1alpha1.CertificatesAuto || mode == v1alpha1.CertificatesCertManager
-}
-
-func (s *Source) secretKey() types.NamespacedName {
-	return types.NamespacedName{Namespace: s.options.Namespace, Name: SecretName}
 }

@@ -69,7 +69,7 @@ func newMemory() *memory {
 	return &memory{own: ownCA{names: []string{"x"}}, handover: handover{settleTime: settleTime}}
 }
 
-func newLeader() decision { return decision{leaving: farewell{time: farewellTime}} }
+func newLeader() decision { return decision{retiring: retiring{time: farewellTime}} }
 
 func newWorld(t *testing.T, random *rand.Rand) *world {
 	a := mustAuthority(t, epoch)
@@ -170,18 +170,23 @@ func (w *world) lead() {
 	if w.mode == v1alpha1.CertificatesSelfManaged {
 		made = &issued{}
 	}
-	next, stored, err := ownAuthority(w.stored != nil, w.stored, w.mode, w.injected, w.now)
+	s := situation{mode: w.mode, inUse: w.injected, apiServed: w.served, issued: made, published: w.config}
+	next, stored, err := s.ownAuthority(secretWith(w.stored != nil, w.stored), w.now)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p := w.leader.publication(w.mode, w.served, w.injected, made, next, w.config, w.now)
+	s.own = next
+	p := w.leader.publication(s, w.now)
 	if len(p.trusted) == 0 {
 		return
 	}
 	if p.certManager {
 		changed := !slices.EqualFunc(w.transported, p.trusted, (*x509.Certificate).Equal)
 		w.transported, w.triggered = p.trusted, w.triggered || changed
-		if due, missing := bundleDue(bundled(encodeBundle(w.config[0])), p.trusted); w.injected && w.now.Before(w.injection.leave(changed, due, missing, w.now)) {
+		if changed {
+			w.injection.changed = w.now
+		}
+		if found := bundleOf(bundled(encodeBundle(w.config[0])), p.trusted); w.injected && w.now.Before(w.injection.leave(found, w.now)) {
 			return
 		}
 	}
