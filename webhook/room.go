@@ -3,6 +3,8 @@ package webhook
 import (
 	"slices"
 	"sync"
+
+	"github.com/kube-prepull/kube-prepull/api/fair"
 )
 
 // room bounds the memory of the bodies that are read at a time. When it is full, the client that has the most of it gives
@@ -10,7 +12,7 @@ import (
 type room struct {
 	mu   sync.Mutex
 	free int64
-	held map[string]int64 // by client
+	held fair.Shares // bytes by client
 	// reading are those that can be told to leave, the oldest first.
 	reading []*guest
 }
@@ -24,7 +26,7 @@ type guest struct {
 	gone  bool
 }
 
-func newRoom(bytes int64) *room { return &room{free: bytes, held: map[string]int64{}} }
+func newRoom(bytes int64) *room { return &room{free: bytes, held: fair.Shares{}} }
 
 // enter takes room for a body, nil if there is none.
 func (r *room) enter(client string, size int64, leave func()) *guest {
@@ -32,7 +34,7 @@ func (r *room) enter(client string, size int64, leave func()) *guest {
 	defer r.mu.Unlock()
 	for r.free < size {
 		g := r.largest()
-		if g == nil || r.held[g.client] <= r.held[client]+size {
+		if g == nil || !r.held.GivesWay(g.client, client, size) {
 			return nil
 		}
 		r.free += g.size
@@ -41,7 +43,7 @@ func (r *room) enter(client string, size int64, leave func()) *guest {
 	}
 	g := &guest{client: client, size: size, leave: leave}
 	r.free -= size
-	r.held[client] += size
+	r.held.Add(client, size)
 	r.reading = append(r.reading, g)
 	return g
 }
@@ -76,8 +78,6 @@ func (r *room) largest() (found *guest) {
 // forget takes a guest off the books.
 func (r *room) forget(g *guest) {
 	g.gone = true
-	if r.held[g.client] -= g.size; r.held[g.client] == 0 {
-		delete(r.held, g.client)
-	}
+	r.held.Add(g.client, -g.size)
 	r.reading = slices.DeleteFunc(r.reading, func(other *guest) bool { return other == g })
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/kube-prepull/kube-prepull/api/fair"
 )
 
 // fairListener bounds how many connections are open at a time. One more closes another: of the client that has the most,
@@ -17,7 +19,7 @@ type fairListener struct {
 
 	mu   sync.Mutex
 	open map[*fairConn]struct{}
-	of   map[string]int // how many a client has
+	of   fair.Shares // connections by client
 }
 
 // fairConn is a connection of a fairListener.
@@ -34,7 +36,7 @@ func listenFairly(address string, limit int) (*fairListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
-	return &fairListener{Listener: l, limit: limit, open: map[*fairConn]struct{}{}, of: map[string]int{}}, nil
+	return &fairListener{Listener: l, limit: limit, open: map[*fairConn]struct{}{}, of: fair.Shares{}}, nil
 }
 
 // Accept counts the connection from here on: what is yet to come of it, a TLS handshake to begin with, may never end.
@@ -65,7 +67,7 @@ func (l *fairListener) add(c *fairConn) (one *fairConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open[c] = struct{}{}
-	l.of[c.client]++
+	l.of.Add(c.client, 1)
 	if len(l.open) <= l.limit {
 		return nil
 	}
@@ -110,9 +112,7 @@ func (c *fairConn) Close() error {
 	l.mu.Lock()
 	if _, counted := l.open[c]; counted {
 		delete(l.open, c)
-		if l.of[c.client]--; l.of[c.client] == 0 {
-			delete(l.of, c.client)
-		}
+		l.of.Add(c.client, -1)
 	}
 	l.mu.Unlock()
 	return c.Conn.Close()

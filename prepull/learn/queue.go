@@ -72,8 +72,8 @@ func (q *lookQueue) roomFor(l *look) bool {
 	case len(q.looks) < q.limit:
 		return true
 	}
-	client := q.shares.most(scope)
-	if !q.shares.givesWay(scope, client, l.client) {
+	client := q.shares[scope].Most()
+	if !q.shares[scope].GivesWay(client, l.client, 1) {
 		return false
 	}
 	last := -1

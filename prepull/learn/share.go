@@ -1,34 +1,21 @@
 package learn
 
-// everywhere is the scope of all looks; no namespace has that name.
+import "github.com/kube-prepull/kube-prepull/api/fair"
+
+// everywhere is the scope of all lookups; no namespace has that name.
 const everywhere = "*"
 
-// shares counts the looks that wait by scope, a namespace or everywhere, and by the client on whose account they do.
-type shares map[string]map[string]int
+// shares counts the lookups that wait by scope, a namespace or everywhere, and by the client on whose account they do.
+type shares map[string]fair.Shares
 
-func (s shares) add(l *look, n int) {
+func (s shares) add(l *look, n int64) {
 	for _, scope := range []string{everywhere, l.namespace} {
 		if s[scope] == nil {
-			s[scope] = map[string]int{}
+			s[scope] = fair.Shares{}
 		}
-		if s[scope][l.client] += n; s[scope][l.client] == 0 {
-			delete(s[scope], l.client)
-		}
+		s[scope].Add(l.client, n)
 		if len(s[scope]) == 0 {
 			delete(s, scope)
 		}
 	}
 }
-
-// most is the client that has the most looks in a scope.
-func (s shares) most(scope string) (client string) {
-	for other, looks := range s[scope] {
-		if has := s[scope][client]; looks > has || looks == has && other < client {
-			client = other
-		}
-	}
-	return client
-}
-
-// givesWay says whether a look of a client has to give way to one of another: only if that has fewer even then.
-func (s shares) givesWay(scope, client, to string) bool { return s[scope][client] > s[scope][to]+1 }
