@@ -80,11 +80,11 @@ func (w *nodeWriter) act(ctx context.Context, p plan.Plan, now time.Time) (time.
 	}
 	for _, r := range p.Releases {
 		switch err := w.release(ctx, r); {
-		case w.outdated(err, r.Uid, r.Version):
-			refused[r.Uid] = r.Version
+		case w.outdated(err, r.UID, r.Version):
+			refused[r.UID] = r.Version
 			later(now.Add(w.clocks.PassPace))
 		case err != nil:
-			refused[r.Uid] = r.Version
+			refused[r.UID] = r.Version
 			errs = append(errs, fmt.Errorf("taking the taint %s from node %s: %w", w.gate.TaintKey, r.Node, err))
 		}
 	}
@@ -92,7 +92,7 @@ func (w *nodeWriter) act(ctx context.Context, p plan.Plan, now time.Time) (time.
 	for _, c := range p.Conditions {
 		done, most, due := &turned, conditionBatch, now
 		if c.Minor {
-			done, most, due = &reworded, wordsBatch, plan.Latest(now, w.worded[c.Uid].Add(w.clocks.ProgressInterval))
+			done, most, due = &reworded, wordsBatch, plan.Latest(now, w.worded[c.UID].Add(w.clocks.ProgressInterval))
 		}
 		if due.After(now) || *done == most {
 			later(due)
@@ -100,14 +100,14 @@ func (w *nodeWriter) act(ctx context.Context, p plan.Plan, now time.Time) (time.
 		}
 		*done++
 		switch err := w.writeCondition(ctx, c); {
-		case w.outdated(err, c.Uid, c.Version):
-			refused[c.Uid] = c.Version
+		case w.outdated(err, c.UID, c.Version):
+			refused[c.UID] = c.Version
 			later(now.Add(w.clocks.PassPace))
 		case err != nil:
-			refused[c.Uid] = c.Version
+			refused[c.UID] = c.Version
 			errs = append(errs, fmt.Errorf("writing the condition of node %s: %w", c.Node, err))
 		default:
-			w.worded[c.Uid] = now
+			w.worded[c.UID] = now
 		}
 	}
 	w.refused = refused
@@ -125,7 +125,7 @@ func (w *nodeWriter) outdated(err error, node types.UID, version string) bool {
 // release takes the taints from a node, tells how long it was held, and if it lacks images also whoever looks at the node.
 func (w *nodeWriter) release(ctx context.Context, r plan.Release) error {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.Node}}
-	if err := w.client.Patch(ctx, node, client.RawPatch(types.JSONPatchType, untaint.Patch(r.Uid, r.Taints)), reconcilerOwner); err != nil {
+	if err := w.client.Patch(ctx, node, client.RawPatch(types.JSONPatchType, untaint.Patch(r.UID, r.Taints)), reconcilerOwner); err != nil {
 		return err
 	}
 	w.metrics.releases.WithLabelValues(string(r.Reason)).Inc()
@@ -138,8 +138,8 @@ func (w *nodeWriter) release(ctx context.Context, r plan.Release) error {
 	if r.Reason == plan.ReleaseDeadline {
 		reason = "ImagesNotReadyInTime"
 	}
-	about := corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.Node, UID: r.Uid}
-	event := workload.NewEvent(about, corev1.EventTypeWarning, reason, r.Words, metav1.Now(), string(r.Uid), reason, r.Version)
+	about := corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.Node, UID: r.UID}
+	event := workload.NewEvent(about, corev1.EventTypeWarning, reason, r.Words, metav1.Now(), string(r.UID), reason, r.Version)
 	if err := w.client.Create(ctx, event); err != nil {
 		log.FromContext(ctx).Error(err, "no Event tells that a node was let go", "node", r.Node)
 	}
@@ -149,7 +149,7 @@ func (w *nodeWriter) release(ctx context.Context, r plan.Release) error {
 // writeCondition adds the condition of a node to those of others, or replaces it.
 func (w *nodeWriter) writeCondition(ctx context.Context, c plan.ConditionChange) error {
 	patch := map[string]any{
-		"metadata": map[string]any{"uid": c.Uid},
+		"metadata": map[string]any{"uid": c.UID},
 		"status": map[string]any{"conditions": []map[string]any{{
 			"type": c.Condition.Type, "status": c.Condition.Status, "reason": c.Condition.Reason, "message": c.Condition.Message,
 			"lastTransitionTime": c.Condition.LastTransitionTime,

@@ -55,10 +55,10 @@ func TestWordsOfManyNodesAreWrittenBitByBit(t *testing.T) {
 	w := newNodeWriter(api, testGate, clock.Production(), testMetrics(t))
 	var p plan.Plan
 	for i := range 150 {
-		p.Conditions = append(p.Conditions, plan.ConditionChange{Node: fmt.Sprint("turns-", i), Uid: types.UID(fmt.Sprint("turns-", i))})
+		p.Conditions = append(p.Conditions, plan.ConditionChange{Node: fmt.Sprint("turns-", i), UID: types.UID(fmt.Sprint("turns-", i))})
 	}
 	for i := range 50 {
-		p.Conditions = append(p.Conditions, plan.ConditionChange{Node: fmt.Sprint("says-", i), Uid: types.UID(fmt.Sprint("says-", i)), Minor: true})
+		p.Conditions = append(p.Conditions, plan.ConditionChange{Node: fmt.Sprint("says-", i), UID: types.UID(fmt.Sprint("says-", i)), Minor: true})
 	}
 	again, err := w.act(t.Context(), p, prepulltest.Noon)
 	if err != nil || len(api.nodes) != conditionBatch+wordsBatch || !again.Equal(prepulltest.Noon) {
@@ -77,8 +77,8 @@ func TestWordsOfManyNodesAreWrittenBitByBit(t *testing.T) {
 
 func TestANodeThatIsNotAsItWasIsLeftToTheNextPass(t *testing.T) {
 	t.Parallel()
-	r := plan.Release{Node: "a", Uid: "a", Taints: map[int]corev1.Taint{0: {Key: v1alpha1.TaintWarming}}, Reason: plan.ReleaseDeadline, Words: "late"}
-	c := plan.ConditionChange{Node: "b", Uid: "b"}
+	r := plan.Release{Node: "a", UID: "a", Taints: map[int]corev1.Taint{0: {Key: v1alpha1.TaintWarming}}, Reason: plan.ReleaseDeadline, Words: "late"}
+	c := plan.ConditionChange{Node: "b", UID: "b"}
 	nodes := corev1.Resource("nodes")
 	for name, tc := range map[string]struct {
 		err    error
@@ -104,8 +104,8 @@ func TestANodeThatIsNotAsItWasIsLeftToTheNextPass(t *testing.T) {
 func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, p := range map[string]plan.Plan{
-		"its taint":     {Releases: []plan.Release{{Node: "a", Uid: "a", Version: "1"}}},
-		"its condition": {Conditions: []plan.ConditionChange{{Node: "a", Uid: "a", Version: "1"}}},
+		"its taint":     {Releases: []plan.Release{{Node: "a", UID: "a", Version: "1"}}},
+		"its condition": {Conditions: []plan.ConditionChange{{Node: "a", UID: "a", Version: "1"}}},
 	} {
 		api := &counting{nodes: map[string]int{}, err: &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}}
 		w := newNodeWriter(api, testGate, clock.Production(), testMetrics(t))

@@ -114,7 +114,7 @@ func TestAReviewAtAnotherPathIsNotPinned(t *testing.T) {
 func TestStrangersLeaveTheRoomOfTheAPIServer(t *testing.T) {
 	t.Parallel()
 	h := rewriting(t, labelled, pointsTo(two))
-	h.room.settle(h.room.enter("stranger", maxInFlight, func() {}))
+	h.budget.keep(h.budget.reserve("stranger", maxInFlight, func() {}))
 	object := deploymentWith("", "", "app:latest")
 	if _, operations, _ := admitted(t, h, reviewOf(t, "apps", "Deployment", "", object), object); len(operations) == 0 {
 		t.Error("it is not pinned")

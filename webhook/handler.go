@@ -58,9 +58,9 @@ type handler struct {
 	admissionTime time.Duration // see clock.Clocks
 	metrics       *admissionMetrics
 	log           logr.Logger
-	// What anybody may send has a room of its own.
-	room, rewriteRoom *room
-	bodies            sync.Pool
+	// What anybody may send has a budget of its own.
+	budget, rewriteBudget *bodyBudget
+	bodies                sync.Pool
 }
 
 func newHandler(learn func(workload.Hint) bool, w *rewriter, known func(context.Context, string) bool, admissionTime time.Duration, m *admissionMetrics, log logr.Logger) *handler {
@@ -71,8 +71,8 @@ func newHandler(learn func(workload.Hint) bool, w *rewriter, known func(context.
 		admissionTime: admissionTime,
 		metrics:       m,
 		log:           log,
-		room:          newRoom(maxInFlight),
-		rewriteRoom:   newRoom(maxInFlight),
+		budget:        newBodyBudget(maxInFlight),
+		rewriteBudget: newBodyBudget(maxInFlight),
 		bodies:        sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 }
@@ -101,9 +101,9 @@ func (h *handler) patience(req *http.Request) time.Duration {
 
 // serve reads a review and acts on it. A status other than 200 means that there is no review to answer.
 func (h *handler) serve(ctx context.Context, w http.ResponseWriter, req *http.Request) (answer, outcome, int) {
-	size, room, rewrite := req.ContentLength, h.room, req.URL.Path != Path
+	size, budget, rewrite := req.ContentLength, h.budget, req.URL.Path != Path
 	if rewrite {
-		room = h.rewriteRoom
+		budget = h.rewriteBudget
 	}
 	switch {
 	case rewrite && !h.known(ctx, req.URL.Path):
@@ -116,12 +116,12 @@ func (h *handler) serve(ctx context.Context, w http.ResponseWriter, req *http.Re
 	// The server has a deadline for a body; this is an earlier one. Not every ResponseWriter has any (those of tests do not).
 	leave := func() { _ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }
 	client := clientOf(req)
-	guest := room.enter(client, size, leave)
-	if guest == nil {
+	reserved := budget.reserve(client, size, leave)
+	if reserved == nil {
 		// Waiting would slow the cluster down; a call that fails at once does not.
 		return answer{}, dropped, http.StatusServiceUnavailable
 	}
-	defer room.exit(guest)
+	defer budget.release(reserved)
 
 	body := h.bodies.Get().(*bytes.Buffer)
 	defer func() {
@@ -134,7 +134,7 @@ func (h *handler) serve(ctx context.Context, w http.ResponseWriter, req *http.Re
 	if _, err := body.ReadFrom(req.Body); err != nil {
 		return answer{}, failed, http.StatusBadRequest
 	}
-	room.settle(guest)
+	budget.keep(reserved)
 
 	a, outcome := h.admit(ctx, body.Bytes(), client, rewrite)
 	if a.uid == "" {

@@ -166,16 +166,16 @@ func TestWhatIsNoReviewIsAFailedCall(t *testing.T) {
 func TestTooMuchInFlightFailsAtOnceAndRecovers(t *testing.T) {
 	t.Parallel()
 	h := testHandler(t, func(workload.Hint) bool { return true })
-	other := h.room.enter("other", maxInFlight, func() {})
-	h.room.settle(other)
+	other := h.budget.reserve("other", maxInFlight, func() {})
+	h.budget.keep(other)
 	body := podReview(t)
 	if answer := post(h, body); answer.Code != http.StatusServiceUnavailable {
 		t.Errorf("status %d while full, want 503", answer.Code)
 	}
 	counted(t, h, dropped)
-	h.room.exit(other)
+	h.budget.release(other)
 	allowed(t, post(h, body), "0b7c")
-	if h.room.free != maxInFlight {
+	if h.budget.free != maxInFlight {
 		t.Error("a request did not give its room back")
 	}
 }
@@ -207,9 +207,9 @@ func TestSlowSendersKeepNobodyElseOut(t *testing.T) {
 		slowSender(t, server, "127.0.0.2", maxBody)
 	}
 	full := func() bool {
-		h.room.mu.Lock()
-		defer h.room.mu.Unlock()
-		return h.room.free < maxBody
+		h.budget.mu.Lock()
+		defer h.budget.mu.Unlock()
+		return h.budget.free < maxBody
 	}
 	for deadline := time.Now().Add(10 * time.Second); !full(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

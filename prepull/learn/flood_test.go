@@ -61,7 +61,7 @@ func flooded(t *testing.T, hints []workload.Hint, while time.Duration) *emptySer
 	l := &Learner{
 		metrics: testMetrics(t),
 		cached:  optedInEverywhere{}, live: server, namespace: "kube-prepull", clocks: clock.Production(),
-		named: newLookQueue(maxHints), searches: newLookQueue(maxHints),
+		named: newLookupQueue(maxHints), searches: newLookupQueue(maxHints),
 		reads: rate.NewLimiter(readRate, readBurst), lists: rate.NewLimiter(listRate, listBurst),
 	}
 	for _, h := range hints {
@@ -92,7 +92,7 @@ func TestForgedOwnersBuyFewListsAndHoldUpNoObject(t *testing.T) {
 		if most := listBurst + 10*listRate + 1; server.lists > most || server.lists < most-searchers {
 			t.Errorf("4000 forged hints bought %d lists in 10 s, at most %d should be", server.lists, most)
 		}
-		if waited := server.gets["real"].Sub(start); waited != firstLook {
+		if waited := server.gets["real"].Sub(start); waited != firstWait {
 			t.Errorf("the Deployment was read after %v", waited)
 		}
 	})
@@ -112,7 +112,7 @@ func TestASearchReadsOnePageUnlessForARevision(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				// The time is enough for the first search alone.
-				if got := flooded(t, forgedPods(1, test.labels), clock.Production().FirstList+retryLook/2).lists; got != test.want {
+				if got := flooded(t, forgedPods(1, test.labels), clock.Production().FirstList+retryWait/2).lists; got != test.want {
 					t.Errorf("it reads %d pages, want %d", got, test.want)
 				}
 			})
@@ -141,7 +141,7 @@ func TestForgedNamesOfOneNamespaceHoldUpTheOthersForSeconds(t *testing.T) {
 func TestANamespaceThatIsNotThereIsLookedAtOnce(t *testing.T) {
 	t.Parallel()
 	l := &Learner{cached: &emptyServer{gets: map[string]time.Time{}}, namespace: "kube-prepull"}
-	found, err := l.learn(t.Context(), look{place: place{kind: "Deployment", namespace: "invented", name: "api"}})
+	found, err := l.learn(t.Context(), lookup{lookupKey: lookupKey{kind: "Deployment", namespace: "invented", name: "api"}})
 	if found != foreign || err != nil {
 		t.Errorf("learn = %v, %v", found, err)
 	}

@@ -49,9 +49,9 @@ type Learner struct {
 	images    *imageStore
 	namespace string
 	clocks    clock.Clocks
-	// named and searches are the looks at objects and those for pods, apart so that the dear ones never hold up the
+	// named and searches are the lookups at objects and those for pods, apart so that the dear ones never hold up the
 	// cheap ones.
-	named, searches *lookQueue
+	named, searches *lookupQueue
 	reads, lists    *rate.Limiter
 	// accounts is nil if no pull secrets are learned.
 	accounts *accountReader
@@ -69,8 +69,8 @@ func newLearner(mgr ctrl.Manager, o Options, m *metrics) *Learner {
 		images:    newImageStore(mgr.GetClient(), mgr.GetAPIReader(), log, m),
 		namespace: o.Namespace,
 		clocks:    o.Clocks,
-		named:     newLookQueue(maxHints),
-		searches:  newLookQueue(maxHints),
+		named:     newLookupQueue(maxHints),
+		searches:  newLookupQueue(maxHints),
 		reads:     rate.NewLimiter(readRate, readBurst),
 		lists:     rate.NewLimiter(listRate, listBurst),
 		log:       log,
@@ -83,12 +83,12 @@ func newLearner(mgr ctrl.Manager, o Options, m *metrics) *Learner {
 	return l
 }
 
-// Hint asks for a look at what an admission was about. It never blocks; it returns false if there is nothing to look
+// Hint asks for a lookup at what an admission was about. It never blocks; it returns false if there is nothing to look
 // at or too much already.
 func (l *Learner) Hint(h workload.Hint) bool {
-	p, ok := placeOf(h)
+	p, ok := keyOf(h)
 	if ok {
-		first := firstLookAt(p, l.clocks.FirstList, time.Now())
+		first := firstLookup(p, l.clocks.FirstList, time.Now())
 		first.client = h.Client
 		ok = l.queueOf(p).add(first)
 	}
@@ -100,7 +100,7 @@ func (l *Learner) Hint(h workload.Hint) bool {
 	return true
 }
 
-func (l *Learner) queueOf(p place) *lookQueue {
+func (l *Learner) queueOf(p lookupKey) *lookupQueue {
 	if p.name == "" {
 		return l.searches
 	}
@@ -110,7 +110,7 @@ func (l *Learner) queueOf(p place) *lookQueue {
 // NeedLeaderElection is false: an admission reaches one replica, and that one learns.
 func (l *Learner) NeedLeaderElection() bool { return false }
 
-// Start looks at what hints point to until ctx ends.
+// Start lookups at what hints point to until ctx ends.
 func (l *Learner) Start(ctx context.Context) error {
 	var running sync.WaitGroup
 	for range readers {
@@ -124,7 +124,7 @@ func (l *Learner) Start(ctx context.Context) error {
 	return nil
 }
 
-func (l *Learner) work(ctx context.Context, queue *lookQueue) {
+func (l *Learner) work(ctx context.Context, queue *lookupQueue) {
 	for {
 		next, ok := queue.take(ctx)
 		if !ok {
@@ -150,7 +150,7 @@ func (l *Learner) work(ctx context.Context, queue *lookQueue) {
 	}
 }
 
-// resultOf names the end of a look for the metric.
+// resultOf names the end of a lookup for the metric.
 func resultOf(found finding, err error) string {
 	switch {
 	case err != nil:
@@ -162,8 +162,8 @@ func resultOf(found finding, err error) string {
 	}
 }
 
-// learn looks at one place and stores what is new there.
-func (l *Learner) learn(ctx context.Context, at look) (finding, error) {
+// learn lookups at one place and stores what is new there.
+func (l *Learner) learn(ctx context.Context, at lookup) (finding, error) {
 	ns := workload.NamespaceMetadata()
 	if err := l.cached.Get(ctx, client.ObjectKey{Name: at.namespace}, ns); apierrors.IsNotFound(err) {
 		return foreign, nil
@@ -173,7 +173,7 @@ func (l *Learner) learn(ctx context.Context, at look) (finding, error) {
 	if !workload.OptedIn(ns, l.namespace) {
 		return foreign, nil
 	}
-	seen, err := l.read(ctx, at.place, ns.Labels)
+	seen, err := l.read(ctx, at.lookupKey, ns.Labels)
 	if err != nil {
 		return absent, fmt.Errorf("looking at a hint: %w", err)
 	}
@@ -196,28 +196,28 @@ func (l *Learner) learn(ctx context.Context, at look) (finding, error) {
 	return found, nil
 }
 
-// use is an image with a workload that uses it, and what that asks for.
-type use struct {
+// imageUse is an image with a workload that uses it, and what that asks for.
+type imageUse struct {
 	image  string
 	user   v1alpha1.User
 	demand workload.Demand
 }
 
 // usesOf returns what a number of sightings teach, each user of an image once.
-func usesOf(seen []sighting) []use {
+func usesOf(seen []observation) []imageUse {
 	type key struct {
 		image string
 		user  v1alpha1.User
 	}
 	known := map[key]int{}
-	var uses []use
+	var uses []imageUse
 	for _, s := range seen {
 		for _, image := range s.images {
 			k := key{image, s.user}
 			at, ok := known[k]
 			if !ok {
 				at, known[k] = len(uses), len(uses)
-				uses = append(uses, use{image: image, user: s.user})
+				uses = append(uses, imageUse{image: image, user: s.user})
 			}
 			uses[at].demand = uses[at].demand.Plus(s.DemandFor(image))
 		}
@@ -226,7 +226,7 @@ func usesOf(seen []sighting) []use {
 }
 
 // record stores that an image is used, and returns whether that was new.
-func (l *Learner) record(ctx context.Context, u use) (bool, error) {
+func (l *Learner) record(ctx context.Context, u imageUse) (bool, error) {
 	o, err := l.images.ensure(ctx, u.image)
 	if o == nil || err != nil {
 		return false, err

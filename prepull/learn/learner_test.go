@@ -35,7 +35,7 @@ func testMetrics(t *testing.T) *metrics {
 }
 
 func TestHint(t *testing.T) {
-	l := &Learner{named: newLookQueue(8), searches: newLookQueue(4), metrics: testMetrics(t)}
+	l := &Learner{named: newLookupQueue(8), searches: newLookupQueue(4), metrics: testMetrics(t)}
 	queued, dropped := l.metrics.hints.WithLabelValues("queued"), l.metrics.hints.WithLabelValues("dropped")
 	beforeQueued, beforeDropped := valueOf(t, queued), valueOf(t, dropped)
 	for i, want := range []bool{true, true, false} {
@@ -64,15 +64,15 @@ func TestUsesOf(t *testing.T) {
 	t.Parallel()
 	a, b := deployments("a")[0], deployments("b")[0]
 	gpu := workload.Requirements{Placement: gpuDemand.Placements[0], Always: map[string]bool{"app": true}}
-	seen := []sighting{
+	seen := []observation{
 		{images: []string{"app", "proxy"}, user: a}, {images: []string{"app"}, user: b},
 		{images: []string{"app", "proxy"}, user: a, Requirements: gpu},
 	}
 	both := workload.Demand{Placements: append(slices.Clone(gpuDemand.Placements), anyNode...)}
 	always := both
 	always.AlwaysPull = true
-	want := []use{{"app", a, always}, {"proxy", a, both}, {"app", b, freely}}
-	if diff := cmp.Diff(want, usesOf(seen), cmp.AllowUnexported(use{}, workload.Demand{})); diff != "" {
+	want := []imageUse{{"app", a, always}, {"proxy", a, both}, {"app", b, freely}}
+	if diff := cmp.Diff(want, usesOf(seen), cmp.AllowUnexported(imageUse{}, workload.Demand{})); diff != "" {
 		t.Errorf("usesOf (-want +got):\n%s", diff)
 	}
 }

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// firstLook is how long after a hint the object is read: it is stored only after admission.
-	firstLook = 200 * time.Millisecond
+	// firstWait is how long after a hint the object is read: it is stored only after admission.
+	firstWait = 200 * time.Millisecond
 
-	// secondLook is how much later a place that held nothing new is read once more: an update may not have been
-	// stored at the first look.
-	secondLook = 2 * time.Second
+	// secondWait is how much later a place that held nothing new is read once more: an update may not have been
+	// stored at the first lookup.
+	secondWait = 2 * time.Second
 
-	// retryLook is how much later an object that is not there is looked for again, doubling with each attempt.
-	retryLook = 400 * time.Millisecond
+	// retryWait is how much later an object that is not there is looked for again, doubling with each attempt.
+	retryWait = 400 * time.Millisecond
 
 	// maxAttempts ends the search for an object after about 6 seconds: its request was rejected, or never was one.
 	maxAttempts = 4
@@ -46,8 +46,8 @@ var revisionLabels = []string{
 	"job-name",
 }
 
-// place is where to look: at a named object, or for pods at those that fit.
-type place struct {
+// lookupKey is where to look: at a named object, or for pods at those that fit.
+type lookupKey struct {
 	kind, namespace, name string
 	// generateName and owner, of which one is set if name is not, tell which pods fit.
 	generateName string
@@ -58,15 +58,15 @@ type place struct {
 	revision bool
 }
 
-// placeOf says where to look on account of a hint, false if nowhere. All pods of an owner's revision share a place.
+// keyOf says where to look on account of a hint, false if nowhere. All pods of an owner's revision share a place.
 // A workload without a name is not looked for: its pods tell the same.
-func placeOf(h workload.Hint) (place, bool) {
+func keyOf(h workload.Hint) (lookupKey, bool) {
 	for _, s := range []string{h.Namespace, h.Name, h.GenerateName, string(h.OwnerUID)} {
 		if len(s) > maxField {
-			return place{}, false
+			return lookupKey{}, false
 		}
 	}
-	p := place{kind: h.Kind, namespace: h.Namespace}
+	p := lookupKey{kind: h.Kind, namespace: h.Namespace}
 	switch h.Kind {
 	case "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob":
 		p.name = h.Name
@@ -84,7 +84,7 @@ func placeOf(h workload.Hint) (place, bool) {
 		}
 		return p, h.Namespace != "" && (p.owner != "" || p.name != "" || p.generateName != "")
 	}
-	return place{}, false
+	return lookupKey{}, false
 }
 
 // selectorOf selects pods by their revision, and then it is true, or else by all the labels that the hint gives.
@@ -104,7 +104,7 @@ func selectorOf(l map[string]string) (string, bool) {
 	return set.String(), false
 }
 
-// finding is what a look found.
+// finding is what a lookup found.
 type finding int
 
 const (
@@ -114,34 +114,34 @@ const (
 	foreign                // the namespace is not opted in, or there is none
 )
 
-// firstLookAt is the first look at a place on account of one admission at now, after firstList if pods have to be searched
+// firstLookup is the first lookup at a place on account of one admission at now, after firstList if pods have to be searched
 // for.
-func firstLookAt(p place, firstList time.Duration, now time.Time) look {
-	wait := firstLook
+func firstLookup(p lookupKey, firstList time.Duration, now time.Time) lookup {
+	wait := firstWait
 	if p.name == "" {
 		wait = firstList
 	}
-	return look{place: p, admissions: 1, due: now.Add(wait)}
+	return lookup{lookupKey: p, admissions: 1, due: now.Add(wait)}
 }
 
-// again is the look that follows a look that found f at now, false if there is none. In a crowded queue an object that
+// again is the look that follows a lookup that found f at now, false if there is none. In a crowded queue an object that
 // is not there is looked for less often.
-func (l look) again(f finding, crowded bool, now time.Time) (look, bool) {
+func (l lookup) again(f finding, crowded bool, now time.Time) (lookup, bool) {
 	if l.attempt >= maxAttempts {
-		return look{}, false
+		return lookup{}, false
 	}
 	switch f {
 	case absent:
 		if crowded && l.attempt >= crowdedAttempts {
-			return look{}, false
+			return lookup{}, false
 		}
-		l.due = now.Add(retryLook << l.attempt)
+		l.due = now.Add(retryWait << l.attempt)
 		l.attempt++
 		return l, true
 	case stale:
-		l.due = now.Add(secondLook)
+		l.due = now.Add(secondWait)
 		l.attempt = maxAttempts
 		return l, true
 	}
-	return look{}, false
+	return lookup{}, false
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/workload/workloadtest"
 )
 
-var comparePlaces = cmp.AllowUnexported(place{})
+var comparePlaces = cmp.AllowUnexported(lookupKey{})
 
 func TestPlaceOf(t *testing.T) {
 	t.Parallel()
@@ -26,68 +26,68 @@ func TestPlaceOf(t *testing.T) {
 	hash := map[string]string{"pod-template-hash": "5d9c", "app": "api"}
 	for name, test := range map[string]struct {
 		hint workload.Hint
-		want place // nowhere if empty
+		want lookupKey // nowhere if empty
 	}{
-		"a Deployment": {workload.Hint{Kind: "Deployment", Namespace: "shop", Name: "api"}, place{kind: "Deployment", namespace: "shop", name: "api"}},
+		"a Deployment": {workload.Hint{Kind: "Deployment", Namespace: "shop", Name: "api"}, lookupKey{kind: "Deployment", namespace: "shop", name: "api"}},
 		"a job of a CronJob is looked at by its name": {
-			workload.Hint{Kind: "Job", Namespace: "shop", Name: "sum-29", OwnerKind: "CronJob", OwnerUID: "u"}, place{kind: "Job", namespace: "shop", name: "sum-29"},
+			workload.Hint{Kind: "Job", Namespace: "shop", Name: "sum-29", OwnerKind: "CronJob", OwnerUID: "u"}, lookupKey{kind: "Job", namespace: "shop", name: "sum-29"},
 		},
-		"a job without a name": {workload.Hint{Kind: "Job", Namespace: "shop", GenerateName: "sum-"}, place{}},
-		"a bare pod":           {workload.Hint{Kind: "Pod", Namespace: "shop", Name: "api", Labels: hash}, place{kind: "Pod", namespace: "shop", name: "api"}},
-		"a mirror pod":         {workload.Hint{Kind: "Pod", Namespace: "shop", Name: "etcd", OwnerKind: "Node", OwnerUID: "u"}, place{kind: "Pod", namespace: "shop", name: "etcd"}},
+		"a job without a name": {workload.Hint{Kind: "Job", Namespace: "shop", GenerateName: "sum-"}, lookupKey{}},
+		"a bare pod":           {workload.Hint{Kind: "Pod", Namespace: "shop", Name: "api", Labels: hash}, lookupKey{kind: "Pod", namespace: "shop", name: "api"}},
+		"a mirror pod":         {workload.Hint{Kind: "Pod", Namespace: "shop", Name: "etcd", OwnerKind: "Node", OwnerUID: "u"}, lookupKey{kind: "Pod", namespace: "shop", name: "etcd"}},
 		"a bare pod without a name": {
 			workload.Hint{Kind: "Pod", Namespace: "shop", GenerateName: "run-", Labels: map[string]string{"b": "2", "a": "1"}},
-			place{kind: "Pod", namespace: "shop", generateName: "run-", selector: "a=1,b=2"},
+			lookupKey{kind: "Pod", namespace: "shop", generateName: "run-", selector: "a=1,b=2"},
 		},
 		"a pod of a ReplicaSet": {
 			workload.Hint{Kind: "Pod", Namespace: "shop", GenerateName: "api-5d9c-", OwnerKind: "ReplicaSet", OwnerUID: "u", Labels: hash},
-			place{kind: "Pod", namespace: "shop", owner: "u", selector: "pod-template-hash=5d9c", revision: true},
+			lookupKey{kind: "Pod", namespace: "shop", owner: "u", selector: "pod-template-hash=5d9c", revision: true},
 		},
 		"a pod of a StatefulSet, which has a name": {
 			workload.Hint{Kind: "Pod", Namespace: "shop", Name: "db-0", OwnerKind: "StatefulSet", OwnerUID: "u", Labels: map[string]string{"controller-revision-hash": "db-7"}},
-			place{kind: "Pod", namespace: "shop", owner: "u", selector: "controller-revision-hash=db-7", revision: true},
+			lookupKey{kind: "Pod", namespace: "shop", owner: "u", selector: "controller-revision-hash=db-7", revision: true},
 		},
 		"a pod of a job": {
 			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerKind: "Job", OwnerUID: "u", Labels: map[string]string{"job-name": "j", "batch.kubernetes.io/controller-uid": "u"}},
-			place{kind: "Pod", namespace: "shop", owner: "u", selector: "batch.kubernetes.io/controller-uid=u", revision: true},
+			lookupKey{kind: "Pod", namespace: "shop", owner: "u", selector: "batch.kubernetes.io/controller-uid=u", revision: true},
 		},
 		"a pod of a controller without labels": {
-			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerKind: "Workflow", OwnerUID: "u"}, place{kind: "Pod", namespace: "shop", owner: "u"},
+			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerKind: "Workflow", OwnerUID: "u"}, lookupKey{kind: "Pod", namespace: "shop", owner: "u"},
 		},
 		"more labels than a selector may have": {
 			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": strings.Repeat("x", maxSelector)}},
-			place{kind: "Pod", namespace: "shop", owner: "u"},
+			lookupKey{kind: "Pod", namespace: "shop", owner: "u"},
 		},
 		"a revision label that nobody can have, and a label beside it": {
 			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"pod-template-hash": long, "app": "api"}},
-			place{kind: "Pod", namespace: "shop", owner: "u", selector: "app=api,pod-template-hash=" + long},
+			lookupKey{kind: "Pod", namespace: "shop", owner: "u", selector: "app=api,pod-template-hash=" + long},
 		},
 		"as many labels as a selector may have": {
 			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": ofLength(maxSelector - 3)}},
-			place{kind: "Pod", namespace: "shop", owner: "u", selector: "a=" + ofLength(maxSelector-3)},
+			lookupKey{kind: "Pod", namespace: "shop", owner: "u", selector: "a=" + ofLength(maxSelector-3)},
 		},
 		"one byte more": {
 			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"a": ofLength(maxSelector - 2)}},
-			place{kind: "Pod", namespace: "shop", owner: "u"},
+			lookupKey{kind: "Pod", namespace: "shop", owner: "u"},
 		},
 		"the longest revision label": {
 			workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: "u", Labels: map[string]string{"pod-template-hash": ofLength(maxField), "app": "api"}},
-			place{kind: "Pod", namespace: "shop", owner: "u", selector: "pod-template-hash=" + ofLength(maxField), revision: true},
+			lookupKey{kind: "Pod", namespace: "shop", owner: "u", selector: "pod-template-hash=" + ofLength(maxField), revision: true},
 		},
 		"the longest name": {
-			workload.Hint{Kind: "Deployment", Namespace: "shop", Name: ofLength(maxField)}, place{kind: "Deployment", namespace: "shop", name: ofLength(maxField)},
+			workload.Hint{Kind: "Deployment", Namespace: "shop", Name: ofLength(maxField)}, lookupKey{kind: "Deployment", namespace: "shop", name: ofLength(maxField)},
 		},
-		"no namespace":            {workload.Hint{Kind: "Deployment", Name: "api"}, place{}},
-		"a pod without anything":  {workload.Hint{Kind: "Pod", Namespace: "shop"}, place{}},
-		"another kind":            {workload.Hint{Kind: "ReplicaSet", Namespace: "shop", Name: "api"}, place{}},
-		"no kind":                 {workload.Hint{}, place{}},
-		"a name that is too long": {workload.Hint{Kind: "Deployment", Namespace: "shop", Name: long}, place{}},
-		"a UID that is too long":  {workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: types.UID(long)}, place{}},
+		"no namespace":            {workload.Hint{Kind: "Deployment", Name: "api"}, lookupKey{}},
+		"a pod without anything":  {workload.Hint{Kind: "Pod", Namespace: "shop"}, lookupKey{}},
+		"another kind":            {workload.Hint{Kind: "ReplicaSet", Namespace: "shop", Name: "api"}, lookupKey{}},
+		"no kind":                 {workload.Hint{}, lookupKey{}},
+		"a name that is too long": {workload.Hint{Kind: "Deployment", Namespace: "shop", Name: long}, lookupKey{}},
+		"a UID that is too long":  {workload.Hint{Kind: "Pod", Namespace: "shop", OwnerUID: types.UID(long)}, lookupKey{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, ok := placeOf(test.hint)
-			if wantOK := test.want != (place{}); ok != wantOK {
+			got, ok := keyOf(test.hint)
+			if wantOK := test.want != (lookupKey{}); ok != wantOK {
 				t.Fatalf("ok = %t, want %t", ok, wantOK)
 			}
 			if !ok {
@@ -104,7 +104,7 @@ func TestPlaceOf(t *testing.T) {
 func FuzzPlaceOf(f *testing.F) {
 	f.Add("Pod", "shop", "", "api-", "uid", "pod-template-hash", "5d9c")
 	f.Fuzz(func(t *testing.T, kind, namespace, name, generateName, owner, key, value string) {
-		p, ok := placeOf(workload.Hint{Kind: kind, Namespace: namespace, Name: name, GenerateName: generateName, OwnerUID: types.UID(owner),
+		p, ok := keyOf(workload.Hint{Kind: kind, Namespace: namespace, Name: name, GenerateName: generateName, OwnerUID: types.UID(owner),
 			Labels: map[string]string{key: value}})
 		if size := len(p.namespace) + len(p.name) + len(p.generateName) + len(p.owner) + len(p.selector); ok && size > 4*maxField+maxSelector {
 			t.Errorf("the place has %d bytes", size)
@@ -122,17 +122,17 @@ func TestFits(t *testing.T) {
 	other := workloadtest.Pod("walk-x7z2p")
 	other.GenerateName = "walk-"
 	for name, test := range map[string]struct {
-		place place
+		place lookupKey
 		pod   *corev1.Pod
 		want  bool
 	}{
-		"a pod of the owner":                   {place{owner: "uid-of-rs"}, workloadtest.Controlled(workloadtest.Pod("api-x"), "ReplicaSet", "rs"), true},
-		"a pod of another owner":               {place{owner: "uid-of-rs"}, workloadtest.Controlled(workloadtest.Pod("api-x"), "ReplicaSet", "other"), false},
-		"a pod without an owner":               {place{owner: "uid-of-rs"}, workloadtest.Pod("api-x"), false},
-		"a bare pod of that name":              {place{generateName: "run-"}, generated, true},
-		"a bare pod of another name":           {place{generateName: "run-"}, other, false},
-		"a pod that has its name from a human": {place{generateName: "run-"}, workloadtest.Pod("run-by-hand"), false},
-		"a pod of that name with an owner":     {place{generateName: "run-"}, workloadtest.Controlled(generated.DeepCopy(), "Job", "run"), false},
+		"a pod of the owner":                   {lookupKey{owner: "uid-of-rs"}, workloadtest.Controlled(workloadtest.Pod("api-x"), "ReplicaSet", "rs"), true},
+		"a pod of another owner":               {lookupKey{owner: "uid-of-rs"}, workloadtest.Controlled(workloadtest.Pod("api-x"), "ReplicaSet", "other"), false},
+		"a pod without an owner":               {lookupKey{owner: "uid-of-rs"}, workloadtest.Pod("api-x"), false},
+		"a bare pod of that name":              {lookupKey{generateName: "run-"}, generated, true},
+		"a bare pod of another name":           {lookupKey{generateName: "run-"}, other, false},
+		"a pod that has its name from a human": {lookupKey{generateName: "run-"}, workloadtest.Pod("run-by-hand"), false},
+		"a pod of that name with an owner":     {lookupKey{generateName: "run-"}, workloadtest.Controlled(generated.DeepCopy(), "Job", "run"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -164,9 +164,9 @@ func TestAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			next := firstLookAt(place{name: "api"}, clock.Production().FirstList, prepulltest.Noon)
+			next := firstLookup(lookupKey{name: "api"}, clock.Production().FirstList, prepulltest.Noon)
 			now := next.due
-			if wait := now.Sub(prepulltest.Noon); wait != firstLook {
+			if wait := now.Sub(prepulltest.Noon); wait != firstWait {
 				t.Errorf("the first look comes after %v", wait)
 			}
 			var waits []time.Duration
@@ -184,7 +184,7 @@ func TestAgain(t *testing.T) {
 			}
 		})
 	}
-	if l := firstLookAt(place{owner: "u"}, clock.Production().FirstList, prepulltest.Noon); l.due.Sub(prepulltest.Noon) != clock.Production().FirstList {
+	if l := firstLookup(lookupKey{owner: "u"}, clock.Production().FirstList, prepulltest.Noon); l.due.Sub(prepulltest.Noon) != clock.Production().FirstList {
 		t.Errorf("pods are searched for after %v", l.due.Sub(prepulltest.Noon))
 	}
 }

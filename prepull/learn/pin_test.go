@@ -90,7 +90,7 @@ func (p *pinnery) label(t *testing.T, labels map[string]string) {
 // see looks at the Deployment api as after an admission.
 func (p *pinnery) see(t *testing.T) finding {
 	t.Helper()
-	found, err := p.learner.learn(t.Context(), firstLookAt(place{kind: "Deployment", namespace: "shop", name: "api"}, clock.Production().FirstList, time.Now()))
+	found, err := p.learner.learn(t.Context(), firstLookup(lookupKey{kind: "Deployment", namespace: "shop", name: "api"}, clock.Production().FirstList, time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}

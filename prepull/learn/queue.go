@@ -7,42 +7,42 @@ import (
 	"time"
 )
 
-// look says that something should be read soon: what, and on account of how many admissions.
-type look struct {
-	place
-	// client is who sent the review: of several, one that had the fewest looks waiting.
+// lookup says that something should be read soon: what, and on account of how many admissions.
+type lookup struct {
+	lookupKey
+	// client is who sent the review: of several, one that had the fewest lookups waiting.
 	client string
 	// admissions is how many hints led here.
 	admissions int
-	// attempt counts the looks that went before, in vain.
+	// attempt counts the lookups that went before, in vain.
 	attempt int
 	due     time.Time
 }
 
-// lookQueue holds the looks that are due now or later, one for each place, up to a bound, of which one namespace may
-// take a quarter. Where there is no room, the client that has the most looks gives way to one that has fewer: a flood of
+// lookupQueue holds the lookups that are due now or later, one for each place, up to a bound, of which one namespace may
+// take a quarter. Where there is no room, the client that has the most lookups gives way to one that has fewer: a flood of
 // reviews from a pod does not keep out what API servers send.
-type lookQueue struct {
-	limit int
-	mu    sync.Mutex
-	looks map[place]*look
-	// waiting is how many of the looks are at places of a namespace.
+type lookupQueue struct {
+	limit   int
+	mu      sync.Mutex
+	lookups map[lookupKey]*lookup
+	// waiting is how many of the lookups are at keys of a namespace.
 	waiting map[string]int
 	shares  shares
-	order   lookHeap
+	order   lookupHeap
 	wake    chan struct{}
 }
 
-func newLookQueue(limit int) *lookQueue {
-	return &lookQueue{limit: limit, looks: map[place]*look{}, waiting: map[string]int{}, shares: shares{}, wake: make(chan struct{}, 1)}
+func newLookupQueue(limit int) *lookupQueue {
+	return &lookupQueue{limit: limit, lookups: map[lookupKey]*lookup{}, waiting: map[string]int{}, shares: shares{}, wake: make(chan struct{}, 1)}
 }
 
-// add queues a look, or adds its admissions to the look that waits for the same place, which keeps its time. It never
+// add queues a look, or adds its admissions to the lookup that waits for the same place, which keeps its time. It never
 // blocks; it returns false if the queue, or the namespace's share of it, is full.
-func (q *lookQueue) add(l look) bool {
+func (q *lookupQueue) add(l lookup) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if waiting := q.looks[l.place]; waiting != nil {
+	if waiting := q.lookups[l.lookupKey]; waiting != nil {
 		waiting.admissions += l.admissions
 		waiting.attempt = min(waiting.attempt, l.attempt)
 		if q.shares[everywhere][l.client] < q.shares[everywhere][waiting.client] {
@@ -55,7 +55,7 @@ func (q *lookQueue) add(l look) bool {
 	if !q.roomFor(&l) {
 		return false
 	}
-	q.looks[l.place] = &l
+	q.lookups[l.lookupKey] = &l
 	q.waiting[l.namespace]++
 	q.shares.add(&l, 1)
 	heap.Push(&q.order, &l)
@@ -63,13 +63,13 @@ func (q *lookQueue) add(l look) bool {
 	return true
 }
 
-// roomFor makes room for a look if there is none and another has to give way: the last one of its client.
-func (q *lookQueue) roomFor(l *look) bool {
+// roomFor makes room for a lookup if there is none and another has to give way: the last one of its client.
+func (q *lookupQueue) roomFor(l *lookup) bool {
 	scope := everywhere
 	switch {
 	case 4*q.waiting[l.namespace] >= q.limit:
 		scope = l.namespace
-	case len(q.looks) < q.limit:
+	case len(q.lookups) < q.limit:
 		return true
 	}
 	client := q.shares[scope].Most()
@@ -82,13 +82,13 @@ func (q *lookQueue) roomFor(l *look) bool {
 			last = i
 		}
 	}
-	q.forget(heap.Remove(&q.order, last).(*look))
+	q.forget(heap.Remove(&q.order, last).(*lookup))
 	return true
 }
 
-// forget takes a look that has left the order off the books.
-func (q *lookQueue) forget(l *look) {
-	delete(q.looks, l.place)
+// forget takes a lookup that has left the order off the books.
+func (q *lookupQueue) forget(l *lookup) {
+	delete(q.lookups, l.lookupKey)
 	if q.waiting[l.namespace]--; q.waiting[l.namespace] == 0 {
 		delete(q.waiting, l.namespace)
 	}
@@ -96,15 +96,15 @@ func (q *lookQueue) forget(l *look) {
 }
 
 // crowded is true while more than half of the queue is taken.
-func (q *lookQueue) crowded() bool {
+func (q *lookupQueue) crowded() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return 2*len(q.looks) > q.limit
+	return 2*len(q.lookups) > q.limit
 }
 
-// take waits for the next look that is due; it returns false when ctx ends. A hint that arrives after take is a new
+// take waits for the next lookup that is due; it returns false when ctx ends. A hint that arrives after take is a new
 // look, so nothing that happens while the place is read is missed.
-func (q *lookQueue) take(ctx context.Context) (look, bool) {
+func (q *lookupQueue) take(ctx context.Context) (lookup, bool) {
 	for ctx.Err() == nil {
 		l, wait := q.pop(time.Now())
 		if l != nil {
@@ -118,11 +118,11 @@ func (q *lookQueue) take(ctx context.Context) (look, bool) {
 		}
 		timer.Stop()
 	}
-	return look{}, false
+	return lookup{}, false
 }
 
-// pop removes the first look if it is due, otherwise it returns how long to wait for it.
-func (q *lookQueue) pop(now time.Time) (*look, time.Duration) {
+// pop removes the first lookup if it is due, otherwise it returns how long to wait for it.
+func (q *lookupQueue) pop(now time.Time) (*lookup, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.order) == 0 {
@@ -131,28 +131,28 @@ func (q *lookQueue) pop(now time.Time) (*look, time.Duration) {
 	if wait := q.order[0].due.Sub(now); wait > 0 {
 		return nil, wait
 	}
-	l := heap.Pop(&q.order).(*look)
+	l := heap.Pop(&q.order).(*lookup)
 	q.forget(l)
 	// Another taker may be waiting for a time that this look kept it from learning.
 	q.signal()
 	return l, 0
 }
 
-func (q *lookQueue) signal() {
+func (q *lookupQueue) signal() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
-// lookHeap orders looks by the time that they are due.
-type lookHeap []*look
+// lookupHeap orders lookups by the time that they are due.
+type lookupHeap []*lookup
 
-func (h lookHeap) Len() int           { return len(h) }
-func (h lookHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h lookHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *lookHeap) Push(x any)        { *h = append(*h, x.(*look)) }
-func (h *lookHeap) Pop() any {
+func (h lookupHeap) Len() int           { return len(h) }
+func (h lookupHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h lookupHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *lookupHeap) Push(x any)        { *h = append(*h, x.(*lookup)) }
+func (h *lookupHeap) Pop() any {
 	old := *h
 	l := old[len(old)-1]
 	old[len(old)-1] = nil

@@ -12,19 +12,19 @@ import (
 )
 
 // inAWhile is a look at a named place that is due after a wait.
-func inAWhile(name string, wait time.Duration) look {
-	return look{place: place{name: name}, admissions: 1, due: time.Now().Add(wait)}
+func inAWhile(name string, wait time.Duration) lookup {
+	return lookup{lookupKey: lookupKey{name: name}, admissions: 1, due: time.Now().Add(wait)}
 }
 
 // inNamespace is a look at a named place that is due.
-func inNamespace(namespace, name string) look {
-	return look{place: place{namespace: namespace, name: name}, admissions: 1}
+func inNamespace(namespace, name string) lookup {
+	return lookup{lookupKey: lookupKey{namespace: namespace, name: name}, admissions: 1}
 }
 
 func TestLooksComeWhenTheyAreDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		q, start := newLookQueue(10), time.Now()
+		q, start := newLookupQueue(10), time.Now()
 		for name, wait := range map[string]time.Duration{"second": 2, "third": 3, "first": 1} {
 			q.add(inAWhile(name, wait*time.Second))
 		}
@@ -40,7 +40,7 @@ func TestLooksComeWhenTheyAreDue(t *testing.T) {
 func TestALookThatIsDueSoonerOvertakesATakerThatWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		q, start := newLookQueue(10), time.Now()
+		q, start := newLookupQueue(10), time.Now()
 		q.add(inAWhile("later", time.Minute))
 		time.AfterFunc(time.Second, func() { q.add(inAWhile("sooner", time.Second)) })
 		if l, _ := q.take(t.Context()); l.name != "sooner" || time.Since(start) != 2*time.Second {
@@ -52,15 +52,15 @@ func TestALookThatIsDueSoonerOvertakesATakerThatWaits(t *testing.T) {
 func TestHintsForOnePlaceAreOneLook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		q, start := newLookQueue(10), time.Now()
+		q, start := newLookupQueue(10), time.Now()
 		retry := inAWhile("api", time.Second)
 		retry.attempt = 3
 		q.add(retry)
 		q.add(inAWhile("api", time.Minute))
 		q.add(inAWhile("api", time.Minute))
 		got, _ := q.take(t.Context())
-		want := look{place: place{name: "api"}, admissions: 3, attempt: 0, due: start.Add(time.Second)}
-		if diff := cmp.Diff(want, got, cmp.AllowUnexported(look{}, place{})); diff != "" {
+		want := lookup{lookupKey: lookupKey{name: "api"}, admissions: 3, attempt: 0, due: start.Add(time.Second)}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(lookup{}, lookupKey{})); diff != "" {
 			t.Errorf("the look (-want +got):\n%s", diff)
 		}
 		// The place is being read now: what is admitted from here on needs a look of its own.
@@ -73,7 +73,7 @@ func TestHintsForOnePlaceAreOneLook(t *testing.T) {
 
 func TestAFullQueueRefusesNewPlacesOnly(t *testing.T) {
 	t.Parallel()
-	q := newLookQueue(4)
+	q := newLookupQueue(4)
 	for _, step := range []struct {
 		namespace string
 		want      bool
@@ -90,7 +90,7 @@ func TestAFullQueueRefusesNewPlacesOnly(t *testing.T) {
 
 func TestANamespaceTakesAQuarterOfTheQueue(t *testing.T) {
 	t.Parallel()
-	q := newLookQueue(40)
+	q := newLookupQueue(40)
 	for i := range 40 {
 		if got, want := q.add(inNamespace("greedy", fmt.Sprint(i))), i < 10; got != want {
 			t.Errorf("add %d = %t, want %t", i, got, want)
@@ -115,38 +115,38 @@ func TestANamespaceTakesAQuarterOfTheQueue(t *testing.T) {
 
 func TestTheClientWithMostLooksGivesWay(t *testing.T) {
 	t.Parallel()
-	of := func(client, namespace, name string) look {
+	of := func(client, namespace, name string) lookup {
 		l := inNamespace(namespace, name)
 		l.client = client
 		return l
 	}
 	for name, test := range map[string]struct {
-		flood func(i int) look // 40 times, into a queue for 40
-		add   []look
+		flood func(i int) lookup // 40 times, into a queue for 40
+		add   []lookup
 		want  bool
 	}{
-		"in a namespace":               {func(i int) look { return of("pod", "shop", fmt.Sprint(i)) }, []look{of("api", "shop", "web")}, true},
-		"everywhere":                   {func(i int) look { return of("pod", fmt.Sprint(i), "a") }, []look{of("api", "shop", "web")}, true},
-		"not for itself":               {func(i int) look { return of("pod", fmt.Sprint(i), "a") }, []look{of("pod", "shop", "web")}, false},
-		"not to one that has as many":  {func(i int) look { return of(fmt.Sprint(i), fmt.Sprint(i), "a") }, []look{of("api", "shop", "web")}, false},
-		"and not again what came then": {func(i int) look { return of("pod", "shop", fmt.Sprint(i)) }, []look{of("api", "shop", "web"), of("pod", "shop", "one more")}, false},
-		"nor what another also hinted": {func(i int) look { return of("pod", "shop", fmt.Sprint(i)) }, []look{of("api", "shop", "3"), of("third", "shop", "one more")}, true},
+		"in a namespace":               {func(i int) lookup { return of("pod", "shop", fmt.Sprint(i)) }, []lookup{of("api", "shop", "web")}, true},
+		"everywhere":                   {func(i int) lookup { return of("pod", fmt.Sprint(i), "a") }, []lookup{of("api", "shop", "web")}, true},
+		"not for itself":               {func(i int) lookup { return of("pod", fmt.Sprint(i), "a") }, []lookup{of("pod", "shop", "web")}, false},
+		"not to one that has as many":  {func(i int) lookup { return of(fmt.Sprint(i), fmt.Sprint(i), "a") }, []lookup{of("api", "shop", "web")}, false},
+		"and not again what came then": {func(i int) lookup { return of("pod", "shop", fmt.Sprint(i)) }, []lookup{of("api", "shop", "web"), of("pod", "shop", "one more")}, false},
+		"nor what another also hinted": {func(i int) lookup { return of("pod", "shop", fmt.Sprint(i)) }, []lookup{of("api", "shop", "3"), of("third", "shop", "one more")}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			q := newLookQueue(40)
+			q := newLookupQueue(40)
 			for i := range 40 {
 				q.add(test.flood(i))
 			}
-			before, got := len(q.looks), false
+			before, got := len(q.lookups), false
 			for _, l := range test.add {
 				got = q.add(l)
 			}
-			if got != test.want || len(q.looks) != before || len(q.order) != before {
-				t.Errorf("add = %t, want %t; there are %d looks, want the %d before", got, test.want, len(q.looks), before)
+			if got != test.want || len(q.lookups) != before || len(q.order) != before {
+				t.Errorf("add = %t, want %t; there are %d looks, want the %d before", got, test.want, len(q.lookups), before)
 			}
-			if first := test.add[0]; first.client == "api" && (test.want || len(test.add) > 1) && q.looks[first.place] == nil {
-				t.Errorf("the look at %v is gone", first.place)
+			if first := test.add[0]; first.client == "api" && (test.want || len(test.add) > 1) && q.lookups[first.lookupKey] == nil {
+				t.Errorf("the look at %v is gone", first.lookupKey)
 			}
 		})
 	}
@@ -154,7 +154,7 @@ func TestTheClientWithMostLooksGivesWay(t *testing.T) {
 
 func TestAQueueIsCrowdedWhenMoreThanHalfFull(t *testing.T) {
 	t.Parallel()
-	q := newLookQueue(8)
+	q := newLookupQueue(8)
 	for i := range 8 {
 		if got, want := q.crowded(), i > 4; got != want {
 			t.Errorf("with %d of 8 looks crowded = %t, want %t", i, got, want)
@@ -167,7 +167,7 @@ func TestAQueueIsCrowdedWhenMoreThanHalfFull(t *testing.T) {
 func FuzzLookQueue(f *testing.F) {
 	f.Add([]byte("aabbccddee"), uint8(8))
 	f.Fuzz(func(t *testing.T, steps []byte, limit uint8) {
-		q := newLookQueue(int(limit))
+		q := newLookupQueue(int(limit))
 		for _, s := range steps {
 			if s%5 == 0 {
 				q.pop(time.Now())
@@ -177,7 +177,7 @@ func FuzzLookQueue(f *testing.F) {
 				q.add(l)
 			}
 			waiting, held := map[string]int{}, shares{}
-			for p, l := range q.looks {
+			for p, l := range q.lookups {
 				held.add(l, 1)
 				waiting[p.namespace]++
 				if n := waiting[p.namespace]; 4*(n-1) >= int(limit) {
@@ -187,8 +187,8 @@ func FuzzLookQueue(f *testing.F) {
 			if diff := cmp.Diff(held, q.shares); diff != "" {
 				t.Fatalf("by client (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(waiting, q.waiting); diff != "" || len(q.order) != len(q.looks) || len(q.looks) > int(limit) {
-				t.Fatalf("%d looks in order, %d of %d in all, by namespace (-want +got):\n%s", len(q.order), len(q.looks), limit, diff)
+			if diff := cmp.Diff(waiting, q.waiting); diff != "" || len(q.order) != len(q.lookups) || len(q.lookups) > int(limit) {
+				t.Fatalf("%d looks in order, %d of %d in all, by namespace (-want +got):\n%s", len(q.order), len(q.lookups), limit, diff)
 			}
 		}
 	})
@@ -199,7 +199,7 @@ func TestTakeEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, ok := newLookQueue(1).take(ctx); ok {
+		if _, ok := newLookupQueue(1).take(ctx); ok {
 			t.Error("an empty queue gave a look")
 		}
 	})
@@ -209,7 +209,7 @@ func TestManyTakersTakeEachLookOnceAndInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const looks = 1000
-		q := newLookQueue(4 * looks)
+		q := newLookupQueue(4 * looks)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		var mu sync.Mutex

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// listPage is how many pods one look holds in memory at a time.
+	// listPage is how many pods one lookup holds in memory at a time.
 	listPage = 100
 
 	// listPages is after how many pages the search for the pods of a revision gives up: the resync sees the rest.
@@ -26,7 +26,7 @@ const (
 )
 
 // read returns what the stored objects at a place say, in a namespace with these labels; nothing if there are none.
-func (l *Learner) read(ctx context.Context, p place, namespace map[string]string) ([]sighting, error) {
+func (l *Learner) read(ctx context.Context, p lookupKey, namespace map[string]string) ([]observation, error) {
 	if p.name == "" {
 		return l.search(ctx, p, namespace)
 	}
@@ -38,18 +38,18 @@ func (l *Learner) read(ctx context.Context, p place, namespace map[string]string
 		return nil, client.IgnoreNotFound(err)
 	}
 	s, err := l.sight(ctx, obj, namespace, map[v1alpha1.User]podOwner{})
-	return []sighting{s}, err
+	return []observation{s}, err
 }
 
 // search reads the pods that fit a place, page by page.
-func (l *Learner) search(ctx context.Context, p place, namespace map[string]string) ([]sighting, error) {
+func (l *Learner) search(ctx context.Context, p lookupKey, namespace map[string]string) ([]observation, error) {
 	set, err := labels.ConvertSelectorToLabelsMap(p.selector)
 	if err != nil {
 		return nil, fmt.Errorf("reading the labels of a hint: %w", err)
 	}
 	options := &client.ListOptions{Namespace: p.namespace, LabelSelector: set.AsSelector(), Limit: listPage}
 	known := map[v1alpha1.User]podOwner{}
-	var found []sighting
+	var found []observation
 	pages := 1
 	if p.revision {
 		pages = listPages
@@ -80,7 +80,7 @@ func (l *Learner) search(ctx context.Context, p place, namespace map[string]stri
 }
 
 // fits is true for a pod that a hint without a name may have been about.
-func (p place) fits(pod *corev1.Pod) bool {
+func (p lookupKey) fits(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	if p.owner != "" {
 		return owner != nil && owner.UID == p.owner
@@ -98,8 +98,8 @@ type podOwner struct {
 
 // sight reduces a stored object to what it teaches in a namespace with these labels; known remembers the owners that were
 // read.
-func (l *Learner) sight(ctx context.Context, obj client.Object, namespace map[string]string, known map[v1alpha1.User]podOwner) (sighting, error) {
-	s := sighting{
+func (l *Learner) sight(ctx context.Context, obj client.Object, namespace map[string]string, known map[v1alpha1.User]podOwner) (observation, error) {
+	s := observation{
 		uid: obj.GetUID(), created: obj.GetCreationTimestamp().Time,
 		images: workload.ImagesOf(obj, namespace), user: workload.UserOf(obj), Requirements: workload.RequirementsOf(obj, namespace),
 	}

@@ -135,9 +135,9 @@ func TestWhatCannotBeReadIsNamedAndTheRestCounted(t *testing.T) {
 }
 
 // lookAt is what a learner sees in a named Deployment of the shop.
-func lookAt(t *testing.T, l *Learner, name string) sighting {
+func lookAt(t *testing.T, l *Learner, name string) observation {
 	t.Helper()
-	seen, err := l.read(t.Context(), place{kind: "Deployment", namespace: "shop", name: name}, nil)
+	seen, err := l.read(t.Context(), lookupKey{kind: "Deployment", namespace: "shop", name: name}, nil)
 	if err != nil || len(seen) != 1 {
 		t.Fatalf("%d sightings (%v)", len(seen), err)
 	}
@@ -168,7 +168,7 @@ func TestAWorkloadIsSeenWithTheSecretsOfItsAccount(t *testing.T) {
 		}
 		live.failing = "accounts"
 		time.Sleep(accountMemory + time.Nanosecond)
-		if _, err := l.read(t.Context(), place{kind: "Deployment", namespace: "shop", name: "api"}, nil); err == nil {
+		if _, err := l.read(t.Context(), lookupKey{kind: "Deployment", namespace: "shop", name: "api"}, nil); err == nil {
 			t.Error("an account that cannot be read is no error")
 		}
 		l.accounts = nil

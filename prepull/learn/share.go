@@ -8,7 +8,7 @@ const everywhere = "*"
 // shares counts the lookups that wait by scope, a namespace or everywhere, and by the client on whose account they do.
 type shares map[string]fair.Shares
 
-func (s shares) add(l *look, n int64) {
+func (s shares) add(l *lookup, n int64) {
 	for _, scope := range []string{everywhere, l.namespace} {
 		if s[scope] == nil {
 			s[scope] = fair.Shares{}

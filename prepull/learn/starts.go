@@ -29,8 +29,8 @@ func plusStarts(s *v1alpha1.Starts, n int, now time.Time) *v1alpha1.Starts {
 	}
 }
 
-// sighting is what a stored pod tells the learner.
-type sighting struct {
+// observation is what a stored pod tells the learner.
+type observation struct {
 	uid     types.UID
 	created time.Time
 	images  []string
@@ -48,11 +48,11 @@ type startCounter struct {
 
 // count adds the starts of the newest pods that were not counted before, admissions at most, and returns how many it
 // counted. The bound keeps two replicas from counting one pod twice: every admission reaches one replica only.
-func (c *startCounter) count(pods []sighting, admissions int) int {
+func (c *startCounter) count(pods []observation, admissions int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fresh := slices.DeleteFunc(slices.Clone(pods), func(p sighting) bool { return c.counted[p.uid] || c.previous[p.uid] })
-	slices.SortFunc(fresh, func(a, b sighting) int {
+	fresh := slices.DeleteFunc(slices.Clone(pods), func(p observation) bool { return c.counted[p.uid] || c.previous[p.uid] })
+	slices.SortFunc(fresh, func(a, b observation) int {
 		return cmp.Or(b.created.Compare(a.created), cmp.Compare(a.uid, b.uid))
 	})
 	fresh = fresh[:min(len(fresh), admissions)]

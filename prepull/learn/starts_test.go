@@ -69,11 +69,11 @@ func FuzzStartsDecay(f *testing.F) {
 
 func TestStartCounter(t *testing.T) {
 	t.Parallel()
-	pod := func(uid string, age time.Duration, images ...string) sighting {
-		return sighting{uid: types.UID(uid), created: prepulltest.Noon.Add(-age), images: images}
+	pod := func(uid string, age time.Duration, images ...string) observation {
+		return observation{uid: types.UID(uid), created: prepulltest.Noon.Add(-age), images: images}
 	}
 	type step struct {
-		pods       []sighting
+		pods       []observation
 		admissions int
 		want       int
 	}
@@ -81,14 +81,14 @@ func TestStartCounter(t *testing.T) {
 		steps []step
 		want  map[string]int
 	}{
-		"a pod counts for each of its images": {[]step{{[]sighting{pod("a", 0, "app", "proxy")}, 1, 1}}, map[string]int{"app": 1, "proxy": 1}},
+		"a pod counts for each of its images": {[]step{{[]observation{pod("a", 0, "app", "proxy")}, 1, 1}}, map[string]int{"app": 1, "proxy": 1}},
 		"a pod that is seen twice counts once": {
-			[]step{{[]sighting{pod("a", 0, "app")}, 1, 1}, {[]sighting{pod("a", 0, "app")}, 1, 0}}, map[string]int{"app": 1},
+			[]step{{[]observation{pod("a", 0, "app")}, 1, 1}, {[]observation{pod("a", 0, "app")}, 1, 0}}, map[string]int{"app": 1},
 		},
 		"pods that another replica was told of do not count": {
-			[]step{{[]sighting{pod("a", time.Minute, "old"), pod("b", 0, "new"), pod("c", time.Hour, "old")}, 1, 1}}, map[string]int{"new": 1},
+			[]step{{[]observation{pod("a", time.Minute, "old"), pod("b", 0, "new"), pod("c", time.Hour, "old")}, 1, 1}}, map[string]int{"new": 1},
 		},
-		"admissions without a pod do not count": {[]step{{[]sighting{pod("a", 0, "app")}, 1000, 1}}, map[string]int{"app": 1}},
+		"admissions without a pod do not count": {[]step{{[]observation{pod("a", 0, "app")}, 1000, 1}}, map[string]int{"app": 1}},
 		"no pods, no starts":                    {[]step{{nil, 5, 0}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestStartsThatAreNotWrittenStay(t *testing.T) {
 	t.Parallel()
 	var c startCounter
 	c.putBack("app", 3)
-	c.count([]sighting{{uid: "a", images: []string{"app"}}}, 1)
+	c.count([]observation{{uid: "a", images: []string{"app"}}}, 1)
 	if diff := cmp.Diff(map[string]int{"app": 4}, c.take()); diff != "" {
 		t.Errorf("starts (-want +got):\n%s", diff)
 	}
@@ -123,13 +123,13 @@ func TestCountedPodsAreForgottenInTheEnd(t *testing.T) {
 	t.Parallel()
 	var c startCounter
 	for i := range 3*countedPods + 1 {
-		c.count([]sighting{{uid: types.UID(fmt.Sprint(i))}}, 1)
+		c.count([]observation{{uid: types.UID(fmt.Sprint(i))}}, 1)
 	}
 	if got := len(c.counted) + len(c.previous); got > 2*countedPods {
 		t.Errorf("%d pods are remembered, at most %d should be", got, 2*countedPods)
 	}
 	last := types.UID(fmt.Sprint(2*countedPods + 1))
-	if c.count([]sighting{{uid: last}}, 1) != 0 {
+	if c.count([]observation{{uid: last}}, 1) != 0 {
 		t.Error("a pod was forgotten while it was among the newest")
 	}
 }

@@ -31,7 +31,7 @@ const (
 // Release is a node that loses the taint of the gate.
 type Release struct {
 	Node string
-	Uid  types.UID
+	UID  types.UID
 
 	// Version of the node that this was decided on.
 	Version string
@@ -76,7 +76,7 @@ func releaseOf(n *corev1.Node, p progress, g Gate, since, now time.Time) (r *Rel
 		}
 		return nil, due
 	}
-	r = &Release{Node: n.Name, Uid: n.UID, Version: n.ResourceVersion, Taints: taints, Reason: reason, Late: late, Held: max(0, now.Sub(n.CreationTimestamp.Time))}
+	r = &Release{Node: n.Name, UID: n.UID, Version: n.ResourceVersion, Taints: taints, Reason: reason, Late: late, Held: max(0, now.Sub(n.CreationTimestamp.Time))}
 	switch {
 	case reason == ReleaseDeadline && p.outlook == outlookUnknown:
 		r.Words = fmt.Sprintf("The deadline of %v has passed, and the node has not got all its labels.", g.Deadline)

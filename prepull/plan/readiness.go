@@ -14,7 +14,7 @@ import (
 // ConditionChange is a condition of a node that has to be written.
 type ConditionChange struct {
 	Node      string
-	Uid       types.UID
+	UID       types.UID
 	Version   string // of the node that this was decided on
 	Condition corev1.NodeCondition
 
@@ -71,5 +71,5 @@ func conditionChangeOf(n *corev1.Node, p progress, now time.Time) *ConditionChan
 	if !turns && old.Message == next.Message {
 		return nil
 	}
-	return &ConditionChange{Node: n.Name, Uid: n.UID, Version: n.ResourceVersion, Condition: next, Minor: !turns}
+	return &ConditionChange{Node: n.Name, UID: n.UID, Version: n.ResourceVersion, Condition: next, Minor: !turns}
 }

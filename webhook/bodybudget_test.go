@@ -9,11 +9,11 @@ import (
 )
 
 // entering has clients take room in turn, and returns who was told to leave and who got none.
-func entering(r *room, sizes ...[2]any) (left, refused []string) {
+func entering(r *bodyBudget, sizes ...[2]any) (left, refused []string) {
 	for i, s := range sizes {
 		client, size := s[0].(string), int64(s[1].(int))
 		name := client + strconv.Itoa(i)
-		if r.enter(client, size, func() { left = append(left, name) }) == nil {
+		if r.reserve(client, size, func() { left = append(left, name) }) == nil {
 			refused = append(refused, name)
 		}
 	}
@@ -36,7 +36,7 @@ func TestWhoHasMostGivesWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			left, refused := entering(newRoom(100), test.sizes...)
+			left, refused := entering(newBodyBudget(100), test.sizes...)
 			if !slices.Equal(left, test.left) || !slices.Equal(refused, test.refused) {
 				t.Errorf("%v left and %v got none, want %v and %v", left, refused, test.left, test.refused)
 			}
@@ -46,9 +46,9 @@ func TestWhoHasMostGivesWay(t *testing.T) {
 
 func TestABodyThatIsReadStays(t *testing.T) {
 	t.Parallel()
-	r := newRoom(100)
-	r.settle(r.enter("a", 100, func() { t.Error("it was told to leave") }))
-	if r.enter("b", 1, nil) != nil {
+	r := newBodyBudget(100)
+	r.keep(r.reserve("a", 100, func() { t.Error("it was told to leave") }))
+	if r.reserve("b", 1, nil) != nil {
 		t.Error("there is room that is taken")
 	}
 }
@@ -60,12 +60,12 @@ func TestARoomIsNeverOverfull(t *testing.T) {
 	const limit = 1000
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		r, inside, held := newRoom(limit), map[*guest]bool{}, map[string]int64{}
+		r, inside, held := newBodyBudget(limit), map[*reservation]bool{}, map[string]int64{}
 		for range 200 {
 			if random.IntN(3) == 0 {
 				for g := range inside {
-					r.settle(g)
-					r.exit(g)
+					r.keep(g)
+					r.release(g)
 					held[g.client] -= g.size
 					delete(inside, g)
 					break
@@ -73,10 +73,10 @@ func TestARoomIsNeverOverfull(t *testing.T) {
 				continue
 			}
 			client, size := strconv.Itoa(random.IntN(5)), random.Int64N(300)
-			g := r.enter(client, size, func() {})
+			g := r.reserve(client, size, func() {})
 			before := maps.Clone(held)
 			for other := range inside {
-				if !other.gone {
+				if !other.aborted {
 					continue
 				}
 				if before[other.client] <= before[client]+size {
@@ -98,9 +98,9 @@ func TestARoomIsNeverOverfull(t *testing.T) {
 			}
 		}
 		for g := range inside {
-			r.exit(g)
+			r.release(g)
 		}
-		if r.free != limit || len(r.held) > 0 || len(r.reading) > 0 {
+		if r.free != limit || len(r.used) > 0 || len(r.reading) > 0 {
 			t.Fatalf("seed %d: in the end %+v is left", seed, r)
 		}
 	}
