@@ -6,11 +6,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
-	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/convert"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/importer"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/explain"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/export"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/list"
-	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/manifest"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/generate"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/measure"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/status"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/ungate"
@@ -32,7 +32,7 @@ func newCommand(env *cli.Environment) *cobra.Command {
 	root.SetErr(env.ErrOut)
 	env.AddFlags(root.PersistentFlags())
 	root.AddCommand(status.Command(env), list.Images(env), list.Nodes(env), explain.Command(env), measure.Command(env))
-	root.AddCommand(manifest.Command(env), export.Command(env), convert.Command(env), ungate.Command(env))
+	root.AddCommand(generate.Command(env), export.Command(env), importer.Command(env), ungate.Command(env))
 	root.AddCommand(newVersionCommand(env))
 	return root
 }

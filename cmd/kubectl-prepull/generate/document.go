@@ -1,5 +1,5 @@
-// Package manifest finds the images in what is not in a cluster yet: manifests, kustomizations and Helm values.
-package manifest
+// Package generate finds the images in what is not in a cluster yet: manifests, kustomizations and Helm values.
+package generate
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package convert
+package importer
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/manifest"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/generate"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
@@ -37,7 +37,7 @@ func convert(object map[string]any, place, namespace string) (*origin, error) {
 	}
 	kind, _ := object["kind"].(string)
 	version, _ := object["apiVersion"].(string)
-	o := &origin{name: manifest.NameOf(object), place: place}
+	o := &origin{name: generate.NameOf(object), place: place}
 	switch kind + " " + version {
 	case "ImageCache kubefledged.io/v1alpha2", "ImageCache kubefledged.io/v1alpha3":
 		err = o.fromCache(text, namespace)

@@ -1,5 +1,5 @@
-// Package convert takes over what other tools were told to pull.
-package convert
+// Package importer takes over what other tools were told to pull.
+package importer
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/bootstrap"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
-	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/manifest"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/generate"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
@@ -52,13 +52,13 @@ func read(files []string, env *cli.Environment) (text string, notes []string, er
 	var origins []*origin
 	var problems []error
 	for _, file := range files {
-		documents, more, err := manifest.ReadPath(file, env.In)
+		documents, more, err := generate.ReadPath(file, env.In)
 		if err != nil {
 			return "", notes, err
 		}
 		notes = append(notes, more...)
 		for _, d := range documents {
-			for _, object := range manifest.Flatten(d.Object) {
+			for _, object := range generate.Flatten(d.Object) {
 				o, err := convert(object, d.Where(), *env.Kube.Namespace)
 				if err != nil {
 					problems = append(problems, err)
