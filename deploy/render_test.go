@@ -205,7 +205,7 @@ func TestValuesReachTheObjects(t *testing.T) {
 	}
 }
 
-// In a new cluster every node may be held: who lets them go must run there, and whoever cleans up.
+// In a new cluster every node may be held: who untaints them must run there, and whoever cleans up.
 func TestTheGateHoldsNoPodOfTheRelease(t *testing.T) {
 	t.Parallel()
 	for key, values := range map[string][]string{

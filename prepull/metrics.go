@@ -39,7 +39,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		}, []string{"state"}),
 		nodes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "kube_prepull_nodes",
-			Help: "Nodes that can pull, by state: warm (they have their whole list), warming or failing. On the leader only.",
+			Help: "Nodes that can pull, by state: complete (they have their whole list), pulling or failing. On the leader only.",
 		}, []string{"state"}),
 		revisions: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "kube_prepull_daemonset_revisions_total",
@@ -122,21 +122,21 @@ func (m *metrics) measure(images []v1alpha1.PrepullImage, p plan.Plan) {
 	for state, n := range states {
 		m.images.WithLabelValues(strings.ToLower(state)).Set(float64(n))
 	}
-	var warm, warming, failing int
+	var complete, pulling, failing int
 	for _, cp := range p.Classes {
 		for _, n := range cp.Pullable {
 			switch {
 			case cp.Failing(n.Name):
 				failing++
 			case cp.Complete(n.Name):
-				warm++
+				complete++
 			default:
-				warming++
+				pulling++
 			}
 		}
 	}
-	m.nodes.WithLabelValues("warm").Set(float64(warm))
-	m.nodes.WithLabelValues("warming").Set(float64(warming))
+	m.nodes.WithLabelValues("complete").Set(float64(complete))
+	m.nodes.WithLabelValues("pulling").Set(float64(pulling))
 	m.nodes.WithLabelValues("failing").Set(float64(failing))
 }
 

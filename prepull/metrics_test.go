@@ -40,11 +40,11 @@ func TestMeasure(t *testing.T) {
 	for _, state := range []string{"ready", "pulling", "pending", "pullfailed", "skipped"} {
 		got[state] = gaugeValue(t, m.images.WithLabelValues(state))
 	}
-	for _, state := range []string{"warm", "warming", "failing"} {
-		got[state] = gaugeValue(t, m.nodes.WithLabelValues(state))
+	for _, state := range []string{"complete", "pulling", "failing"} {
+		got["nodes "+state] = gaugeValue(t, m.nodes.WithLabelValues(state))
 	}
 	want := map[string]float64{
-		"ready": 0, "pulling": 1, "pending": 0, "pullfailed": 1, "skipped": 1, "warm": 1, "warming": 1, "failing": 1,
+		"ready": 0, "pulling": 1, "pending": 0, "pullfailed": 1, "skipped": 1, "nodes complete": 1, "nodes pulling": 1, "nodes failing": 1,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("gauges (-want +got):\n%s", diff)

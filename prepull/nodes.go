@@ -29,7 +29,7 @@ const (
 	wordsBatch     = 10
 )
 
-// nodeWriter lets nodes go and writes their conditions. What it remembers saves writes, and bounds how long a node is held
+// nodeWriter untaints nodes and writes their conditions. What it remembers saves writes, and bounds how long a node is held
 // if the manager's clock is wrong.
 type nodeWriter struct {
 	client  client.Client
@@ -67,7 +67,7 @@ func (w *nodeWriter) see(nodes []corev1.Node, now time.Time) map[types.UID]time.
 	return held
 }
 
-// act lets nodes go and writes conditions, all that it can, and returns when to write those that were left for later; zero
+// act untaints nodes and writes conditions, all that it can, and returns when to write those that were left for later; zero
 // if none was. A node that is gone, or not as it was, is left to the next pass.
 func (w *nodeWriter) act(ctx context.Context, p plan.Plan, now time.Time) (time.Time, error) {
 	var again time.Time
@@ -130,7 +130,7 @@ func (w *nodeWriter) release(ctx context.Context, r plan.Release) error {
 	}
 	w.metrics.releases.WithLabelValues(string(r.Reason)).Inc()
 	w.metrics.heldSeconds.Observe(r.Held.Seconds())
-	log.FromContext(ctx).Info("let a node go", "node", r.Node, "reason", r.Reason, "held", r.Held.Round(time.Millisecond).String())
+	log.FromContext(ctx).Info("untainted a node", "node", r.Node, "reason", r.Reason, "held", r.Held.Round(time.Millisecond).String())
 	if r.Words == "" {
 		return nil
 	}
@@ -141,7 +141,7 @@ func (w *nodeWriter) release(ctx context.Context, r plan.Release) error {
 	about := corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: r.Node, UID: r.UID}
 	event := workload.NewEvent(about, corev1.EventTypeWarning, reason, r.Words, metav1.Now(), string(r.UID), reason, r.Version)
 	if err := w.client.Create(ctx, event); err != nil {
-		log.FromContext(ctx).Error(err, "no Event tells that a node was let go", "node", r.Node)
+		log.FromContext(ctx).Error(err, "no Event tells that a node was untainted", "node", r.Node)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ type reconciler struct {
 	previous map[string]*warmth.Warmth
 }
 
-// Reconcile observes, plans, lets nodes go, writes the DaemonSets that differ and then the statuses. The order matters:
+// Reconcile observes, plans, untaints nodes, writes the DaemonSets that differ and then the statuses. The order matters:
 // while new images wait to be written, the statuses are about to change too. What is refused holds up nothing else.
 func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	resynced := r.firstResyncDone.Load()
@@ -75,7 +75,7 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	return reconcile.Result{RequeueAfter: r.soonest(now, nodesAgain, listsAgain, statusesAgain, p.Next)}, nil
 }
 
-// markNodes lets nodes go and writes their conditions, and returns when to look again, zero if there is nothing to wait
+// markNodes untaints nodes and writes their conditions, and returns when to look again, zero if there is nothing to wait
 // for. Before the first resync a node may seem to need nothing, because what its pods use was never learned, or
 // not while no manager ran.
 func (r *reconciler) markNodes(ctx context.Context, p plan.Plan, resynced bool, now time.Time) (time.Time, error) {

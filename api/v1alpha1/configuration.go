@@ -63,7 +63,7 @@ type Configuration struct {
 	// images are there. Default: false.
 	NodeCondition bool `json:"nodeCondition"`
 
-	// gate is whether nodes that register with a taint are let go once their images are there. Default: off.
+	// gate is whether nodes that register with a taint are untainted once their images are there. Default: off.
 	Gate Gate `json:"gate"`
 
 	// hostNetwork is true if the prepull pods are on the network of the node, so that on a new one they need not wait for

@@ -24,7 +24,7 @@ type Gate struct {
 	// Default: kube-prepull.io/warming.
 	TaintKey string `json:"taintKey"`
 
-	// deadline is how long after its creation a node is let go at the latest, from 10s to 1h. Default: 5m.
+	// deadline is how long after its creation a node is untainted at the latest, from 10s to 1h. Default: 5m.
 	Deadline metav1.Duration `json:"deadline"`
 
 	// maxBytes is how much a node must have pulled at most before it is called warm, as a quantity; images that a workload

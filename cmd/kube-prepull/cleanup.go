@@ -46,7 +46,7 @@ func cleanup(ctx context.Context, namespace string, marks prepull.NodeMarks) err
 			errs = append(errs, fmt.Errorf("deleting %T %s: %w", object, object.GetName(), err))
 		}
 	}
-	// A node that is held is let go whatever else goes wrong.
+	// A node that is held is untainted whatever else goes wrong.
 	errs = append(errs, prepull.CleanupNodes(ctx, c, marks), prepull.Cleanup(ctx, c, namespace))
 	return errors.Join(errs...)
 }

@@ -6,11 +6,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
-	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/importer"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/explain"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/export"
-	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/list"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/generate"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/importer"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/list"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/measure"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/status"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/ungate"

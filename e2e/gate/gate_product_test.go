@@ -105,10 +105,10 @@ func nodeIsReady(node *corev1.Node) bool {
 	})
 }
 
-// waitReleased returns how long after its creation a node was let go.
+// waitReleased returns how long after its creation a node was untainted.
 func (p product) waitReleased(t *testing.T, name string) time.Duration {
 	t.Helper()
-	lab.Eventually(t, "node "+name+" to be let go", func() error {
+	lab.Eventually(t, "node "+name+" to be untainted", func() error {
 		if p.held(t, name) {
 			_, _, message := p.nodeCondition(t, name)
 			return errors.New(message)
@@ -193,7 +193,7 @@ func (p product) waitNodeEvent(t *testing.T, node, reason, words string) {
 	})
 }
 
-// releases is how many nodes were let go for a reason.
+// releases is how many nodes were untainted for a reason.
 func (p product) releases(t *testing.T, reason string) float64 {
 	t.Helper()
 	sum := 0.0

@@ -78,7 +78,7 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 		}
 		p.KillManagers(t)
 		if !p.held(t, "node-3") {
-			t.Error("the node was let go before its images were there")
+			t.Error("the node was untainted before its images were there")
 		}
 		p.Registry.SetBandwidth(0)
 		p.ScaleManagers(t, 2)
@@ -99,17 +99,17 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.ScaleManagers(t, 2)
-		t.Logf("let go %s after its creation", p.waitReleased(t, "node-7"))
+		t.Logf("untainted %s after its creation", p.waitReleased(t, "node-7"))
 		if !p.OnNode(t, late, "node-7") {
-			t.Error("the node was let go without it")
+			t.Error("the node was untainted without it")
 		}
 		p.removeNode(t, "node-7")
 	})
-	t.Run("a node that has nothing to wait for is let go at once", func(t *testing.T) {
+	t.Run("a node that has nothing to wait for is untainted at once", func(t *testing.T) {
 		watch := lab.StartStopwatch()
 		p.join(t, gated("own-1", corev1.Taint{Key: "owner", Value: "data", Effect: corev1.TaintEffectNoSchedule}))
 		took := p.waitReleased(t, "own-1")
-		t.Logf("let go %s after its creation", took)
+		t.Logf("untainted %s after its creation", took)
 		if took-watch.Stalled() > 5*time.Second {
 			t.Errorf("it was held for %s", took)
 		}
@@ -121,7 +121,7 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 		watch := lab.StartStopwatch()
 		p.join(t, gated("node-4"))
 		took := p.waitReleased(t, "node-4")
-		t.Logf("let go %s after its creation", took)
+		t.Logf("untainted %s after its creation", took)
 		p.waitCondition(t, "node-4", corev1.ConditionTrue, "SomeFailed")
 		p.waitNodeEvent(t, "node-4", "ImagesNotReady", api)
 		if took-watch.Stalled() > gateDeadline {
@@ -140,10 +140,10 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 		p.join(t, gated("node-5"))
 		p.waitCondition(t, "node-5", corev1.ConditionFalse, "Pulling")
 		if !p.held(t, "node-5") {
-			t.Error("it was let go")
+			t.Error("it was untainted")
 		}
 	})
-	t.Run("at the deadline it is let go, and that is told", func(t *testing.T) {
+	t.Run("at the deadline it is untainted, and that is told", func(t *testing.T) {
 		before, watch := p.releases(t, "deadline"), lab.StartStopwatch()
 		took := p.waitReleased(t, "node-5")
 		if took < gateDeadline || took-watch.Stalled() > gateDeadline+3*time.Second {
@@ -165,7 +165,7 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 		}
 	})
 	t.Run("on the host's network a node is warm before it has a network of pods", func(t *testing.T) { p.warmsUpEarly(t) })
-	t.Run("uninstalling lets go and takes the condition away", func(t *testing.T) {
+	t.Run("uninstalling untaints and takes the condition away", func(t *testing.T) {
 		p.ScaleManagers(t, 0)
 		p.join(t, gated("node-6"))
 		p.MayBeRefused() // a manager may end after its roles
@@ -199,7 +199,7 @@ func (p product) warmsUp(t *testing.T, hot ...string) {
 			messages = append(messages, message)
 		}
 		if joined.Elapsed() > gateDeadline {
-			t.Fatalf("it was not let go; its condition said %q", messages)
+			t.Fatalf("it was not untainted; its condition said %q", messages)
 		}
 	}
 	outlived := lastByte.Elapsed()
@@ -237,7 +237,7 @@ func (p product) manyJoin(t *testing.T, count int) {
 	if err := p.AddFakeNodes(t.Context(), cluster.FakeNodes{Prefix: "fake-", Count: count, Taints: gated("").Taints}); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, "the nodes to be let go", func() error {
+	lab.Eventually(t, "the nodes to be untainted", func() error {
 		for _, node := range p.nodes(t) {
 			if hasGateTaint(&node) {
 				return errors.New(node.Name + " is not")
@@ -248,7 +248,7 @@ func (p product) manyJoin(t *testing.T, count int) {
 		}
 		return nil
 	})
-	// Let go, and a condition that says Pending, perhaps Pulling, and ImagesPresent.
+	// Untainted, and a condition that says Pending, perhaps Pulling, and ImagesPresent.
 	writes := p.nodeWrites(t, "fake-")
 	t.Logf("%d nodes took %d writes", count, writes)
 	if writes > 4*count {
@@ -300,7 +300,7 @@ func (p product) warmsUpEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.waitRegistered(t, "early-1")
-	t.Logf("let go %s after its creation", p.waitReleased(t, "early-1"))
+	t.Logf("untainted %s after its creation", p.waitReleased(t, "early-1"))
 	p.waitCondition(t, "early-1", corev1.ConditionTrue, "ImagesPresent")
 	node, err := p.Client().CoreV1().Nodes().Get(t.Context(), "early-1", metav1.GetOptions{})
 	if err != nil {

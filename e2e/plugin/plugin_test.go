@@ -177,7 +177,7 @@ func (p product) podOf(t *testing.T, namespace, name string) string {
 	return pod
 }
 
-// TestThePluginWhereNothingElseIs lets nodes go in a cluster without manager, webhook and CRD, while others write them.
+// TestThePluginWhereNothingElseIs untaints nodes in a cluster without manager, webhook and CRD, while others write them.
 func TestThePluginWhereNothingElseIs(t *testing.T) {
 	t.Parallel()
 	c := lab.UpCluster(t, cluster.Options{ControlPlaneOnly: true})
@@ -200,7 +200,7 @@ func TestThePluginWhereNothingElseIs(t *testing.T) {
 	k.refuses(t, 1, []string{"status"}, "kube-prepull is not installed in this cluster, or its CRD is missing")
 	k.refuses(t, 1, []string{"images"}, "its CRD is missing")
 	k.refuses(t, 1, []string{"explain", "nginx"}, "its CRD is missing")
-	k.says(t, []string{"nodes"}, "Unserved")
+	k.says(t, []string{"nodes"}, "NotSelected")
 	k.refuses(t, 1, []string{"status", "--server", "https://127.0.0.1:1"}, "is the cluster of the current context running?")
 	k.refuses(t, 1, []string{"status", "--context", "nowhere"}, `context "nowhere" does not exist`)
 	k.refuses(t, 2, []string{"ungate"}, "name nodes, or give --all")
@@ -228,11 +228,11 @@ func TestThePluginWhereNothingElseIs(t *testing.T) {
 		}
 	}()
 	k.says(t, []string{"ungate", "plain"}, "node/plain has no taint "+ours)
-	k.says(t, []string{"ungate", "--all"}, "node/busy let go\nnode/new let go\n")
+	k.says(t, []string{"ungate", "--all"}, "node/busy untainted\nnode/new untainted\n")
 	k.says(t, []string{"ungate", "--all"}, "no node has the taint "+ours)
 	close(stop)
 	writes := <-stopped
-	k.says(t, []string{"ungate", "named", "--taint", other}, "node/named let go")
+	k.says(t, []string{"ungate", "named", "--taint", other}, "node/named untainted")
 	if stdout, stderr, code := k.Run(t, "ungate", "nobody", "plain"); code != 1 || !strings.Contains(stderr, `node/nobody: nodes "nobody" not found`) || !strings.Contains(stdout, "node/plain ") {
 		t.Errorf("a node that is not there: exit code %d\n%s%s", code, stdout, stderr)
 	}

@@ -17,7 +17,7 @@ import (
 type versions map[string]string
 
 // waitSeen returns when the cache of the reconciler has what was written, or something newer: what a plan does not know of
-// would be missing on the nodes that it lets go.
+// would be missing on the nodes that it untaints.
 func (r *resync) waitSeen(ctx context.Context, wrote versions) error {
 	return wait.PollUntilContextCancel(ctx, r.clocks.SurveyPace, true, func(ctx context.Context) (bool, error) {
 		var err error

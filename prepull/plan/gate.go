@@ -14,7 +14,7 @@ import (
 // maxMissing is how many images an Event names.
 const maxMissing = 5
 
-// ReleaseReason is why a node is let go; it is a label of a metric.
+// ReleaseReason is why a node is untainted; it is a label of a metric.
 type ReleaseReason string
 
 const (
@@ -96,7 +96,7 @@ func missingWords(images []string) string {
 	return "Missing: " + strings.Join(images, ", ") + more + "."
 }
 
-// planNodes decides which nodes are let go, and what their conditions say. on are the prepull pods by the class of their
+// planNodes decides which nodes are untainted, and what their conditions say. on are the prepull pods by the class of their
 // nodes.
 func (p *Plan) planNodes(s State, on map[string][]*corev1.Pod, o Options, now time.Time) {
 	if !o.Gate.Enabled && !o.NodeCondition {

@@ -25,7 +25,7 @@ func heldNode(name string, effect corev1.TaintEffect) corev1.Node {
 	return n
 }
 
-func TestWhenANodeIsLetGo(t *testing.T) {
+func TestWhenANodeIsUntainted(t *testing.T) {
 	t.Parallel()
 	g := warmingOptions().Gate
 	waiting := progress{outlook: outlookWaiting, images: 3, present: 1, missing: []string{"b:1", "c:1"}}
@@ -40,9 +40,9 @@ func TestWhenANodeIsLetGo(t *testing.T) {
 		words    string
 	}{
 		"a node that waits is held until the deadline": {progress: waiting, at: prepulltest.Noon.Add(time.Minute), due: ends},
-		"a warm one is let go":                         {progress: progress{outlook: outlookWarm}, at: prepulltest.Noon.Add(time.Minute), reason: ReleaseWarm},
-		"one with nothing to pull is let go":           {progress: progress{outlook: outlookNothing}, at: prepulltest.Noon, reason: ReleaseEmpty},
-		"one that lacks what fails is let go, and that is told": {
+		"a warm one is untainted":                      {progress: progress{outlook: outlookWarm}, at: prepulltest.Noon.Add(time.Minute), reason: ReleaseWarm},
+		"one with nothing to pull is untainted":        {progress: progress{outlook: outlookNothing}, at: prepulltest.Noon, reason: ReleaseEmpty},
+		"one that lacks what fails is untainted, and that is told": {
 			progress: progress{outlook: outlookStuck, images: 3, present: 2, trouble: "c:1 cannot be pulled: not found", missing: []string{"c:1"}},
 			at:       prepulltest.Noon, reason: ReleaseFailing,
 			words: "The node does not wait for images that fail: 2 of 3 images, 0 pulling; c:1 cannot be pulled: not found. Missing: c:1.",
@@ -50,27 +50,27 @@ func TestWhenANodeIsLetGo(t *testing.T) {
 		"one that has trouble is looked at again when that counts": {
 			progress: progress{outlook: outlookWaiting, until: prepulltest.Noon.Add(time.Minute)}, at: prepulltest.Noon, due: prepulltest.Noon.Add(time.Minute),
 		},
-		"one that takes too long is let go, and that is told": {
+		"one that takes too long is untainted, and that is told": {
 			progress: waiting, at: ends, reason: ReleaseDeadline,
 			words: "The deadline of 5m0s has passed with 1 of 3 images, 0 pulling. Missing: b:1, c:1.",
 		},
 		"one that is warm at the deadline is warm": {progress: progress{outlook: outlookWarm}, at: ends, reason: ReleaseWarm},
-		"one that never gets its labels is let go at the deadline": {
+		"one that never gets its labels is untainted at the deadline": {
 			progress: progress{}, at: ends, reason: ReleaseDeadline, words: "The deadline of 5m0s has passed, and the node has not got all its labels.",
 		},
 		"whatever the effect": {progress: progress{outlook: outlookWarm}, edit: func(n *corev1.Node) { n.Spec.Taints[1].Effect = "NoExecute" }, at: prepulltest.Noon, reason: ReleaseWarm},
 		"whatever the value":  {progress: progress{outlook: outlookWarm}, edit: func(n *corev1.Node) { n.Spec.Taints[1].Value = "true" }, at: prepulltest.Noon, reason: ReleaseWarm},
-		"an old one that gets the taint back is let go at once": {
+		"an old one that gets the taint back is untainted at once": {
 			progress: waiting, since: prepulltest.Noon.Add(24 * time.Hour), at: prepulltest.Noon.Add(24 * time.Hour), reason: ReleaseDeadline,
 			words: "The deadline of 5m0s has passed with 1 of 3 images, 0 pulling. Missing: b:1, c:1.",
 		},
 		"one that leaves is left alone":       {progress: waiting, edit: func(n *corev1.Node) { n.DeletionTimestamp = &metav1.Time{Time: prepulltest.Noon} }, at: ends},
 		"one without the taint is left alone": {progress: waiting, edit: func(n *corev1.Node) { n.Spec.Taints = n.Spec.Taints[:1] }, at: ends},
-		"a manager whose clock is an hour behind lets go after the deadline all the same": {
+		"a manager whose clock is an hour behind untaints it after the deadline all the same": {
 			progress: waiting, since: prepulltest.Noon.Add(-time.Hour), at: prepulltest.Noon.Add(-55 * time.Minute), reason: ReleaseDeadline,
 			words: "The deadline of 5m0s has passed with 1 of 3 images, 0 pulling. Missing: b:1, c:1.",
 		},
-		"a manager whose clock is an hour ahead lets go early": {
+		"a manager whose clock is an hour ahead untaints it early": {
 			progress: waiting, since: prepulltest.Noon.Add(time.Hour), at: prepulltest.Noon.Add(time.Hour), reason: ReleaseDeadline,
 			words: "The deadline of 5m0s has passed with 1 of 3 images, 0 pulling. Missing: b:1, c:1.",
 		},
@@ -122,7 +122,7 @@ func TestAnEventNamesSomeImages(t *testing.T) {
 	}
 }
 
-// A plan lets nodes go by what their class has to pull, and by what they have pulled.
+// A plan untaints nodes by what their class has to pull, and by what they have pulled.
 func TestThePlanOfAGate(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -191,7 +191,7 @@ func TestThePlanOfAGate(t *testing.T) {
 				warmth.Put(&got, r.Node, r.Reason)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("let go (-want +got):\n%s", diff)
+				t.Errorf("untainted (-want +got):\n%s", diff)
 			}
 			if !p.Next.Equal(tc.next) {
 				t.Errorf("next look at %v, want %v", p.Next, tc.next)

@@ -57,7 +57,7 @@ type Gate struct {
 	// TaintKey is the key of the taint.
 	TaintKey string
 
-	// Deadline is how long after its creation a node is let go at the latest.
+	// Deadline is how long after its creation a node is untainted at the latest.
 	Deadline time.Duration
 
 	// MaxBytes is how much a node must have pulled at most before it is called warm. It holds for the condition too.

@@ -60,7 +60,7 @@ type Plan struct {
 	DeleteOrphaned []*appsv1.DaemonSet
 	DeletePods     []*corev1.Pod
 
-	// Releases are the nodes that are let go, and conditions those of nodes that differ, the urgent ones first.
+	// Releases are the nodes that are untainted, and conditions those of nodes that differ, the urgent ones first.
 	Releases   []Release
 	Conditions []ConditionChange
 

@@ -154,7 +154,7 @@ func TestATaintGoesWhateverOthersWrite(t *testing.T) {
 			stranger: func(n *corev1.Node, _ int) { n.Spec.Taints = []corev1.Taint{otherTaint} },
 			had:      true, patches: 1, want: []corev1.Taint{otherTaint},
 		},
-		"another node of the same name is let go too": {
+		"another node of the same name is untainted too": {
 			taints:   []corev1.Taint{ourTaint},
 			stranger: func(n *corev1.Node, _ int) { n.UID = "another" },
 			had:      true, patches: 2,

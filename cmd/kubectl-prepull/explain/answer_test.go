@@ -73,7 +73,7 @@ func TestWhyANodeHasAnImageOrNot(t *testing.T) {
 		"it is next":                     {list: list(done, done, queued), want: queued, message: "it is next"},
 		"others go before":               {list: list(active, queued, queued), want: queued, message: "2 images to be pulled before it"},
 		"one that fails goes before":     {list: list(fails, queued, queued), want: queued, message: "it waits behind shop/a:v1, which fails"},
-		"the node is away":               {state: inventory.NodeAway, list: list(queued, queued, queued), want: queued, message: "nobody waits for the node: it is cordoned"},
+		"the node is away":               {state: inventory.NodeNotReady, list: list(queued, queued, queued), want: queued, message: "nobody waits for the node: it is cordoned"},
 		"it is there for another reason": {reported: true, want: done},
 		"the node does not run Linux":    {labels: map[string]string{corev1.LabelOSStable: "windows"}, want: notListed, message: "it is cordoned"},
 		"other nodes are asked for":      {labels: map[string]string{"pool": "batch"}, want: notListed, message: "the node has the label pool=batch, and web is asked for"},
@@ -213,7 +213,7 @@ func TestThePageOfANode(t *testing.T) {
 	t.Parallel()
 	a := &nodeAnswer{
 		Node: inventory.Node{
-			Name: "node-1", Class: "linux-amd64", State: inventory.NodeWarming, Message: "pulling shop/app:v1", ImageCount: 2, ReadyCount: 1,
+			Name: "node-1", Class: "linux-amd64", State: inventory.NodePulling, Message: "pulling shop/app:v1", ImageCount: 2, ReadyCount: 1,
 			Images: []inventory.NodeImage{
 				{Image: "redis:7", State: warmth.PullDone, Seconds: 4, SizeBytes: 40_000_000}, {Image: "shop/app:v1", State: warmth.PullActive},
 			},
@@ -225,7 +225,7 @@ func TestThePageOfANode(t *testing.T) {
 	p := &page{now: noon}
 	a.write(p)
 	const want = `NODE         node-1
-STATE        Warming
+STATE        Pulling
              pulling shop/app:v1
 CLASS        linux-amd64
 IMAGES       1 of 2 are there

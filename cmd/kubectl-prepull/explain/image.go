@@ -127,7 +127,7 @@ func standing(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory.Nod
 		s.State, s.Message, s.Seconds = listed.State, listed.Message, listed.Seconds
 		switch {
 		case s.State == warmth.PullDone:
-		case n.State == inventory.NodeAway:
+		case n.State == inventory.NodeNotReady:
 			s.Message = "nobody waits for the node: " + n.Message
 		case s.State == warmth.PullActive:
 			s.Message = "it is being pulled"
@@ -184,7 +184,7 @@ func whyNotListed(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory
 	if c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionSelected); c != nil && c.Reason == "PartlyOverBudget" {
 		return c.Message
 	}
-	if n.State == inventory.NodeAway {
+	if n.State == inventory.NodeNotReady {
 		return "nobody waits for the node: " + n.Message
 	}
 	return "it has not got into the list yet"

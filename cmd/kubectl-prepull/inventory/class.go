@@ -2,12 +2,12 @@ package inventory
 
 // NodeSums counts nodes by state.
 type NodeSums struct {
-	Total    int `json:"total"`
-	Warm     int `json:"warm"`
-	Warming  int `json:"warming"`
-	Failing  int `json:"failing"`
-	Away     int `json:"away"`
-	Unserved int `json:"unserved"`
+	Total       int `json:"total"`
+	Complete    int `json:"complete"`
+	Pulling     int `json:"pulling"`
+	Failing     int `json:"failing"`
+	NotReady    int `json:"notReady"`
+	NotSelected int `json:"notSelected"`
 }
 
 // SumNodes counts nodes.
@@ -22,21 +22,21 @@ func SumNodes(nodes []Node) NodeSums {
 func (s *NodeSums) add(state NodeState) {
 	s.Total++
 	switch state {
-	case NodeWarm:
-		s.Warm++
-	case NodeWarming:
-		s.Warming++
+	case NodeComplete:
+		s.Complete++
+	case NodePulling:
+		s.Pulling++
 	case NodeFailing:
 		s.Failing++
-	case NodeAway:
-		s.Away++
-	case NodeUnserved:
-		s.Unserved++
+	case NodeNotReady:
+		s.NotReady++
+	case NodeNotSelected:
+		s.NotSelected++
 	}
 }
 
 // Waiting is how many nodes are waited for.
-func (s *NodeSums) Waiting() int { return s.Warm + s.Warming + s.Failing }
+func (s *NodeSums) Waiting() int { return s.Complete + s.Pulling + s.Failing }
 
 // ImageSums counts images by state.
 type ImageSums struct {
@@ -85,7 +85,7 @@ type Class struct {
 }
 
 // Done tells whether all nodes that are waited for are warm.
-func (c *Class) Done() bool { return c.Nodes.Warm == c.Nodes.Waiting() }
+func (c *Class) Done() bool { return c.Nodes.Complete == c.Nodes.Waiting() }
 
 // Share is how much of what its nodes are to have is there, from 0 to 1.
 func (c *Class) Share() float64 {
@@ -110,7 +110,7 @@ func (f *Fleet) Classes(nodes []Node) []Class {
 		}
 		c := &classes[position[n.Class]]
 		c.Nodes.add(n.State)
-		if n.State != NodeAway {
+		if n.State != NodeNotReady {
 			c.PullCount += n.ImageCount
 			c.PullsDone += n.ReadyCount
 		}

@@ -71,8 +71,8 @@ func (f *Fleet) listOf(m *machine, pods []*prepullPod) *list {
 	return nil
 }
 
-// away says why nobody waits for a node, empty if they do.
-func (m *machine) away() string {
+// notReady says why nobody waits for a node, empty if they do.
+func (m *machine) notReady() string {
 	switch {
 	case nodeclass.PullsNow(m.node):
 		return ""

@@ -15,15 +15,15 @@ type NodeState string
 
 // The states of a node, the worst first.
 const (
-	NodeFailing  NodeState = "Failing"  // it cannot pull an image of its list, or not start the prepull pod
-	NodeWarming  NodeState = "Warming"  // images of its list are missing
-	NodeAway     NodeState = "Away"     // nobody waits for it: it is cordoned, not ready, full or leaves
-	NodeUnserved NodeState = "Unserved" // no image is wanted there, or it does not run Linux
-	NodeWarm     NodeState = "Warm"     // it has every image of its list
+	NodeFailing     NodeState = "Failing"     // it cannot pull an image of its list, or not start the prepull pod
+	NodePulling     NodeState = "Pulling"     // images of its list are missing
+	NodeNotReady    NodeState = "NotReady"    // nobody waits for it: it is cordoned, not ready, full or leaves
+	NodeNotSelected NodeState = "NotSelected" // no image is wanted there, or it does not run Linux
+	NodeComplete    NodeState = "Complete"    // it has every image of its list
 )
 
 // NodeStates are all of them, the worst first.
-var NodeStates = []NodeState{NodeFailing, NodeWarming, NodeAway, NodeUnserved, NodeWarm}
+var NodeStates = []NodeState{NodeFailing, NodePulling, NodeNotReady, NodeNotSelected, NodeComplete}
 
 // Node is one node and its list of images.
 type Node struct {
@@ -32,7 +32,7 @@ type Node struct {
 	// Class of nodes whose list it has, empty if it has none.
 	Class string `json:"class,omitempty"`
 
-	// State is Failing, Warming, Away, Unserved or Warm; Message says why it is not warm.
+	// State is Failing, Pulling, NotReady, NotSelected or Complete; Message says why it is not complete.
 	State   NodeState `json:"state"`
 	Message string    `json:"message,omitempty"`
 
@@ -74,7 +74,7 @@ type NodeImage struct {
 func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
 	n := Node{Name: m.node.Name, Taints: m.node.Spec.Taints, Condition: m.condition}
 	if l == nil {
-		n.State, n.Message = NodeUnserved, "no image is wanted there"
+		n.State, n.Message = NodeNotSelected, "no image is wanted there"
 		if m.node.Labels[corev1.LabelOSStable] != string(corev1.Linux) {
 			n.Message = "it does not run Linux"
 		}
@@ -103,16 +103,16 @@ func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
 		n.Images = append(n.Images, image)
 	}
 	switch {
-	case m.away() != "":
-		n.State, n.Message = NodeAway, m.away()
+	case m.notReady() != "":
+		n.State, n.Message = NodeNotReady, m.notReady()
 	case stuck != "":
 		n.State, n.Message = NodeFailing, "its prepull pod does not get to its images: "+stuck
 	case failing > 0:
 		n.State = NodeFailing
 	case n.ReadyCount == n.ImageCount && n.ImageCount > 0:
-		n.State = NodeWarm
+		n.State = NodeComplete
 	default:
-		n.State, n.Message = NodeWarming, n.doing(pods)
+		n.State, n.Message = NodePulling, n.doing(pods)
 	}
 	return n
 }

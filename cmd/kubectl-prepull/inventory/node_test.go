@@ -32,24 +32,24 @@ func TestNodeOf(t *testing.T) {
 		message string
 		images  string // R, P, F or Q for each
 	}{
-		"all is there":                        {pods: []*prepullPod{pod("now", done("a", 1), done("b", 9))}, want: NodeWarm, images: "RR"},
-		"one is pulled":                       {pods: []*prepullPod{pod("now", done("a", 1), active)}, want: NodeWarming, message: "pulling repo/b", images: "RP"},
-		"the other one is queued":             {pods: []*prepullPod{pod("now", warmth.Pull{Name: "a", State: warmth.PullActive}, queued("b"))}, want: NodeWarming, message: "pulling repo/a", images: "PQ"},
+		"all is there":                        {pods: []*prepullPod{pod("now", done("a", 1), done("b", 9))}, want: NodeComplete, images: "RR"},
+		"one is pulled":                       {pods: []*prepullPod{pod("now", done("a", 1), active)}, want: NodePulling, message: "pulling repo/b", images: "RP"},
+		"the other one is queued":             {pods: []*prepullPod{pod("now", warmth.Pull{Name: "a", State: warmth.PullActive}, queued("b"))}, want: NodePulling, message: "pulling repo/a", images: "PQ"},
 		"one fails":                           {pods: []*prepullPod{pod("now", done("a", 1), fails)}, want: NodeFailing, message: "repo/b: gone", images: "RF"},
-		"the old pod has it, the new one not": {pods: []*prepullPod{pod("now", done("a", 1), queued("b")), pod("before", done("b", 3))}, want: NodeWarm, images: "RR"},
-		"it failed in the old pod":            {pods: []*prepullPod{pod("now", done("a", 1), active), pod("before", fails)}, want: NodeWarming, message: "pulling repo/b", images: "RP"},
-		"it fails in a pod that leaves":       {pods: []*prepullPod{leaving(pod("before", fails))}, want: NodeWarming, message: "waiting for its turn to get the new list", images: "QQ"},
-		"no pod, and the node has both":       {present: map[string]int64{"repo/a": 5, "repo/b": 6}, want: NodeWarm, images: "RR"},
-		"no pod yet":                          {want: NodeWarming, message: "its prepull pod has not started", images: "QQ"},
+		"the old pod has it, the new one not": {pods: []*prepullPod{pod("now", done("a", 1), queued("b")), pod("before", done("b", 3))}, want: NodeComplete, images: "RR"},
+		"it failed in the old pod":            {pods: []*prepullPod{pod("now", done("a", 1), active), pod("before", fails)}, want: NodePulling, message: "pulling repo/b", images: "RP"},
+		"it fails in a pod that leaves":       {pods: []*prepullPod{leaving(pod("before", fails))}, want: NodePulling, message: "waiting for its turn to get the new list", images: "QQ"},
+		"no pod, and the node has both":       {present: map[string]int64{"repo/a": 5, "repo/b": 6}, want: NodeComplete, images: "RR"},
+		"no pod yet":                          {want: NodePulling, message: "its prepull pod has not started", images: "QQ"},
 		"listed, and failing nevertheless":    {present: map[string]int64{"repo/a": 5, "repo/b": 6}, pods: []*prepullPod{pod("now", done("a", 1), fails)}, want: NodeFailing, message: "repo/b: gone", images: "RF"},
 		"the pod does not get to its images": {
 			pods: []*prepullPod{{name: "p", list: "now", pulls: []warmth.Pull{queued("a"), queued("b")}, stuck: "noop is gone"}},
 			want: NodeFailing, message: "its prepull pod does not get to its images: noop is gone", images: "QQ",
 		},
-		"cordoned":      {change: func(n *corev1.Node) { n.Spec.Unschedulable = true }, want: NodeAway, message: "it is cordoned", images: "QQ"},
-		"not ready":     {change: func(n *corev1.Node) { n.Status.Conditions = nil }, want: NodeAway, message: "it is not ready", images: "QQ"},
-		"another class": {change: func(n *corev1.Node) { n.Labels["pool"] = "x" }, want: NodeUnserved, message: "no image is wanted there"},
-		"Windows":       {change: func(n *corev1.Node) { n.Labels[corev1.LabelOSStable] = "windows" }, want: NodeUnserved, message: "it does not run Linux"},
+		"cordoned":      {change: func(n *corev1.Node) { n.Spec.Unschedulable = true }, want: NodeNotReady, message: "it is cordoned", images: "QQ"},
+		"not ready":     {change: func(n *corev1.Node) { n.Status.Conditions = nil }, want: NodeNotReady, message: "it is not ready", images: "QQ"},
+		"another class": {change: func(n *corev1.Node) { n.Labels["pool"] = "x" }, want: NodeNotSelected, message: "no image is wanted there"},
+		"Windows":       {change: func(n *corev1.Node) { n.Labels[corev1.LabelOSStable] = "windows" }, want: NodeNotSelected, message: "it does not run Linux"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -84,13 +84,13 @@ func TestTheSumsOfAClass(t *testing.T) {
 	t.Parallel()
 	f := &Fleet{lists: []*list{{class: "a", images: make([]corev1.Container, 4)}, {class: "b"}}}
 	got := f.Classes([]Node{
-		{Class: "a", State: NodeWarm, ImageCount: 4, ReadyCount: 4},
-		{Class: "a", State: NodeWarming, ImageCount: 4, ReadyCount: 1},
-		{Class: "a", State: NodeAway, ImageCount: 4},
-		{State: NodeUnserved},
+		{Class: "a", State: NodeComplete, ImageCount: 4, ReadyCount: 4},
+		{Class: "a", State: NodePulling, ImageCount: 4, ReadyCount: 1},
+		{Class: "a", State: NodeNotReady, ImageCount: 4},
+		{State: NodeNotSelected},
 	})
 	want := []Class{
-		{Name: "a", ImageCount: 4, Nodes: NodeSums{Total: 3, Warm: 1, Warming: 1, Away: 1}, PullCount: 8, PullsDone: 5},
+		{Name: "a", ImageCount: 4, Nodes: NodeSums{Total: 3, Complete: 1, Pulling: 1, NotReady: 1}, PullCount: 8, PullsDone: 5},
 		{Name: "b"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -31,10 +31,10 @@ func images() []inventory.Image {
 
 func nodes() []inventory.Node {
 	return []inventory.Node{
-		{Name: "node-2", State: inventory.NodeWarming, Message: "pulling shop/new:v1", Class: "linux-amd64", ImageCount: 2, ReadyCount: 1, Images: []inventory.NodeImage{
+		{Name: "node-2", State: inventory.NodePulling, Message: "pulling shop/new:v1", Class: "linux-amd64", ImageCount: 2, ReadyCount: 1, Images: []inventory.NodeImage{
 			{Image: "shop/next:v2", State: warmth.PullDone, Seconds: 12, SizeBytes: 19_000_000}, {Image: "shop/new:v1", State: warmth.PullActive},
 		}},
-		{Name: "windows-1", State: inventory.NodeUnserved, Message: "it does not run Linux"},
+		{Name: "windows-1", State: inventory.NodeNotSelected, Message: "it does not run Linux"},
 	}
 }
 
@@ -56,13 +56,13 @@ shop/big:v1    Skipped: OverBudget   -       9.0 GB   2             -      in us
 shop/new:v1    Pulling               1/3     -        1             -      in use   -              new-v1-1
 shop/next:v2   Ready                 3/3     19 MB    0, declared   12 s   3h ago   -              next
 `},
-		"nodes": {nodeTable(nodes(), false), `NODE        STATE      IMAGES   CLASS         MESSAGE
-node-2      Warming    1/2      linux-amd64   pulling shop/new:v1
-windows-1   Unserved   -        -             it does not run Linux
+		"nodes": {nodeTable(nodes(), false), `NODE        STATE         IMAGES   CLASS         MESSAGE
+node-2      Pulling       1/2      linux-amd64   pulling shop/new:v1
+windows-1   NotSelected   -        -             it does not run Linux
 `},
-		"nodes, wide": {nodeTable(nodes(), true), `NODE        STATE      IMAGES   BYTES   PULLS   CLASS         MESSAGE
-node-2      Warming    1/2      19 MB   12 s    linux-amd64   pulling shop/new:v1
-windows-1   Unserved   -        -       -       -             it does not run Linux
+		"nodes, wide": {nodeTable(nodes(), true), `NODE        STATE         IMAGES   BYTES   PULLS   CLASS         MESSAGE
+node-2      Pulling       1/2      19 MB   12 s    linux-amd64   pulling shop/new:v1
+windows-1   NotSelected   -        -       -       -             it does not run Linux
 `},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestTheKeysOfLists(t *testing.T) {
 	for want, list := range map[string]any{
 		`{"images":[{"name":"pay-v1-1","image":"shop/pay:v1","declared":false,"state":"Failing","reason":"NotFound","message":"gone",` +
 			`"nodes":{"desired":3,"ready":0,"failed":1},"userCount":1,"retryTime":"2026-01-02T12:04:00Z"}]}`: imageList{images()[:1]},
-		`{"nodes":[{"name":"node-2","class":"linux-amd64","state":"Warming","message":"pulling shop/new:v1","imageCount":2,"readyCount":1,` +
+		`{"nodes":[{"name":"node-2","class":"linux-amd64","state":"Pulling","message":"pulling shop/new:v1","imageCount":2,"readyCount":1,` +
 			`"images":[{"name":"","image":"shop/next:v2","state":"Ready","seconds":12,"sizeBytes":19000000},{"name":"","image":"shop/new:v1","state":"Pulling"}]}]}`: nodeList{nodes()[:1]},
 	} {
 		text, err := json.Marshal(list)

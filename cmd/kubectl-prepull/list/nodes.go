@@ -19,7 +19,7 @@ func Nodes(env *cli.Environment) *cobra.Command {
 		Aliases: []string{"node"},
 		Short:   "List the nodes, how many images of their list they have, and what holds them up",
 		Example: `  kubectl prepull nodes
-  kubectl prepull nodes -o json | jq -r '.nodes[] | select(.state != "Warm") | .name'`,
+  kubectl prepull nodes -o json | jq -r '.nodes[] | select(.state != "Complete") | .name'`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -88,9 +88,9 @@ func sums(n *inventory.Node) (bytes int64, took string) {
 // NodeState is the state of a node in its colour.
 func NodeState(s inventory.NodeState) cli.Text {
 	switch s {
-	case inventory.NodeWarm:
+	case inventory.NodeComplete:
 		return cli.Good(string(s))
-	case inventory.NodeWarming:
+	case inventory.NodePulling:
 		return cli.Busy(string(s))
 	case inventory.NodeFailing:
 		return cli.Bad(string(s))

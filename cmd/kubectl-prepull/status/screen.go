@@ -83,8 +83,8 @@ func (p printer) sums(s *Status) {
 		{s.Images.Failing, "failing", bad}, {s.Images.Skipped, "skipped", plain},
 	})
 	p.counts("NODES       ", s.Nodes.Total, []count{
-		{s.Nodes.Warm, "warm", good}, {s.Nodes.Warming, "warming", busy}, {s.Nodes.Failing, "failing", bad},
-		{s.Nodes.Away, "away", plain}, {s.Nodes.Unserved, "without a list", plain},
+		{s.Nodes.Complete, "complete", good}, {s.Nodes.Pulling, "pulling", busy}, {s.Nodes.Failing, "failing", bad},
+		{s.Nodes.NotReady, "not ready", plain}, {s.Nodes.NotSelected, "without a list", plain},
 		{s.GatedNodes, "keep pods off", busy},
 	})
 	switch h := s.LastHour; {
@@ -120,7 +120,7 @@ func (p printer) classes(classes []inventory.Class) {
 		return
 	}
 	p.line()
-	table := cli.NewTable("CLASS", "IMAGES", "NODES", "WARM", "")
+	table := cli.NewTable("CLASS", "IMAGES", "NODES", "COMPLETE", "")
 	done := 0
 	for _, rolling := range []bool{true, false} {
 		for i := range classes {
@@ -129,13 +129,13 @@ func (p printer) classes(classes []inventory.Class) {
 				continue
 			}
 			done++
-			warm := cli.Good(fmt.Sprint(c.Nodes.Warm))
+			complete := cli.Good(fmt.Sprint(c.Nodes.Complete))
 			progress := cli.Plain(" ")
 			if rolling {
-				warm = cli.Busy(fmt.Sprint(c.Nodes.Warm))
+				complete = cli.Busy(fmt.Sprint(c.Nodes.Complete))
 				progress = cli.Busy(bar(c.Share()) + " " + percent(c.Share()))
 			}
-			table.Row(c.Name, c.ImageCount, c.Nodes.Total, warm, progress)
+			table.Row(c.Name, c.ImageCount, c.Nodes.Total, complete, progress)
 		}
 	}
 	_ = table.Write(p.out, p.colours) // a strings.Builder takes everything

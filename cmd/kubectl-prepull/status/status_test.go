@@ -37,12 +37,12 @@ func busy() findings {
 			node("node-1", "shop/pay:v1: manifest unknown", "shop/pay:v1", inventory.NodeFailing),
 			node("node-2", "its prepull pod does not get to its images: denied", "", inventory.NodeFailing),
 			node("node-3", "its prepull pod does not get to its images: denied", "", inventory.NodeFailing),
-			node("node-4", "", "", inventory.NodeWarm),
-			{Name: "windows-1", State: inventory.NodeUnserved},
+			node("node-4", "", "", inventory.NodeComplete),
+			{Name: "windows-1", State: inventory.NodeNotSelected},
 		},
 		classes: []inventory.Class{
-			{Name: "linux-amd64", ImageCount: 4, Nodes: inventory.NodeSums{Total: 4, Warm: 1, Failing: 3}, PullCount: 16, PullsDone: 10},
-			{Name: "linux-arm64", ImageCount: 1, Nodes: inventory.NodeSums{Total: 2, Warm: 2}, PullCount: 2, PullsDone: 2},
+			{Name: "linux-amd64", ImageCount: 4, Nodes: inventory.NodeSums{Total: 4, Complete: 1, Failing: 3}, PullCount: 16, PullsDone: 10},
+			{Name: "linux-arm64", ImageCount: 1, Nodes: inventory.NodeSums{Total: 2, Complete: 2}, PullCount: 2, PullsDone: 2},
 		},
 		hour: hour{starts: []inventory.Start{
 			{Time: noon.Add(-2 * time.Hour), Hit: true},
@@ -61,11 +61,11 @@ image shop/big:v1 and 1 more: OverBudget: It does not fit.
 
 MANAGERS    1 of 2 ready
 IMAGES      5   1 ready   1 failing   3 skipped
-NODES       5   1 warm   3 failing   1 without a list
+NODES       5   1 complete   3 failing   1 without a list
 LAST HOUR   3 starts, 66 % found their image (2), 3 min 20 s saved, 4.2 s waited
 
-CLASS         IMAGES   NODES   WARM
-linux-amd64   4        4       1      [##################............] 62 %
+CLASS         IMAGES   NODES   COMPLETE
+linux-amd64   4        4       1          [##################............] 62 %
 linux-arm64   1        2       2
 `
 
@@ -134,10 +134,10 @@ func TestTheKeysOfAStatus(t *testing.T) {
 		`{"kind":"Image","name":"shop/big:v1","count":2,"message":"OverBudget: It does not fit."}],` +
 		`"manager":{"desired":2,"ready":1},` +
 		`"images":{"total":5,"ready":1,"pulling":0,"pending":0,"failing":1,"skipped":3},` +
-		`"nodes":{"total":5,"warm":1,"warming":0,"failing":3,"away":0,"unserved":1},"gatedNodes":0,` +
+		`"nodes":{"total":5,"complete":1,"pulling":0,"failing":3,"notReady":0,"notSelected":1},"gatedNodes":0,` +
 		`"lastHour":{"count":3,"hits":2,"hitRate":0.6666666666666666,"savedSeconds":200,"waitedSeconds":4.2},` +
-		`"classes":[{"name":"linux-amd64","imageCount":4,"nodes":{"total":4,"warm":1,"warming":0,"failing":3,"away":0,"unserved":0},"pullCount":16,"pullsDone":10},` +
-		`{"name":"linux-arm64","imageCount":1,"nodes":{"total":2,"warm":2,"warming":0,"failing":0,"away":0,"unserved":0},"pullCount":2,"pullsDone":2}]}`
+		`"classes":[{"name":"linux-amd64","imageCount":4,"nodes":{"total":4,"complete":1,"pulling":0,"failing":3,"notReady":0,"notSelected":0},"pullCount":16,"pullsDone":10},` +
+		`{"name":"linux-arm64","imageCount":1,"nodes":{"total":2,"complete":2,"pulling":0,"failing":0,"notReady":0,"notSelected":0},"pullCount":2,"pullsDone":2}]}`
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

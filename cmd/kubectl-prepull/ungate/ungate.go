@@ -24,7 +24,7 @@ func Command(env *cli.Environment) *cobra.Command {
 		Use:   "ungate NODE... | --all",
 		Short: "Take the startup taint from nodes, so that pods start there before the images are there",
 		Long: `Take the startup taint from nodes, so that pods start there before the images are there. It needs nothing but the API
-server and the permission to patch nodes: no manager, no webhook, no CRD. A node that is let go stays so.`,
+server and the permission to patch nodes: no manager, no webhook, no CRD. A node that is untainted stays so.`,
 		Example: `  kubectl prepull ungate node-7
   kubectl prepull ungate --all
   kubectl prepull ungate --all --taint startup-taint.cluster-autoscaler.kubernetes.io/images`,
@@ -62,13 +62,13 @@ func run(ctx context.Context, env *cli.Environment, names []string, key string) 
 	}
 	failed := 0
 	for _, name := range names {
-		had, err := letGo(ctx, c, name, key)
+		had, err := untaintNode(ctx, c, name, key)
 		switch {
 		case err != nil:
 			failed++
 			fmt.Fprintf(env.ErrOut, "node/%s: %s\n", name, cli.Sentence(err))
 		case had:
-			fmt.Fprintf(env.Out, "node/%s let go\n", name)
+			fmt.Fprintf(env.Out, "node/%s untainted\n", name)
 		default:
 			fmt.Fprintf(env.Out, "node/%s has no taint %s\n", name, key)
 		}
@@ -81,13 +81,13 @@ func run(ctx context.Context, env *cli.Environment, names []string, key string) 
 
 func countOf(failed, all int) string {
 	if all == 1 {
-		return "the node could not be let go"
+		return "the node could not be untainted"
 	}
-	return fmt.Sprintf("%d of %d nodes could not be let go", failed, all)
+	return fmt.Sprintf("%d of %d nodes could not be untainted", failed, all)
 }
 
-// letGo takes a taint from a node, and tells whether it had it.
-func letGo(ctx context.Context, c client.Client, name, key string) (bool, error) {
+// untaintNode takes a taint from a node, and tells whether it had it.
+func untaintNode(ctx context.Context, c client.Client, name, key string) (bool, error) {
 	var node corev1.Node
 	if err := c.Get(ctx, client.ObjectKey{Name: name}, &node); err != nil {
 		return false, err

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 )
 
-func TestANodeThatOthersWriteAllTheTimeIsLetGo(t *testing.T) {
+func TestANodeThatOthersWriteAllTheTimeIsUntainted(t *testing.T) {
 	t.Parallel()
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
@@ -37,9 +37,9 @@ func TestANodeThatOthersWriteAllTheTimeIsLetGo(t *testing.T) {
 			return c.Patch(ctx, o, p, opts...)
 		},
 	}).Build()
-	had, err := letGo(t.Context(), c, "busy", "k")
+	had, err := untaintNode(t.Context(), c, "busy", "k")
 	if !had || err != nil {
-		t.Fatalf("let go: %t, %v", had, err)
+		t.Fatalf("untainted: %t, %v", had, err)
 	}
 	var n corev1.Node
 	if err := c.Get(t.Context(), client.ObjectKey{Name: "busy"}, &n); err != nil {
