@@ -92,7 +92,10 @@ func (w *nodeWriter) act(ctx context.Context, p plan.Plan, now time.Time) (time.
 	for _, c := range p.Conditions {
 		done, most, due := &turned, conditionBatch, now
 		if c.Minor {
-			done, most, due = &reworded, wordsBatch, plan.Latest(now, w.worded[c.UID].Add(w.clocks.ProgressInterval))
+			done, most = &reworded, wordsBatch
+			if again := w.worded[c.UID].Add(w.clocks.ProgressInterval); again.After(now) {
+				due = again
+			}
 		}
 		if due.After(now) || *done == most {
 			later(due)

@@ -25,6 +25,7 @@ var rooms = map[string]struct {
 	may  []string
 }{
 	"api/clock":            {},
+	"api/fair":             {pure: true},
 	"api/v1alpha1":         {pure: true},
 	"prepull/pulled":       {pure: true},
 	"prepull/pullsecret":   {pure: true},
@@ -32,7 +33,7 @@ var rooms = map[string]struct {
 	"prepull/nodeclass":    {pure: true, may: []string{"api/v1alpha1", "prepull/workload"}},
 	"prepull/warmth":       {pure: true, may: []string{"prepull/pullsecret"}},
 	"prepull/plan":         {pure: true, may: []string{"api/clock", "api/v1alpha1", "prepull/nodeclass", "prepull/warmth", "prepull/workload"}},
-	"prepull/learn":        {may: []string{"api/clock", "api/v1alpha1", "prepull/workload"}},
+	"prepull/learn":        {may: []string{"api/", "prepull/workload"}},
 	"prepull/credentials":  {may: []string{"api/clock", "api/v1alpha1", "prepull/plan", "prepull/pullsecret", "prepull/workload"}},
 	"prepull/untaint":      {may: []string{"prepull/plan"}},
 	"prepull":              {may: []string{"api/", "prepull/"}},

@@ -6,6 +6,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/utils/ptr"
+
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -89,22 +93,15 @@ func (p *probe) ask(ctx context.Context) error {
 
 // probePod is one that Pod Security "restricted" admits, of an image that policies have to let in anyhow, with the requests and limits that a quota may demand.
 func probePod(namespace, image string) *corev1.Pod {
-	yes, no := true, false
+	container := workload.RestrictedContainer("probe", image)
 	little := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
+	container.Resources = corev1.ResourceRequirements{Requests: little, Limits: little}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: v1alpha1.Name + "-probe-"},
 		Spec: corev1.PodSpec{
-			AutomountServiceAccountToken: &no,
-			SecurityContext: &corev1.PodSecurityContext{
-				RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-			},
-			Containers: []corev1.Container{{
-				Name: "probe", Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
-				Resources: corev1.ResourceRequirements{Requests: little, Limits: little},
-				SecurityContext: &corev1.SecurityContext{
-					AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-				},
-			}},
+			AutomountServiceAccountToken: ptr.To(false),
+			SecurityContext:              workload.RestrictedPod(),
+			Containers:                   []corev1.Container{container},
 		},
 	}
 }

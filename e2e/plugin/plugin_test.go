@@ -112,7 +112,7 @@ func TestThePluginTellsWhatIsThere(t *testing.T) {
 	k.says(t, []string{"explain", "pod/" + p.podOf(t, "plugin-out", "outside"), "-n", "plugin-out"}, "waited", "the namespace is not opted in: kubectl label namespace plugin-out")
 	k.says(t, []string{"explain", "node/node-1"}, "CLASS        linux-", good, "LAST STARTS")
 
-	k.refuses(t, 1, []string{"explain", "plugin/god:v1"}, "knows no image \"plugin/god:v1\"; the nearest are "+good)
+	k.refuses(t, 1, []string{"explain", "elsewhere/good:v2"}, "knows no image \"elsewhere/good:v2\"; it knows "+good)
 	k.refuses(t, 1, []string{"explain", outside}, "pods use it in namespaces that are not opted in (plugin-out): kubectl label namespace plugin-out kube-prepull.io/enabled=true")
 	k.refuses(t, 1, []string{"explain", "/plugin/"}, "is a part of 2 images: ")
 	k.refuses(t, 1, []string{"explain", "pod/nobody"}, `pods "nobody" not found`)

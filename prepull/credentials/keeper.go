@@ -127,15 +127,15 @@ func (c *Keeper) bounded(needed map[v1alpha1.SecretReference]bool) (refs, excess
 			copied[ref] = true
 		}
 	}
-	for ref := range needed {
-		refs = append(refs, ref)
-	}
-	slices.SortFunc(refs, func(a, b v1alpha1.SecretReference) int {
-		if order := plan.TrueFirst(copied[a], copied[b]); order != 0 {
-			return order
+	var fresh []v1alpha1.SecretReference
+	for _, ref := range slices.SortedFunc(maps.Keys(needed), workload.CompareSecrets) {
+		if copied[ref] {
+			refs = append(refs, ref)
+		} else {
+			fresh = append(fresh, ref)
 		}
-		return workload.CompareSecrets(a, b)
-	})
+	}
+	refs = append(refs, fresh...)
 	end := min(maxSources, len(refs))
 	return refs[:end], refs[end:]
 }

@@ -72,7 +72,7 @@ func (p Pulls) Access(c *Candidate) access {
 		why := p.Problems[ref]
 		if copied {
 			a.copies = append(a.copies, name)
-			a.changed = Latest(a.changed, p.Changed[name])
+			a.changed = latest(a.changed, p.Changed[name])
 		}
 		if why != "" && problem == "" {
 			problem = adviceSecret + ref.String() + " " + why

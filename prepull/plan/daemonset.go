@@ -7,10 +7,11 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -27,10 +28,6 @@ const (
 
 	noopVolume = "noop"
 	noopFolder = "/prepull"
-
-	// noopUser owns the processes of a prepull pod. It is numeric because the kubelet cannot check the name of a user, and set
-	// because the user that an image names may be root.
-	noopUser = 65532
 )
 
 func daemonSetName(c *nodeclass.Class) string {
@@ -95,7 +92,7 @@ func prepullPodSpec(c *nodeclass.Class, images []entry, o Options) corev1.PodSpe
 
 // pullingPod pulls images one after the other, in their order, and then keeps them.
 func pullingPod(images []entry, noopImage string) corev1.PodSpec {
-	like := bareContainer()
+	like := workload.RestrictedContainer("", "") // made once: lists are long
 	install := container(like, warmth.InstallContainer, noopImage)
 	install.Args = []string{"install", noopFolder}
 	install.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder}}
@@ -113,12 +110,7 @@ func pullingPod(images []entry, noopImage string) corev1.PodSpec {
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),
 		TerminationGracePeriodSeconds: ptr.To[int64](0),
-		SecurityContext: &corev1.PodSecurityContext{
-			RunAsNonRoot:   ptr.To(true),
-			RunAsUser:      ptr.To[int64](noopUser),
-			RunAsGroup:     ptr.To[int64](noopUser),
-			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-		},
+		SecurityContext:               workload.RestrictedPod(),
 	}
 }
 
@@ -134,23 +126,6 @@ func imageContainer(like corev1.Container, e entry) corev1.Container {
 	pull.Command = []string{noopFolder + "/noop"}
 	pull.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder, ReadOnly: true}}
 	return pull
-}
-
-// bareContainer has what all containers of a prepull pod share. The requests are there for namespaces that demand some.
-// There are no limits: noop needs none, and a limit that is too small for some runtime would hold up the whole list.
-func bareContainer() corev1.Container {
-	return corev1.Container{
-		ImagePullPolicy: corev1.PullIfNotPresent,
-		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
-			corev1.ResourceCPU:    resource.MustParse("1m"),
-			corev1.ResourceMemory: resource.MustParse("4Mi"),
-		}},
-		SecurityContext: &corev1.SecurityContext{
-			AllowPrivilegeEscalation: ptr.To(false),
-			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-			ReadOnlyRootFilesystem:   ptr.To(true),
-		},
-	}
 }
 
 func container(like corev1.Container, name, image string) corev1.Container {

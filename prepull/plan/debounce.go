@@ -62,8 +62,8 @@ func (d *Debounce) Wait(why reasons, now time.Time) time.Duration {
 	if !why.Ordinary {
 		due = d.written.Add(d.failingGap(now))
 	}
-	due = Latest(due, d.first.Add(d.Clocks.GatherTime))
-	if urgent := Latest(d.written.Add(d.Clocks.UrgentGap), d.urgentFrom()); why.urgent && urgent.Before(due) {
+	due = latest(due, d.first.Add(d.Clocks.GatherTime))
+	if urgent := latest(d.written.Add(d.Clocks.UrgentGap), d.urgentFrom()); why.urgent && urgent.Before(due) {
 		due = urgent
 	}
 	return max(0, due.Sub(now))
@@ -76,7 +76,7 @@ func (d *Debounce) Done(now time.Time) {
 		d.failed = now
 	}
 	if d.pending.urgent && !now.Before(d.urgentFrom()) {
-		d.refilled = Latest(d.refilled, now).Add(d.Clocks.UrgentRefill)
+		d.refilled = latest(d.refilled, now).Add(d.Clocks.UrgentRefill)
 	}
 	d.pending, d.written = reasons{}, now
 }
@@ -94,7 +94,7 @@ func (d *Debounce) urgentFrom() time.Time {
 	return d.refilled.Add(-(urgentBurst - 1) * d.Clocks.UrgentRefill)
 }
 
-func Latest(a, b time.Time) time.Time {
+func latest(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}

@@ -132,7 +132,7 @@ func (p *Plan) planNodes(s State, on map[string][]*corev1.Pod, o Options, now ti
 		}
 	}
 	slices.SortStableFunc(p.Conditions, func(a, b ConditionChange) int {
-		return cmp.Or(TrueFirst(!a.Minor, !b.Minor), strings.Compare(a.Node, b.Node))
+		return cmp.Or(trueFirst(!a.Minor, !b.Minor), strings.Compare(a.Node, b.Node))
 	})
 }
 

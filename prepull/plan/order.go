@@ -49,16 +49,16 @@ func order(entries []entry, current []corev1.Container) []entry {
 	sorted := slices.Clone(entries)
 	if sameSet(sorted, position) {
 		slices.SortFunc(sorted, func(a, b entry) int {
-			return cmp.Or(TrueFirst(!a.atEnd, !b.atEnd), cmp.Compare(position[a.Name], position[b.Name]))
+			return cmp.Or(trueFirst(!a.atEnd, !b.atEnd), cmp.Compare(position[a.Name], position[b.Name]))
 		})
 		return sorted
 	}
 	slices.SortFunc(sorted, func(a, b entry) int {
 		return cmp.Or(
-			TrueFirst(!a.atEnd, !b.atEnd),
-			TrueFirst(!a.troubled, !b.troubled),
-			TrueFirst(a.hot, b.hot),
-			TrueFirst(a.missing, b.missing),
+			trueFirst(!a.atEnd, !b.atEnd),
+			trueFirst(!a.troubled, !b.troubled),
+			trueFirst(a.hot, b.hot),
+			trueFirst(a.missing, b.missing),
 			cmp.Compare(b.startsPerByte(), a.startsPerByte()),
 			strings.Compare(a.Name, b.Name),
 		)

@@ -166,7 +166,7 @@ func (t trial) retryRegistries(images []*ClassImage, known map[*ClassImage]*v1al
 // they may find a place where there is none for learned ones.
 func pickRetries(images []*ClassImage) {
 	before := func(a, b *ClassImage) int {
-		return cmp.Or(TrueFirst(a.declared, b.declared), a.retry.Time.Compare(b.retry.Time.Time))
+		return cmp.Or(trueFirst(a.declared, b.declared), a.retry.Time.Compare(b.retry.Time.Time))
 	}
 	var due []*ClassImage
 	for _, i := range images {

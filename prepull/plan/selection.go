@@ -133,7 +133,7 @@ func declaredFirst(images []v1alpha1.PrepullImage) []*v1alpha1.PrepullImage {
 		sorted[i] = &images[i]
 	}
 	slices.SortFunc(sorted, func(a, b *v1alpha1.PrepullImage) int {
-		if order := TrueFirst(!a.Managed(), !b.Managed()); order != 0 {
+		if order := trueFirst(!a.Managed(), !b.Managed()); order != 0 {
 			return order
 		}
 		return strings.Compare(a.Name, b.Name)
@@ -253,9 +253,9 @@ func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
 	}
 	return slices.SortedFunc(slices.Values(able), func(a, b *ClassImage) int {
 		return cmp.Or(
-			TrueFirst(a.declared, b.declared),
-			TrueFirst(!a.failing(), !b.failing()),
-			TrueFirst(a.autoscaled, b.autoscaled),
+			trueFirst(a.declared, b.declared),
+			trueFirst(!a.failing(), !b.failing()),
+			trueFirst(a.autoscaled, b.autoscaled),
 			cmp.Compare(b.priority, a.priority),
 			cmp.Compare(weight[b], weight[a]),
 			cmp.Compare(a.bytes(), b.bytes()),
@@ -265,7 +265,7 @@ func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
 	})
 }
 
-func TrueFirst(a, b bool) int {
+func trueFirst(a, b bool) int {
 	switch {
 	case a == b:
 		return 0

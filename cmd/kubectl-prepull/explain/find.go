@@ -15,13 +15,13 @@ const maxNames = 8
 // unknown is the error for an image that no PrepullImage has.
 type unknown struct {
 	argument string
-	nearest  []string
+	similar  []string
 }
 
 func (u unknown) Error() string {
 	words := fmt.Sprintf("kube-prepull knows no image %q", u.argument)
-	if len(u.nearest) > 0 {
-		words += "; the nearest are " + strings.Join(u.nearest, ", ")
+	if len(u.similar) > 0 {
+		words += "; it knows " + strings.Join(u.similar, ", ")
 	}
 	return words
 }
@@ -50,7 +50,7 @@ func find(objects []v1alpha1.PrepullImage, argument string) (*v1alpha1.PrepullIm
 	}
 	switch len(found) {
 	case 0:
-		return nil, unknown{argument, nearest(sorted, argument)}
+		return nil, unknown{argument, similar(sorted, argument)}
 	case 1:
 		return found[0], nil
 	}
@@ -71,48 +71,18 @@ func learned(o *v1alpha1.PrepullImage) int {
 	return 0
 }
 
-// nearest are the images that were perhaps meant: their last part differs by a few letters.
-func nearest(sorted []*v1alpha1.PrepullImage, argument string) []string {
-	type near struct {
-		image    string
-		distance int
+// similar are images with the name of the wanted one, whatever their registry and their tag.
+func similar(sorted []*v1alpha1.PrepullImage, argument string) []string {
+	name := argument[strings.LastIndexByte(argument, '/')+1:]
+	if i := strings.IndexAny(name, ":@"); i >= 0 {
+		name = name[:i]
 	}
-	var found []near
+	var found []string
 	for _, o := range sorted {
-		a, b := lastPart(argument), lastPart(o.Spec.Image)
-		if d := distance(a, b); 3*d <= len(a) {
-			found = append(found, near{o.Spec.Image, d})
+		if name != "" && strings.Contains(o.Spec.Image, name) {
+			found = append(found, o.Spec.Image)
 		}
 	}
-	slices.SortStableFunc(found, func(a, b near) int { return cmp.Compare(a.distance, b.distance) })
-	var names []string
-	for _, n := range found {
-		names = append(names, n.image)
-	}
-	names = slices.Compact(names)
-	return names[:min(len(names), 3)]
-}
-
-// lastPart of an image is its repository without the folders, and its tag: what people mistype.
-func lastPart(image string) string { return image[strings.LastIndexByte(image, '/')+1:] }
-
-// distance is how many letters have to be put in, taken out or replaced to make one word of another (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0]++
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	found = slices.Compact(found)
+	return found[:min(len(found), maxNames)]
 }

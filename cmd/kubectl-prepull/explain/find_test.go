@@ -28,7 +28,8 @@ func TestFind(t *testing.T) {
 		"a part of two objects' one image": {"shop/web", "web", ""},
 		"a part of two images":             {"api", "", `"api" is a part of 2 images: reg/shop/api:v1, reg/shop/api:v10`},
 		"a part of three":                  {"shop", "", `"shop" is a part of 3 images: reg/shop/api:v1, reg/shop/api:v10, reg/shop/web:v1`},
-		"a slip of the pen":                {"reg/shop/wep:v1", "", `kube-prepull knows no image "reg/shop/wep:v1"; the nearest are reg/shop/web:v1`},
+		"another tag of a known image":     {"reg/shop/web:v9", "", `kube-prepull knows no image "reg/shop/web:v9"; it knows reg/shop/web:v1`},
+		"a known image elsewhere":          {"mirror/api@sha256:1", "", `kube-prepull knows no image "mirror/api@sha256:1"; it knows reg/shop/api:v1, reg/shop/api:v10`},
 		"something else altogether":        {"nginx", "", `kube-prepull knows no image "nginx"`},
 	}
 	for name, test := range tests {
@@ -42,17 +43,5 @@ func TestFind(t *testing.T) {
 				t.Errorf("found %s, want %s", got.Name, test.name)
 			}
 		})
-	}
-}
-
-func TestDistance(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"api:v1", "api:v10", 1}} {
-		if got := distance(test.a, test.b); got != test.want {
-			t.Errorf("%q and %q are %d apart, want %d", test.a, test.b, got, test.want)
-		}
 	}
 }

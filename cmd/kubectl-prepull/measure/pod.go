@@ -3,8 +3,9 @@ package measure
 import (
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -20,7 +21,6 @@ const (
 
 	noopVolume = "noop"
 	noopFolder = "/prepull"
-	nobody     = 65532
 )
 
 // subject is what is measured, and with what.
@@ -36,10 +36,10 @@ type subject struct {
 // pod runs noop in the image, on one node, and ends. Nothing of the image runs: its entrypoint may do anything. The
 // scheduler places it as it would any other pod, so that there is a time at which it did.
 func (s *subject) pod(name, node string) *corev1.Pod {
-	install := container(installContainer, s.noopImage)
+	install := workload.RestrictedContainer(installContainer, s.noopImage)
 	install.Args = []string{"install", noopFolder}
 	install.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder}}
-	measured := container(measuredContainer, s.image)
+	measured := workload.RestrictedContainer(measuredContainer, s.image)
 	measured.Command = []string{noopFolder + "/noop"}
 	measured.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder, ReadOnly: true}}
 	var secrets []corev1.LocalObjectReference
@@ -65,12 +65,7 @@ func (s *subject) pod(name, node string) *corev1.Pod {
 			AutomountServiceAccountToken:  ptr.To(false),
 			EnableServiceLinks:            ptr.To(false),
 			ImagePullSecrets:              secrets,
-			SecurityContext: &corev1.PodSecurityContext{
-				RunAsNonRoot:   ptr.To(true),
-				RunAsUser:      ptr.To[int64](nobody),
-				RunAsGroup:     ptr.To[int64](nobody),
-				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-			},
+			SecurityContext:               workload.RestrictedPod(),
 		},
 	}
 }
@@ -82,21 +77,4 @@ func only(node string) *corev1.Affinity {
 			MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node}}},
 		}},
 	}}}
-}
-
-func container(name, image string) corev1.Container {
-	return corev1.Container{
-		Name:            name,
-		Image:           image,
-		ImagePullPolicy: corev1.PullIfNotPresent,
-		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
-			corev1.ResourceCPU:    resource.MustParse("1m"),
-			corev1.ResourceMemory: resource.MustParse("4Mi"),
-		}},
-		SecurityContext: &corev1.SecurityContext{
-			AllowPrivilegeEscalation: ptr.To(false),
-			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-			ReadOnlyRootFilesystem:   ptr.To(true),
-		},
-	}
 }
