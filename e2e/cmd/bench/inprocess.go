@@ -18,7 +18,7 @@ var targets = map[string]string{"p99-ms": "< 1"}
 
 // inProcess runs the product's own Go benchmarks, for what needs no cluster, and takes over each number they report.
 func (b *bench) inProcess(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "-benchmem", "./webhook/...", "./prepull")
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "-benchmem", "./webhook/...", "./prepull/...")
 	cmd.Dir, cmd.Env = lab.Source("."), gocommand.Env()
 	output, err := cmd.CombinedOutput()
 	if err != nil {
