@@ -13,7 +13,7 @@ func TestFilesAreServedWhenTheyBelongTogether(t *testing.T) {
 	t.Parallel()
 	a := mustAuthority(t, epoch)
 	s := NewSource(Options{Namespace: "infra"})
-	d := &directory{path: t.TempDir(), source: s, log: logr.Discard()}
+	d := &directory{path: t.TempDir(), serving: &s.serving, log: logr.Discard()}
 	write := func(data map[string][]byte, keys ...string) {
 		for _, key := range keys {
 			if err := os.WriteFile(filepath.Join(d.path, key), data[key], 0o600); err != nil {
@@ -28,15 +28,15 @@ func TestFilesAreServedWhenTheyBelongTogether(t *testing.T) {
 	}
 	first, second := mustLeaf(t, a, epoch), mustLeaf(t, a, epoch)
 	write(mustServing(t, a, first), "tls.crt", "tls.key")
-	if got := s.serving.Load(); got == nil || !got.Leaf.Equal(first.Leaf) {
+	if got := s.leaf.Load(); got == nil || !got.Leaf.Equal(first.Leaf) {
 		t.Fatal("the files are not served")
 	}
 	write(mustServing(t, a, second), "tls.crt")
-	if got := s.serving.Load(); !got.Leaf.Equal(first.Leaf) {
+	if got := s.leaf.Load(); !got.Leaf.Equal(first.Leaf) {
 		t.Error("a certificate with another key is served")
 	}
 	write(mustServing(t, a, second), "tls.key")
-	if got := s.serving.Load(); !got.Leaf.Equal(second.Leaf) {
+	if got := s.leaf.Load(); !got.Leaf.Equal(second.Leaf) {
 		t.Error("changed files are not served")
 	}
 }

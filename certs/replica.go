@@ -32,7 +32,7 @@ func (s *Source) reconcileLeaf(ctx context.Context, _ reconcile.Request) (reconc
 	if injected(config, s.options.Namespace) {
 		origins[0], origins[1] = origins[1], origins[0]
 	}
-	now, before := s.now(), s.serving.Load()
+	now, before := s.now(), s.leaf.Load()
 	leaf, wait, err := s.handover.next(before, origins, trustOf(config), now)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -42,7 +42,7 @@ func (s *Source) reconcileLeaf(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{RequeueAfter: s.options.Clocks.LeafRetry}, nil
 	}
 	if before == nil || !before.Leaf.Equal(leaf.Leaf) {
-		s.serving.Store(leaf)
+		s.leaf.Store(leaf)
 		logr.FromContextOrDiscard(ctx).Info("serving a certificate", "issuer", leaf.Leaf.Issuer.CommonName, "notAfter", leaf.Leaf.NotAfter)
 	}
 	if wait == 0 {

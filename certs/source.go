@@ -9,11 +9,7 @@
 package certs
 
 import (
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net/http"
-	"sync/atomic"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -45,13 +41,11 @@ type Options struct {
 
 // Source keeps this replica's serving certificate.
 type Source struct {
+	serving
 	options Options
 	names   []string
-	now     func() time.Time
 	store   store
 	manager *certManager // nil unless the mode is for it
-	serving atomic.Pointer[tls.Certificate]
-	waiting atomic.Pointer[string] // for what, if there is no certificate
 	// of the only worker
 	own      ownCA
 	handover handover
@@ -61,38 +55,14 @@ type Source struct {
 func NewSource(o Options) *Source {
 	host := v1alpha1.Name + "." + o.Namespace
 	names := []string{host + ".svc", host + ".svc.cluster.local", host}
-	return &Source{options: o, names: names, now: time.Now, own: ownCA{names: names}, handover: handover{settleTime: o.Clocks.SettleTime}}
-}
-
-// GetCertificate is for tls.Config. It fails as long as there is no certificate.
-func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	leaf := s.serving.Load()
-	if leaf == nil {
-		return nil, errors.New("no serving certificate yet")
-	}
-	return leaf, nil
-}
-
-// Ready is a health check: it passes while there is a certificate that has not expired.
-func (s *Source) Ready(*http.Request) error {
-	certificate, err := s.GetCertificate(nil)
-	if err != nil {
-		if waiting := s.waiting.Load(); waiting != nil {
-			return fmt.Errorf("%w: waiting for %s", err, *waiting)
-		}
-		return err
-	}
-	if expiry := certificate.Leaf.NotAfter; !s.now().Before(expiry) {
-		return fmt.Errorf("the serving certificate expired at %s", expiry.Format(time.RFC3339))
-	}
-	return nil
+	return &Source{serving: serving{now: time.Now}, options: o, names: names, own: ownCA{names: names}, handover: handover{settleTime: o.Clocks.SettleTime}}
 }
 
 // SetupWithManager keeps the certificate on every replica, and the CA and the caBundle on the leader. The manager's
 // cache must be made with CacheObjects, its scheme with AddToScheme.
 func (s *Source) SetupWithManager(mgr ctrl.Manager) error {
 	if s.options.Mode == v1alpha1.CertificatesDirectory {
-		return mgr.Add(&directory{path: s.options.Directory, source: s, log: mgr.GetLogger().WithName("certificate")})
+		return mgr.Add(&directory{path: s.options.Directory, interval: s.options.Clocks.DirectoryInterval, serving: &s.serving, log: mgr.GetLogger().WithName("certificate")})
 	}
 	s.store = store{client: mgr.GetClient(), namespace: s.options.Namespace}
 	names := []string{ServingSecretName}

@@ -28,7 +28,7 @@ func TestASourceIsReadyWhileItHasACertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.serving.Store(leaf)
+	s.leaf.Store(leaf)
 	for _, now = range []time.Time{epoch, leaf.Leaf.NotAfter.Add(-time.Second)} {
 		if err := s.Ready(nil); err != nil {
 			t.Errorf("not ready with a certificate, %s before its end: %v", leaf.Leaf.NotAfter.Sub(now), err)
@@ -77,7 +77,7 @@ func TestAHandshakeNeedsTheRightNameAndTheRightCA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.serving.Store(leaf)
+	s.leaf.Store(leaf)
 	tests := map[string]struct {
 		bundle []byte
 		name   string

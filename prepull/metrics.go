@@ -14,21 +14,16 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
-// metrics are what is on the nodes, and what workloads make of it. None has an image, a node or a namespace in a label: there
+// metrics are what is on the nodes. None has an image, a node or a namespace in a label: there
 // may be thousands of each.
 type metrics struct {
-	images       *prometheus.GaugeVec
-	nodes        *prometheus.GaugeVec
-	revisions    prometheus.Counter
-	quarantines  prometheus.Counter
-	pullSeconds  *prometheus.HistogramVec
-	pullBytes    *prometheus.HistogramVec
-	timeToWarm   prometheus.Histogram
-	starts       *prometheus.CounterVec
-	workloadPull prometheus.Histogram
-	saved        prometheus.Counter
-	releases     *prometheus.CounterVec
-	heldSeconds  prometheus.Histogram
+	images      *prometheus.GaugeVec
+	nodes       *prometheus.GaugeVec
+	revisions   prometheus.Counter
+	quarantines prometheus.Counter
+	pullSeconds *prometheus.HistogramVec
+	pullBytes   *prometheus.HistogramVec
+	timeToWarm  prometheus.Histogram
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -64,44 +59,17 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Help:    "Time from when an image was learned, or declared, to when every node that wants it had it for the first time.",
 			Buckets: []float64{2, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 3600, 4 * 3600, 24 * 3600},
 		}),
-		starts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "kube_prepull_container_starts_total",
-			Help: "Container starts in opted-in namespaces, by result: hit (the image was on the node) or miss (it was pulled). From the events of kubelets.",
-		}, []string{"result"}),
-		workloadPull: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "kube_prepull_workload_pull_seconds",
-			Help:    "How long containers in opted-in namespaces waited for an image that had to be pulled, the wait for other pulls included. From the events of kubelets.",
-			Buckets: []float64{.1, .25, .5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280},
-		}),
-		saved: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "kube_prepull_saved_seconds_total",
-			Help: "Pull time that containers in opted-in namespaces were saved: what the pull of a prepull pod took, when the first container after it starts on the node with the image.",
-		}),
-		releases: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "kube_prepull_gate_releases_total",
-			Help: "Nodes that lost the taint of the gate, by reason: warm, empty (nothing to pull), failing (what is missing fails) or deadline.",
-		}, []string{"reason"}),
-		heldSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "kube_prepull_gate_held_seconds",
-			Help:    "How long a node had the taint of the gate, from the creation of the node.",
-			Buckets: []float64{5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600},
-		}),
 	}
-	for _, collector := range []prometheus.Collector{
-		m.images, m.nodes, m.revisions, m.quarantines, m.pullSeconds, m.pullBytes, m.timeToWarm, m.starts, m.workloadPull, m.saved, m.releases, m.heldSeconds,
-	} {
+	return m, register(registry, m.images, m.nodes, m.revisions, m.quarantines, m.pullSeconds, m.pullBytes, m.timeToWarm)
+}
+
+func register(registry prometheus.Registerer, collectors ...prometheus.Collector) error {
+	for _, collector := range collectors {
 		if err := registry.Register(collector); err != nil {
-			return nil, fmt.Errorf("registering the metrics of nodes: %w", err)
+			return fmt.Errorf("registering metrics: %w", err)
 		}
 	}
-	// What is counted is there from the start, with 0.
-	for _, result := range []string{"hit", "miss"} {
-		m.starts.WithLabelValues(result)
-	}
-	for _, reason := range []plan.ReleaseReason{plan.ReleaseWarm, plan.ReleaseEmpty, plan.ReleaseFailing, plan.ReleaseDeadline} {
-		m.releases.WithLabelValues(string(reason))
-	}
-	return m, nil
+	return nil
 }
 
 // measure sets the gauges to what was observed and planned.

@@ -25,6 +25,15 @@ func testMetrics(t *testing.T) *metrics {
 	return m
 }
 
+func testGateMetrics(t *testing.T) *gateMetrics {
+	t.Helper()
+	m, err := newGateMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func TestMeasure(t *testing.T) {
 	a, b := workload.ObjectName("a:1"), workload.ObjectName("b:1")
 	s := plan.State{Nodes: prepulltest.Nodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1), prepulltest.Learned("b:1", 1), prepulltest.Declared("bad", "Bad")}}

@@ -35,7 +35,7 @@ type nodeWriter struct {
 	client  client.Client
 	gate    plan.Gate
 	clocks  clock.Clocks
-	metrics *metrics
+	metrics *gateMetrics
 
 	// held is since when nodes are known to be held.
 	held map[types.UID]time.Time
@@ -47,7 +47,7 @@ type nodeWriter struct {
 	refused map[types.UID]string
 }
 
-func newNodeWriter(c client.Client, g plan.Gate, clocks clock.Clocks, m *metrics) *nodeWriter {
+func newNodeWriter(c client.Client, g plan.Gate, clocks clock.Clocks, m *gateMetrics) *nodeWriter {
 	return &nodeWriter{client: c, gate: g, clocks: clocks, metrics: m, held: map[types.UID]time.Time{}, worded: map[types.UID]time.Time{}}
 }
 

@@ -52,7 +52,7 @@ func (s statuses) Patch(ctx context.Context, o client.Object, _ client.Patch, _ 
 func TestWordsOfManyNodesAreWrittenBitByBit(t *testing.T) {
 	t.Parallel()
 	api := &counting{nodes: map[string]int{}}
-	w := newNodeWriter(api, testGate, clock.Production(), testMetrics(t))
+	w := newNodeWriter(api, testGate, clock.Production(), testGateMetrics(t))
 	var p plan.Plan
 	for i := range 150 {
 		p.Conditions = append(p.Conditions, plan.ConditionChange{Node: fmt.Sprint("turns-", i), UID: types.UID(fmt.Sprint("turns-", i))})
@@ -93,7 +93,7 @@ func TestANodeThatIsNotAsItWasIsLeftToTheNextPass(t *testing.T) {
 		"it is refused":           {apierrors.NewForbidden(nodes, "a", errors.New("no")), 0, time.Time{}, true},
 	} {
 		api := &counting{nodes: map[string]int{}, err: tc.err}
-		again, err := newNodeWriter(api, testGate, clock.Production(), testMetrics(t)).act(t.Context(), plan.Plan{Releases: []plan.Release{r}, Conditions: []plan.ConditionChange{c}}, prepulltest.Noon)
+		again, err := newNodeWriter(api, testGate, clock.Production(), testGateMetrics(t)).act(t.Context(), plan.Plan{Releases: []plan.Release{r}, Conditions: []plan.ConditionChange{c}}, prepulltest.Noon)
 		if len(api.events) != tc.events || !again.Equal(tc.again) || (err != nil) != tc.fails || len(api.nodes) != 2 {
 			t.Errorf("%s: %d Events, again at %v, error %v, %d nodes", name, len(api.events), again, err, len(api.nodes))
 		}
@@ -108,7 +108,7 @@ func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
 		"its condition": {Conditions: []plan.ConditionChange{{Node: "a", UID: "a", Version: "1"}}},
 	} {
 		api := &counting{nodes: map[string]int{}, err: &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonInvalid}}}
-		w := newNodeWriter(api, testGate, clock.Production(), testMetrics(t))
+		w := newNodeWriter(api, testGate, clock.Production(), testGateMetrics(t))
 		if again, err := w.act(t.Context(), p, prepulltest.Noon); err != nil || again.IsZero() {
 			t.Errorf("%s: %v at first, again at %v", name, err, again)
 		}
@@ -131,7 +131,7 @@ func TestANodeThatStaysAsItIsAndCannotBeWrittenIsAnError(t *testing.T) {
 
 func TestHowLongANodeIsHeldIsRemembered(t *testing.T) {
 	t.Parallel()
-	w := newNodeWriter(nil, testGate, clock.Production(), testMetrics(t))
+	w := newNodeWriter(nil, testGate, clock.Production(), testGateMetrics(t))
 	nodes := []corev1.Node{taintedNode("a"), prepulltest.Node("b", "amd64")}
 	w.see(nodes, prepulltest.Noon)
 	held := w.see(append(nodes, taintedNode("c")), prepulltest.Noon.Add(time.Second))

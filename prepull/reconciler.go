@@ -83,7 +83,7 @@ func (r *reconciler) markNodes(ctx context.Context, p plan.Plan, resynced bool, 
 		return r.nodes.act(ctx, p, now)
 	}
 	_, err := r.nodes.act(ctx, p.Overdue(), now)
-	return now.Add(r.options.Clocks.SurveyPace), err
+	return now.Add(r.options.Clocks.FirstResyncPace), err
 }
 
 // soonest is how long to wait for the earliest of some times, of which a zero one does not count; 0 if there is none.

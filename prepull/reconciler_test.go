@@ -32,22 +32,22 @@ func (c *refusing) Create(context.Context, client.Object, ...client.CreateOption
 	return errors.New("refused")
 }
 
-func TestNodesAreMarkedOnceTheClusterIsSurveyed(t *testing.T) {
+func TestNodesAreMarkedAfterTheFirstResync(t *testing.T) {
 	t.Parallel()
 	late, warm, says := plan.Release{Node: "late", Late: true}, plan.Release{Node: "warm"}, plan.ConditionChange{Node: "says"}
 	for name, tc := range map[string]struct {
-		surveyed bool
+		resynced bool
 		plan     plan.Plan
 		nodes    int
 		again    time.Time
 	}{
-		"before":                      {false, plan.Plan{Releases: []plan.Release{late, warm}, Conditions: []plan.ConditionChange{says}}, 1, prepulltest.Noon.Add(clock.Production().SurveyPace)},
+		"before":                      {false, plan.Plan{Releases: []plan.Release{late, warm}, Conditions: []plan.ConditionChange{says}}, 1, prepulltest.Noon.Add(clock.Production().FirstResyncPace)},
 		"before, with nothing to say": {false, plan.Plan{}, 0, time.Time{}},
 		"then":                        {true, plan.Plan{Releases: []plan.Release{late, warm}, Conditions: []plan.ConditionChange{says}}, 3, time.Time{}},
 	} {
 		api := &counting{nodes: map[string]int{}}
-		r := &reconciler{options: Options{Options: planOptions, Clocks: clock.Production()}, nodes: newNodeWriter(api, testGate, clock.Production(), testMetrics(t))}
-		again, err := r.markNodes(t.Context(), tc.plan, tc.surveyed, prepulltest.Noon)
+		r := &reconciler{options: Options{Options: planOptions, Clocks: clock.Production()}, nodes: newNodeWriter(api, testGate, clock.Production(), testGateMetrics(t))}
+		again, err := r.markNodes(t.Context(), tc.plan, tc.resynced, prepulltest.Noon)
 		if err != nil || len(api.nodes) != tc.nodes || !again.Equal(tc.again) {
 			t.Errorf("%s: %d nodes were written, again at %v (%v)", name, len(api.nodes), again, err)
 		}

@@ -1,7 +1,7 @@
-// Package prepull learns the images that workloads of opted-in namespaces use, and keeps them on the nodes.
+// Package prepull keeps the images that workloads of opted-in namespaces use on the nodes.
 //
-// The learner reads what admissions point to, and the resync what they missed; both write PrepullImages. The reconciler
-// reads those, plans one DaemonSet for each class of nodes, and reports in the status what the nodes make of it.
+// The learner (package learn) writes PrepullImages. The reconciler observes those and the cluster, has package plan make a
+// plan with one DaemonSet for each class of nodes, and carries it out: nodes, DaemonSets and statuses each have a writer.
 package prepull
 
 import (
@@ -45,10 +45,6 @@ type Options struct {
 // SetupWithManager adds the learner, the resync and the reconciler to a manager whose cache has CacheOptions. Hints go
 // to the learner that it returns.
 func SetupWithManager(mgr ctrl.Manager, o Options) (*learn.Learner, error) {
-	m, err := newMetrics(ctrlmetrics.Registry)
-	if err != nil {
-		return nil, err
-	}
 	learner, resynced, err := learn.SetupWithManager(mgr, learn.Options{
 		Namespace: o.Namespace, PullSecrets: o.PullSecrets, ResyncInterval: o.ResyncInterval,
 		Retention: o.Retention, RollbackRetention: o.RollbackRetention, CacheSyncTimeout: crdPatience, Clocks: o.Clocks,
@@ -56,13 +52,17 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*learn.Learner, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := setupReconciler(mgr, o, resynced, m); err != nil {
+	if err := setupReconciler(mgr, o, resynced); err != nil {
 		return nil, fmt.Errorf("setting up the reconciler: %w", err)
 	}
 	if err := mgr.Add(newRefresher(mgr, o)); err != nil {
 		return nil, fmt.Errorf("adding the refresher: %w", err)
 	}
-	starts, err := newStartWatch(mgr, o, m)
+	counts, err := newStartMetrics(ctrlmetrics.Registry)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := newStartWatch(mgr, o, counts)
 	if err != nil {
 		return nil, err
 	}

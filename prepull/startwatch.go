@@ -30,7 +30,7 @@ type startWatch struct {
 	namespace string // of the prepull pods
 	retry     time.Duration
 	log       logr.Logger
-	metrics   *metrics
+	metrics   *startMetrics
 
 	ledger pulled.Ledger
 
@@ -38,7 +38,7 @@ type startWatch struct {
 	last string
 }
 
-func newStartWatch(mgr ctrl.Manager, o Options, m *metrics) (*startWatch, error) {
+func newStartWatch(mgr ctrl.Manager, o Options, m *startMetrics) (*startWatch, error) {
 	live, err := client.NewWithWatch(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
 	if err != nil {
 		return nil, fmt.Errorf("creating a client that watches: %w", err)

@@ -101,7 +101,10 @@ func (l *eventLog) tell(namespace, node, words string) {
 func TestStartsAreCountedOnce(t *testing.T) {
 	const present, brought = `Container image "a" already present on machine`, `Successfully pulled image "a" in 30s (40s including waiting)`
 	synctest.Test(t, func(t *testing.T) {
-		counts := testMetrics(t)
+		counts, err := newStartMetrics(prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
 		since := func() [4]float64 {
 			synctest.Wait()
 			return counted(t, counts)
@@ -152,7 +155,7 @@ func TestStartsAreCountedOnce(t *testing.T) {
 }
 
 // counted are hits, misses, and the seconds waited and saved.
-func counted(t *testing.T, counts *metrics) [4]float64 {
+func counted(t *testing.T, counts *startMetrics) [4]float64 {
 	t.Helper()
 	read := func(m prometheus.Metric) *dto.Metric {
 		var out dto.Metric

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -25,7 +26,15 @@ import (
 const crdPatience = 1000 * time.Hour
 
 // setupReconciler makes the manager run the reconciler on the leader. resynced is set once the resync has looked at all namespaces.
-func setupReconciler(mgr ctrl.Manager, o Options, resynced *atomic.Bool, m *metrics) error {
+func setupReconciler(mgr ctrl.Manager, o Options, resynced *atomic.Bool) error {
+	m, err := newMetrics(ctrlmetrics.Registry)
+	if err != nil {
+		return err
+	}
+	gate, err := newGateMetrics(ctrlmetrics.Registry)
+	if err != nil {
+		return err
+	}
 	keeper, err := credentials.SetupWithManager(mgr, credentials.Options{Namespace: o.Namespace, Enabled: o.PullSecrets, Clocks: o.Clocks})
 	if err != nil {
 		return fmt.Errorf("setting up the keeper of credentials: %w", err)
@@ -52,7 +61,7 @@ func setupReconciler(mgr ctrl.Manager, o Options, resynced *atomic.Bool, m *metr
 			client:          mgr.GetClient(),
 			options:         o,
 			credentials:     keeper,
-			nodes:           newNodeWriter(mgr.GetClient(), o.Gate, o.Clocks, m),
+			nodes:           newNodeWriter(mgr.GetClient(), o.Gate, o.Clocks, gate),
 			daemonSets:      newDaemonSetWriter(mgr.GetClient(), o.Clocks, m),
 			statuses:        newStatusWriter(mgr.GetClient(), o.Clocks, m),
 			metrics:         m,

@@ -160,11 +160,11 @@ func (w *rewriter) workload(ctx context.Context, r *review, object, old *pins.Ob
 			return verdict{}, nil
 		}
 	}
-	return w.settle(r, t, p, w.ask(ctx, r, t, p.Questions)), nil
+	return w.verdictOn(r, t, p, w.ask(ctx, r, t, p.Questions)), nil
 }
 
-// settle turns the answers of registries into the verdict about a template.
-func (w *rewriter) settle(r *review, t *pins.Template, p pins.Plan, answers []answered) verdict {
+// verdictOn turns the answers of registries into the verdict about a template.
+func (w *rewriter) verdictOn(r *review, t *pins.Template, p pins.Plan, answers []answered) verdict {
 	var v verdict
 	for _, a := range answers {
 		keep := a.err != nil && !digest.Refused(a.err) && a.question.Keep != ""

@@ -33,8 +33,8 @@ type Clocks struct {
 	// 500 milliseconds, 30 seconds.
 	PassRetry, MaxPassRetry time.Duration
 
-	// SurveyPace is how often is looked whether the cluster is surveyed. 500 milliseconds.
-	SurveyPace time.Duration
+	// FirstResyncPace is how often is looked whether the first resync is over. 500 milliseconds.
+	FirstResyncPace time.Duration
 
 	// ProgressInterval is how often the numbers in a status are written while nothing else in it changes. 10 seconds.
 	ProgressInterval time.Duration
@@ -121,7 +121,7 @@ func Production() Clocks {
 		PassPace:         250 * time.Millisecond,
 		PassRetry:        500 * time.Millisecond,
 		MaxPassRetry:     30 * time.Second,
-		SurveyPace:       500 * time.Millisecond,
+		FirstResyncPace:  500 * time.Millisecond,
 		ProgressInterval: 10 * time.Second,
 		MoveGather:       time.Second,
 		NoticePace:       5 * time.Second,
@@ -157,7 +157,7 @@ func (c Clocks) Faster(n int) Clocks {
 	for _, d := range []*time.Duration{
 		&c.LeaseRetry,
 		&c.GatherTime, &c.MinGap, &c.MaxGap, &c.UrgentGap, &c.UrgentRefill,
-		&c.PassPace, &c.PassRetry, &c.MaxPassRetry, &c.SurveyPace, &c.ProgressInterval, &c.MoveGather, &c.NoticePace,
+		&c.PassPace, &c.PassRetry, &c.MaxPassRetry, &c.FirstResyncPace, &c.ProgressInterval, &c.MoveGather, &c.NoticePace,
 		&c.FirstList, &c.StartsFlush, &c.StartsRetry, &c.ResyncDelay, &c.ResyncRetry, &c.ResyncPause,
 		&c.SecretInterval, &c.DeniedInterval, &c.SecretRetry, &c.RefreshPace,
 		&c.SettleTime, &c.FarewellTime, &c.LeafRetry, &c.CertManagerLook, &c.CertManagerWork, &c.DirectoryInterval,

@@ -42,8 +42,8 @@ type pullCopy struct {
 	// Sources are the Secrets that it is a copy of, sorted.
 	Sources []v1alpha1.SecretReference
 
-	// strays are the sources that do not say the same.
-	strays map[v1alpha1.SecretReference]stray
+	// divergent are the sources that do not say the same.
+	divergent map[v1alpha1.SecretReference]divergence
 
 	// changed is when its content changed last, in whole seconds.
 	changed time.Time
@@ -52,8 +52,8 @@ type pullCopy struct {
 	version string
 }
 
-// stray is why and since when a source does not say what its copy does.
-type stray struct {
+// divergence is why and since when a source does not say what its copy does.
+type divergence struct {
 	// missing is set if the source is not there or not valid; otherwise it differs, and another source was followed.
 	missing bool
 	since   time.Time
@@ -62,7 +62,7 @@ type stray struct {
 // equal tells whether two copies are stored as the same.
 func (c pullCopy) equal(other pullCopy) bool {
 	return c.name == other.name && c.hash == other.hash && c.changed.Equal(other.changed) && slices.Equal(c.Sources, other.Sources) &&
-		maps.EqualFunc(c.strays, other.strays, func(a, b stray) bool { return a.missing == b.missing && a.since.Equal(b.since) })
+		maps.EqualFunc(c.divergent, other.divergent, func(a, b divergence) bool { return a.missing == b.missing && a.since.Equal(b.since) })
 }
 
 // CopyOf reads a stored copy; false if the Secret is not one.
@@ -71,10 +71,10 @@ func CopyOf(s *corev1.Secret) (pullCopy, bool) {
 		return pullCopy{}, false
 	}
 	c := pullCopy{
-		name:    s.Name,
-		hash:    pullsecret.Hash(s.Data[corev1.DockerConfigJsonKey]),
-		strays:  map[v1alpha1.SecretReference]stray{},
-		version: s.ResourceVersion,
+		name:      s.Name,
+		hash:      pullsecret.Hash(s.Data[corev1.DockerConfigJsonKey]),
+		divergent: map[v1alpha1.SecretReference]divergence{},
+		version:   s.ResourceVersion,
 	}
 	c.changed, _ = time.Parse(time.RFC3339, s.Annotations[annotationChanged])
 	for text := range strings.SplitSeq(s.Annotations[AnnotationSources], ",") {
@@ -90,7 +90,7 @@ func CopyOf(s *corev1.Secret) (pullCopy, bool) {
 		ref, ok := parseReference(source)
 		since, err := time.Parse(time.RFC3339, when)
 		if ok && err == nil {
-			c.strays[ref] = stray{missing: why == "missing", since: since}
+			c.divergent[ref] = divergence{missing: why == "missing", since: since}
 		}
 	}
 	return c, true
@@ -103,20 +103,20 @@ func parseReference(text string) (v1alpha1.SecretReference, bool) {
 
 // annotations are what is stored of a copy beside its content.
 func (c pullCopy) annotations() map[string]string {
-	var sources, strays []string
+	var sources, divergent []string
 	for _, ref := range c.Sources {
 		sources = append(sources, ref.String())
-		if s, found := c.strays[ref]; found {
+		if s, found := c.divergent[ref]; found {
 			why := "differs"
 			if s.missing {
 				why = "missing"
 			}
-			strays = append(strays, fmt.Sprintf("%s=%s@%s", ref.String(), why, s.since.UTC().Format(time.RFC3339)))
+			divergent = append(divergent, fmt.Sprintf("%s=%s@%s", ref.String(), why, s.since.UTC().Format(time.RFC3339)))
 		}
 	}
 	return map[string]string{
 		AnnotationSources: strings.Join(sources, ","),
-		annotationStrays:  strings.Join(strays, ","),
+		annotationStrays:  strings.Join(divergent, ","),
 		annotationChanged: c.changed.UTC().Format(time.RFC3339),
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
-// strayGrace is how long a source may say something else than its copy before it gets another one, or be gone before it
+// divergenceGrace is how long a source may say something else than its copy before it gets another one, or be gone before it
 // has none. In between a rotation reaches all namespaces, and what was deleted to be made anew is there again.
-const strayGrace = 30 * time.Minute
+const divergenceGrace = 30 * time.Minute
 
 // pullSource is a pull secret that images need, as it was read last.
 type pullSource struct {
@@ -110,12 +110,12 @@ func (p *copyPlan) compare(copies, existing []pullCopy) {
 // follow is a copy as it should be, with the sources that are still wanted and belong to it; none if it is not needed.
 func (c pullCopy) follow(wanted map[v1alpha1.SecretReference]pullSource, now time.Time) pullCopy {
 	next := c
-	next.Sources, next.strays = nil, map[v1alpha1.SecretReference]stray{}
+	next.Sources, next.divergent = nil, map[v1alpha1.SecretReference]divergence{}
 	var members []pullSource
 	for _, ref := range c.Sources {
 		s, found := wanted[ref]
-		mark, strayed := c.strays[ref]
-		if !found || s.refused || s.missing() && strayed && now.Sub(mark.since) >= strayGrace {
+		mark, strayed := c.divergent[ref]
+		if !found || s.refused || s.missing() && strayed && now.Sub(mark.since) >= divergenceGrace {
 			continue
 		}
 		members = append(members, s)
@@ -126,7 +126,7 @@ func (c pullCopy) follow(wanted map[v1alpha1.SecretReference]pullSource, now tim
 		next.changed = now
 	}
 	for _, s := range members {
-		mark, strayed := c.strays[s.ref]
+		mark, strayed := c.divergent[s.ref]
 		switch {
 		case s.hash == next.hash:
 			next.Sources = append(next.Sources, s.ref)
@@ -135,16 +135,16 @@ func (c pullCopy) follow(wanted map[v1alpha1.SecretReference]pullSource, now tim
 			// It could not be read, which says nothing.
 		case (rotated || !s.missing()) && (!strayed || mark.missing):
 			// It was not followed: what it says later is no rotation.
-			mark, strayed = stray{since: now}, true
+			mark, strayed = divergence{since: now}, true
 		case !strayed:
-			mark, strayed = stray{missing: true, since: now}, true
+			mark, strayed = divergence{missing: true, since: now}, true
 		}
-		if s.hash != "" && now.Sub(mark.since) >= strayGrace {
+		if s.hash != "" && now.Sub(mark.since) >= divergenceGrace {
 			continue
 		}
 		next.Sources = append(next.Sources, s.ref)
 		if strayed {
-			next.strays[s.ref] = mark
+			next.divergent[s.ref] = mark
 		}
 	}
 	return next
@@ -155,7 +155,7 @@ func (c pullCopy) follow(wanted map[v1alpha1.SecretReference]pullSource, now tim
 func (c pullCopy) lead(members []pullSource) string {
 	stays := false
 	for _, s := range members {
-		mark, strayed := c.strays[s.ref]
+		mark, strayed := c.divergent[s.ref]
 		differs := strayed && !mark.missing
 		if s.hash != "" && s.hash != c.hash && !differs {
 			return s.hash

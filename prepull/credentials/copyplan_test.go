@@ -220,13 +220,13 @@ func checkCopies(t *testing.T, p copyPlan, stored store, wanted []pullSource, no
 	for _, s := range wanted {
 		name, found := p.of[s.ref]
 		c := stored.find(name)
-		mark, strayed := c.strays[s.ref]
+		mark, strayed := c.divergent[s.ref]
 		switch {
 		case s.refused && found:
 			t.Fatalf("%v may not be used and has a copy", s.ref)
 		case s.hash != "" && !found:
 			t.Fatalf("%v has no copy", s.ref)
-		case s.hash != "" && s.hash != c.hash && (!strayed || now.Sub(mark.since) >= strayGrace):
+		case s.hash != "" && s.hash != c.hash && (!strayed || now.Sub(mark.since) >= divergenceGrace):
 			t.Fatalf("the copy of %v says something else: %+v", s.ref, c)
 		}
 	}

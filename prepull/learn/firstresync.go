@@ -19,7 +19,7 @@ type versions map[string]string
 // waitSeen returns when the cache of the reconciler has what was written, or something newer: what a plan does not know of
 // would be missing on the nodes that it untaints.
 func (r *resync) waitSeen(ctx context.Context, wrote versions) error {
-	return wait.PollUntilContextCancel(ctx, r.clocks.SurveyPace, true, func(ctx context.Context) (bool, error) {
+	return wait.PollUntilContextCancel(ctx, r.clocks.FirstResyncPace, true, func(ctx context.Context) (bool, error) {
 		var err error
 		maps.DeleteFunc(wrote, func(name, version string) bool {
 			seen, e := r.seen(ctx, name, version)

@@ -52,12 +52,12 @@ type resync struct {
 	pullSecrets bool
 	// pace is of the resyncs of all namespaces, of which there is one at a time.
 	pace resyncPace
-	// surveyed is set once all namespaces were looked at for the first time: what could be learned was.
-	surveyed *atomic.Bool
+	// firstDone is set once all namespaces were looked at for the first time: what could be learned was.
+	firstDone *atomic.Bool
 }
 
 // setupResync makes the manager run the resync on the leader. It writes through the learner's store.
-func setupResync(mgr ctrl.Manager, o Options, l *Learner, surveyed *atomic.Bool) error {
+func setupResync(mgr ctrl.Manager, o Options, l *Learner, firstDone *atomic.Bool) error {
 	r := &resync{
 		cached:      mgr.GetClient(),
 		live:        mgr.GetAPIReader(),
@@ -67,7 +67,7 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner, surveyed *atomic.Bool)
 		keep:        retention{gone: o.Retention, rollback: o.RollbackRetention},
 		pullSecrets: o.PullSecrets,
 		pace:        resyncPace{pause: o.Clocks.ResyncPause, interval: o.ResyncInterval},
-		surveyed:    surveyed,
+		firstDone:   firstDone,
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("resync").
@@ -139,10 +139,10 @@ func (r *resync) Reconcile(ctx context.Context, request reconcile.Request) (reco
 	}
 	wrote, missed, err := r.once(ctx, "")
 	r.pace = r.pace.after(err, time.Now())
-	if !r.surveyed.Load() {
+	if !r.firstDone.Load() {
 		// A namespace that cannot be read holds nobody up.
 		err = errors.Join(err, r.waitSeen(ctx, wrote))
-		r.surveyed.Store(true)
+		r.firstDone.Store(true)
 	}
 	if err != nil {
 		return reconcile.Result{}, err

@@ -59,7 +59,7 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 			changes = append(changes, change{image: o.Spec.Image, object: o, retire: true})
 			continue
 		}
-		want, gone := settle(o, c, keep, now)
+		want, gone := planOne(o, c, keep, now)
 		if gone || !want.equal(learnedOf(o.Status)) {
 			changes = append(changes, change{image: o.Spec.Image, object: o, retire: gone, want: want})
 		}
@@ -72,8 +72,8 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 	return changes
 }
 
-// settle decides about one stored PrepullImage: its status after the census, and whether it goes.
-func settle(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
+// planOne decides about one stored PrepullImage: its status after the census, and whether it goes.
+func planOne(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
 	have, users, asked := learnedOf(o.Status), c.usersOf(o.Spec.Image), c.demandOf(o.Spec.Image)
 	switch {
 	case c.partial:

@@ -1,3 +1,4 @@
+// Package nodeclass divides nodes into classes, one for each prepull DaemonSet, and tells where an image may run.
 package nodeclass
 
 import (

@@ -1,3 +1,6 @@
+// Package plan decides what is written so that the images that are worth it are on the nodes: which images have a place in
+// which class of nodes, what fails, what comes first, when prepull pods are replaced, and when a node is untainted. It has no
+// client and no clock: an equal state gives an equal plan.
 package plan
 
 import (
@@ -54,13 +57,17 @@ type Plan struct {
 	// DeleteEmpty are the DaemonSets of classes without images.
 	DeleteEmpty []*appsv1.DaemonSet
 
-	// UpdateInPlace, drop and evict are changes of where prepull pods run; they restart none that stays where it is. move are
-	// DaemonSets as they should be, drop are those of classes that are gone, and evict are pods that have to leave a node.
-	UpdateInPlace  []*appsv1.DaemonSet
-	DeleteOrphaned []*appsv1.DaemonSet
-	DeletePods     []*corev1.Pod
+	// UpdateInPlace are DaemonSets, as they should be, whose pods are left alone where they may stay, and those of classes
+	// that are new.
+	UpdateInPlace []*appsv1.DaemonSet
 
-	// Releases are the nodes that are untainted, and conditions those of nodes that differ, the urgent ones first.
+	// DeleteOrphaned are the DaemonSets of classes that are gone.
+	DeleteOrphaned []*appsv1.DaemonSet
+
+	// DeletePods are prepull pods that have to leave a node.
+	DeletePods []*corev1.Pod
+
+	// Releases are the nodes that are untainted, and Conditions those that are written, the urgent ones first.
 	Releases   []Release
 	Conditions []ConditionChange
 

@@ -244,25 +244,35 @@ func choose(able []*ClassImage, b budget) (chosen, left []*ClassImage, over []sk
 // rank sorts images by what they are worth: declared ones before learned ones, working before failing ones, those of
 // workloads that are scaled by load, a higher priority, more starts, a smaller size, then the older one.
 func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
-	weight := make(map[*ClassImage]float64, len(able))
-	for _, image := range able {
-		weight[image] = image.starts
+	type worth struct {
+		*ClassImage
+		failing bool
+		weight  float64
+	}
+	sorted := make([]worth, len(able))
+	for i, image := range able {
+		sorted[i] = worth{image, image.failing(), image.starts}
 		if incumbent[image] {
-			weight[image] *= incumbentBonus
+			sorted[i].weight *= incumbentBonus
 		}
 	}
-	return slices.SortedFunc(slices.Values(able), func(a, b *ClassImage) int {
+	slices.SortFunc(sorted, func(a, b worth) int {
 		return cmp.Or(
 			trueFirst(a.declared, b.declared),
-			trueFirst(!a.failing(), !b.failing()),
+			trueFirst(!a.failing, !b.failing),
 			trueFirst(a.autoscaled, b.autoscaled),
 			cmp.Compare(b.priority, a.priority),
-			cmp.Compare(weight[b], weight[a]),
+			cmp.Compare(b.weight, a.weight),
 			cmp.Compare(a.bytes(), b.bytes()),
 			a.since.Compare(b.since),
 			strings.Compare(a.Name, b.Name),
 		)
 	})
+	ranked := make([]*ClassImage, len(sorted))
+	for i := range sorted {
+		ranked[i] = sorted[i].ClassImage
+	}
+	return ranked
 }
 
 func trueFirst(a, b bool) int {

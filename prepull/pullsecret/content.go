@@ -1,3 +1,5 @@
+// Package pullsecret reads the credentials in pull secrets as the kubelet does, finds those for a repository, and hides them
+// where somebody quotes them.
 package pullsecret
 
 import (

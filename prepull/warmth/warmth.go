@@ -1,3 +1,4 @@
+// Package warmth reads from prepull pods, events and nodes how far images are on them, and why a pull fails.
 package warmth
 
 import (

@@ -1,3 +1,5 @@
+// Package workload reads what stored objects say about images: which ones their pods pull, who owns the pods, where they may
+// run, with which pull secrets, and how much they matter.
 package workload
 
 import (

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -40,8 +38,8 @@ type auditor struct {
 	recorder   *recorder
 	log        logr.Logger
 
-	// told is when a finding was told: its workload need not be read to know that.
-	told map[findingKey]time.Time
+	// recorded is when a finding was told: its workload need not be read to know that.
+	recorded map[findingKey]time.Time
 }
 
 // NeedLeaderElection is true: one replica is enough to look.
@@ -70,7 +68,7 @@ func (a *auditor) Start(ctx context.Context) error {
 // look reads the pods of all namespaces whose images are pinned, and tells what is wrong with them. What goes wrong in
 // one namespace does not keep it from the others.
 func (a *auditor) look(ctx context.Context, onlyPending bool, now time.Time) error {
-	maps.DeleteFunc(a.told, func(_ findingKey, last time.Time) bool { return now.Sub(last) >= eventLife })
+	maps.DeleteFunc(a.recorded, func(_ findingKey, last time.Time) bool { return now.Sub(last) >= eventLife })
 	var list metav1.PartialObjectMetadataList
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
 	if err := a.namespaces.List(ctx, &list, client.HasLabels{v1alpha1.LabelRewrite}); err != nil {
@@ -102,9 +100,9 @@ func (a *auditor) lookIn(ctx context.Context, namespace string, onlyPending bool
 	}
 	errs := []error{err}
 	for _, f := range found {
-		err := a.tell(ctx, f)
+		err := a.record(ctx, f)
 		if err == nil {
-			a.told[f.key()] = now
+			a.recorded[f.key()] = now
 		}
 		errs = append(errs, err)
 	}
@@ -123,7 +121,7 @@ func (a *auditor) findings(ctx context.Context, namespace string, pods fields.Se
 		}
 		for i := range page.Items {
 			for _, f := range auditPod(&page.Items[i]) {
-				if _, told := a.told[f.key()]; told {
+				if _, told := a.recorded[f.key()]; told {
 					continue
 				}
 				if like := known[f.key()]; like != nil {
@@ -139,7 +137,7 @@ func (a *auditor) findings(ctx context.Context, namespace string, pods fields.Se
 	return inOrder, nil
 }
 
-func (a *auditor) tell(ctx context.Context, f *finding) error {
+func (a *auditor) record(ctx context.Context, f *finding) error {
 	about, err := a.workloadOf(ctx, f.pod)
 	if err != nil {
 		return err
@@ -151,22 +149,19 @@ func (a *auditor) tell(ctx context.Context, f *finding) error {
 	})
 }
 
-// workloadOf is what stands for a pod: its controller, or the Deployment or CronJob of that one. The controller of a
-// ReplicaSet is read off its name, which the Deployment controller makes of the Deployment's name and the
-// pod-template-hash.
+// workloadOf is what stands for a pod: its controller, or the Deployment or CronJob of that one.
 func (a *auditor) workloadOf(ctx context.Context, pod *corev1.Pod) (corev1.ObjectReference, error) {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	if owner == nil {
 		return corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}, nil
 	}
 	itself := corev1.ObjectReference{APIVersion: owner.APIVersion, Kind: owner.Kind, Namespace: pod.Namespace, Name: owner.Name, UID: owner.UID}
-	hash := pod.Labels[appsv1.DefaultDeploymentUniqueLabelKey]
-	if name, ok := strings.CutSuffix(owner.Name, "-"+hash); ok && hash != "" && owner.Kind == "ReplicaSet" {
-		deployment, err := a.metadata(ctx, schema.FromAPIVersionAndKind(owner.APIVersion, "Deployment"), pod.Namespace, name)
+	if u := workload.UserOf(pod); owner.Kind == "ReplicaSet" && u.Kind == "Deployment" {
+		deployment, err := a.metadata(ctx, schema.FromAPIVersionAndKind(owner.APIVersion, u.Kind), pod.Namespace, u.Name)
 		if err != nil || deployment == nil {
 			return itself, err
 		}
-		itself.Kind, itself.Name, itself.UID = "Deployment", name, deployment.UID
+		itself.Kind, itself.Name, itself.UID = u.Kind, u.Name, deployment.UID
 	}
 	if owner.Kind == "Job" {
 		job, err := a.metadata(ctx, schema.FromAPIVersionAndKind(owner.APIVersion, "Job"), pod.Namespace, owner.Name)

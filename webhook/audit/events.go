@@ -48,8 +48,8 @@ type recorder struct {
 	client client.Client
 	count  *prometheus.CounterVec
 
-	// told are the names of the Events that were made a short time ago.
-	told *cache.LRUExpireCache
+	// recorded are the names of the Events that were made a short time ago.
+	recorded *cache.LRUExpireCache
 }
 
 func newRecorder(c client.Client, registry prometheus.Registerer) (*recorder, error) {
@@ -59,7 +59,7 @@ func newRecorder(c client.Client, registry prometheus.Registerer) (*recorder, er
 			Name: "kube_prepull_pin_problems_total",
 			Help: "Events about pins, by reason: TagNotPinned (a tag could not be resolved), PodNotPinned (a pod of a pinned revision runs the tag) or PinnedDigestGone (the registry does not have the digest any more).",
 		}, []string{"reason"}),
-		told: cache.NewLRUExpireCache(maxTold),
+		recorded: cache.NewLRUExpireCache(maxTold),
 	}
 	if err := registry.Register(t.count); err != nil {
 		return nil, fmt.Errorf("registering the metric of pin problems: %w", err)
@@ -73,14 +73,14 @@ func newRecorder(c client.Client, registry prometheus.Registerer) (*recorder, er
 // record makes the Event of a problem, unless there is one.
 func (t *recorder) record(ctx context.Context, p Problem) error {
 	event := eventOf(p, metav1.Now())
-	if _, told := t.told.Get(event.Name); told {
+	if _, told := t.recorded.Get(event.Name); told {
 		return nil
 	}
 	err := t.client.Create(ctx, event)
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("creating an Event: %w", err)
 	}
-	t.told.Add(event.Name, nil, eventLife-time.Nanosecond) // it may be gone when that is over
+	t.recorded.Add(event.Name, nil, eventLife-time.Nanosecond) // it may be gone when that is over
 	if err != nil {
 		return nil // told before a restart, or by another replica
 	}

@@ -150,7 +150,7 @@ func auditing(t *testing.T, c *auditedCluster) *auditor {
 	}
 	return &auditor{
 		namespaces: c, live: c, own: "kube-prepull", interval: 10 * time.Minute, pending: clock.Production().PendingInterval, recorder: teller, log: logr.Discard(),
-		told: map[findingKey]time.Time{},
+		recorded: map[findingKey]time.Time{},
 	}
 }
 

@@ -98,7 +98,7 @@ func gone(pod *corev1.Pod, images []pins.Container) []finding {
 		message, waits := waiting[c.Name]
 		// Not every runtime names the image, and a pod with image volumes may wait for another than its container's.
 		missing := waits && (!volumes || strings.Contains(message, digest))
-		if missing || isVolume(c) && blamed(&pod.Spec, digest, waiting) {
+		if missing || isVolume(c) && volumeAtFault(&pod.Spec, digest, waiting) {
 			found = append(found, finding{reason: pinnedDigestGone, pod: metadataOnly(pod), container: c.Name, image: original, pinned: c.Image})
 		}
 	}
@@ -107,8 +107,8 @@ func gone(pod *corev1.Pod, images []pins.Container) []finding {
 
 func isVolume(c pins.Container) bool { return strings.HasPrefix(c.Name, "volume/") }
 
-// blamed is true if a container waits for the digest of an image volume, and not for an image of its own with that digest.
-func blamed(spec *corev1.PodSpec, digest string, waiting map[string]string) bool {
+// volumeAtFault is true if a container waits for the digest of an image volume, and not for an image of its own with that digest.
+func volumeAtFault(spec *corev1.PodSpec, digest string, waiting map[string]string) bool {
 	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 		if strings.Contains(waiting[c.Name], digest) && !strings.HasSuffix(c.Image, digest) {
 			return true

@@ -30,7 +30,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options, registry prometheus.Registere
 	a := &auditor{
 		namespaces: mgr.GetClient(), live: mgr.GetAPIReader(), own: o.Namespace,
 		interval: o.Interval, pending: o.Pending, recorder: events, log: mgr.GetLogger().WithName("auditor"),
-		told: map[findingKey]time.Time{},
+		recorded: map[findingKey]time.Time{},
 	}
 	for _, runnable := range []manager.Runnable{r, a} {
 		if err := mgr.Add(runnable); err != nil {

@@ -1,3 +1,5 @@
+// Package pins decides which images of a template are pinned to digests, and which images of a pod are replaced by them. It
+// reads objects as they came, without a typed round trip, and makes the patches by hand.
 package pins
 
 import (
