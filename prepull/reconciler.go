@@ -58,8 +58,9 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	p := plan.Make(s, r.options.Options, now)
 	r.credentials.Need(known, plan.NeededSecrets(p.Classes), s.DaemonSets)
 	if !known.Complete {
-		_, err := r.nodes.act(ctx, p.Overdue(), now)
-		return reconcile.Result{}, err
+		again, err := r.nodes.act(ctx, p.Overdue(), now)
+		// Nothing tells when a deadline passes of a node that could be untainted already.
+		return reconcile.Result{RequeueAfter: r.soonest(now, again, now.Add(r.options.Clocks.SecretRetry))}, err
 	}
 	r.measure(s, p)
 	nodesAgain, nodesErr := r.markNodes(ctx, p, resynced, now)

@@ -3,14 +3,18 @@ package prepull
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
+	"github.com/kube-prepull/kube-prepull/prepull/credentials"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
 )
@@ -64,5 +68,36 @@ func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	}
 	if api.asked < 2 || api.asked > 4 {
 		t.Errorf("tried %d times in 30 seconds", api.asked)
+	}
+}
+
+// unlisted is a client of an API server that has one node, and nothing else.
+type unlisted struct {
+	client.Client
+	node corev1.Node
+}
+
+func (c unlisted) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	if nodes, ok := list.(*corev1.NodeList); ok {
+		nodes.Items = []corev1.Node{c.node}
+	}
+	return nil
+}
+
+// While the copies of pull secrets cannot be listed, no plan is carried out. Nothing but time may happen meanwhile.
+func TestADeadlineIsKeptWhileNoPullSecretIsKnown(t *testing.T) {
+	t.Parallel()
+	node := prepulltest.Node("new", "amd64")
+	node.CreationTimestamp = metav1.Now()
+	node.Spec.Taints = []corev1.Taint{{Key: testGate.TaintKey, Effect: corev1.TaintEffectNoSchedule}}
+	api, clocks := unlisted{node: node}, clock.Production()
+	r := &reconciler{
+		client: api, options: Options{Options: planOptions, Clocks: clocks}, credentials: &credentials.Keeper{}, firstResyncDone: &atomic.Bool{},
+		nodes: newNodeWriter(api, testGate, clocks, testGateMetrics(t)), daemonSets: newDaemonSetWriter(api, clocks, testMetrics(t)),
+	}
+	r.options.Gate = testGate
+	result, err := r.Reconcile(t.Context(), key)
+	if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > testGate.Deadline {
+		t.Errorf("it looks again after %v, the deadline is %v (%v)", result.RequeueAfter, testGate.Deadline, err)
 	}
 }
