@@ -75,8 +75,17 @@ func TestACopyStaysUntilAPlanWasMadeWithoutIt(t *testing.T) {
 	name := before.Pulls.Copies[secretRef("shop", "login")]
 	v.Need(before, nil, nil)
 	v.reconcile(t)
-	if v.Known().Pulls.Copies[secretRef("shop", "login")] != "" || len(v.contents(t)) != 0 {
-		t.Error("the copy is known still, or there")
+	if v.Known().Pulls.Copies[secretRef("shop", "login")] != "" || len(v.contents(t)) != 1 {
+		t.Error("the copy is known still, or gone while a plan may name it that was made before")
+	}
+	woken(v.asks)
+	v.Need(v.Known(), nil, nil)
+	if !woken(v.asks) {
+		t.Error("a plan without the copy does not wake the keeper")
+	}
+	v.reconcile(t)
+	if len(v.contents(t)) != 0 {
+		t.Error("the copy stays")
 	}
 
 	v.Need(v.Known(), needed, nil)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -18,7 +20,8 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// write stores the copies as they should be. Those that a DaemonSet names stay, or that one may name yet.
+// write stores the copies as they should be. One that is not needed goes once no DaemonSet names it and none can name it any
+// more: the last plan was made with all that is known, and that does not tell of the copy.
 func (c *Keeper) write(ctx context.Context, p copyPlan, n need) error {
 	var errs []error
 	for _, next := range p.create {
@@ -35,8 +38,9 @@ func (c *Keeper) write(ctx context.Context, p copyPlan, n need) error {
 			errs = append(errs, err)
 		}
 	}
+	published := slices.Collect(maps.Values(c.pulls.Copies))
 	for _, name := range p.unneeded {
-		if n.named[name] || !n.current {
+		if n.named[name] || !n.current || slices.Contains(published, name) {
 			continue
 		}
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: name}}
