@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/cache"
-
 	"github.com/kube-prepull/kube-prepull/prepull/pullsecret"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
+	"github.com/kube-prepull/kube-prepull/webhook/memory"
 	"github.com/kube-prepull/kube-prepull/webhook/pins"
 
 	"golang.org/x/sync/singleflight"
@@ -31,21 +30,21 @@ const (
 // pullKeys reads the registry credentials that pods of a template get, from the pull secrets that it or its service
 // account names. Only namespaces whose images are pinned may be asked for.
 type pullKeys struct {
-	accounts memory[[]string]
-	secrets  memory[[]byte]
+	accounts recentReads[[]string]
+	secrets  recentReads[[]byte]
 }
 
 // newPullKeys returns some that take a time at most for each object that they read.
 func newPullKeys(live client.Reader, limit time.Duration) *pullKeys {
 	return &pullKeys{
-		accounts: memory[[]string]{limit: limit, known: cache.NewLRUExpireCache(maxKeys), read: func(ctx context.Context, key client.ObjectKey) ([]string, error) {
+		accounts: recentReads[[]string]{limit: limit, known: memory.New[client.ObjectKey, []string](maxKeys), read: func(ctx context.Context, key client.ObjectKey) ([]string, error) {
 			var account corev1.ServiceAccount
 			if err := live.Get(ctx, key, &account); err != nil {
 				return nil, fmt.Errorf("getting service account %s: %w", key.Name, err)
 			}
 			return workload.SecretNames(&account), nil
 		}},
-		secrets: memory[[]byte]{limit: limit, known: cache.NewLRUExpireCache(maxKeys), read: func(ctx context.Context, key client.ObjectKey) ([]byte, error) {
+		secrets: recentReads[[]byte]{limit: limit, known: memory.New[client.ObjectKey, []byte](maxKeys), read: func(ctx context.Context, key client.ObjectKey) ([]byte, error) {
 			var secret corev1.Secret
 			if err := live.Get(ctx, key, &secret); err != nil {
 				return nil, fmt.Errorf("getting pull secret %s: %w", key.Name, err)
@@ -85,19 +84,19 @@ func (k *pullKeys) of(ctx context.Context, namespace string, t *pins.Template, p
 	return keys, nil
 }
 
-// memory remembers for a short time what was read. Those who want the same at the same time read it once.
-type memory[T any] struct {
+// recentReads are remembered for a short time. Those who want the same at the same time read it once.
+type recentReads[T any] struct {
 	limit   time.Duration // for reading
 	read    func(context.Context, client.ObjectKey) (T, error)
 	flights singleflight.Group
-	known   *cache.LRUExpireCache
+	known   *memory.Memory[client.ObjectKey, T]
 }
 
 // get returns what is known of a key, or reads it. That something is missing is not remembered: it may come with the
 // next object.
-func (m *memory[T]) get(ctx context.Context, key client.ObjectKey) (T, error) {
-	if known, found := m.known.Get(key); found {
-		return known.(T), nil
+func (m *recentReads[T]) get(ctx context.Context, key client.ObjectKey) (T, error) {
+	if known, found := m.known.Find(key); found {
+		return known, nil
 	}
 	flight := m.flights.DoChan(key.String(), func() (any, error) {
 		// The first who asks may leave before the others.
@@ -105,7 +104,7 @@ func (m *memory[T]) get(ctx context.Context, key client.ObjectKey) (T, error) {
 		defer cancel()
 		value, err := m.read(detached, key)
 		if err == nil {
-			m.known.Add(key, value, keyMemory)
+			m.known.Add(key, value, time.Now().Add(keyMemory))
 		} else if apierrors.IsNotFound(err) {
 			m.known.Remove(key)
 		}

@@ -97,10 +97,10 @@ func (r *Registries) try(ctx context.Context, w *watch, t *target, login int, qu
 		credential, by = &authn.Basic{Username: l.Username, Password: l.Password}, append(by, l.Username, l.Password)
 	}
 	k := keyOf(by...)
-	if s, found := r.sessions.take(k); found {
+	if s, found := r.sessions.Take(k); found {
 		err := question(ctx, s, t.identifier())
 		if err == nil {
-			r.sessions.add(k, s, s.ends)
+			r.sessions.Add(k, s, s.ends)
 			return nil
 		}
 		if ctx.Err() != nil || !w.answered.Load() || w.asked.Load() > 0 || statusOf(err) >= http.StatusInternalServerError {
@@ -115,6 +115,6 @@ func (r *Registries) try(ctx context.Context, w *watch, t *target, login int, qu
 	if err := question(ctx, s, t.identifier()); err != nil {
 		return err
 	}
-	r.sessions.add(k, s, s.ends)
+	r.sessions.Add(k, s, s.ends)
 	return nil
 }

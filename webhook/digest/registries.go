@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/kube-prepull/kube-prepull/webhook/memory"
 )
 
 const (
@@ -53,16 +55,16 @@ type Registries struct {
 	common   http.RoundTripper
 	byHost   map[string]http.RoundTripper
 	hosts    hosts
-	refusals memory[error]
-	sessions memory[*session]
+	refusals *memory.Memory[key, error]
+	sessions *memory.Memory[key, *session]
 }
 
 // New returns Registries that have not asked anything yet.
 func New(o Options) *Registries {
 	r := &Registries{
 		hosts:    newHosts(),
-		refusals: newMemory[error](maxRefusals),
-		sessions: newMemory[*session](maxSessions),
+		refusals: memory.New[key, error](maxRefusals),
+		sessions: memory.New[key, *session](maxSessions),
 	}
 	r.common, r.byHost = transports(o)
 	return r
@@ -102,7 +104,7 @@ func (r *Registries) ask(ctx context.Context, image string, auths [][]byte, ques
 	if err != nil {
 		return err
 	}
-	if err, found := r.refusals.find(t.key()); found {
+	if err, found := r.refusals.Find(t.key()); found {
 		return err
 	}
 	leave, err := r.hosts.enter(ctx, t.host())
@@ -111,7 +113,7 @@ func (r *Registries) ask(ctx context.Context, image string, auths [][]byte, ques
 	}
 	err = r.call(ctx, t, callTime, leave, question)
 	if Refused(err) {
-		r.refusals.add(t.key(), err, time.Now().Add(refusalTime))
+		r.refusals.Add(t.key(), err, time.Now().Add(refusalTime))
 	}
 	return err
 }

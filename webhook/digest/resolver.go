@@ -11,6 +11,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kube-prepull/kube-prepull/webhook/memory"
 )
 
 const (
@@ -46,7 +48,7 @@ type Resolver struct {
 
 	mu      sync.Mutex
 	flights map[key]*flight
-	known   memory[*flight]
+	known   *memory.Memory[key, *flight]
 }
 
 // flight is one question on its way, and then its answer.
@@ -67,7 +69,7 @@ func NewResolver(registries *Registries, time time.Duration, registerer promethe
 			Help: "Tags that an admission asked for, by result: remembered, joined (the same question was on its way), resolved, refused (401, 403 or 404), resting (the registry is left alone for a while) or failed.",
 		}, []string{"result"}),
 		flights: map[key]*flight{},
-		known:   newMemory[*flight](maxAnswers),
+		known:   memory.New[key, *flight](maxAnswers),
 	}
 	if err := registerer.Register(r.lookups); err != nil {
 		return nil, fmt.Errorf("registering the metric of digest lookups: %w", err)
@@ -123,7 +125,7 @@ func (r *Resolver) board(ctx context.Context, t *target, fresh bool) (*flight, r
 	k := t.key()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f, found := r.known.find(k); found && !fresh {
+	if f, found := r.known.Find(k); found && !fresh {
 		return f, remembered, nil
 	}
 	if f, found := r.flights[k]; found {
@@ -159,9 +161,9 @@ func (r *Resolver) land(k key, f *flight) {
 	delete(r.flights, k)
 	switch {
 	case f.err == nil:
-		r.known.add(k, f, time.Now().Add(answerTime))
+		r.known.Add(k, f, time.Now().Add(answerTime))
 	case Refused(f.err):
-		r.known.add(k, f, time.Now().Add(noTime))
+		r.known.Add(k, f, time.Now().Add(noTime))
 	}
 	close(f.done)
 }

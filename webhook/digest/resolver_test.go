@@ -3,7 +3,6 @@ package digest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -322,20 +321,5 @@ func TestEveryResultIsCountedFromTheStart(t *testing.T) {
 	}
 	if _, err := NewResolver(New(Options{}), resolveTime, registry); err == nil {
 		t.Error("two of them count in the same place")
-	}
-}
-
-func TestTheAnswersAreBounded(t *testing.T) {
-	t.Parallel()
-	m := newMemory[int](100)
-	for i := range 1000 {
-		m.add(keyOf(fmt.Sprint(i)), i, time.Now().Add(time.Minute))
-		if value, found := m.find(keyOf(fmt.Sprint(i))); !found || value != i || len(m.kept.Keys()) > 100 {
-			t.Fatalf("%d is %d, %v, among %d", i, value, found, len(m.kept.Keys()))
-		}
-	}
-	m.add(keyOf("over"), 1, time.Now())
-	if _, found := m.find(keyOf("over")); found {
-		t.Error("what holds no longer is found")
 	}
 }
