@@ -73,16 +73,22 @@ func learned(o *v1alpha1.PrepullImage) int {
 
 // similar are images with the name of the wanted one, whatever their registry and their tag.
 func similar(sorted []*v1alpha1.PrepullImage, argument string) []string {
-	name := argument[strings.LastIndexByte(argument, '/')+1:]
-	if i := strings.IndexAny(name, ":@"); i >= 0 {
-		name = name[:i]
-	}
+	name := lastPart(argument)
 	var found []string
 	for _, o := range sorted {
-		if name != "" && strings.Contains(o.Spec.Image, name) {
+		if name != "" && lastPart(o.Spec.Image) == name {
 			found = append(found, o.Spec.Image)
 		}
 	}
 	found = slices.Compact(found)
 	return found[:min(len(found), maxNames)]
+}
+
+// lastPart of the name of an image, without tag and digest.
+func lastPart(image string) string {
+	name := image[strings.LastIndexByte(image, '/')+1:]
+	if i := strings.IndexAny(name, ":@"); i >= 0 {
+		name = name[:i]
+	}
+	return name
 }

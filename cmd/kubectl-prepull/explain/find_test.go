@@ -29,6 +29,7 @@ func TestFind(t *testing.T) {
 		"a part of two images":             {"api", "", `"api" is a part of 2 images: reg/shop/api:v1, reg/shop/api:v10`},
 		"a part of three":                  {"shop", "", `"shop" is a part of 3 images: reg/shop/api:v1, reg/shop/api:v10, reg/shop/web:v1`},
 		"another tag of a known image":     {"reg/shop/web:v9", "", `kube-prepull knows no image "reg/shop/web:v9"; it knows reg/shop/web:v1`},
+		"a name that is a part of others":  {"shop/reg:v9", "", `kube-prepull knows no image "shop/reg:v9"`},
 		"a known image elsewhere":          {"mirror/api@sha256:1", "", `kube-prepull knows no image "mirror/api@sha256:1"; it knows reg/shop/api:v1, reg/shop/api:v10`},
 		"something else altogether":        {"nginx", "", `kube-prepull knows no image "nginx"`},
 	}
