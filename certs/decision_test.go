@@ -87,25 +87,25 @@ func TestWhichCAsAreTrusted(t *testing.T) {
 		"the first one":                                  {self, false, false, &issued{}, own, trust{nil}, 0, cas(own)},
 		"with auto both are":                             {auto, true, true, made, own, trust{cas(own, cm)}, 0, cas(cm, own)},
 		"with auto, until cert-manager has issued":       {auto, true, false, &issued{ca: cm.ca}, own, trust{cas(own)}, 0, cas(own, cm)},
-		"with cert-manager only its own":                 {forced, true, true, made, own, trust{cas(own, cm)}, farewellTime, cas(cm)},
-		"with cert-manager ours stays for a while":       {forced, true, true, made, own, trust{cas(own, cm)}, farewellTime - 1, cas(cm, own)},
+		"with cert-manager only its own":                 {forced, true, true, made, own, trust{cas(own, cm)}, retireTime, cas(cm)},
+		"with cert-manager ours stays for a while":       {forced, true, true, made, own, trust{cas(own, cm)}, retireTime - 1, cas(cm, own)},
 		"with cert-manager ours, until it has issued":    {forced, true, false, &issued{}, own, trust{cas(own)}, time.Hour, cas(own)},
 		"with cert-manager, and nothing is there":        {forced, true, false, &issued{}, nil, trust{nil}, 0, nil},
 		"with cert-manager, and all is lost":             {forced, true, true, &issued{}, own, trust{cas(cm)}, time.Hour, nil},
 		"cert-manager's CA was replaced":                 {auto, true, true, &replaced, own, trust{cas(cm, own)}, 0, cas(next, cm, own)},
 		"cert-manager's certificate is to come":          {auto, true, true, lost, own, all, time.Hour, cas(next, own, cm, gone)},
-		"cert-manager's certificate came":                {auto, true, true, made, own, all, farewellTime, cas(cm, own)},
-		"cert-manager's API is gone":                     {auto, false, true, made, own, trust{cas(cm, own)}, farewellTime - 1, cas(own, cm)},
-		"cert-manager's API has been gone":               {auto, false, false, made, own, trust{cas(cm, own)}, farewellTime, cas(own)},
+		"cert-manager's certificate came":                {auto, true, true, made, own, all, retireTime, cas(cm, own)},
+		"cert-manager's API is gone":                     {auto, false, true, made, own, trust{cas(cm, own)}, retireTime - 1, cas(own, cm)},
+		"cert-manager's API has been gone":               {auto, false, false, made, own, trust{cas(cm, own)}, retireTime, cas(own)},
 		"self-managed after cert-manager":                {self, false, true, &issued{}, own, trust{cas(cm)}, time.Hour, cas(own, cm)},
-		"self-managed after cert-manager, in the end":    {self, false, false, &issued{}, own, trust{cas(own, cm)}, farewellTime, cas(own)},
+		"self-managed after cert-manager, in the end":    {self, false, false, &issued{}, own, trust{cas(own, cm)}, retireTime, cas(own)},
 		"self-managed, and our own CA is not there":      {self, false, false, &issued{}, nil, trust{cas(gone)}, time.Hour, nil},
 		"auto, and our own CA is not there for a moment": {auto, true, true, made, nil, trust{cas(cm, own)}, 0, cas(cm, own)},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := decision{retiring: retiring{time: farewellTime, since: map[string]time.Time{}}}
+			d := decision{retiring: retiring{time: retireTime, since: map[string]time.Time{}}}
 			for _, ca := range slices.Concat(test.published...) {
 				d.retiring.since[string(ca.Raw)] = epoch.Add(-test.since)
 			}

@@ -13,7 +13,7 @@ import (
 // The clocks of the tests.
 var (
 	settleTime   = clock.Production().SettleTime
-	farewellTime = clock.Production().FarewellTime
+	retireTime = clock.Production().RetireTime
 )
 
 func TestAReplicaGoesOverToACertificateThatIsTrustedForAWhile(t *testing.T) {
@@ -131,7 +131,7 @@ func TestAPublishedCAThatNobodyWantsStaysForAWhile(t *testing.T) {
 	t.Parallel()
 	next, old, older := mustAuthority(t, epoch), mustAuthority(t, epoch), mustAuthority(t, epoch)
 	expired := mustAuthority(t, epoch.Add(-caLifetime))
-	f := retiring{time: farewellTime}
+	f := retiring{time: retireTime}
 	held := false
 	check := func(after time.Duration, published trust, want []*x509.Certificate, wantUntil time.Duration) {
 		t.Helper()
@@ -145,20 +145,20 @@ func TestAPublishedCAThatNobodyWantsStaysForAWhile(t *testing.T) {
 	}
 	only := []*x509.Certificate{old.ca}
 	check(0, trust{{next.ca}, {next.ca}}, nil, 0)
-	check(0, trust{{next.ca, old.ca, expired.ca}, {next.ca, old.ca}}, only, farewellTime)
-	check(time.Second, trust{{next.ca, old.ca}, {next.ca, older.ca}}, []*x509.Certificate{old.ca, older.ca}, farewellTime)
-	check(farewellTime, trust{{next.ca, old.ca, older.ca}}, []*x509.Certificate{older.ca}, farewellTime+time.Second)
-	check(farewellTime+time.Second, trust{{next.ca, older.ca}}, nil, 0)
-	check(farewellTime+2*time.Second, trust{{next.ca}}, nil, 0)
+	check(0, trust{{next.ca, old.ca, expired.ca}, {next.ca, old.ca}}, only, retireTime)
+	check(time.Second, trust{{next.ca, old.ca}, {next.ca, older.ca}}, []*x509.Certificate{old.ca, older.ca}, retireTime)
+	check(retireTime, trust{{next.ca, old.ca, older.ca}}, []*x509.Certificate{older.ca}, retireTime+time.Second)
+	check(retireTime+time.Second, trust{{next.ca, older.ca}}, nil, 0)
+	check(retireTime+2*time.Second, trust{{next.ca}}, nil, 0)
 	// Its time begins anew as long as what is wanted is not published everywhere, and while it is held.
 	const hour = time.Hour
-	check(hour, trust{{old.ca}, {next.ca, old.ca}}, only, hour+farewellTime)
-	check(2*hour, trust{{old.ca}, {next.ca, old.ca}}, only, 2*hour+farewellTime)
-	check(2*hour+time.Second, trust{{next.ca, old.ca}}, only, 2*hour+farewellTime)
+	check(hour, trust{{old.ca}, {next.ca, old.ca}}, only, hour+retireTime)
+	check(2*hour, trust{{old.ca}, {next.ca, old.ca}}, only, 2*hour+retireTime)
+	check(2*hour+time.Second, trust{{next.ca, old.ca}}, only, 2*hour+retireTime)
 	held = true
-	check(3*hour, trust{{next.ca, old.ca}}, only, 3*hour+farewellTime)
+	check(3*hour, trust{{next.ca, old.ca}}, only, 3*hour+retireTime)
 	held = false
-	check(3*hour+farewellTime, trust{{next.ca, old.ca}}, nil, 0)
+	check(3*hour+retireTime, trust{{next.ca, old.ca}}, nil, 0)
 	check(4*hour, trust{{next.ca}}, nil, 0)
 	if len(f.since) > 0 {
 		t.Errorf("%d CAs are remembered that are not published", len(f.since))

@@ -93,7 +93,7 @@ func (s *Source) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	return setupPublisher(mgr, &publisher{
 		store: s.store, manager: s.manager, mode: s.options.Mode, host: s.names[0], clocks: s.options.Clocks, now: s.now,
-		decision: decision{retiring: retiring{time: s.options.Clocks.FarewellTime}},
+		decision: decision{retiring: retiring{time: s.options.Clocks.RetireTime}},
 	})
 }
 

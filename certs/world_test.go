@@ -69,7 +69,7 @@ func newMemory() *memory {
 	return &memory{own: ownCA{names: []string{"x"}}, handover: handover{settleTime: settleTime}}
 }
 
-func newLeader() decision { return decision{retiring: retiring{time: farewellTime}} }
+func newLeader() decision { return decision{retiring: retiring{time: retireTime}} }
 
 func newWorld(t *testing.T, random *rand.Rand) *world {
 	a := mustAuthority(t, epoch)

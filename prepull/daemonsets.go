@@ -90,13 +90,13 @@ func (w *daemonSetWriter) updateIfDue(ctx context.Context, s plan.State, p plan.
 		return due, nil
 	}
 	w.updating = time.Time{}
-	move := p.UpdateInPlace
+	inPlace := p.UpdateInPlace
 	if rolling {
-		move = slices.DeleteFunc(slices.Clone(move), func(ds *appsv1.DaemonSet) bool {
-			return slices.ContainsFunc(p.Roll, func(w *appsv1.DaemonSet) bool { return w.Name == ds.Name })
+		inPlace = slices.DeleteFunc(slices.Clone(inPlace), func(ds *appsv1.DaemonSet) bool {
+			return slices.ContainsFunc(p.Roll, func(rolled *appsv1.DaemonSet) bool { return rolled.Name == ds.Name })
 		})
 	}
-	_, behind, err := w.carryOut(ctx, s, move, p.DeleteOrphaned)
+	_, behind, err := w.carryOut(ctx, s, inPlace, p.DeleteOrphaned)
 	if err != nil {
 		// What is refused is tried again, but not each second.
 		w.updating = now.Add(w.clocks.MinGap)

@@ -77,8 +77,8 @@ type Clocks struct {
 	// have heard of it. 5 seconds.
 	SettleTime time.Duration
 
-	// FarewellTime is how long a CA that was replaced without notice stays published: well over SettleTime. 30 seconds.
-	FarewellTime time.Duration
+	// RetireTime is how long a CA that was replaced without notice stays published: well over SettleTime. 30 seconds.
+	RetireTime time.Duration
 
 	// LeafRetry is how soon a replica looks again that has no certificate. 2 seconds.
 	LeafRetry time.Duration
@@ -138,7 +138,7 @@ func Production() Clocks {
 		RefreshPace:    500 * time.Millisecond,
 
 		SettleTime:        5 * time.Second,
-		FarewellTime:      30 * time.Second,
+		RetireTime:      30 * time.Second,
 		LeafRetry:         2 * time.Second,
 		CertManagerLook:   15 * time.Second,
 		CertManagerWork:   2 * time.Second,
@@ -160,7 +160,7 @@ func (c Clocks) Faster(n int) Clocks {
 		&c.PassPace, &c.PassRetry, &c.MaxPassRetry, &c.FirstResyncPace, &c.ProgressInterval, &c.MoveGather, &c.NoticePace,
 		&c.FirstList, &c.StartsFlush, &c.StartsRetry, &c.ResyncDelay, &c.ResyncRetry, &c.ResyncPause,
 		&c.SecretInterval, &c.DeniedInterval, &c.SecretRetry, &c.RefreshPace,
-		&c.SettleTime, &c.FarewellTime, &c.LeafRetry, &c.CertManagerLook, &c.CertManagerWork, &c.DirectoryInterval,
+		&c.SettleTime, &c.RetireTime, &c.LeafRetry, &c.CertManagerLook, &c.CertManagerWork, &c.DirectoryInterval,
 		&c.PendingInterval,
 	} {
 		*d /= time.Duration(n)

@@ -110,7 +110,7 @@ func (l *Learner) queueOf(p lookupKey) *lookupQueue {
 // NeedLeaderElection is false: an admission reaches one replica, and that one learns.
 func (l *Learner) NeedLeaderElection() bool { return false }
 
-// Start lookups at what hints point to until ctx ends.
+// Start looks up what hints point to until ctx ends.
 func (l *Learner) Start(ctx context.Context) error {
 	var running sync.WaitGroup
 	for range readers {
@@ -162,7 +162,7 @@ func resultOf(found finding, err error) string {
 	}
 }
 
-// learn lookups at one place and stores what is new there.
+// learn looks one key up and stores what is new.
 func (l *Learner) learn(ctx context.Context, at lookup) (finding, error) {
 	ns := workload.NamespaceMetadata()
 	if err := l.cached.Get(ctx, client.ObjectKey{Name: at.namespace}, ns); apierrors.IsNotFound(err) {

@@ -15,7 +15,7 @@ const (
 	// firstWait is how long after a hint the object is read: it is stored only after admission.
 	firstWait = 200 * time.Millisecond
 
-	// secondWait is how much later a place that held nothing new is read once more: an update may not have been
+	// secondWait is how much later what held nothing new is read once more: an update may not have been
 	// stored at the first lookup.
 	secondWait = 2 * time.Second
 
@@ -29,7 +29,7 @@ const (
 	// out those of what is.
 	crowdedAttempts = 1
 
-	// maxField bounds each string of a place, because a hint may be forged. No name, UID or revision label is longer.
+	// maxField bounds each string of a key, because a hint may be forged. No name, UID or revision label is longer.
 	maxField = 253
 
 	// maxSelector bounds the labels by which a pod without a revision label is searched for.
@@ -58,7 +58,7 @@ type lookupKey struct {
 	revision bool
 }
 
-// keyOf says where to look on account of a hint, false if nowhere. All pods of an owner's revision share a place.
+// keyOf says where to look on account of a hint, false if nowhere. All pods of an owner's revision share a key.
 // A workload without a name is not looked for: its pods tell the same.
 func keyOf(h workload.Hint) (lookupKey, bool) {
 	for _, s := range []string{h.Namespace, h.Name, h.GenerateName, string(h.OwnerUID)} {
@@ -114,7 +114,7 @@ const (
 	foreign                // the namespace is not opted in, or there is none
 )
 
-// firstLookup is the first lookup at a place on account of one admission at now, after firstList if pods have to be searched
+// firstLookup is the first lookup of a key on account of one admission at now, after firstList if pods have to be searched
 // for.
 func firstLookup(p lookupKey, firstList time.Duration, now time.Time) lookup {
 	wait := firstWait
@@ -124,7 +124,7 @@ func firstLookup(p lookupKey, firstList time.Duration, now time.Time) lookup {
 	return lookup{lookupKey: p, admissions: 1, due: now.Add(wait)}
 }
 
-// again is the look that follows a lookup that found f at now, false if there is none. In a crowded queue an object that
+// again is the lookup that follows a lookup that found f at now, false if there is none. In a crowded queue an object that
 // is not there is looked for less often.
 func (l lookup) again(f finding, crowded bool, now time.Time) (lookup, bool) {
 	if l.attempt >= maxAttempts {

@@ -19,7 +19,7 @@ type lookup struct {
 	due     time.Time
 }
 
-// lookupQueue holds the lookups that are due now or later, one for each place, up to a bound, of which one namespace may
+// lookupQueue holds the lookups that are due now or later, one for each key, up to a bound, of which one namespace may
 // take a quarter. Where there is no room, the client that has the most lookups gives way to one that has fewer: a flood of
 // reviews from a pod does not keep out what API servers send.
 type lookupQueue struct {
@@ -37,7 +37,7 @@ func newLookupQueue(limit int) *lookupQueue {
 	return &lookupQueue{limit: limit, lookups: map[lookupKey]*lookup{}, waiting: map[string]int{}, shares: shares{}, wake: make(chan struct{}, 1)}
 }
 
-// add queues a look, or adds its admissions to the lookup that waits for the same place, which keeps its time. It never
+// add queues a lookup, or adds its admissions to the lookup that waits for the same key, which keeps its time. It never
 // blocks; it returns false if the queue, or the namespace's share of it, is full.
 func (q *lookupQueue) add(l lookup) bool {
 	q.mu.Lock()
@@ -103,7 +103,7 @@ func (q *lookupQueue) crowded() bool {
 }
 
 // take waits for the next lookup that is due; it returns false when ctx ends. A hint that arrives after take is a new
-// look, so nothing that happens while the place is read is missed.
+// lookup, so nothing that happens while the object is read is missed.
 func (q *lookupQueue) take(ctx context.Context) (lookup, bool) {
 	for ctx.Err() == nil {
 		l, wait := q.pop(time.Now())
@@ -133,7 +133,7 @@ func (q *lookupQueue) pop(now time.Time) (*lookup, time.Duration) {
 	}
 	l := heap.Pop(&q.order).(*lookup)
 	q.forget(l)
-	// Another taker may be waiting for a time that this look kept it from learning.
+	// Another taker may be waiting for a time that this lookup kept it from learning.
 	q.signal()
 	return l, 0
 }

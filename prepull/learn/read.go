@@ -158,7 +158,7 @@ func (l *Learner) readOwner(ctx context.Context, user v1alpha1.User) (podOwner, 
 	return podOwner{user: user}, nil
 }
 
-// newWorkload returns an empty object of a kind that placeOf lets through.
+// newWorkload returns an empty object of a kind that keyOf lets through.
 func newWorkload(kind string) client.Object {
 	switch kind {
 	case "Deployment":

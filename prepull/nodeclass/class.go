@@ -51,7 +51,7 @@ type Class struct {
 	// Pullable are the nodes of the class that can be expected to pull now, by name. Only these count.
 	Pullable []*corev1.Node
 
-	// fitting are the indexes of the images with a use in the class, as classify was given them.
+	// fitting tells of each image, in the order that Classify was given, whether it has a use in the class.
 	fitting []bool
 }
 

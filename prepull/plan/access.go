@@ -19,7 +19,7 @@ type Pulls struct {
 	// Off is set if pull secrets are not used.
 	Off bool
 
-	// Copies are the names of the stored copies by their sources, and changed is when each copy changed last.
+	// Copies are the names of the stored copies by their sources, and Changed is when each copy changed last.
 	Copies  map[v1alpha1.SecretReference]string
 	Changed map[string]time.Time
 
@@ -32,8 +32,8 @@ func (p Pulls) Equal(other Pulls) bool {
 		maps.EqualFunc(p.Changed, other.Changed, time.Time.Equal)
 }
 
-// access is how an image gets past its registry.
-type access struct {
+// Access is how an image gets past its registry.
+type Access struct {
 	// copies are the names of the Secrets in our namespace that it is pulled with, sorted.
 	copies []string
 
@@ -56,14 +56,14 @@ const (
 )
 
 // Access of an image.
-func (p Pulls) Access(c *Candidate) access {
+func (p Pulls) Access(c *Candidate) Access {
 	switch {
 	case p.Off:
-		return access{advice: adviceOff}
+		return Access{advice: adviceOff}
 	case len(c.PullSecrets) == 0:
-		return access{advice: adviceNone}
+		return Access{advice: adviceNone}
 	}
-	var a access
+	var a Access
 	var problem string
 	var used []string
 	for _, ref := range c.PullSecrets {

@@ -120,8 +120,8 @@ type ClassPlan struct {
 	refused string
 }
 
-// Make decides, in this order: what fails (judge), where an image is of use (placeOn), which images are worth a place
-// (choose), and what comes first (order). Equal input gives an equal plan.
+// Make decides, in this order: where an image is of use (placeOn), what fails (judgeAll), which images are worth a place
+// (choose), what comes first (order), what rolls (planDaemonSet), and which nodes are untainted (planNodes). Equal input gives an equal plan.
 func Make(s State, o Options, now time.Time) Plan {
 	found, invalid := candidates(s.Images, now)
 	for _, c := range found {

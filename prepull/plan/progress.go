@@ -34,7 +34,7 @@ type progress struct {
 type outlook int
 
 const (
-	// outlookUnknown is of a node that is not complete.
+	// outlookUnknown is of a node that has not got all its labels yet.
 	outlookUnknown outlook = iota
 	// outlookNothing is of a node that has nothing to wait for.
 	outlookNothing

@@ -55,7 +55,7 @@ type trial struct {
 // judge decides about an image that fails. A failing image holds up all images behind it in the list of that node, so it
 // must leave; a node that is in trouble itself must not take an image from all the others. Therefore:
 //
-//   - While no node has the image, a final answer, such as not found, counts at once and from any node. Any other failure
+//   - While no node has the image, a permanent answer, such as not found, counts at once and from any node. Any other failure
 //     counts once it is settled, and only if at least half of the nodes that have come to the image fail on it.
 //   - While another node has it, two nodes at least must fail, and half of those that have come to it, whatever the
 //     answer. Fewer means that the nodes are to blame, and they stay blocked.

@@ -47,16 +47,16 @@ const (
 	roll rollAction = iota
 	// updateInPlace writes the DaemonSet and leaves the pods alone that run.
 	updateInPlace
-	// wait writes no digests down: during a roll that would restart the pods that are done with it.
-	wait
+	// rollWithoutDigests writes no digests down: during a roll that would restart the pods that are done with it.
+	rollWithoutDigests
 )
 
 // rollPolicy is what is done about a change in each state. What somebody else changed counts as a change of nothing.
 var rollPolicy = map[rollState]map[listChange]rollAction{
 	settled:  {changedNothing: roll, changedDigests: updateInPlace, changedNodes: updateInPlace, changedList: roll},
-	rolling:  {changedNothing: roll, changedDigests: wait, changedNodes: roll, changedList: roll},
+	rolling:  {changedNothing: roll, changedDigests: rollWithoutDigests, changedNodes: roll, changedList: roll},
 	onDelete: {changedNothing: updateInPlace, changedDigests: updateInPlace, changedNodes: updateInPlace, changedList: roll},
-	stopped:  {changedNothing: roll, changedDigests: wait, changedNodes: roll, changedList: roll},
+	stopped:  {changedNothing: roll, changedDigests: rollWithoutDigests, changedNodes: roll, changedList: roll},
 }
 
 // planDaemonSet compares the DaemonSet of a class with the stored one, if there is one. others is set if any is stored.
@@ -78,7 +78,7 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, stored *appsv1.DaemonSet, pods []*co
 		keepList(ds, stored)
 	}
 	switch action {
-	case wait:
+	case rollWithoutDigests:
 		keepUnknown(ds, stored)
 	case updateInPlace:
 		keepPods(ds)

@@ -138,7 +138,7 @@ func TestStrays(t *testing.T) {
 	}
 	got := misplacedPods(pods, classOf, stored, map[string]bool{"kube-prepull-busy": true})
 	if len(got) != 1 || got[0] != pods[1] {
-		t.Errorf("%d strays", len(got))
+		t.Errorf("%d misplaced pods", len(got))
 	}
 }
 

@@ -53,7 +53,7 @@ type Candidate struct {
 	PullSecrets []v1alpha1.SecretReference
 
 	// access is what has come of them.
-	access access
+	access Access
 
 	// alwaysPull is set if the image is pulled at every start, and digest is what its tag then pointed to last.
 	alwaysPull bool

@@ -53,7 +53,7 @@ func lastFailure(events []*corev1.Event, since time.Time) (message string, failu
 
 // WithPullEvents is a pod as its kubelet will report it. A failed pull gets into the status when the kubelet looks at the
 // pod again, after 10 to 15 seconds, but into an event at once. So the init container that a node is at counts as failing
-// if an event gives a final answer, or if there were two failures of another kind: after a first one the kubelet tries
+// if an event gives a permanent answer, or if there were two failures of another kind: after a first one the kubelet tries
 // again. Whatever else the status says of the container counts more. What happened before the container's turn, or before
 // it last ran, is history.
 func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *corev1.Pod {

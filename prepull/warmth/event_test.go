@@ -42,7 +42,7 @@ func TestAnEventComesBeforeTheStatus(t *testing.T) {
 		events   []corev1.Event
 		want     string
 	}{
-		"a final failure counts while the status says nothing": {
+		"a permanent failure counts while the status says nothing": {
 			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 9), prepulltest.Waits("a", pulling, ""), prepulltest.Waits("b", pulling, "")}, fresh, "NotFound",
 		},
 		"also for the first container": {[]corev1.ContainerStatus{prepulltest.Waits("a", pulling, ""), prepulltest.Waits("b", pulling, "")}, fresh, "NotFound"},

@@ -72,7 +72,7 @@ type Failure struct {
 	// Message is what the registry, the runtime or the kubelet said.
 	Message string
 
-	// Settled is set once the failure is worth acting on: a final one at once, another one after the kubelet has tried
+	// Settled is set once the failure is worth acting on: a permanent one at once, another one after the kubelet has tried
 	// and backs off, or tried twice.
 	Settled bool
 
@@ -80,7 +80,7 @@ type Failure struct {
 	Since, Began time.Time
 }
 
-// TroubleTime is how long a node may have trouble with an image, other than a final answer, until that counts as failing:
+// TroubleTime is how long a node may have trouble with an image, other than a permanent answer, until that counts as failing:
 // on a node that starts, the network may take a moment.
 const TroubleTime = time.Minute
 

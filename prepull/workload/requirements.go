@@ -27,17 +27,17 @@ type Requirements struct {
 	priority int32
 	need     Need
 
-	// Always are the images that a container pulls at every start, as imagesOf has them.
+	// Always are the images that a container pulls at every start, as ImagesOf has them.
 	Always map[string]bool
 }
 
-// RequirementsOf returns the footprint of a workload or a pod in a namespace with these labels.
+// RequirementsOf returns the requirements of a workload or a pod in a namespace with these labels.
 func RequirementsOf(obj metav1.Object, namespace map[string]string) Requirements {
 	t := templateOf(obj)
 	if t.spec == nil {
 		return Requirements{}
 	}
-	f := Requirements{
+	r := Requirements{
 		Placement: PlacementOf(t.spec, ofDaemonSet(obj)),
 		priority:  priorityOf(t.annotations),
 		need:      NeedOf(t.annotations),
@@ -47,11 +47,11 @@ func RequirementsOf(obj metav1.Object, namespace map[string]string) Requirements
 	for _, s := range t.spec.ImagePullSecrets {
 		names = append(names, s.Name)
 	}
-	f.Secrets = SecretsIn(obj.GetNamespace(), names)
+	r.Secrets = SecretsIn(obj.GetNamespace(), names)
 	if KindOf(obj) != "Pod" && len(t.spec.ImagePullSecrets) == 0 {
-		f.Account = cmp.Or(t.spec.ServiceAccountName, DefaultAccount)
+		r.Account = cmp.Or(t.spec.ServiceAccountName, DefaultAccount)
 	}
-	return f
+	return r
 }
 
 // ofDaemonSet is true for a pod of a DaemonSet. Its controller puts the node's name in the place of the affinity that the

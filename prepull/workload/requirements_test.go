@@ -47,7 +47,7 @@ func TestFootprintOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if diff := cmp.Diff(test.want, RequirementsOf(test.obj, nil), cmp.AllowUnexported(Requirements{})); diff != "" {
-				t.Errorf("footprintOf (-want +got):\n%s", diff)
+				t.Errorf("RequirementsOf (-want +got):\n%s", diff)
 			}
 		})
 	}

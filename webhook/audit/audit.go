@@ -38,7 +38,7 @@ type auditor struct {
 	recorder   *recorder
 	log        logr.Logger
 
-	// recorded is when a finding was told: its workload need not be read to know that.
+	// recorded is when a finding was recorded: its workload need not be read to know that.
 	recorded map[findingKey]time.Time
 }
 

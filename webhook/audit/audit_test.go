@@ -97,11 +97,11 @@ func TestAProblemIsToldOnce(t *testing.T) {
 	t.Parallel()
 	api := fake.NewClientBuilder().Build()
 	newOne := func() *recorder {
-		teller, err := newRecorder(api, prometheus.NewRegistry())
+		recorder, err := newRecorder(api, prometheus.NewRegistry())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return teller
+		return recorder
 	}
 	p := Problem{
 		workload: corev1.ObjectReference{Kind: "Deployment", Namespace: "shop", Name: "api", UID: "u"},
@@ -109,9 +109,9 @@ func TestAProblemIsToldOnce(t *testing.T) {
 	}
 	other := p
 	other.about = "y"
-	teller := newOne()
+	recorder := newOne()
 	for _, one := range []Problem{p, p, other} {
-		if err := teller.record(t.Context(), one); err != nil {
+		if err := recorder.record(t.Context(), one); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -144,12 +144,12 @@ func inPhase(phase corev1.PodPhase) func(*corev1.Pod) {
 
 func auditing(t *testing.T, c *auditedCluster) *auditor {
 	t.Helper()
-	teller, err := newRecorder(c, prometheus.NewRegistry())
+	recorder, err := newRecorder(c, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &auditor{
-		namespaces: c, live: c, own: "kube-prepull", interval: 10 * time.Minute, pending: clock.Production().PendingInterval, recorder: teller, log: logr.Discard(),
+		namespaces: c, live: c, own: "kube-prepull", interval: 10 * time.Minute, pending: clock.Production().PendingInterval, recorder: recorder, log: logr.Discard(),
 		recorded: map[findingKey]time.Time{},
 	}
 }

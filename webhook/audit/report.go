@@ -50,7 +50,7 @@ type Unpinned struct {
 type reporter struct {
 	namespaces client.Reader // cached
 	live       client.Reader
-	teller     *recorder
+	recorder   *recorder
 	reads      *rate.Limiter
 	log        logr.Logger
 	complain   rate.Sometimes
@@ -64,7 +64,7 @@ type reporter struct {
 
 func newReporter(namespaces, live client.Reader, t *recorder, log logr.Logger) *reporter {
 	return &reporter{
-		namespaces: namespaces, live: live, teller: t, log: log,
+		namespaces: namespaces, live: live, recorder: t, log: log,
 		reads: rate.NewLimiter(reportRate, reportBurst), complain: rate.Sometimes{First: 1, Interval: 10 * time.Second},
 		looks: map[Unpinned]int{}, due: make(chan Unpinned, maxReports),
 	}
@@ -149,7 +149,7 @@ func (r *reporter) look(ctx context.Context, u Unpinned) (settled bool, err erro
 	if object == nil || err != nil {
 		return false, err
 	}
-	if err := r.teller.record(ctx, u.problem(object)); err != nil {
+	if err := r.recorder.record(ctx, u.problem(object)); err != nil {
 		return false, err
 	}
 	return true, nil

@@ -83,11 +83,11 @@ func waiting(r *reporter) int {
 // reporting runs a reporter in the bubble of a test.
 func reporting(t *testing.T, o *oneDeployment) *reporter {
 	t.Helper()
-	teller, err := newRecorder(o, prometheus.NewRegistry())
+	recorder, err := newRecorder(o, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newReporter(o, o, teller, logr.Discard())
+	r := newReporter(o, o, recorder, logr.Discard())
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = r.Start(ctx) })

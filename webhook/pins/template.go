@@ -54,7 +54,7 @@ type Template struct {
 
 	Containers []Container
 
-	// PullSecrets are the names of its own, account is its service account. ownSecrets is set if it has a list, be it one
+	// PullSecrets are the names of its own, Account is its service account. OwnSecrets is set if it has a list, be it one
 	// of empty names: then those of the account are not added.
 	PullSecrets []string
 	OwnSecrets  bool
@@ -229,6 +229,7 @@ func (t *Template) parseAnnotations(c *Cursor) error {
 	})
 }
 
+// IsPin tells whether an annotation is a pin of an image or of an image volume.
 func IsPin(key string) bool {
 	return strings.HasPrefix(key, v1alpha1.AnnotationPin) || strings.HasPrefix(key, v1alpha1.AnnotationVolumePin)
 }
@@ -332,6 +333,7 @@ func (t *Template) SameBesidesPins(other *Template) bool {
 	return slices.EqualFunc(t.essence, other.essence, bytes.Equal)
 }
 
+// Controls tells whether the object is the controller of another one.
 func (w *Object) Controls(obj metav1.Object) bool {
 	owner := metav1.GetControllerOfNoCopy(obj)
 	return owner != nil && owner.UID == w.uid

@@ -125,7 +125,7 @@ func TestWhyAContainerWaited(t *testing.T) {
 		"an image that fails":     {object: app(later, failing), there: &onNode{State: notListed}, want: "Node node-1: manifest unknown"},
 		"a node that is gone":     {start: miss, object: app(), want: "its node is gone"},
 		"a node that does not":    {start: miss, object: app(), there: &onNode{State: notListed, Message: "no room"}, want: "no room"},
-		"a node that was warming": {start: miss, object: app(), there: &onNode{State: warmth.PullDone}, want: "the node was still warming, or the image had been removed from it; it is there now"},
+		"a node that was pulling": {start: miss, object: app(), there: &onNode{State: warmth.PullDone}, want: "the node was still pulling, or the image had been removed from it; it is there now"},
 		"events are gone":         {object: app(), there: &onNode{State: warmth.PullDone}, want: "the image is on the node now"},
 	}
 	for name, test := range tests {

@@ -163,7 +163,7 @@ func why(a *podAnswer, c *containerAnswer, object *v1alpha1.PrepullImage, there 
 	case c.Start == nil:
 		return "the image is on the node now"
 	}
-	return "the node was still warming, or the image had been removed from it; it is there now"
+	return "the node was still pulling, or the image had been removed from it; it is there now"
 }
 
 func (a *podAnswer) write(p *page) {

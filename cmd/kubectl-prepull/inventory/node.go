@@ -43,7 +43,7 @@ type Node struct {
 	// Images are the list, in the order in which they are pulled.
 	Images []NodeImage `json:"images,omitempty"`
 
-	// Taints of the node, for those who look for the one that keeps pods off while it is warming.
+	// Taints of the node, for those who look for the one that keeps pods off until it is warm.
 	Taints []corev1.Taint `json:"taints,omitempty"`
 
 	// Condition is the node's condition kube-prepull.io/ImagesReady, if it has one.
@@ -117,7 +117,7 @@ func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
 	return n
 }
 
-// doing says what a node does that is warming.
+// doing says what a node does that is not complete.
 func (n *Node) doing(pods []*prepullPod) string {
 	i := slices.IndexFunc(n.Images, func(i NodeImage) bool { return i.State == warmth.PullActive })
 	switch {

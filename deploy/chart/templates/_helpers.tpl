@@ -78,7 +78,7 @@ certificateDirectory: /etc/kube-prepull-certificate
 {{- if eq (toString $gate.enabled) "true" }}{{ $gate.taintKey | default "kube-prepull.io/warming" }}{{ end -}}
 {{- end -}}
 
-{{- /* Where nobody else runs yet, because all nodes are held, the manager must run all the same: it lets them go. */ -}}
+{{- /* Where nobody else runs yet, because all nodes are held, the manager must run all the same: it untaints them. */ -}}
 {{- define "kube-prepull.tolerations" -}}
 {{- $tolerations := .Values.tolerations | default list -}}
 {{- with include "kube-prepull.gate" . }}{{ $tolerations = append $tolerations (dict "key" . "operator" "Exists") }}{{ end -}}
