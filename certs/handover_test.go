@@ -12,7 +12,7 @@ import (
 
 // The clocks of the tests.
 var (
-	settleTime   = clock.Production().SettleTime
+	settleTime = clock.Production().SettleTime
 	retireTime = clock.Production().RetireTime
 )
 

@@ -138,7 +138,7 @@ func Production() Clocks {
 		RefreshPace:    500 * time.Millisecond,
 
 		SettleTime:        5 * time.Second,
-		RetireTime:      30 * time.Second,
+		RetireTime:        30 * time.Second,
 		LeafRetry:         2 * time.Second,
 		CertManagerLook:   15 * time.Second,
 		CertManagerWork:   2 * time.Second,
