@@ -176,7 +176,7 @@ spec: {jobTemplate: {spec: {template: {spec: {containers: [{image: %q}], tolerat
 	declared, _ := g.run(t, manifest, "generate", "-f", "-", "--format", "prepullimages")
 	g.apply(t, declared, "--dry-run=server")
 	for _, tool := range []string{"kube-fledged", "openkruise"} {
-		text, err := os.ReadFile(lab.Source("cmd/kubectl-prepull/convert/testdata/" + tool + ".yaml"))
+		text, err := os.ReadFile(lab.Source("cmd/kubectl-prepull/importer/testdata/" + tool + ".yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}
