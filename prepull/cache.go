@@ -47,10 +47,16 @@ func strip[T client.Object](slim func(T)) func(any) (any, error) {
 // maxPooled is how many strings a stringPool knows at most. It starts anew when it is full.
 const maxPooled = 20_000
 
+// maxPooledLists is how many lists of image volumes one knows at most.
+const maxPooledLists = 500
+
 // stringPool makes equal strings of many objects one: what is on one node is on most, and was decoded for each anew.
 type stringPool struct {
 	mu    sync.Mutex
 	known map[string]string
+
+	// held are the image volumes of prepull pods, by the label of their list.
+	held map[string][]corev1.Volume
 }
 
 func (p *stringPool) one(s string) string {
@@ -68,15 +74,7 @@ func (p *stringPool) one(s string) string {
 
 func (p *stringPool) stripPod(pod *corev1.Pod) {
 	pod.ObjectMeta = essentials(pod.ObjectMeta)
-	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
-	statuses := slices.Clone(pod.Status.InitContainerStatuses)
-	for i, s := range statuses {
-		statuses[i] = corev1.ContainerStatus{
-			Name:                 p.one(s.Name),
-			State:                p.stripState(s.State),
-			LastTerminationState: p.stripState(s.LastTerminationState),
-		}
-	}
+	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName, Volumes: p.heldBy(pod)}
 	var conditions []corev1.PodCondition
 	for _, c := range pod.Status.Conditions {
 		switch c.Type {
@@ -86,7 +84,47 @@ func (p *stringPool) stripPod(pod *corev1.Pod) {
 			conditions = append(conditions, corev1.PodCondition{Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime})
 		}
 	}
-	pod.Status = corev1.PodStatus{StartTime: pod.Status.StartTime, InitContainerStatuses: statuses, Conditions: conditions}
+	pod.Status = corev1.PodStatus{StartTime: pod.Status.StartTime, InitContainerStatuses: p.stripStatuses(pod.Status.InitContainerStatuses), ContainerStatuses: p.stripStatuses(pod.Status.ContainerStatuses), Conditions: conditions}
+}
+
+// heldBy are the image volumes of a prepull pod. Pods of one list share them.
+func (p *stringPool) heldBy(pod *corev1.Pod) []corev1.Volume {
+	held := warmth.HeldBy(pod)
+	if len(held) == 0 {
+		return nil
+	}
+	p.mu.Lock()
+	known := p.held[pod.Labels[v1alpha1.LabelList]]
+	p.mu.Unlock()
+	same := slices.EqualFunc(held, known, func(a, b corev1.Volume) bool {
+		return a.Name == b.Name && a.Image.Reference == b.Image.Reference
+	})
+	if same {
+		return known
+	}
+	volumes := make([]corev1.Volume, len(held))
+	for i, v := range held {
+		volumes[i] = corev1.Volume{Name: p.one(v.Name), VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: p.one(v.Image.Reference)}}}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held == nil || len(p.held) == maxPooledLists {
+		p.held = map[string][]corev1.Volume{}
+	}
+	p.held[pod.Labels[v1alpha1.LabelList]] = volumes
+	return volumes
+}
+
+func (p *stringPool) stripStatuses(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
+	statuses = slices.Clone(statuses)
+	for i, s := range statuses {
+		statuses[i] = corev1.ContainerStatus{
+			Name:                 p.one(s.Name),
+			State:                p.stripState(s.State),
+			LastTerminationState: p.stripState(s.LastTerminationState),
+		}
+	}
+	return statuses
 }
 
 func (p *stringPool) stripState(s corev1.ContainerState) corev1.ContainerState {
@@ -134,7 +172,9 @@ func (p *stringPool) stripNode(n *corev1.Node) {
 	if disk, found := n.Status.Allocatable[corev1.ResourceEphemeralStorage]; found {
 		allocatable = corev1.ResourceList{corev1.ResourceEphemeralStorage: disk}
 	}
-	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images, Allocatable: allocatable}
+	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images, Allocatable: allocatable, NodeInfo: corev1.NodeSystemInfo{
+		KubeletVersion: p.one(n.Status.NodeInfo.KubeletVersion), ContainerRuntimeVersion: p.one(n.Status.NodeInfo.ContainerRuntimeVersion),
+	}}
 }
 
 func stripDaemonSet(ds *appsv1.DaemonSet) {

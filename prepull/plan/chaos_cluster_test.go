@@ -12,6 +12,7 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 // control does what the DaemonSet controller does in one go.
@@ -28,7 +29,7 @@ func (c *chaos) control() {
 		}
 		for i := range c.Nodes {
 			n := &c.Nodes[i]
-			if pods := c.podsOf(ds, n); len(pods) == 2 && (!rolling || podReady(pods[1])) {
+			if pods := c.podsOf(ds, n); len(pods) == 2 && (!rolling || warmth.Ready(pods[1])) {
 				gone := pods[1]
 				if rolling {
 					gone = pods[0]
@@ -54,7 +55,7 @@ func (c *chaos) control() {
 			if !rolling || len(pods) != 1 || pods[0].Labels[revisionLabel] == revision {
 				continue
 			}
-			if !podReady(pods[0]) {
+			if !warmth.Ready(pods[0]) {
 				c.deletePods(func(p *corev1.Pod) bool { return p == pods[0] })
 			} else if surge--; surge < 0 {
 				continue
@@ -108,7 +109,7 @@ func runsOn(ds *appsv1.DaemonSet, n *corev1.Node) (start, stay bool) {
 func (c *chaos) kubelets() {
 	pods := slices.Clone(c.Pods)
 	for i, p := range pods {
-		if podReady(p) {
+		if warmth.Ready(p) {
 			continue
 		}
 		p = p.DeepCopy()

@@ -16,6 +16,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 // revisionLabel is on a pod of a chaos as controller-revision-hash is on one of a DaemonSet.
@@ -312,7 +313,7 @@ func (c *chaos) quiesce() bool {
 func podNames(pods []*corev1.Pod) []string {
 	var names []string
 	for _, p := range pods {
-		names = append(names, fmt.Sprint(p.Name, podReady(p)))
+		names = append(names, fmt.Sprint(p.Name, warmth.Ready(p)))
 	}
 	return names
 }

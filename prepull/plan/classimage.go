@@ -1,10 +1,6 @@
 package plan
 
-import (
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/kube-prepull/kube-prepull/prepull/warmth"
-)
+import "github.com/kube-prepull/kube-prepull/prepull/warmth"
 
 // ClassImage is an image with a use in a class of nodes, and what is decided about it there, in this order.
 type ClassImage struct {
@@ -13,8 +9,8 @@ type ClassImage struct {
 	// Warmth is how far the nodes of the class are with it.
 	Warmth *warmth.Image
 
-	// listed is set if it is in the list of the class now.
-	listed bool
+	// listed is set if it is in the list of the class now, and held if it is an image volume there.
+	listed, held bool
 
 	// verdict is what becomes of it if it fails.
 	verdict
@@ -27,15 +23,16 @@ type ClassImage struct {
 }
 
 // classImages are the images with a use in a class, in the order in which they are given.
-func classImages(placed []*Candidate, w *warmth.Warmth, current []corev1.Container) []*ClassImage {
-	listed := make(map[string]bool, len(current))
-	for _, c := range current {
-		listed[c.Name] = true
+func classImages(placed []*Candidate, w *warmth.Warmth, current []Listed) []*ClassImage {
+	listed := make(map[string]Listed, len(current))
+	for _, l := range current {
+		listed[l.Name] = l
 	}
 	rows := make([]ClassImage, len(placed))
 	images := make([]*ClassImage, len(placed))
 	for i, c := range placed {
-		rows[i] = ClassImage{Candidate: c, Warmth: w.Images[c.Name], listed: listed[c.Name]}
+		was, found := listed[c.Name]
+		rows[i] = ClassImage{Candidate: c, Warmth: w.Images[c.Name], listed: found, held: was.Held}
 		images[i] = &rows[i]
 	}
 	return images

@@ -28,6 +28,9 @@ const (
 
 	noopVolume = "noop"
 	noopFolder = "/prepull"
+
+	// heldFolder of the waiting container is where the images are that it holds.
+	heldFolder = "/held"
 )
 
 func daemonSetName(c *nodeclass.Class) string {
@@ -61,7 +64,7 @@ func daemonSet(c *nodeclass.Class, images []entry, o Options) *appsv1.DaemonSet 
 			RevisionHistoryLimit: ptr.To[int32](1),
 		},
 	}
-	list := listLabel(podHash(&ds.Spec.Template), ListOf(ds))
+	list := listLabel(podHash(&ds.Spec.Template), broughtBy(ds))
 	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, list)
 	metav1.SetMetaDataLabel(&ds.Spec.Template.ObjectMeta, v1alpha1.LabelList, list)
 	ds.Annotations = map[string]string{AnnotationSpecHash: specHash(&ds.Spec)}
@@ -90,7 +93,8 @@ func prepullPodSpec(c *nodeclass.Class, images []entry, o Options) corev1.PodSpe
 	return spec
 }
 
-// pullingPod pulls images one after the other, in their order, and then keeps them.
+// pullingPod pulls images one after the other, in their order, and then keeps them: those that it brings are kept because
+// their containers are not deleted, and those that it holds because they are mounted (pkg/kubelet/images/image_gc_manager.go).
 func pullingPod(images []entry, noopImage string) corev1.PodSpec {
 	like := workload.RestrictedContainer("", "") // made once: lists are long
 	install := container(like, warmth.InstallContainer, noopImage)
@@ -98,15 +102,21 @@ func pullingPod(images []entry, noopImage string) corev1.PodSpec {
 	install.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder}}
 	first := make([]corev1.Container, 0, 1+len(images))
 	first = append(first, install)
-	for _, image := range images {
-		first = append(first, imageContainer(like, image))
-	}
-	wait := container(like, "wait", noopImage)
+	wait := container(like, warmth.WaitContainer, noopImage)
 	wait.Args = []string{"wait"}
+	volumes := []corev1.Volume{{Name: noopVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	for _, image := range images {
+		if !image.held {
+			first = append(first, imageContainer(like, image))
+			continue
+		}
+		volumes = append(volumes, imageVolume(image))
+		wait.VolumeMounts = append(wait.VolumeMounts, corev1.VolumeMount{Name: image.Name, MountPath: heldFolder + "/" + image.Name, ReadOnly: true})
+	}
 	return corev1.PodSpec{
 		InitContainers:                first,
 		Containers:                    []corev1.Container{wait},
-		Volumes:                       []corev1.Volume{{Name: noopVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+		Volumes:                       volumes,
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),
 		TerminationGracePeriodSeconds: ptr.To[int64](0),
@@ -128,17 +138,16 @@ func imageContainer(like corev1.Container, e entry) corev1.Container {
 	return pull
 }
 
+// imageVolume holds an image.
+func imageVolume(e entry) corev1.Volume {
+	return corev1.Volume{Name: e.Name, VolumeSource: corev1.VolumeSource{
+		Image: &corev1.ImageVolumeSource{Reference: e.image, PullPolicy: corev1.PullIfNotPresent},
+	}}
+}
+
 func container(like corev1.Container, name, image string) corev1.Container {
 	like.Name, like.Image = name, image
 	return like
-}
-
-// ListOf are the init containers of a prepull DaemonSet that pull an image, in order. None if there is no DaemonSet.
-func ListOf(ds *appsv1.DaemonSet) []corev1.Container {
-	if ds == nil || len(ds.Spec.Template.Spec.InitContainers) == 0 {
-		return nil
-	}
-	return ds.Spec.Template.Spec.InitContainers[1:]
 }
 
 func specHash(spec *appsv1.DaemonSetSpec) string {
@@ -180,6 +189,7 @@ func upToDate(stored, desired *appsv1.DaemonSet, accepted string) bool {
 		len(was.InitContainers) == len(is.InitContainers) &&
 		len(was.Containers) == len(is.Containers) &&
 		len(was.Volumes) == len(is.Volumes) &&
+		heldIn(stored) == heldIn(desired) &&
 		len(was.Tolerations) == len(is.Tolerations) &&
 		stored.Spec.UpdateStrategy.Type == desired.Spec.UpdateStrategy.Type &&
 		equality.Semantic.DeepEqual(was.Affinity, is.Affinity) &&

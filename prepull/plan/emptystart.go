@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 // emptyStartTime is how long a class waits at most for the pods of its empty list: a node that cannot start one must not
@@ -31,7 +32,7 @@ func startsEmpty(c *nodeclass.Class, stored *appsv1.DaemonSet, pods []*corev1.Po
 	}
 	ready := map[string]bool{}
 	for _, pod := range pods {
-		if podReady(pod) {
+		if warmth.Ready(pod) {
 			ready[pod.Spec.NodeName] = true
 		}
 	}

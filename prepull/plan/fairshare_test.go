@@ -12,13 +12,12 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // rowsOf are images in a class with a list, of which some fail.
-func rowsOf(images []*Candidate, current []corev1.Container, failing map[*Candidate]bool) []*ClassImage {
+func rowsOf(images []*Candidate, current []Listed, failing map[*Candidate]bool) []*ClassImage {
 	rows := classImages(images, &warmth.Warmth{}, current)
 	for _, row := range rows {
 		if failing[row.Candidate] {
@@ -37,7 +36,7 @@ func candidatesOf(rows []*ClassImage) []*Candidate {
 }
 
 // chooseAmong chooses among images of which some are listed and some fail.
-func chooseAmong(images []*Candidate, current []corev1.Container, failing map[*Candidate]bool, b budget) ([]*Candidate, map[*Candidate]skip) {
+func chooseAmong(images []*Candidate, current []Listed, failing map[*Candidate]bool, b budget) ([]*Candidate, map[*Candidate]skip) {
 	chosen, left, over := choose(rowsOf(images, current, failing), b)
 	skips := map[*Candidate]skip{}
 	for i, row := range left {
@@ -160,7 +159,7 @@ func TestWhatIsLeftOutIsCounted(t *testing.T) {
 // market is what a choice is made from.
 type market struct {
 	images  []*Candidate
-	current []corev1.Container
+	current []Listed
 	failing map[*Candidate]bool
 	budget  budget
 }
@@ -186,7 +185,7 @@ func randomMarket(r *rand.Rand) market {
 		m.failing[c] = r.IntN(8) == 0
 		m.images = append(m.images, c)
 		if r.IntN(3) == 0 {
-			m.current = append(m.current, corev1.Container{Name: c.Name})
+			m.current = append(m.current, Listed{Name: c.Name})
 		}
 	}
 	return m
@@ -251,9 +250,9 @@ func checkChoice(t *testing.T, m market, r *rand.Rand) {
 		}
 	}
 
-	var carriedOut []corev1.Container
+	var carriedOut []Listed
 	for _, c := range chosen {
-		carriedOut = append(carriedOut, corev1.Container{Name: c.Name})
+		carriedOut = append(carriedOut, Listed{Name: c.Name})
 	}
 	stays, _ := chooseAmong(m.images, carriedOut, m.failing, m.budget)
 	byName := func(a, b *Candidate) int { return strings.Compare(a.Name, b.Name) }
@@ -334,12 +333,12 @@ func BenchmarkChoose(b *testing.B) {
 		images = append(images, wantedBy(workload.ObjectName(fmt.Sprintf("app-%d:v1", i)), float64(i*7919%1000), int64(1+i*104729%900)<<20, fmt.Sprint("team-", i*31%40)))
 	}
 	limit := budget{images: 50, bytes: 20 << 30}
-	var current []corev1.Container
+	var current []Listed
 	chosen, _ := chooseAmong(images, nil, nil, limit)
 	for _, c := range chosen {
-		current = append(current, corev1.Container{Name: c.Name})
+		current = append(current, Listed{Name: c.Name})
 	}
-	for name, current := range map[string][]corev1.Container{"steady": current, "first": nil} {
+	for name, current := range map[string][]Listed{"steady": current, "first": nil} {
 		b.Run(name, func(b *testing.B) {
 			rows := rowsOf(images, current, nil)
 			b.ReportAllocs()

@@ -34,6 +34,9 @@ type Options struct {
 	// MaxConcurrentNodes is how many nodes of a class, or what share of them, take a new list at the same time.
 	MaxConcurrentNodes intstr.IntOrString
 
+	// ImageVolumes is set if images that are on the nodes are held there as image volumes, where nodes can mount those.
+	ImageVolumes bool
+
 	// PullDeadline is how long a node may be busy with one image before the images behind it go first.
 	PullDeadline time.Duration
 

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // assumedSize of an image that no node has reported yet, in bytes. It only has to be of a usual order of magnitude.
@@ -27,6 +25,9 @@ type entry struct {
 	// troubled is set if a node of the class cannot pull the image while others can.
 	troubled bool
 
+	// held is set if the image is a volume of the waiting container, and not brought by an init container.
+	held bool
+
 	// always is set if the image is pulled at every start, and digest is what the list says that its tag points to; empty
 	// if that is not known.
 	always bool
@@ -41,7 +42,7 @@ type entry struct {
 // held for goes first. Of these, images that the nodes do not have go first, so that a new one is there after one pull and
 // not after fifty no-ops. Then come those with the most starts per byte: the kubelet pulls one image after the other, and
 // for such a queue Smith's rule gives the least weighted waiting.
-func order(entries []entry, current []corev1.Container) []entry {
+func order(entries []entry, current []Listed) []entry {
 	position := map[string]int{}
 	for i, c := range current {
 		position[c.Name] = i

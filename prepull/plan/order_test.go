@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
@@ -63,9 +62,9 @@ func TestOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var current []corev1.Container
+			var current []Listed
 			for _, name := range tc.current {
-				current = append(current, corev1.Container{Name: name})
+				current = append(current, Listed{Name: name})
 			}
 			for range 5 {
 				rand.Shuffle(len(tc.entries), func(i, j int) { tc.entries[i], tc.entries[j] = tc.entries[j], tc.entries[i] })

@@ -32,6 +32,9 @@ type State struct {
 	// Refused are the words with which the API server refused to write a DaemonSet, by name.
 	Refused map[string]string
 
+	// NoImageVolumes is set if the API server drops image volumes from what is written.
+	NoImageVolumes bool
+
 	// Held is since when the manager knows that a node is held, by its UID.
 	Held map[types.UID]time.Time
 
@@ -116,6 +119,12 @@ type ClassPlan struct {
 	// emptyStart is set while the class's pods start with an empty list.
 	emptyStart bool
 
+	// quarantined are its images that were found to fail.
+	quarantined []string
+
+	// next is when time alone changes the decision; zero if it does not.
+	next time.Time
+
 	// refused is why the DaemonSet of the class cannot be written, empty if it can.
 	refused string
 }
@@ -140,8 +149,8 @@ func Make(s State, o Options, now time.Time) Plan {
 			wanted = append(wanted, c)
 		}
 	}
-	division := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses)
-	classes := division.Classes
+	classified := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses)
+	classes := classified.Classes
 	classOf := make(map[string]string, len(s.Nodes))
 	for _, c := range classes {
 		for _, n := range c.Nodes {
@@ -151,7 +160,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	pods, former, again := podsOfGoneNodes(s.Pods, s.Nodes, now)
 	on, of := podsByClass(pods, classOf)
 
-	p := Plan{unwanted: left, ignored: division.IgnoredWords(o.MaxNodeClasses)}
+	p := Plan{unwanted: left, ignored: classified.IgnoredWords(o.MaxNodeClasses)}
 	planned := map[string]*ClassPlan{}
 	for _, c := range classes {
 		name := daemonSetName(c)
@@ -159,12 +168,20 @@ func Make(s State, o Options, now time.Time) Plan {
 		placed := placeOn(wanted, c)
 		// What nodes tell of the size of an image that is left out may bring it back.
 		w := warmth.Observe(c.Pullable, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
-		cp := p.planClass(c, placed, w, on[c.Name], was, o, now)
+		able := o.ImageVolumes && !s.NoImageVolumes && c.MountsImages()
+		cp := planClass(c, placed, w, on[c.Name], was, division{keep: true, able: able}, o, now)
+		why, ds := cp.reasons(ListOf(was)), daemonSet(c, cp.List, o)
+		if able && was != nil && listChangeOf(was, ds) == changedList {
+			cp = planClass(c, placed, w, on[c.Name], was, division{able: able}, o, now)
+			ds = daemonSet(c, cp.List, o)
+		}
 		cp.refused = s.Refused[name]
 		p.Classes = append(p.Classes, cp)
+		p.Quarantined = append(p.Quarantined, cp.quarantined...)
+		p.lookAgainBy(cp.next)
 		planned[name] = cp
 		if len(cp.List) > 0 || cp.emptyStart {
-			p.planDaemonSet(cp, was, of[c.Name], len(stored) > 0, s.Accepted[name], o)
+			p.planDaemonSet(cp, ds, was, of[c.Name], len(stored) > 0, s.Accepted[name], why)
 		}
 	}
 	p.planRemovals(s.DaemonSets, planned)
@@ -209,21 +226,23 @@ func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*Clas
 	slices.SortFunc(p.DeleteOrphaned, byName)
 }
 
-// planClass decides about one class and the images with a use in it, and adds to the plan when time alone changes the decision.
-func (p *Plan) planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, pods []*corev1.Pod, stored *appsv1.DaemonSet, o Options, now time.Time) *ClassPlan {
+// planClass decides about one class and the images with a use in it.
+func planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, pods []*corev1.Pod, stored *appsv1.DaemonSet, d division, o Options, now time.Time) *ClassPlan {
 	current := ListOf(stored)
-	cp := &ClassPlan{Class: c, Warmth: w, Images: classImages(placed, w, current), budget: budgetOf(c, o)}
+	cp := &ClassPlan{Class: c, Warmth: w, Images: classImages(placed, w, current), budget: budgetOf(c, o), next: w.Next}
 	cp.of = make(map[*Candidate]*ClassImage, len(placed))
 	for _, image := range cp.Images {
 		cp.of[image.Candidate] = image
 	}
-	p.lookAgainBy(w.Next)
 	surge, err := intstr.GetScaledValueFromIntOrPercent(&o.MaxConcurrentNodes, len(c.Nodes), true)
 	if err != nil {
 		surge = 1
 	}
 	trial{c.Name, len(c.Pullable), surge, now}.judgeAll(cp.Images)
-	chosen := p.chooseFor(cp, p.able(cp, now), now)
+	for _, image := range cp.Images {
+		image.standing = d.standingOf(image)
+	}
+	chosen := cp.chooseFrom(cp.able(now), now)
 	cp.oversized = markHot(chosen, o.Gate.MaxBytes)
 	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
@@ -233,51 +252,54 @@ func (p *Plan) planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warm
 		if image.access.Awaited && !image.listed {
 			continue // a place is kept for it until its pull secret is there
 		}
-		entries = append(entries, entry{
+		e := entry{
 			Candidate: image.Candidate,
 			hot:       image.hot,
 			missing:   2*image.Warmth.Ready() < len(c.Pullable),
-			atEnd:     image.standing == standingLast,
 			troubled:  len(image.Warmth.Failed) > 0,
-		})
+		}
+		e.held = d.holds(image, &e)
+		e.atEnd = image.standing == standingLast && !e.held
+		entries = append(entries, e)
 	}
 	cp.List = order(entries, current)
+	heldFirst(cp.List)
 	followTags(cp.List, current)
 	if len(cp.List) > 0 && startsEmpty(c, stored, pods, surge, now) {
 		cp.emptyStart, cp.List = true, nil
 		if stored != nil {
-			p.lookAgainBy(stored.CreationTimestamp.Add(emptyStartTime))
+			cp.lookAgainBy(stored.CreationTimestamp.Add(emptyStartTime))
 		}
 	}
 	return cp
 }
 
 // able are the images of a class that may be in its list.
-func (p *Plan) able(cp *ClassPlan, now time.Time) []*ClassImage {
+func (cp *ClassPlan) able(now time.Time) []*ClassImage {
 	able := make([]*ClassImage, 0, len(cp.Images))
 	for _, image := range cp.Images {
 		if image.found {
-			p.Quarantined = append(p.Quarantined, image.image)
+			cp.quarantined = append(cp.quarantined, image.image)
 		}
 		if image.standing != standingOut {
 			able = append(able, image)
 		} else if due := image.retry.Time; due.After(now) {
-			p.lookAgainBy(due.Time)
+			cp.lookAgainBy(due.Time)
 		}
 	}
 	return able
 }
 
-// chooseFor chooses among the images that may be in the list of a class. One that fails and is displaced waits for its
+// chooseFrom chooses among the images that may be in the list of a class. One that fails and is displaced waits for its
 // next try like one that left at once, and the choice is made anew without it, as it will be then.
-func (p *Plan) chooseFor(cp *ClassPlan, able []*ClassImage, now time.Time) []*ClassImage {
+func (cp *ClassPlan) chooseFrom(able []*ClassImage, now time.Time) []*ClassImage {
 	for {
 		chosen, left, over := choose(able, cp.budget)
 		displaced := map[*ClassImage]bool{}
 		for _, image := range left {
 			if image.standing == standingLast && image.retry.Time.After(now) {
 				image.standing, displaced[image] = standingOut, true
-				p.lookAgainBy(image.retry.Time.Time)
+				cp.lookAgainBy(image.retry.Time.Time)
 			}
 		}
 		if len(displaced) == 0 {
@@ -292,7 +314,7 @@ func (p *Plan) chooseFor(cp *ClassPlan, able []*ClassImage, now time.Time) []*Cl
 
 // reasons are why the class gets another list than its current one. Images that only take the places of failing ones in a
 // full list are no ordinary change: they may fail too, one after the other.
-func (cp *ClassPlan) reasons(current []corev1.Container) reasons {
+func (cp *ClassPlan) reasons(current []Listed) reasons {
 	known, failing := map[string]*Candidate{}, map[string]bool{}
 	for _, image := range cp.Images {
 		known[image.Name], failing[image.Name] = image.Candidate, image.retry != nil
@@ -324,15 +346,23 @@ func (cp *ClassPlan) reasons(current []corev1.Container) reasons {
 		why.failing = !slices.Equal(was, is)
 		why.Ordinary = !why.failing
 	}
-	if first := slices.IndexFunc(was, func(name string) bool { return failing[name] }); first >= 0 {
-		why.urgent = slices.ContainsFunc(was[first:], func(name string) bool { return !failing[name] })
+	// What is held is in nobody's way.
+	brought := was[heldOf(current):]
+	if first := slices.IndexFunc(brought, func(name string) bool { return failing[name] }); first >= 0 {
+		why.urgent = slices.ContainsFunc(brought[first:], func(name string) bool { return !failing[name] })
 	}
 	return why
 }
 
 // lookAgainBy makes sure that somebody looks again at a time, unless it is zero.
-func (p *Plan) lookAgainBy(t time.Time) {
-	if !t.IsZero() && (p.Next.IsZero() || t.Before(p.Next)) {
-		p.Next = t
+func (p *Plan) lookAgainBy(t time.Time) { p.Next = sooner(p.Next, t) }
+
+func (cp *ClassPlan) lookAgainBy(t time.Time) { cp.next = sooner(cp.next, t) }
+
+// sooner of two times, of which a zero one does not count.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
+	return a
 }

@@ -167,7 +167,7 @@ func (v view) noteTrouble(p *progress, node string, now time.Time) bool {
 	if f.Settled && !f.Counts(now) {
 		p.until = f.Began.Add(warmth.TroubleTime)
 	}
-	return f.Counts(now)
+	return f.Counts(now) && !f.Alone
 }
 
 func unfinished(n *corev1.Node) bool {

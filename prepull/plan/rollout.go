@@ -59,9 +59,9 @@ var rollPolicy = map[rollState]map[listChange]rollAction{
 	stopped:  {changedNothing: roll, changedDigests: rollWithoutDigests, changedNodes: roll, changedList: roll},
 }
 
-// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one. others is set if any is stored.
-func (p *Plan) planDaemonSet(cp *ClassPlan, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, o Options) {
-	ds := daemonSet(cp.Class, cp.List, o)
+// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one. others is set if any is stored, and
+// why tells for what reasons the list changes, if it does.
+func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, why reasons) {
 	if stored == nil {
 		if others || cp.emptyStart {
 			// Nodes of a new shape do not wait, since no pod is restarted; the first image of all may have a second one.
@@ -69,7 +69,7 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, stored *appsv1.DaemonSet, pods []*co
 			return
 		}
 		p.Roll = append(p.Roll, ds)
-		p.Reasons.add(cp.reasons(nil))
+		p.Reasons.add(why)
 		return
 	}
 	state, change := rollStateOf(stored, pods), listChangeOf(stored, ds)
@@ -97,7 +97,7 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, stored *appsv1.DaemonSet, pods []*co
 		p.Reasons.add(reasons{failing: true})
 		return
 	}
-	p.Reasons.add(cp.reasons(ListOf(stored)))
+	p.Reasons.add(why)
 	if (state == settled || state == onDelete) && !sameNodes(stored, ds) {
 		// The new list may have to wait, but no node should have two lists meanwhile.
 		p.UpdateInPlace = append(p.UpdateInPlace, withNodesOf(stored, ds))
@@ -133,7 +133,7 @@ func rollStateOf(ds *appsv1.DaemonSet, pods []*corev1.Pod) rollState {
 
 // listChangeOf is what differs between a stored DaemonSet and the desired one of the same class.
 func listChangeOf(stored, desired *appsv1.DaemonSet) listChange {
-	was, is := ListOf(stored), ListOf(desired)
+	was, is := broughtBy(stored), broughtBy(desired)
 	switch {
 	case podHashIn(stored) != podHashIn(desired) || moves(was, is):
 		return changedList

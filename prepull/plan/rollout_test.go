@@ -10,6 +10,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
@@ -54,7 +55,7 @@ func TestPodReady(t *testing.T) {
 		"it is not ready":          {[]corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}}, false},
 		"it is no more than bound": {[]corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}, false},
 	} {
-		if got := podReady(&corev1.Pod{Status: corev1.PodStatus{Conditions: tc.conditions}}); got != tc.want {
+		if got := warmth.Ready(&corev1.Pod{Status: corev1.PodStatus{Conditions: tc.conditions}}); got != tc.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

@@ -70,7 +70,7 @@ func TestListChange(t *testing.T) {
 	}
 	digest := func(value string) func(*appsv1.DaemonSet) {
 		return func(ds *appsv1.DaemonSet) {
-			ListOf(ds)[0].Env = []corev1.EnvVar{{Name: digestVariable, Value: value}}
+			broughtBy(ds)[0].Env = []corev1.EnvVar{{Name: digestVariable, Value: value}}
 		}
 	}
 	elsewhere := func(ds *appsv1.DaemonSet) {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -116,9 +115,9 @@ func TestChoose(t *testing.T) {
 			if len(invalid) > 0 {
 				t.Fatal(invalid)
 			}
-			var current []corev1.Container
+			var current []Listed
 			for _, image := range tc.current {
-				current = append(current, corev1.Container{Name: workload.ObjectName(image)})
+				current = append(current, Listed{Name: workload.ObjectName(image)})
 			}
 			failing := map[*Candidate]bool{}
 			for _, c := range found {

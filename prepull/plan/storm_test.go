@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -212,9 +211,9 @@ func TestReasons(t *testing.T) {
 			for _, image := range []string{"X", "Y"} {
 				cp.Images = append(cp.Images, &ClassImage{Candidate: &Candidate{Name: image}, verdict: verdict{standing: standingOut, retry: retry}})
 			}
-			var current []corev1.Container
+			var current []Listed
 			for _, image := range strings.Fields(tc.was) {
-				current = append(current, corev1.Container{Name: image})
+				current = append(current, Listed{Name: image})
 			}
 			for _, image := range strings.Fields(tc.is) {
 				cp.List = append(cp.List, entry{Candidate: &Candidate{Name: image}})

@@ -18,20 +18,20 @@ const digestVariable = "KUBE_PREPULL_DIGEST"
 
 // followTags decides for each image of a list whether it is always pulled, and with which digest. That pods need an image
 // no longer at every start waits for another change of the list: it is no reason to restart a pod.
-func followTags(list []entry, current []corev1.Container) {
-	same := slices.EqualFunc(list, current, func(e entry, c corev1.Container) bool { return e.Name == c.Name })
+func followTags(list []entry, current []Listed) {
+	same := slices.EqualFunc(list, current, func(e entry, was Listed) bool { return e.Name == was.Name })
 	for i := range list {
 		e := &list[i]
 		e.always, e.digest = e.alwaysPull && !Pinned(e.image), ""
-		at := slices.IndexFunc(current, func(c corev1.Container) bool { return c.Name == e.Name })
-		was := at >= 0 && current[at].ImagePullPolicy == corev1.PullAlways
+		at := slices.IndexFunc(current, func(was Listed) bool { return was.Name == e.Name })
+		was := at >= 0 && current[at].always
 		e.always = e.always || same && was
 		if !e.always {
 			continue
 		}
 		e.digest = e.Candidate.digest
 		if was {
-			e.digest = cmp.Or(e.digest, digestOf(&current[at]))
+			e.digest = cmp.Or(e.digest, current[at].digest)
 		}
 	}
 }
@@ -81,7 +81,7 @@ func keepList(ds, stored *appsv1.DaemonSet) {
 
 // keepUnknown leaves digests out that the stored DaemonSet does not list. They are written after the roll.
 func keepUnknown(ds, stored *appsv1.DaemonSet) {
-	was, is := ListOf(stored), ListOf(ds)
+	was, is := broughtBy(stored), broughtBy(ds)
 	for i := range min(len(was), len(is)) {
 		if digestOf(&was[i]) == "" {
 			is[i].Env = nil

@@ -21,7 +21,7 @@ func tagged(image, digest string) State {
 }
 
 func (s *State) container(image string) corev1.Container {
-	for _, c := range ListOf(s.DaemonSets[0]) {
+	for _, c := range broughtBy(s.DaemonSets[0]) {
 		if c.Image == image {
 			return c
 		}

@@ -80,31 +80,42 @@ func Redactor(words []string) *strings.Replacer {
 
 // RedactPod is a pod whose kubelet quotes none of some words. The pod itself is not changed.
 func RedactPod(pod *corev1.Pod, words *strings.Replacer) *corev1.Pod {
-	var next *corev1.Pod
-	for i := range pod.Status.InitContainerStatuses {
-		s := pod.Status.InitContainerStatuses[i].DeepCopy()
-		quotes := false
+	first, quotesFirst := redactStatuses(pod.Status.InitContainerStatuses, words)
+	then, quotesThen := redactStatuses(pod.Status.ContainerStatuses, words)
+	if !quotesFirst && !quotesThen {
+		return pod
+	}
+	next := *pod
+	next.Status.InitContainerStatuses, next.Status.ContainerStatuses = first, then
+	return &next
+}
+
+// redactStatuses are statuses that quote none of some words, and whether they are others.
+func redactStatuses(statuses []corev1.ContainerStatus, words *strings.Replacer) (redacted []corev1.ContainerStatus, quotes bool) {
+	redacted = statuses
+	for i := range statuses {
+		s := statuses[i].DeepCopy()
+		said := false
 		for _, message := range messagesOf(s) {
-			said := words.Replace(*message)
-			quotes = quotes || said != *message
-			*message = said
+			plain := words.Replace(*message)
+			said = said || plain != *message
+			*message = plain
 		}
-		if !quotes {
+		if !said {
 			continue
 		}
-		if next == nil {
-			copied := *pod
-			copied.Status.InitContainerStatuses = slices.Clone(pod.Status.InitContainerStatuses)
-			next = &copied
+		if !quotes {
+			redacted, quotes = slices.Clone(statuses), true
 		}
-		next.Status.InitContainerStatuses[i] = *s
+		redacted[i] = *s
 	}
-	return cmp.Or(next, pod)
+	return redacted, quotes
 }
 
 // HasMessages tells whether a kubelet says anything about the containers of a pod that may quote somebody.
 func HasMessages(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.InitContainerStatuses, func(s corev1.ContainerStatus) bool { return len(messagesOf(&s)) > 0 })
+	says := func(s corev1.ContainerStatus) bool { return len(messagesOf(&s)) > 0 }
+	return slices.ContainsFunc(pod.Status.InitContainerStatuses, says) || slices.ContainsFunc(pod.Status.ContainerStatuses, says)
 }
 
 // messagesOf a container are what a runtime or a registry said.

@@ -57,6 +57,7 @@ func lastFailure(events []*corev1.Event, since time.Time) (message string, failu
 // again. Whatever else the status says of the container counts more. What happened before the container's turn, or before
 // it last ran, is history.
 func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *corev1.Pod {
+	pod = withHeldEvents(pod, events[eventSubject{pod.UID, ""}])
 	statuses := pod.Status.InitContainerStatuses
 	front := slices.IndexFunc(statuses, func(s corev1.ContainerStatus) bool { return !RanWell(&s) })
 	if front < 0 {
@@ -73,15 +74,24 @@ func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *c
 	if t := s.LastTerminationState.Terminated; t != nil && t.FinishedAt.After(since) {
 		since = t.FinishedAt.Time
 	}
-	message, failures := lastFailure(events[eventSubject{pod.UID, "spec.initContainers{" + s.Name + "}"}], since)
-	if failures == 0 || failures == 1 && !SpokenCause(message).Permanent {
+	s, fails := failedPull(s, events[eventSubject{pod.UID, "spec.initContainers{" + s.Name + "}"}], since)
+	if !fails {
 		return pod
 	}
-	s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}}
 	next := *pod
 	next.Status.InitContainerStatuses = slices.Clone(statuses)
 	next.Status.InitContainerStatuses[front] = s
 	return &next
+}
+
+// failedPull is a status as the kubelet will report it, if events since a time tell of failures that count.
+func failedPull(s corev1.ContainerStatus, events []*corev1.Event, since time.Time) (corev1.ContainerStatus, bool) {
+	message, failures := lastFailure(events, since)
+	if failures == 0 || failures == 1 && !SpokenCause(message).Permanent {
+		return s, false
+	}
+	s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}}
+	return s, true
 }
 
 // RanWell tells whether an init container has run and ended without an error.

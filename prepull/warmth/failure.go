@@ -76,6 +76,9 @@ type Failure struct {
 	// and backs off, or tried twice.
 	Settled bool
 
+	// Alone is set if nothing waits behind the image, because it is held and not brought.
+	Alone bool
+
 	// Since is when the pod was created that ran into it, and began is when it came to the image.
 	Since, Began time.Time
 }

@@ -1,6 +1,7 @@
 package warmth
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -8,6 +9,9 @@ import (
 
 // InstallContainer is the name of the init container that comes before those of images: it installs noop.
 const InstallContainer = "install"
+
+// WaitContainer is the name of the container that keeps the images: it runs once all are there that it holds.
+const WaitContainer = "wait"
 
 // PullState is how far a node is with an image of its list.
 type PullState string
@@ -26,6 +30,7 @@ type Pull struct {
 	Name string
 
 	// State is PullDone if the image is there. The one behind the last that is done is active or fails; the rest is queued.
+	// One that is held may fail as well, and nothing is queued behind it.
 	State PullState
 
 	// Took is how long a done image was waited for, in whole seconds and about one too many.
@@ -45,12 +50,13 @@ type FailedPullEvents map[eventSubject][]*corev1.Event
 // FailedPullsIn finds what events tell of failed pulls.
 func FailedPullsIn(events []corev1.Event) FailedPullEvents { return PullEvents(events) }
 
-// PullsOf reads the images of a prepull pod in the order of its list, with what events tell in advance of its status.
-// stuck is why the pod does not even get to the first one; empty if it does.
-func PullsOf(pod *corev1.Pod, failed FailedPullEvents) (pulls []Pull, stuck string) {
+// PullsOf reads the images of a prepull pod in the order of its list, with what events tell in advance of its status, and
+// with what its node lists, by image string. stuck is why the pod does not even get to the first one; empty if it does.
+func PullsOf(pod *corev1.Pod, failed FailedPullEvents, lists func(image string) bool) (pulls []Pull, stuck string) {
 	pod = WithPullEvents(pod, failed)
+	pulls = heldPulls(pod, lists)
 	var previous time.Time
-	front := true
+	front := !slices.ContainsFunc(pulls, func(p Pull) bool { return p.State == PullActive })
 	for i := range pod.Status.InitContainerStatuses {
 		s := &pod.Status.InitContainerStatuses[i]
 		p := Pull{Name: s.Name, State: PullQueued}

@@ -54,7 +54,7 @@ func TestPullsOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u"}, Status: corev1.PodStatus{InitContainerStatuses: test.statuses}}
-			got, stuck := PullsOf(pod, FailedPullsIn(test.events))
+			got, stuck := PullsOf(pod, FailedPullsIn(test.events), func(string) bool { return false })
 			if diff := cmp.Diff(test.want, got); diff != "" || stuck != test.stuck {
 				t.Errorf("stuck %q, want %q (-want +got):\n%s", stuck, test.stuck, diff)
 			}

@@ -33,8 +33,11 @@ type Image struct {
 	// same is another spelling of the same image, nil if there is none.
 	same *Image
 
+	// settled are the nodes whose prepull pod is ready, the same for all images of a class.
+	settled []bool
+
 	// Ran is, one more than, the whole seconds that a node took until the image was there, if it has run a container of it
-	// in a prepull pod that still exists; the kubelet does not delete the image. 0 if it has not.
+	// in a prepull pod that still exists, or mounted it there; the kubelet does not delete the image. 0 if it has not.
 	Ran []int32
 
 	// present are nodes that list the image, for whatever reason it is there.
@@ -50,13 +53,13 @@ type Image struct {
 	Size int64
 }
 
-// SetRan notes that a node has run the image, which took a time to be there.
+// SetRan notes that a node has run the image, or holds it, and that it took a time to be there: of several the longest.
 func (w *Image) SetRan(node string, took time.Duration) {
 	if i, counts := w.At[node]; counts {
 		if w.Ran == nil {
 			w.Ran = make([]int32, len(w.At))
 		}
-		w.Ran[i] = int32(took.Seconds()) + 1
+		w.Ran[i] = max(w.Ran[i], int32(took.Seconds())+1)
 	}
 }
 
@@ -66,6 +69,19 @@ func (w *Image) SetPresent(i int) {
 		w.present = make([]bool, len(w.At))
 	}
 	w.present[i] = true
+}
+
+// Proven tells whether all nodes whose prepull pod is ready have the image, and there is one. A node that has joined a moment
+// ago, or has no room for the pod, says nothing about the image.
+func (w *Image) Proven() bool {
+	proven := false
+	for i, settled := range w.settled {
+		if settled && !w.There(i) {
+			return false
+		}
+		proven = proven || settled
+	}
+	return proven && len(w.Failed) == 0
 }
 
 // Pulled tells whether a node has run the image, and how long it took until it was there.
@@ -141,7 +157,7 @@ func (w *Image) Slowest() time.Duration {
 type ImageName struct{ Name, Canonical string }
 
 // Observe reads how far every image is on nodes of a class. An init container that ended well
-// proves that its image is there, in pods of an old list too. A pull that takes longer than the deadline while other
+// proves that its image is there, and a waiting container that runs proves those that it holds, in pods of an old list too. A pull that takes longer than the deadline while other
 // images wait behind it counts as failed: a registry that hangs gives no other sign.
 func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadline time.Duration, now time.Time) *Warmth {
 	at := make(map[string]int, len(nodes))
@@ -149,10 +165,11 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 		at[n.Name] = i
 	}
 	w := &Warmth{At: at, Images: make(map[string]*Image, len(images)), Broken: map[string]Failure{}}
+	settled := make([]bool, len(nodes))
 	all := make([]Image, len(images))
 	byCanonical := make(map[string]*Image, len(images))
 	for i, image := range images {
-		all[i] = Image{At: at, same: byCanonical[image.Canonical]}
+		all[i] = Image{At: at, settled: settled, same: byCanonical[image.Canonical]}
 		w.Images[image.Name] = &all[i]
 		byCanonical[image.Canonical] = &all[i]
 	}
@@ -160,8 +177,10 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 		readNode(n, i, byCanonical)
 	}
 	for _, pod := range pods {
-		if _, counts := at[pod.Spec.NodeName]; counts {
+		if i, counts := at[pod.Spec.NodeName]; counts {
 			w.readPod(pod, deadline, now)
+			w.readHeld(pod, i)
+			settled[i] = settled[i] || Ready(pod)
 		}
 	}
 	return w

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
@@ -24,7 +25,7 @@ type Fleet struct {
 // list is the list of images of a class of nodes, from its DaemonSet.
 type list struct {
 	class, label string
-	images       []corev1.Container
+	images       []plan.Listed
 	placement    v1alpha1.Placement
 }
 

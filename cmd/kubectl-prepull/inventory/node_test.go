@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
@@ -64,7 +65,7 @@ func TestNodeOf(t *testing.T) {
 			f := &Fleet{
 				machines: []*machine{m}, pods: map[string][]*prepullPod{"n": test.pods},
 				lists: []*list{{
-					class: "web", label: "now", images: []corev1.Container{{Name: "a", Image: "repo/a"}, {Name: "b", Image: "repo/b"}},
+					class: "web", label: "now", images: []plan.Listed{{Name: "a", Image: "repo/a"}, {Name: "b", Image: "repo/b"}},
 					placement: v1alpha1.Placement{NodeSelector: map[string]string{corev1.LabelOSStable: "linux", "pool": "web"}},
 				}},
 			}
@@ -82,7 +83,7 @@ func TestNodeOf(t *testing.T) {
 
 func TestTheSumsOfAClass(t *testing.T) {
 	t.Parallel()
-	f := &Fleet{lists: []*list{{class: "a", images: make([]corev1.Container, 4)}, {class: "b"}}}
+	f := &Fleet{lists: []*list{{class: "a", images: make([]plan.Listed, 4)}, {class: "b"}}}
 	got := f.Classes([]Node{
 		{Class: "a", State: NodeComplete, ImageCount: 4, ReadyCount: 4},
 		{Class: "a", State: NodePulling, ImageCount: 4, ReadyCount: 1},

@@ -105,7 +105,7 @@ func (f *Fleet) addDaemonSet(ds *appsv1.DaemonSet) {
 	spec := &ds.Spec.Template.Spec
 	l := &list{class: ds.Labels[v1alpha1.LabelNodeClass], label: ds.Labels[v1alpha1.LabelList]}
 	for _, c := range plan.ListOf(ds) {
-		l.images = append(l.images, corev1.Container{Name: c.Name, Image: c.Image})
+		l.images = append(l.images, c)
 	}
 	l.placement = v1alpha1.Placement{NodeSelector: spec.NodeSelector, Tolerations: spec.Tolerations}
 	if a := spec.Affinity; a != nil && a.NodeAffinity != nil {
@@ -158,7 +158,7 @@ func (f *Fleet) addPod(p *corev1.Pod, failed warmth.FailedPullEvents) {
 	if p.Spec.NodeName == "" {
 		return
 	}
-	pulls, stuck := warmth.PullsOf(p, failed)
+	pulls, stuck := warmth.PullsOf(p, failed, func(image string) bool { return f.Has(p.Spec.NodeName, image) })
 	f.pods[p.Spec.NodeName] = append(f.pods[p.Spec.NodeName], &prepullPod{
 		name: p.Name, class: p.Labels[v1alpha1.LabelNodeClass], list: p.Labels[v1alpha1.LabelList],
 		leaving: p.DeletionTimestamp != nil, pulls: pulls, stuck: stuck,

@@ -1,0 +1,78 @@
+package plan
+
+import (
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Listed is an image in the list of a prepull DaemonSet.
+type Listed struct {
+	// Name of its init container or of its volume, and the Image.
+	Name, Image string
+
+	// Held is set if it is an image volume of the waiting container. If not, an init container brings it.
+	Held bool
+
+	// always is set if it is pulled at every start of a pod.
+	always bool
+
+	// digest is what the list says that its tag points to; empty if it does not.
+	digest string
+}
+
+// ListOf are the images of a prepull DaemonSet in the order in which a node pulls them that has none: the kubelet pulls
+// image volumes before it starts the first container (SyncPod in pkg/kubelet/kuberuntime/kuberuntime_manager.go). None if
+// there is no DaemonSet.
+func ListOf(ds *appsv1.DaemonSet) []Listed {
+	if ds == nil {
+		return nil
+	}
+	var list []Listed
+	for _, v := range ds.Spec.Template.Spec.Volumes {
+		if v.Image != nil {
+			list = append(list, Listed{Name: v.Name, Image: v.Image.Reference, Held: true})
+		}
+	}
+	brought := broughtBy(ds)
+	for i := range brought {
+		c := &brought[i]
+		list = append(list, Listed{Name: c.Name, Image: c.Image, always: c.ImagePullPolicy == corev1.PullAlways, digest: digestOf(c)})
+	}
+	return list
+}
+
+// heldOf counts the images of a list that are held; they come first.
+func heldOf(list []Listed) int {
+	n := slices.IndexFunc(list, func(l Listed) bool { return !l.Held })
+	if n < 0 {
+		return len(list)
+	}
+	return n
+}
+
+// broughtBy are the init containers of a prepull DaemonSet that pull an image, in order.
+func broughtBy(ds *appsv1.DaemonSet) []corev1.Container {
+	if ds == nil || len(ds.Spec.Template.Spec.InitContainers) == 0 {
+		return nil
+	}
+	return ds.Spec.Template.Spec.InitContainers[1:]
+}
+
+// heldIn is how many images a DaemonSet holds as image volumes, and mounts.
+func heldIn(ds *appsv1.DaemonSet) int {
+	held := map[string]bool{}
+	for _, v := range ds.Spec.Template.Spec.Volumes {
+		held[v.Name] = v.Image != nil
+	}
+	mounted := 0
+	for _, c := range ds.Spec.Template.Spec.Containers {
+		for _, m := range c.VolumeMounts {
+			if held[m.Name] {
+				mounted++
+			}
+		}
+	}
+	return mounted
+}

@@ -1,0 +1,148 @@
+package warmth
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// readHeld goes through the images that a prepull pod on the node at a position holds as image volumes. They are all there
+// when the waiting container runs, or has run. Before that the kubelet tries them one after the other, in the order of the
+// volumes and before it starts the first container, and one that fails keeps only the waiting container
+// (getImageVolumes and toKubeContainerImageVolumes in pkg/kubelet/kuberuntime).
+func (w *Warmth) readHeld(pod *corev1.Pod, position int) {
+	held := HeldBy(pod)
+	if len(held) == 0 {
+		return
+	}
+	node := pod.Spec.NodeName
+	if waits(pod) {
+		for _, v := range held {
+			if image := w.Images[v.Name]; image != nil {
+				image.SetRan(node, 0)
+			}
+		}
+		return
+	}
+	if pod.DeletionTimestamp != nil {
+		return
+	}
+	tried, failed := triedHeld(pod), failedHeld(pod)
+	for _, v := range held {
+		image := w.Images[v.Name]
+		f, fails := failed[v.Name]
+		switch {
+		case image == nil:
+		case fails && !image.There(position):
+			f.Alone, f.Since, f.Began = true, pod.CreationTimestamp.Time, ScheduledAt(pod)
+			Put(&image.Failed, node, f)
+		case tried:
+			image.SetPresent(position)
+		case !image.There(position):
+			Put(&image.Pulling, node, true)
+			return // the others come later
+		}
+	}
+}
+
+// heldPulls are the images that a prepull pod holds as image volumes, and how far its node is with them.
+func heldPulls(pod *corev1.Pod, lists func(image string) bool) []Pull {
+	waits, tried, failed := waits(pod), triedHeld(pod), failedHeld(pod)
+	active := false
+	var pulls []Pull
+	for _, v := range HeldBy(pod) {
+		p := Pull{Name: v.Name, State: PullQueued}
+		f, fails := failed[v.Name]
+		switch {
+		case waits || lists(v.Image.Reference):
+			p.State = PullDone
+		case fails:
+			p.State, p.Reason, p.Message = PullFailed, f.Reason, f.Message
+		case tried:
+			p.State = PullDone
+		case !active:
+			p.State, active = PullActive, true
+		}
+		pulls = append(pulls, p)
+	}
+	return pulls
+}
+
+// HeldBy are the image volumes of a prepull pod, in the order in which they are pulled.
+func HeldBy(pod *corev1.Pod) []corev1.Volume {
+	other := func(v corev1.Volume) bool { return v.Image == nil }
+	if !slices.ContainsFunc(pod.Spec.Volumes, other) {
+		return pod.Spec.Volumes
+	}
+	return slices.DeleteFunc(slices.Clone(pod.Spec.Volumes), other)
+}
+
+// waits tells whether the waiting container of a prepull pod runs, or has run.
+func waits(pod *corev1.Pod) bool {
+	s := statusOf(pod.Status.ContainerStatuses, WaitContainer)
+	return s != nil && (s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil)
+}
+
+// triedHeld tells whether the kubelet has tried all image volumes of a pod: then it starts the first container.
+func triedHeld(pod *corev1.Pod) bool {
+	s := statusOf(pod.Status.InitContainerStatuses, InstallContainer)
+	return s != nil && (s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil)
+}
+
+// failedHeld are the failures of image volumes, by their names. The status of the waiting container tells of one of them; what
+// events tell of others is in statuses of their own (WithPullEvents).
+func failedHeld(pod *corev1.Pod) map[string]Failure {
+	failed := map[string]Failure{}
+	for i := range pod.Status.ContainerStatuses {
+		s := &pod.Status.ContainerStatuses[i]
+		f, fails := failureOf(s)
+		if !fails {
+			continue
+		}
+		for _, v := range HeldBy(pod) {
+			if s.Name == v.Name || s.Name == WaitContainer && s.State.Waiting != nil && names(s.State.Waiting.Message, v.Image.Reference) {
+				failed[v.Name] = f
+			}
+		}
+	}
+	return failed
+}
+
+// names tells whether a kubelet's message is about an image.
+func names(message, image string) bool { return strings.Contains(message, `"`+image+`"`) }
+
+// withHeldEvents is a pod with what events tell of image volumes that failed: a kubelet's status names one of them, and that
+// once all init containers have ended. An image gets a status of its own.
+func withHeldEvents(pod *corev1.Pod, about []*corev1.Event) *corev1.Pod {
+	held := HeldBy(pod)
+	if len(held) == 0 || len(about) == 0 || waits(pod) {
+		return pod
+	}
+	next := *pod
+	next.Status.ContainerStatuses = slices.Clone(pod.Status.ContainerStatuses)
+	for _, v := range held {
+		own := slices.DeleteFunc(slices.Clone(about), func(e *corev1.Event) bool { return !names(e.Message, v.Image.Reference) })
+		if s, fails := failedPull(corev1.ContainerStatus{Name: v.Name}, own, time.Time{}); fails {
+			next.Status.ContainerStatuses = append(next.Status.ContainerStatuses, s)
+		}
+	}
+	return &next
+}
+
+func statusOf(statuses []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
+	for i := range statuses {
+		if statuses[i].Name == name {
+			return &statuses[i]
+		}
+	}
+	return nil
+}
+
+// Ready tells whether a pod is.
+func Ready(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
