@@ -101,6 +101,11 @@ type Configuration struct {
 	// list, all of them at first, take it at once. Default: 50.
 	MaxConcurrentNodes intstr.IntOrString `json:"maxConcurrentNodes"`
 
+	// imageVolumes is true if images that are on the nodes of a class are held there as image volumes, so that a change of the
+	// list costs a node what changed and not what it has. That needs Kubernetes 1.36, and containerd 2.1 or CRI-O 1.33, on
+	// all nodes of the class; elsewhere, and with false, an init container for each image holds them. Default: true.
+	ImageVolumes bool `json:"imageVolumes"`
+
 	// pullDeadline is how long a node may be busy with one image before the images behind it go first; at least 1s.
 	// Default: 15m.
 	PullDeadline metav1.Duration `json:"pullDeadline"`
@@ -177,6 +182,7 @@ func defaultConfiguration() *Configuration {
 		Registries:         []Registry{},
 		Certificates:       CertificatesAuto,
 		MaxConcurrentNodes: intstr.FromInt32(50),
+		ImageVolumes:       true,
 		PullDeadline:       metav1.Duration{Duration: 15 * time.Minute},
 		ResyncInterval:     metav1.Duration{Duration: 10 * time.Minute},
 		Retention:          metav1.Duration{Duration: 24 * time.Hour},
