@@ -34,7 +34,13 @@ type daemonSetWriter struct {
 
 	// refused are the words with which the API server refused to write a DaemonSet, by name.
 	refused map[string]string
+
+	// keepsVolumes is set once the API server was seen to keep image volumes, and dropsVolumes if it drops them.
+	keepsVolumes, dropsVolumes bool
 }
+
+// errDropsVolumes is no fault: the next plan brings all images.
+var errDropsVolumes = errors.New("the API server drops image volumes")
 
 func newDaemonSetWriter(c client.Client, clocks clock.Clocks, m *metrics) *daemonSetWriter {
 	return &daemonSetWriter{
@@ -123,6 +129,9 @@ func (w *daemonSetWriter) carryOut(ctx context.Context, s plan.State, write, rem
 		switch {
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
 			behind = true
+		case errors.Is(err, errDropsVolumes):
+			log.FromContext(ctx).Info("the API server drops image volumes: init containers hold all images", "daemonSet", ds.Name)
+			behind = true
 		case err != nil:
 			w.refused[ds.Name] = refusal(err)
 			errs = append(errs, err)
@@ -146,15 +155,45 @@ func (w *daemonSetWriter) carryOut(ctx context.Context, s plan.State, write, rem
 	return len(write)+len(remove) > 0, behind, errors.Join(errs...)
 }
 
-// write creates a DaemonSet, or replaces the spec of the stored one.
+// write creates a DaemonSet, or replaces the spec of the stored one. Old API servers drop image volumes and their mounts from
+// what they store: its pods would be ready and have pulled nothing. So the first one is tried before it is written, and what
+// was stored is looked at each time.
 func (w *daemonSetWriter) write(ctx context.Context, stored, desired *appsv1.DaemonSet) error {
+	held := plan.HeldIn(desired)
+	if held > 0 && !w.keepsVolumes {
+		tried, err := w.store(ctx, stored, desired, true)
+		if err != nil {
+			return err
+		}
+		w.keepsVolumes = plan.HeldIn(tried) == held
+		if w.dropsVolumes = !w.keepsVolumes; w.dropsVolumes {
+			return errDropsVolumes
+		}
+	}
+	next, err := w.store(ctx, stored, desired, false)
+	if err != nil {
+		return err
+	}
+	w.accepted[desired.Name] = plan.AcceptedHash(&next.Spec)
+	if plan.HeldIn(next) < held {
+		w.keepsVolumes, w.dropsVolumes = false, true
+		return errDropsVolumes
+	}
+	return nil
+}
+
+// store creates or updates a DaemonSet, or only tries to, and returns what is stored then.
+func (w *daemonSetWriter) store(ctx context.Context, stored, desired *appsv1.DaemonSet, dry bool) (*appsv1.DaemonSet, error) {
+	to := w.client
+	if dry {
+		to = client.NewDryRunClient(to)
+	}
 	if stored == nil {
 		next := desired.DeepCopy()
-		if err := w.client.Create(ctx, next, reconcilerOwner); err != nil {
-			return fmt.Errorf("creating DaemonSet %s: %w", desired.Name, err)
+		if err := to.Create(ctx, next, reconcilerOwner); err != nil {
+			return nil, fmt.Errorf("creating DaemonSet %s: %w", desired.Name, err)
 		}
-		w.accepted[desired.Name] = plan.AcceptedHash(&next.Spec)
-		return nil
+		return next, nil
 	}
 	next := stored.DeepCopy()
 	next.Spec = *desired.Spec.DeepCopy()
@@ -162,15 +201,14 @@ func (w *daemonSetWriter) write(ctx context.Context, stored, desired *appsv1.Dae
 	for key, value := range desired.Labels {
 		metav1.SetMetaDataLabel(&next.ObjectMeta, key, value)
 	}
-	if err := w.client.Update(ctx, next, reconcilerOwner); err != nil {
-		return fmt.Errorf("updating DaemonSet %s: %w", desired.Name, err)
+	if err := to.Update(ctx, next, reconcilerOwner); err != nil {
+		return nil, fmt.Errorf("updating DaemonSet %s: %w", desired.Name, err)
 	}
-	if next.ResourceVersion == stored.ResourceVersion {
+	if !dry && next.ResourceVersion == stored.ResourceVersion {
 		// It was right, and only read differently: API servers of two versions do not default the same fields.
 		next = stored
 	}
-	w.accepted[desired.Name] = plan.AcceptedHash(&next.Spec)
-	return nil
+	return next, nil
 }
 
 // refusal is what the API server said of a write, without what it was about.

@@ -121,7 +121,7 @@ func (r *reconciler) observe(ctx context.Context) (plan.State, error) {
 	if err := r.client.List(ctx, &daemonSets, ours...); err != nil {
 		return plan.State{}, fmt.Errorf("listing prepull DaemonSets: %w", err)
 	}
-	s := plan.State{Images: images.Items, Nodes: nodes.Items, Accepted: r.daemonSets.accepted, Refused: r.daemonSets.refused}
+	s := plan.State{Images: images.Items, Nodes: nodes.Items, Accepted: r.daemonSets.accepted, Refused: r.daemonSets.refused, NoImageVolumes: r.daemonSets.dropsVolumes}
 	failed := warmth.PullEvents(events.Items)
 	for i := range pods.Items {
 		s.Pods = append(s.Pods, warmth.WithPullEvents(&pods.Items[i], failed))

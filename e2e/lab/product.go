@@ -249,12 +249,25 @@ func (p *Product) WaitState(t *testing.T, image, state string) *unstructured.Uns
 	return object
 }
 
-// OnNode says whether a node's prepull pod has run an image.
+// PullsImage says whether a prepull pod brings an image, or holds it.
+func PullsImage(spec *corev1.PodSpec, image string) bool {
+	return slices.ContainsFunc(spec.InitContainers, func(c corev1.Container) bool { return c.Image == image }) || HoldsImage(spec, image)
+}
+
+// HoldsImage says whether a prepull pod holds an image as an image volume.
+func HoldsImage(spec *corev1.PodSpec, image string) bool {
+	return slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Image != nil && v.Image.Reference == image })
+}
+
+// OnNode says whether a node's prepull pod has run an image, or has mounted it.
 func (p *Product) OnNode(t *testing.T, image, node string) bool {
 	t.Helper()
 	for _, pod := range p.PrepullPods(t) {
 		if pod.Spec.NodeName != node {
 			continue
+		}
+		if HoldsImage(&pod.Spec, image) && slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.State.Running != nil }) {
+			return true
 		}
 		i := slices.IndexFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Image == image })
 		if i < 0 {
@@ -306,7 +319,7 @@ func (p *Product) DaemonSets(t *testing.T) []appsv1.DaemonSet {
 func (p *Product) Listed(t *testing.T, image string) bool {
 	t.Helper()
 	for _, ds := range p.DaemonSets(t) {
-		if slices.ContainsFunc(ds.Spec.Template.Spec.InitContainers, func(c corev1.Container) bool { return c.Image == image }) {
+		if PullsImage(&ds.Spec.Template.Spec, image) {
 			return true
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 )
 
@@ -23,7 +21,7 @@ func TestTheFirstListComesInWaves(t *testing.T) {
 	lab.Eventually(t, "the image to be on both nodes", func() error {
 		pulling := 0
 		for _, pod := range p.PrepullPods(t) {
-			if listsImage(&pod, image) && !lab.PodRunning(&pod) {
+			if lab.PullsImage(&pod.Spec, image) && !lab.PodRunning(&pod) {
 				pulling++
 			}
 		}
@@ -36,13 +34,4 @@ func TestTheFirstListComesInWaves(t *testing.T) {
 	if most != 1 {
 		t.Errorf("%d nodes pulled at the same time, want 1", most)
 	}
-}
-
-func listsImage(pod *corev1.Pod, image string) bool {
-	for _, c := range pod.Spec.InitContainers {
-		if c.Image == image {
-			return true
-		}
-	}
-	return false
 }

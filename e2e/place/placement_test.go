@@ -281,7 +281,7 @@ func (p product) nodesThatList(t *testing.T, image string) []string {
 	t.Helper()
 	var nodes []string
 	for _, pod := range p.PrepullPods(t) {
-		if slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Image == image }) {
+		if lab.PullsImage(&pod.Spec, image) {
 			nodes = append(nodes, pod.Spec.NodeName)
 		}
 	}

@@ -189,7 +189,7 @@ func upToDate(stored, desired *appsv1.DaemonSet, accepted string) bool {
 		len(was.InitContainers) == len(is.InitContainers) &&
 		len(was.Containers) == len(is.Containers) &&
 		len(was.Volumes) == len(is.Volumes) &&
-		heldIn(stored) == heldIn(desired) &&
+		HeldIn(stored) == HeldIn(desired) &&
 		len(was.Tolerations) == len(is.Tolerations) &&
 		stored.Spec.UpdateStrategy.Type == desired.Spec.UpdateStrategy.Type &&
 		equality.Semantic.DeepEqual(was.Affinity, is.Affinity) &&

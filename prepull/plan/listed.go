@@ -60,8 +60,8 @@ func broughtBy(ds *appsv1.DaemonSet) []corev1.Container {
 	return ds.Spec.Template.Spec.InitContainers[1:]
 }
 
-// heldIn is how many images a DaemonSet holds as image volumes, and mounts.
-func heldIn(ds *appsv1.DaemonSet) int {
+// HeldIn is how many images a DaemonSet holds as image volumes, and mounts.
+func HeldIn(ds *appsv1.DaemonSet) int {
 	held := map[string]bool{}
 	for _, v := range ds.Spec.Template.Spec.Volumes {
 		held[v.Name] = v.Image != nil

@@ -1,0 +1,94 @@
+package learn
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kube-prepull/kube-prepull/e2e/images"
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
+)
+
+// TestProvenImagesAreHeld brings five images, which the next change of the list holds; then a node joins that cannot pull one
+// of those any more.
+func TestProvenImagesAreHeld(t *testing.T) {
+	t.Parallel()
+	p := product{lab.Lease(t)}
+	k := lab.PluginFor(t, p.Cluster)
+	p.Namespace(t, "shop", true)
+	var held []string
+	for i := range 5 {
+		image := p.Push(t, fmt.Sprintf("shop/app-%d:v1", i), images.Image{Size: 1 << 20, Seed: uint64(700 + i)})
+		p.Deploy(t, "shop", lab.Deployment(fmt.Sprint("app-", i), image, 0))
+		held = append(held, image)
+	}
+	for _, image := range held {
+		p.WaitState(t, image, "Ready")
+	}
+	next := p.Push(t, "shop/next:v1", images.Image{Size: 1 << 20, Seed: 710})
+	p.Registry.ResetCounts()
+	p.Deploy(t, "shop", lab.Deployment("next", next, 0))
+	p.WaitState(t, next, "Ready")
+	if got := p.heldImages(t); !slices.Equal(got, held) {
+		t.Errorf("held are %q, want %q", got, held)
+	}
+	for _, image := range held {
+		p.WaitState(t, image, "Ready")
+	}
+	if got := p.Registry.Counts("shop/app-*"); got.BlobGets > 0 {
+		t.Errorf("to hold an image downloads it again: %+v", got)
+	}
+	if out, _, _ := k.Run(t, "nodes"); strings.Count(out, "6/6") != 2 || strings.Count(out, "Complete") != 2 {
+		t.Errorf("the plugin says of the nodes:\n%s", out)
+	}
+
+	p.Registry.SetFault("shop/app-1", registry.Refuse(http.StatusNotFound))
+	before := p.Generations(t)
+	if err := p.AddNode(t.Context(), clusterNode("node-3")); err != nil {
+		t.Fatal(err)
+	}
+	gone := p.WaitState(t, held[1], "PullFailed: not found")
+	if got := lab.Field(gone, "status", "ready"); got != "2/3" {
+		t.Errorf("the image that is gone is on %s nodes, want 2/3", got)
+	}
+	lab.Eventually(t, "the other images to be on node-3", func() error {
+		for _, image := range append(slices.Delete(slices.Clone(held), 1, 2), next) {
+			if got := lab.Field(p.PrepullImage(t, image), "status", "ready"); got != "3/3" {
+				return fmt.Errorf("%s is on %s", image, got)
+			}
+		}
+		return nil
+	})
+	if out, _, _ := k.Run(t, "nodes"); !strings.Contains(out, "5/6") || !strings.Contains(out, held[1]+": ") {
+		t.Errorf("the plugin does not say what node-3 lacks:\n%s", out)
+	}
+	if after := p.Generations(t); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("an image that one node lacks gives all a new list: %v, before %v", after, before)
+	}
+	p.Registry.LiftFault("shop/app-1")
+	lab.Eventually(t, "the image to be on node-3 again", func() error {
+		if got := lab.Field(p.PrepullImage(t, held[1]), "status", "state"); got != "Ready" {
+			return errors.New("it is " + got)
+		}
+		return nil
+	})
+}
+
+// heldImages are the images that the only prepull DaemonSet holds, sorted.
+func (p product) heldImages(t *testing.T) []string {
+	t.Helper()
+	var held []string
+	for _, ds := range p.DaemonSets(t) {
+		for _, v := range ds.Spec.Template.Spec.Volumes {
+			if v.Image != nil {
+				held = append(held, v.Image.Reference)
+			}
+		}
+	}
+	slices.Sort(held)
+	return held
+}
