@@ -87,6 +87,8 @@ func (c *chaos) start(ds *appsv1.DaemonSet, n *corev1.Node, revision string) {
 	for _, l := range ds.Spec.Template.Spec.InitContainers {
 		pod.Status.InitContainerStatuses = append(pod.Status.InitContainerStatuses, prepulltest.Waits(l.Name, "PodInitializing", l.Image))
 	}
+	pod.Spec.Volumes = ds.Spec.Template.Spec.Volumes
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{prepulltest.Waits(warmth.WaitContainer, "PodInitializing", "")}
 	c.Pods = append(slices.Clone(c.Pods), pod)
 }
 
@@ -105,12 +107,19 @@ func runsOn(ds *appsv1.DaemonSet, n *corev1.Node) (start, stay bool) {
 	return !repelled(corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute), !repelled(corev1.TaintEffectNoExecute)
 }
 
+func (c *chaos) mountsImages(node string) bool {
+	return slices.ContainsFunc(c.Nodes, func(n corev1.Node) bool { return n.Name == node && n.Status.NodeInfo.KubeletVersion != "v1.35.1" })
+}
+
 // kubelets lets every pod get as far as it gets.
 func (c *chaos) kubelets() {
 	pods := slices.Clone(c.Pods)
 	for i, p := range pods {
 		if warmth.Ready(p) {
 			continue
+		}
+		if len(p.Spec.Volumes) > 1 && !c.mountsImages(p.Spec.NodeName) {
+			continue // no volume plugin matched
 		}
 		p = p.DeepCopy()
 		pods[i] = p
@@ -131,7 +140,14 @@ func (c *chaos) kubelets() {
 			}
 			*s = prepulltest.Done(s.Name, 2*j, 2*j+1)
 		}
+		for _, v := range p.Spec.Volumes {
+			if v.Image != nil && !stuck && (c.failing[v.Image.Reference] || c.failing[p.Spec.NodeName+" "+v.Image.Reference]) {
+				p.Status.ContainerStatuses = []corev1.ContainerStatus{prepulltest.Waits(warmth.WaitContainer, "ErrImagePull", fmt.Sprintf("Failed to pull image %q: not found", v.Image.Reference))}
+				stuck = true
+			}
+		}
 		if !stuck {
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: warmth.WaitContainer, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 		}
 	}

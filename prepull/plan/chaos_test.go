@@ -70,6 +70,7 @@ func newChaos(seed uint64) *chaos {
 	c.options.MaxConcurrentNodes = intstr.FromInt32(1 + c.Int32N(4))
 	c.options.MaxNodeClasses = []int{1, 3, 30, 30}[c.IntN(4)]
 	c.options.MaxImagesPerNode = []int{2, 50}[c.IntN(2)]
+	c.options.ImageVolumes = seed%2 == 1
 	for range 1 + c.IntN(8) {
 		c.addNode()
 	}
@@ -82,6 +83,9 @@ func (c *chaos) addNode() {
 	c.Nodes = append(c.Nodes, n)
 	c.relabel(&c.Nodes[len(c.Nodes)-1])
 	c.taint(&c.Nodes[len(c.Nodes)-1])
+	c.Nodes[len(c.Nodes)-1].Status.NodeInfo = corev1.NodeSystemInfo{
+		KubeletVersion: []string{"v1.35.1", "v1.36.0", "v1.36.0", "v1.37.0", "v1.37.0"}[c.IntN(5)], ContainerRuntimeVersion: "containerd://2.1.0",
+	}
 }
 
 func (c *chaos) relabel(n *corev1.Node) {
@@ -326,6 +330,9 @@ func (c *chaos) check(t *testing.T) {
 		ds := c.DaemonSet(daemonSetName(cp.Class))
 		if (ds != nil) != (len(cp.List) > 0) {
 			t.Errorf("class %s with %d images has a DaemonSet: %v", cp.Name, len(cp.List), ds != nil)
+		}
+		if held := c.checkDivision(t, ds); held > 0 && !(c.options.ImageVolumes && cp.MountsImages()) {
+			t.Errorf("class %s holds %d images, and cannot mount them", cp.Name, held)
 		}
 		for _, n := range cp.Nodes {
 			var pods []string

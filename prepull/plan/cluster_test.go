@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -72,7 +73,7 @@ func (s *State) runPods(created time.Time, fails func(node, image string) (words
 		if ds == nil {
 			continue
 		}
-		list := ListOf(ds)
+		list, held := broughtBy(ds), ListOf(ds)[:heldOf(ListOf(ds))]
 		for _, n := range c.Nodes {
 			statuses := []corev1.ContainerStatus{prepulltest.Done(warmth.InstallContainer, 0, 1)}
 			for i, container := range list {
@@ -87,7 +88,16 @@ func (s *State) runPods(created time.Time, fails func(node, image string) (words
 			}
 			pod := prepulltest.Pod(n.Name, created, statuses...)
 			pod.Labels = maps.Clone(ds.Spec.Template.Labels)
-			if len(statuses) == len(list)+1 && warmth.RanWell(&statuses[len(list)]) {
+			pod.Spec.Volumes = ds.Spec.Template.Spec.Volumes
+			stuck := slices.IndexFunc(held, func(l Listed) bool { return fails(n.Name, l.Image) != "" })
+			switch {
+			case len(statuses) != len(list)+1 || !warmth.RanWell(&statuses[len(list)]):
+				pod.Status.ContainerStatuses = []corev1.ContainerStatus{prepulltest.Waits(warmth.WaitContainer, "PodInitializing", "")}
+			case stuck >= 0:
+				message := fmt.Sprintf("Failed to pull image %q: %s", held[stuck].Image, fails(n.Name, held[stuck].Image))
+				pod.Status.ContainerStatuses = []corev1.ContainerStatus{prepulltest.Waits(warmth.WaitContainer, "ErrImagePull", message)}
+			default:
+				pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: warmth.WaitContainer, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 				pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 			}
 			s.Pods = append(s.Pods, pod)
