@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -249,9 +250,23 @@ func (p *Product) WaitState(t *testing.T, image, state string) *unstructured.Uns
 	return object
 }
 
+// ImagesOf are the images that a prepull pod brings, and those that it holds, by the names of their containers and volumes.
+func ImagesOf(spec *corev1.PodSpec) map[string]string {
+	images := map[string]string{}
+	for _, c := range spec.InitContainers[1:] {
+		images[c.Name] = c.Image
+	}
+	for _, v := range spec.Volumes {
+		if v.Image != nil {
+			images[v.Name] = v.Image.Reference
+		}
+	}
+	return images
+}
+
 // PullsImage says whether a prepull pod brings an image, or holds it.
 func PullsImage(spec *corev1.PodSpec, image string) bool {
-	return slices.ContainsFunc(spec.InitContainers, func(c corev1.Container) bool { return c.Image == image }) || HoldsImage(spec, image)
+	return slices.Contains(slices.Collect(maps.Values(ImagesOf(spec))), image)
 }
 
 // HoldsImage says whether a prepull pod holds an image as an image volume.

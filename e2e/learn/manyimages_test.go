@@ -166,7 +166,7 @@ func (p product) checkPlaces(t *testing.T, places int) {
 	if len(all) != 1 {
 		t.Fatalf("there are %d DaemonSets, want one", len(all))
 	}
-	if images := len(all[0].Spec.Template.Spec.InitContainers) - 1; images != places {
+	if images := len(lab.ImagesOf(&all[0].Spec.Template.Spec)); images != places {
 		t.Errorf("the DaemonSet has %d images, want %d", images, places)
 	}
 	t.Logf("the DaemonSet's generation is %d", all[0].Generation)

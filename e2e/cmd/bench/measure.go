@@ -233,12 +233,12 @@ func (l *lists) see(ds *appsv1.DaemonSet) {
 		l.generations[ds.Name] = ds.Generation
 		l.rewritten++
 	}
-	for _, c := range ds.Spec.Template.Spec.InitContainers {
-		if _, ok := l.first[c.Image]; !ok {
-			l.first[c.Image] = time.Now()
-			l.in[c.Image] = map[string]bool{}
+	for _, image := range lab.ImagesOf(&ds.Spec.Template.Spec) {
+		if _, ok := l.first[image]; !ok {
+			l.first[image] = time.Now()
+			l.in[image] = map[string]bool{}
 		}
-		l.in[c.Image][ds.Name] = true
+		l.in[image][ds.Name] = true
 	}
 }
 

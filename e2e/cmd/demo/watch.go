@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/kube-prepull/kube-prepull/e2e/lab"
 )
 
 var prepullImages = schema.GroupVersionResource{Group: "kube-prepull.io", Version: "v1alpha1", Resource: "prepullimages"}
@@ -81,11 +83,10 @@ func (seen *sightings) learn(image string) {
 }
 
 func (seen *sightings) lookAt(pod *corev1.Pod) {
-	for _, status := range pod.Status.InitContainerStatuses {
-		if status.State.Terminated == nil || status.State.Terminated.ExitCode != 0 {
+	for name, image := range lab.ImagesOf(&pod.Spec) {
+		if !isThere(pod, name) {
 			continue
 		}
-		image := seen.specImage(pod, status.Name)
 		if _, ok := seen.learned[image]; !ok {
 			continue
 		}
@@ -99,13 +100,15 @@ func (seen *sightings) lookAt(pod *corev1.Pod) {
 	}
 }
 
-// specImage is the image as the pod's author wrote it: the status may spell it otherwise.
-func (seen *sightings) specImage(pod *corev1.Pod, container string) string {
-	i := slices.IndexFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == container })
-	if i < 0 {
-		return ""
+// isThere tells whether a prepull pod has run an image that it brings, or has mounted one that it holds.
+func isThere(pod *corev1.Pod, name string) bool {
+	ran := func(s corev1.ContainerStatus) bool {
+		return s.Name == name && s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
 	}
-	return pod.Spec.InitContainers[i].Image
+	if slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == name }) {
+		return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.State.Running != nil })
+	}
+	return slices.ContainsFunc(pod.Status.InitContainerStatuses, ran)
 }
 
 func (seen *sightings) short(image string) string {
