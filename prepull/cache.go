@@ -74,17 +74,30 @@ func (p *stringPool) one(s string) string {
 
 func (p *stringPool) stripPod(pod *corev1.Pod) {
 	pod.ObjectMeta = essentials(pod.ObjectMeta)
-	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName, Volumes: p.heldBy(pod)}
+	spec := corev1.PodSpec{NodeName: pod.Spec.NodeName, Volumes: p.heldBy(pod)}
+	if spec.NodeName == "" {
+		spec.Affinity = pod.Spec.Affinity // says which node it is meant for
+	}
+	pod.Spec = spec
 	var conditions []corev1.PodCondition
 	for _, c := range pod.Status.Conditions {
 		switch c.Type {
 		case corev1.PodReady:
 			conditions = append(conditions, corev1.PodCondition{Type: c.Type, Status: c.Status})
 		case corev1.PodScheduled:
-			conditions = append(conditions, corev1.PodCondition{Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime})
+			conditions = append(conditions, corev1.PodCondition{
+				Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime, Reason: p.one(c.Reason), Message: p.one(warmth.SchedulerWords(c.Message)),
+			})
 		}
 	}
-	pod.Status = corev1.PodStatus{StartTime: pod.Status.StartTime, InitContainerStatuses: p.stripStatuses(pod.Status.InitContainerStatuses), ContainerStatuses: p.stripStatuses(pod.Status.ContainerStatuses), Conditions: conditions}
+	status := corev1.PodStatus{
+		StartTime: pod.Status.StartTime, Conditions: conditions,
+		InitContainerStatuses: p.stripStatuses(pod.Status.InitContainerStatuses), ContainerStatuses: p.stripStatuses(pod.Status.ContainerStatuses),
+	}
+	if pod.Status.Phase == corev1.PodFailed {
+		status.Phase, status.Reason, status.Message = pod.Status.Phase, p.one(pod.Status.Reason), p.one(pod.Status.Message)
+	}
+	pod.Status = status
 }
 
 // heldBy are the image volumes of a prepull pod. Pods of one list share them.

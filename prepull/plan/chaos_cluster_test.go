@@ -69,7 +69,7 @@ func (c *chaos) control() {
 func (c *chaos) podsOf(ds *appsv1.DaemonSet, n *corev1.Node) []*corev1.Pod {
 	var pods []*corev1.Pod
 	for _, p := range c.Pods {
-		if p.Spec.NodeName == n.Name && daemonSetOf(p) == ds.Name {
+		if warmth.NodeOf(p) == n.Name && daemonSetOf(p) == ds.Name {
 			pods = append(pods, p)
 		}
 	}
@@ -89,6 +89,13 @@ func (c *chaos) start(ds *appsv1.DaemonSet, n *corev1.Node, revision string) {
 	}
 	pod.Spec.Volumes = ds.Spec.Template.Spec.Volumes
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{prepulltest.Waits(warmth.WaitContainer, "PodInitializing", "")}
+	if c.full[n.Name] {
+		pod.Spec.NodeName = ""
+		pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Values: []string{n.Name}}}}},
+		}}}
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes are available: 1 Too many pods."}}
+	}
 	c.Pods = append(slices.Clone(c.Pods), pod)
 }
 
@@ -117,6 +124,13 @@ func (c *chaos) kubelets() {
 	for i, p := range pods {
 		if warmth.Ready(p) {
 			continue
+		}
+		if p.Spec.NodeName == "" {
+			if c.full[warmth.NodeOf(p)] {
+				continue
+			}
+			p = p.DeepCopy()
+			p.Spec.NodeName, p.Status.Conditions = warmth.NodeOf(p), nil
 		}
 		if len(p.Spec.Volumes) > 1 && !c.mountsImages(p.Spec.NodeName) {
 			continue // no volume plugin matched

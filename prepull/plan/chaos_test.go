@@ -32,6 +32,9 @@ type chaos struct {
 	log     []string
 	failing map[string]bool
 
+	// full are the nodes with no room for another pod.
+	full map[string]bool
+
 	// seen are the DaemonSets as the DaemonSet controller knows them, which may be behind.
 	seen []*appsv1.DaemonSet
 }
@@ -65,7 +68,7 @@ func TestAnythingMayHappenAtAnyTime(t *testing.T) {
 }
 
 func newChaos(seed uint64) *chaos {
-	c := &chaos{Rand: rand.New(rand.NewPCG(seed, 1)), now: prepulltest.Noon, options: testOptions, failing: map[string]bool{}}
+	c := &chaos{Rand: rand.New(rand.NewPCG(seed, 1)), now: prepulltest.Noon, options: testOptions, failing: map[string]bool{}, full: map[string]bool{}}
 	c.Accepted = map[string]string{}
 	c.options.MaxConcurrentNodes = intstr.FromInt32(1 + c.Int32N(4))
 	c.options.MaxNodeClasses = []int{1, 3, 30, 30}[c.IntN(4)]
@@ -144,13 +147,19 @@ func pick[T any](c *chaos, list []T) *T {
 func (c *chaos) happen() {
 	n, o := pick(c, c.Nodes), pick(c, c.Images)
 	what := ""
-	switch k := c.IntN(22); {
+	switch k := c.IntN(24); {
+	case k == 22:
+		c.full[n.Name] = true
+		what = "full " + n.Name
+	case k == 23:
+		delete(c.full, n.Name)
+		what = "has room " + n.Name
 	case k == 0:
 		c.addNode()
 		what = "node added"
 	case k == 1 && len(c.Nodes) > 1:
 		what = "node removed " + n.Name
-		c.deletePods(func(p *corev1.Pod) bool { return p.Spec.NodeName == n.Name })
+		c.deletePods(func(p *corev1.Pod) bool { return warmth.NodeOf(p) == n.Name })
 		gone := n.Name
 		c.Nodes = slices.DeleteFunc(slices.Clone(c.Nodes), func(m corev1.Node) bool { return m.Name == gone })
 	case k == 2:
@@ -337,9 +346,12 @@ func (c *chaos) check(t *testing.T) {
 		for _, n := range cp.Nodes {
 			var pods []string
 			for _, pod := range c.Pods {
-				if pod.Spec.NodeName == n.Name {
+				if warmth.NodeOf(pod) == n.Name {
 					pods = append(pods, daemonSetOf(pod)+" "+pod.Labels[v1alpha1.LabelList])
 				}
+			}
+			if c.full[n.Name] {
+				continue
 			}
 			var want []string
 			if ds != nil && !nodeclass.UnderPressure(n) {

@@ -181,7 +181,7 @@ func Make(s State, o Options, now time.Time) Plan {
 		p.lookAgainBy(cp.next)
 		planned[name] = cp
 		if len(cp.List) > 0 || cp.emptyStart {
-			p.planDaemonSet(cp, ds, was, of[c.Name], len(stored) > 0, s.Accepted[name], why)
+			p.planDaemonSet(cp, ds, was, of[c.Name], len(stored) > 0, s.Accepted[name], why, o)
 		}
 	}
 	p.planRemovals(s.DaemonSets, planned)
@@ -200,7 +200,7 @@ func Make(s State, o Options, now time.Time) Plan {
 func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on, of map[string][]*corev1.Pod) {
 	on, of = map[string][]*corev1.Pod{}, map[string][]*corev1.Pod{}
 	for _, pod := range pods {
-		class := classOf[pod.Spec.NodeName]
+		class := classOf[warmth.NodeOf(pod)]
 		on[class] = append(on[class], pod)
 		class = pod.Labels[v1alpha1.LabelNodeClass]
 		of[class] = append(of[class], pod)
@@ -234,10 +234,7 @@ func planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, pods [
 	for _, image := range cp.Images {
 		cp.of[image.Candidate] = image
 	}
-	surge, err := intstr.GetScaledValueFromIntOrPercent(&o.MaxConcurrentNodes, len(c.Nodes), true)
-	if err != nil {
-		surge = 1
-	}
+	surge := concurrentNodes(o, c)
 	trial{c.Name, len(c.Pullable), surge, now}.judgeAll(cp.Images)
 	for _, image := range cp.Images {
 		image.standing = d.standingOf(image)
@@ -272,6 +269,15 @@ func planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, pods [
 		}
 	}
 	return cp
+}
+
+// concurrentNodes is how many nodes of a class may take a new list at the same time.
+func concurrentNodes(o Options, c *nodeclass.Class) int {
+	nodes, err := intstr.GetScaledValueFromIntOrPercent(&o.MaxConcurrentNodes, len(c.Nodes), true)
+	if err != nil {
+		return 1
+	}
+	return nodes
 }
 
 // able are the images of a class that may be in its list.

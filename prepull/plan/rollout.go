@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/utils/ptr"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -61,7 +62,7 @@ var rollPolicy = map[rollState]map[listChange]rollAction{
 
 // planDaemonSet compares the DaemonSet of a class with the stored one, if there is one. others is set if any is stored, and
 // why tells for what reasons the list changes, if it does.
-func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, why reasons) {
+func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, why reasons, o Options) {
 	if stored == nil {
 		if others || cp.emptyStart {
 			// Nodes of a new shape do not wait, since no pod is restarted; the first image of all may have a second one.
@@ -77,6 +78,8 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods [
 	if change != changedList {
 		keepList(ds, stored)
 	}
+	surge := surgeOf(o.MaxConcurrentNodes, concurrentNodes(o, cp.Class), pods)
+	ds.Spec.UpdateStrategy.RollingUpdate.MaxSurge = &surge
 	switch action {
 	case rollWithoutDigests:
 		keepUnknown(ds, stored)
@@ -92,6 +95,10 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods [
 		return
 	}
 	p.Roll = append(p.Roll, ds)
+	if rolling := stored.Spec.UpdateStrategy.RollingUpdate; change == changedNothing && rolling != nil && !ptr.Equal(rolling.MaxSurge, &surge) {
+		p.Reasons.add(reasons{Ordinary: true})
+		return
+	}
 	if change != changedList {
 		// Pods are only restarted because a roll does not end: that becomes rarer each time, as with images that fail.
 		p.Reasons.add(reasons{failing: true})

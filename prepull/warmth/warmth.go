@@ -17,7 +17,8 @@ type Warmth struct {
 	// Images by their names.
 	Images map[string]*Image
 
-	// Broken are the nodes whose prepull pod fails before the first image, because of the noop image or the runtime.
+	// Broken are the nodes whose prepull pod fails before the first image, because of the noop image or the runtime, or which
+	// have no room for it.
 	Broken map[string]Failure
 
 	// Next is when a pull that is under way will have taken too long; zero if there is none.
@@ -177,7 +178,11 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 		readNode(n, i, byCanonical)
 	}
 	for _, pod := range pods {
-		if i, counts := at[pod.Spec.NodeName]; counts {
+		node := NodeOf(pod)
+		i, counts := at[node]
+		if words, none := NoRoom(pod); counts && none {
+			w.Broken[node] = Failure{Cause: causeNoRoom, Message: words, Settled: true, Since: pod.CreationTimestamp.Time, Began: pod.CreationTimestamp.Time}
+		} else if counts {
 			w.readPod(pod, deadline, now)
 			w.readHeld(pod, i)
 			settled[i] = settled[i] || Ready(pod)
