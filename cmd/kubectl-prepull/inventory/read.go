@@ -155,11 +155,15 @@ func (f *Fleet) addNode(n *corev1.Node, wanted map[string][]string) {
 }
 
 func (f *Fleet) addPod(p *corev1.Pod, failed warmth.FailedPullEvents) {
-	if p.Spec.NodeName == "" {
+	node := warmth.NodeOf(p)
+	if node == "" {
 		return
 	}
-	pulls, stuck := warmth.PullsOf(p, failed, func(image string) bool { return f.Has(p.Spec.NodeName, image) })
-	f.pods[p.Spec.NodeName] = append(f.pods[p.Spec.NodeName], &prepullPod{
+	pulls, stuck := warmth.PullsOf(p, failed, func(image string) bool { return f.Has(node, image) })
+	if words, none := warmth.NoRoom(p); none {
+		stuck = words
+	}
+	f.pods[node] = append(f.pods[node], &prepullPod{
 		name: p.Name, class: p.Labels[v1alpha1.LabelNodeClass], list: p.Labels[v1alpha1.LabelList],
 		leaving: p.DeletionTimestamp != nil, pulls: pulls, stuck: stuck,
 	})
