@@ -7,6 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
@@ -91,4 +95,63 @@ func (p product) heldImages(t *testing.T) []string {
 	}
 	slices.Sort(held)
 	return held
+}
+
+// TestHeldImagesSurviveGarbageCollection has a node whose kubelet takes its disk for full, and removes every image that it may:
+// it looks every five minutes (ImageGCPeriod in pkg/kubelet/kubelet.go).
+func TestHeldImagesSurviveGarbageCollection(t *testing.T) {
+	t.Parallel()
+	p := product{lab.Lease(t)}
+	node := clusterNode("node-3")
+	node.Kubelet = map[string]any{"imageGCHighThresholdPercent": 1, "imageGCLowThresholdPercent": 0, "imageMinimumGCAge": "1s"}
+	if err := p.AddNode(t.Context(), node); err != nil {
+		t.Fatal(err)
+	}
+	p.Namespace(t, "shop", true)
+	var held []string
+	for i := range 3 {
+		image := p.Push(t, fmt.Sprintf("shop/kept-%d:v1", i), images.Image{Size: 1 << 20, Seed: uint64(720 + i)})
+		p.Deploy(t, "shop", lab.Deployment(fmt.Sprint("kept-", i), image, 0))
+		held = append(held, image)
+	}
+	for _, image := range held {
+		p.WaitState(t, image, "Ready")
+	}
+	next := p.Push(t, "shop/brought:v1", images.Image{Size: 1 << 20, Seed: 730})
+	p.Deploy(t, "shop", lab.Deployment("brought", next, 0))
+	p.WaitState(t, next, "Ready")
+	if got := p.heldImages(t); !slices.Equal(got, held) {
+		t.Fatalf("held are %q, want %q", got, held)
+	}
+	unheld := p.Push(t, "elsewhere/once:v1", images.Image{Size: 1 << 20, Seed: 731})
+	pod := lab.PodOn("node-3", "once", unheld)
+	lab.StartPod(t, p.Cluster, pod)
+	lab.WaitPod(t, p.Cluster, "once", lab.PodRunning)
+	lists := func(image string) bool {
+		return slices.ContainsFunc(lab.GetNode(t, p.Cluster, "node-3").Status.Images, func(i corev1.ContainerImage) bool { return slices.Contains(i.Names, image) })
+	}
+	lab.Eventually(t, "node-3 to list the image of the pod", func() error {
+		if !lists(unheld) {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	if err := p.Client().CoreV1().Pods("default").Delete(t.Context(), "once", metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil {
+		t.Fatal(err)
+	}
+	p.Registry.ResetCounts()
+	lab.EventuallyWithin(t, 8*time.Minute, "the kubelet of node-3 to collect the image that nobody holds", func() error {
+		if lists(unheld) {
+			return errors.New("it is there")
+		}
+		return nil
+	})
+	for _, image := range append(slices.Clone(held), next) {
+		if !lists(image) {
+			t.Errorf("%s is gone, too", image)
+		}
+	}
+	if got := p.Registry.Counts("shop/*"); got.BlobGets > 0 {
+		t.Errorf("images were pulled again: %+v", got)
+	}
 }
