@@ -207,6 +207,9 @@ func (c *Cluster) Client() kubernetes.Interface { return c.client }
 // A control plane alone has a loopback address.
 func (c *Cluster) HostIP() string { return c.state.HostIP }
 
+// EtcdURL is where etcd serves its clients and its metrics, to this machine alone.
+func (c *Cluster) EtcdURL() string { return c.state.Etcd }
+
 // Dir is the cluster's folder.
 func (c *Cluster) Dir() string { return c.state.Options.Dir }
 

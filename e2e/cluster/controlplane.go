@@ -75,7 +75,8 @@ func controlPlane(s *state, authority *pki) ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	etcdClient, etcdPeer := fmt.Sprintf("http://127.0.0.1:%d", local[0]), fmt.Sprintf("http://127.0.0.1:%d", local[1])
+	s.Etcd = fmt.Sprintf("http://127.0.0.1:%d", local[0])
+	etcdPeer := fmt.Sprintf("http://127.0.0.1:%d", local[1])
 	s.APIServer = fmt.Sprintf("https://%s:%d", s.HostIP, public[0])
 	if err := credentials(s, authority); err != nil {
 		return nil, fmt.Errorf("issuing certificates: %w", err)
@@ -83,10 +84,10 @@ func controlPlane(s *state, authority *pki) ([]Process, error) {
 	return []Process{
 		{Name: "etcd", Path: s.program("etcd"), Args: []string{
 			"--name=etcd", "--data-dir=" + s.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
-			"--listen-client-urls=" + etcdClient, "--advertise-client-urls=" + etcdClient,
+			"--listen-client-urls=" + s.Etcd, "--advertise-client-urls=" + s.Etcd,
 			"--listen-peer-urls=" + etcdPeer, "--initial-advertise-peer-urls=" + etcdPeer, "--initial-cluster=etcd=" + etcdPeer,
 		}},
-		{Name: "kube-apiserver", Path: s.program("kube-apiserver"), Args: apiServerArgs(s, authority, etcdClient, public[0])},
+		{Name: "kube-apiserver", Path: s.program("kube-apiserver"), Args: apiServerArgs(s, authority, public[0])},
 		{Name: "kube-controller-manager", Path: s.program("kube-controller-manager"), Args: []string{
 			"--kubeconfig=" + s.path("kube-controller-manager.kubeconfig"), "--leader-elect=false", "--use-service-account-credentials",
 			"--controllers=*,-" + strings.Join(unneededControllers, ",-"),
@@ -132,9 +133,9 @@ func credentials(s *state, authority *pki) error {
 	return nil
 }
 
-func apiServerArgs(s *state, authority *pki, etcd string, port int) []string {
+func apiServerArgs(s *state, authority *pki, port int) []string {
 	args := []string{
-		"--etcd-servers=" + etcd,
+		"--etcd-servers=" + s.Etcd,
 		"--bind-address=" + s.HostIP, fmt.Sprintf("--secure-port=%d", port),
 		"--tls-cert-file=" + authority.crt("apiserver"), "--tls-private-key-file=" + authority.keyFile("apiserver"),
 		"--client-ca-file=" + authority.crt("ca"),

@@ -26,6 +26,11 @@ type FakeNodes struct {
 	Labels map[string]string
 	// Taints are on each of them.
 	Taints []corev1.Taint
+	// NodeInfo is what they report of themselves; KWOK's own versions where it says nothing.
+	NodeInfo corev1.NodeSystemInfo
+	// InitContainer is how long each init container of a pod takes, and ImageVolumes how long all image volumes of a pod take
+	// together. The first nodes of a cluster decide for all.
+	InitContainer, ImageVolumes time.Duration
 }
 
 // fakeAnnotation tells KWOK which nodes are its own.
@@ -33,7 +38,7 @@ const fakeAnnotation = "kwok.x-k8s.io/node"
 
 // AddFakeNodes returns when the nodes are Ready.
 func (c *Cluster) AddFakeNodes(ctx context.Context, fakes FakeNodes) error {
-	if err := c.startKWOK(ctx); err != nil {
+	if err := c.startKWOK(ctx, podReady(fakes.InitContainer, fakes.ImageVolumes)); err != nil {
 		return fmt.Errorf("starting KWOK: %w", err)
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -67,12 +72,12 @@ func (c *Cluster) AddFakeNodes(ctx context.Context, fakes FakeNodes) error {
 }
 
 // startKWOK starts it unless it runs already: its configuration is written first, and only once.
-func (c *Cluster) startKWOK(ctx context.Context) error {
+func (c *Cluster) startKWOK(ctx context.Context, podReady string) error {
 	path := c.state.path("kwok.yaml")
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	stages := []string{nodefast.DefaultNodeInit, podfast.DefaultPodReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete}
+	stages := []string{nodefast.DefaultNodeInit, podReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete}
 	if err := os.WriteFile(path, []byte(strings.Join(stages, "\n---\n")), 0o644); err != nil {
 		return err
 	}
@@ -81,6 +86,20 @@ func (c *Cluster) startKWOK(ctx context.Context) error {
 		"--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=" + fakeAnnotation + "=fake",
 		"--node-lease-duration-seconds=40",
 	}})
+}
+
+// podReady is KWOK's stage in which a pod becomes Ready, after its init containers and image volumes have taken their time.
+func podReady(initContainer, imageVolumes time.Duration) string {
+	if initContainer+imageVolumes == 0 {
+		return podfast.DefaultPodReady
+	}
+	const delay = `
+  delay:
+    durationFrom:
+      expressionFrom: '(((.spec.initContainers // []) | length) * %d + (if ([.spec.volumes[]? | select(.image != null)] | length) > 0 then %d else 0 end) | tostring) + "ms"'
+  next:
+`
+	return strings.Replace(podfast.DefaultPodReady, "\n  next:\n", fmt.Sprintf(delay, initContainer.Milliseconds(), imageVolumes.Milliseconds()), 1)
 }
 
 func fakeNode(fakes FakeNodes, i int) *corev1.Node {
@@ -96,6 +115,6 @@ func fakeNode(fakes FakeNodes, i int) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: map[string]string{fakeAnnotation: "fake"}},
 		Spec:       corev1.NodeSpec{Taints: fakes.Taints},
-		Status:     corev1.NodeStatus{Capacity: capacity, Allocatable: capacity},
+		Status:     corev1.NodeStatus{Capacity: capacity, Allocatable: capacity, NodeInfo: fakes.NodeInfo},
 	}
 }

@@ -21,6 +21,7 @@ type state struct {
 	Slot      int
 	HostIP    string
 	APIServer string
+	Etcd      string
 }
 
 func (s *state) path(elem ...string) string {

@@ -112,6 +112,11 @@ func Metric(ctx context.Context, c *cluster.Cluster, address, token, series stri
 	if err != nil {
 		return 0, err
 	}
+	return SumOfSeries(body, series)
+}
+
+// SumOfSeries is the sum of those series of served metrics whose text begins with some words.
+func SumOfSeries(body []byte, series string) (float64, error) {
 	sum := 0.0
 	lines := bufio.NewScanner(bytes.NewReader(body))
 	for lines.Scan() {

@@ -31,13 +31,12 @@ var fakeTaint = corev1.Taint{Key: "kwok.x-k8s.io/node", Value: "fake", Effect: c
 
 // install applies the shipped chart, whose Deployment finds no node that it tolerates, and runs the manager here
 // instead, as its ServiceAccount and behind its Service: so no kubelet takes part in what is measured.
-func (b *bench) install(ctx context.Context, fakes int) error {
-	if err := b.AddFakeNodes(ctx, cluster.FakeNodes{Prefix: "fake-", Count: fakes, Taints: []corev1.Taint{fakeTaint}}); err != nil {
+func (b *bench) install(ctx context.Context, fakes cluster.FakeNodes, settings ...string) error {
+	fakes.Prefix, fakes.Taints = "fake-", []corev1.Taint{fakeTaint}
+	if err := b.AddFakeNodes(ctx, fakes); err != nil {
 		return err
 	}
-	err := lab.Install(ctx, b.Cluster, "bench.invalid", "--wait=hookOnly",
-		"--set", "config.resyncInterval=20s")
-	if err != nil {
+	if err := lab.Install(ctx, b.Cluster, "bench.invalid", append(settings, "--wait=hookOnly")...); err != nil {
 		return err
 	}
 	if err := b.endpoint(ctx); err != nil {

@@ -51,7 +51,8 @@ func run(ctx context.Context) (err error) {
 	out := flag.String("out", "bench.json", "file for the results")
 	nodes := flag.Int("fake-nodes", 500, "nodes that KWOK runs")
 	deployments := flag.Int("deployments", 1000, "Deployments in the burst, each with an image of its own")
-	only := flag.String("only", "", "measure this part alone: manager, live-pod or new-node")
+	spreadNodes := flag.Int("spread-nodes", 200, "nodes that KWOK runs where a change of the list is measured")
+	only := flag.String("only", "", "measure this part alone: manager, live-pod, new-node, change or spread")
 	flag.Parse()
 
 	dir, err := os.MkdirTemp("", "kpp-bench-")
@@ -62,7 +63,12 @@ func run(ctx context.Context) (err error) {
 	manager := func(ctx context.Context, dir string) ([]result, error) {
 		return manyNodes(ctx, dir, *nodes, *deployments)
 	}
-	results, err := measureParts(ctx, dir, *only, []part{{"manager", manager}, {"live-pod", livePod}, {"new-node", newNode}})
+	manyChange := func(ctx context.Context, dir string) ([]result, error) {
+		return spread(ctx, dir, *spreadNodes)
+	}
+	results, err := measureParts(ctx, dir, *only, []part{
+		{"manager", manager}, {"live-pod", livePod}, {"new-node", newNode}, {"change", change}, {"spread", manyChange},
+	})
 	if err != nil {
 		return err
 	}
@@ -101,7 +107,7 @@ func measureParts(ctx context.Context, dir, only string, parts []part) ([]result
 
 // manyNodes measures the manager in a cluster of fake nodes.
 func manyNodes(ctx context.Context, dir string, nodes, deployments int) (results []result, err error) {
-	b, err := up(ctx, dir, nodes)
+	b, err := up(ctx, dir, cluster.FakeNodes{Count: nodes}, []string{"system:serviceaccount:kube-prepull:kube-prepull"}, "--set", "config.resyncInterval=20s")
 	if err != nil {
 		return nil, err
 	}
@@ -124,14 +130,25 @@ func printTable(results []result) {
 	w.Flush()
 }
 
-// auditPolicy records who wrote what, and nothing of the contents.
-const auditPolicy = `{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [
-	{"level": "Metadata", "users": ["system:serviceaccount:kube-prepull:kube-prepull"], "verbs": ["create", "update", "patch", "delete"]},
-	{"level": "None"}]}`
+// auditPolicy records what some users wrote, or everybody where it names none, and nothing of the contents.
+func auditPolicy(users ...string) ([]byte, error) {
+	return json.Marshal(map[string]any{
+		"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": []string{"RequestReceived"},
+		"rules": []map[string]any{
+			{"level": "Metadata", "users": users, "verbs": []string{"create", "update", "patch", "delete"}},
+			{"level": "None"},
+		},
+	})
+}
 
-func up(ctx context.Context, dir string, fakes int) (*bench, error) {
+// up starts a cluster of fake nodes whose API server records what some users write.
+func up(ctx context.Context, dir string, fakes cluster.FakeNodes, writers []string, settings ...string) (*bench, error) {
 	policy := dir + "-audit-policy.json"
-	if err := os.WriteFile(policy, []byte(auditPolicy), 0o644); err != nil {
+	content, err := auditPolicy(writers...)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(policy, content, 0o644); err != nil {
 		return nil, err
 	}
 	c, err := cluster.Up(ctx, cluster.Options{
@@ -142,7 +159,7 @@ func up(ctx context.Context, dir string, fakes int) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{Cluster: c}
-	if err := b.install(ctx, fakes); err != nil {
+	if err := b.install(ctx, fakes, settings...); err != nil {
 		return nil, errors.Join(err, c.Down(context.WithoutCancel(ctx)))
 	}
 	return b, nil

@@ -17,6 +17,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 
@@ -151,7 +152,7 @@ func (b *bench) memory(ctx context.Context) error {
 	return nil
 }
 
-// writes is how many requests of the manager changed something, its lease apart, from the API server's audit log.
+// writes is how many requests of those that the audit log records changed something, leases apart.
 func (b *bench) writes() int {
 	f, err := os.Open(filepath.Join(b.Dir(), "logs", "audit.log"))
 	if err != nil {
@@ -186,15 +187,22 @@ func (b *bench) deploy(ctx context.Context, namespace, name, image string) error
 }
 
 func (b *bench) countImages(ctx context.Context) int {
+	known, _ := b.prepullImages(ctx)
+	return len(known)
+}
+
+// prepullImages are the images that are known.
+func (b *bench) prepullImages(ctx context.Context) ([]unstructured.Unstructured, error) {
 	client, err := dynamic.NewForConfig(b.Config())
 	if err != nil {
-		return 0
+		return nil, err
 	}
-	list, err := client.Resource(schema.GroupVersionResource{Group: "kube-prepull.io", Version: "v1alpha1", Resource: "prepullimages"}).List(ctx, metav1.ListOptions{})
+	resource := schema.GroupVersionResource{Group: "kube-prepull.io", Version: "v1alpha1", Resource: "prepullimages"}
+	list, err := client.Resource(resource).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
-		return 0
+		return nil, err
 	}
-	return len(list.Items)
+	return list.Items, nil
 }
 
 // lists follows the DaemonSets: when an image was first in one, and how often one was rewritten.
