@@ -343,6 +343,9 @@ func (c *chaos) check(t *testing.T) {
 		if held := c.checkDivision(t, ds); held > 0 && !(c.options.ImageVolumes && cp.MountsImages()) {
 			t.Errorf("class %s holds %d images, and cannot mount them", cp.Name, held)
 		}
+		if c.options.ImageVolumes && cp.MountsImages() && len(c.full) == 0 {
+			c.checkAllIsHeld(t, cp, ListOf(ds))
+		}
 		for _, n := range cp.Nodes {
 			var pods []string
 			for _, pod := range c.Pods {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"maps"
-	"slices"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 
@@ -64,23 +63,11 @@ func daemonSet(c *nodeclass.Class, images []entry, o Options) *appsv1.DaemonSet 
 			RevisionHistoryLimit: ptr.To[int32](1),
 		},
 	}
-	list := listLabel(podHash(&ds.Spec.Template), broughtBy(ds))
+	list := listLabel(ds)
 	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, list)
 	metav1.SetMetaDataLabel(&ds.Spec.Template.ObjectMeta, v1alpha1.LabelList, list)
 	ds.Annotations = map[string]string{AnnotationSpecHash: specHash(&ds.Spec)}
 	return ds
-}
-
-// podHash is a hash of what pods of a template do. Where they do it, and with which pull secrets, is left out: that is not
-// a reason to restart one. So is where tags point, which listLabel adds.
-func podHash(t *corev1.PodTemplateSpec) string {
-	pod := t.Spec
-	pod.Affinity, pod.Tolerations, pod.ImagePullSecrets = nil, nil, nil
-	pod.InitContainers = slices.Clone(pod.InitContainers)
-	for i := range pod.InitContainers {
-		pod.InitContainers[i].Env = nil
-	}
-	return hashOf(&pod)
 }
 
 func prepullPodSpec(c *nodeclass.Class, images []entry, o Options) corev1.PodSpec {

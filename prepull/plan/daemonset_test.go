@@ -113,7 +113,7 @@ func TestDaemonSet(t *testing.T) {
 	}
 	got.Annotations = nil
 	list := got.Labels[v1alpha1.LabelList]
-	if len(list) != 16 || got.Spec.Template.Labels[v1alpha1.LabelList] != list {
+	if len(list) != 33 || got.Spec.Template.Labels[v1alpha1.LabelList] != list {
 		t.Errorf("labels %v, of the pods %v", got.Labels, got.Spec.Template.Labels)
 	}
 	delete(got.Labels, v1alpha1.LabelList)

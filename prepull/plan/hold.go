@@ -4,16 +4,19 @@ import "slices"
 
 // A list is divided in two. What an init container brings is new to some node, always pulled, or tried again; what an image
 // volume holds is proven, costs a node next to nothing when the list changes, and keeps nothing else from a node that cannot
-// pull it. An image never goes from one to the other by a roll of its own: while nothing else changes, each stays as it is
-// (keep), and with another change of the list all are divided anew.
-//
-// keep is set while nothing but the division could change. able is set if the nodes of the class can mount image volumes:
-// if they no longer can, all is brought again.
-type division struct{ keep, able bool }
+// pull it. Another division alone restarts no pod: an image is held both by the container that it had and by a volume, so
+// pods that run are left alone, and what starts later follows the new division (changedDivision).
+type division struct {
+	// able is set if the nodes of the class can mount image volumes. If they no longer can, all is brought again.
+	able bool
+
+	// still is set while the list does not change, and rolling while pods are replaced: that would stop if pods were left alone.
+	still, rolling bool
+}
 
 // standingOf an image in the list. One that is held is in nobody's way, so it does not leave for its failures alone.
 func (d division) standingOf(i *ClassImage) standing {
-	if i.held && d.able && d.keep {
+	if i.held && d.able && d.still {
 		return standingGood
 	}
 	return i.standing
@@ -24,10 +27,10 @@ func (d division) holds(i *ClassImage, e *entry) bool {
 	switch {
 	case !d.able || e.alwaysPull && !Pinned(e.image):
 		return false
-	case d.keep:
+	case i.held || d.still && d.rolling:
 		return i.held
 	}
-	return i.held || i.retry == nil && i.Warmth.Proven()
+	return i.retry == nil && i.Warmth.Proven()
 }
 
 // heldFirst is the order in which a node pulls that has none of the images.

@@ -78,19 +78,22 @@ func (s *State) wantDivided(t *testing.T, when, brought, held string) {
 	}
 }
 
-func TestAnImageIsHeldWithTheNextChangeOfTheList(t *testing.T) {
+func TestWhatIsProvenIsHeldAndRestartsNoPod(t *testing.T) {
 	t.Parallel()
 	s := State{Nodes: ableNodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 3), prepulltest.Learned("b:1", 2)}}
-	if rolls := s.settle(t, holding, none); rolls != 1 {
-		t.Errorf("a first list takes %d rolls", rolls)
-	}
+	s.carryOut(Make(s, holding, prepulltest.Noon))
 	s.wantDivided(t, "at first", "[a:1 b:1]", "[]")
+	s.runPods(prepulltest.Noon, none)
+	if rolls := s.settle(t, holding, none); rolls != 0 {
+		t.Errorf("to hold what is proven takes %d rolls", rolls)
+	}
+	s.wantDivided(t, "when all is there", "[]", "[a:1 b:1]")
 
 	s.Images = append(s.Images, prepulltest.Learned("c:1", 1))
-	if rolls := s.settle(t, holding, none); rolls != 1 {
-		t.Errorf("a new image takes %d rolls", rolls)
-	}
+	s.carryOut(Make(s, holding, prepulltest.Noon))
 	s.wantDivided(t, "with another image", "[c:1]", "[a:1 b:1]")
+	s.runPods(prepulltest.Noon, none)
+	s.settle(t, holding, none)
 
 	s.Images = s.Images[1:]
 	if rolls := s.settle(t, holding, none); rolls != 1 {
@@ -105,8 +108,47 @@ func TestAnImageIsHeldWithTheNextChangeOfTheList(t *testing.T) {
 	}
 	s.wantDivided(t, "switched off", "[b:1 c:1]", "[]")
 	if rolls := s.settle(t, holding, none); rolls != 0 {
-		t.Errorf("to switch it on rolls by itself, %d times", rolls)
+		t.Errorf("to switch it on takes %d rolls", rolls)
 	}
+	s.wantDivided(t, "switched on", "[]", "[b:1 c:1]")
+}
+
+// Pods that run are left alone, and their label says that they have the list.
+func TestAnotherDivisionKeepsTheLabel(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: ableNodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 3), prepulltest.Learned("b:1", 2)}}
+	s.carryOut(Make(s, holding, prepulltest.Noon))
+	s.runPods(prepulltest.Noon, none)
+	label := s.DaemonSets[0].Labels[v1alpha1.LabelList]
+	p := Make(s, holding, prepulltest.Noon.Add(time.Minute))
+	if len(p.UpdateInPlace) != 1 || len(p.Roll) != 0 {
+		t.Fatalf("%d are updated in place, and %d rolled", len(p.UpdateInPlace), len(p.Roll))
+	}
+	ds := p.UpdateInPlace[0]
+	if ds.Labels[v1alpha1.LabelList] != label || ds.Spec.Template.Labels[v1alpha1.LabelList] != label {
+		t.Errorf("the label %s becomes %s, and %s of pods", label, ds.Labels[v1alpha1.LabelList], ds.Spec.Template.Labels[v1alpha1.LabelList])
+	}
+	if ds.Spec.UpdateStrategy.Type != appsv1.OnDeleteDaemonSetStrategyType {
+		t.Errorf("the strategy is %s", ds.Spec.UpdateStrategy.Type)
+	}
+}
+
+// An older manager labelled its DaemonSets in another way.
+func TestAnUpgradeRestartsNoPod(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: ableNodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 3), prepulltest.Learned("b:1", 2)}}
+	s.carryOut(Make(s, holding, prepulltest.Noon))
+	former := s.DaemonSets[0]
+	former.Labels[v1alpha1.LabelList] = orderedPodHash(&former.Spec.Template.Spec)
+	former.Spec.Template.Labels[v1alpha1.LabelList] = former.Labels[v1alpha1.LabelList]
+	former.Annotations[AnnotationSpecHash] = specHash(&former.Spec)
+	s.runPods(prepulltest.Noon, none)
+	if p := Make(s, holding, prepulltest.Noon); len(p.Roll)+len(p.UpdateInPlace) > 0 {
+		t.Errorf("%d are rolled, and %d updated in place", len(p.Roll), len(p.UpdateInPlace))
+	}
+	s.Images = append(s.Images, prepulltest.Learned("c:1", 1))
+	s.carryOut(Make(s, holding, prepulltest.Noon))
+	s.wantDivided(t, "with another image", "[c:1]", "[a:1 b:1]")
 }
 
 func TestWhatIsNotProvenIsBrought(t *testing.T) {
@@ -144,13 +186,13 @@ func TestWhatIsNotProvenIsBrought(t *testing.T) {
 	}
 }
 
-// heldState is a state in which a:1 and b:1 are held, and c:1 is brought.
+// heldState is a state in which a:1 and b:1 are held, and c:1 is brought, as while it is new.
 func heldState(t *testing.T) State {
 	t.Helper()
 	s := State{Nodes: ableNodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 3), prepulltest.Learned("b:1", 2)}}
 	s.settle(t, holding, none)
 	s.Images = append(s.Images, prepulltest.Learned("c:1", 1))
-	s.settle(t, holding, none)
+	s.carryOut(Make(s, holding, prepulltest.Noon))
 	for i := range s.Images {
 		s.Images[i].Status.UserCount = 1
 	}
@@ -163,7 +205,8 @@ func TestAnOlderNodeBringsAllBack(t *testing.T) {
 	s := heldState(t)
 	s.Nodes = append(s.Nodes, prepulltest.Node("older", "amd64"))
 	s.Nodes[3].Status.NodeInfo = corev1.NodeSystemInfo{KubeletVersion: "v1.34.0", ContainerRuntimeVersion: "containerd://2.1.0"}
-	if rolls := s.settle(t, holding, none); rolls != 1 {
+	s.runPods(prepulltest.Noon, none)
+	if rolls := s.settle(t, holding, none); rolls != 0 {
 		t.Errorf("it takes %d rolls", rolls)
 	}
 	s.wantDivided(t, "with an older node", "[a:1 b:1 c:1]", "[]")
@@ -182,7 +225,7 @@ func TestAHeldImageThatIsGone(t *testing.T) {
 	}
 	s.runPods(prepulltest.Noon, gone)
 	p := Make(s, holding, prepulltest.Noon.Add(time.Minute))
-	if len(p.Roll)+len(p.UpdateInPlace) > 0 {
+	if len(p.Roll) > 0 {
 		t.Fatal("one image that new nodes lack gives all a new list")
 	}
 	s.carryOut(p)
@@ -205,7 +248,7 @@ func TestAHeldImageThatIsGone(t *testing.T) {
 	// With another change of the list it goes for its failures.
 	s.Images = append(s.Images, prepulltest.Learned("d:1", 1))
 	s.settle(t, holding, gone)
-	s.wantDivided(t, "with another image", "[d:1]", "[b:1 c:1]")
+	s.wantDivided(t, "with another image", "[]", "[b:1 c:1 d:1]")
 }
 
 func TestTheGateWaitsForWhatIsHeld(t *testing.T) {
@@ -255,6 +298,20 @@ func TestTheGateWaitsForWhatIsHeld(t *testing.T) {
 				t.Errorf("the node is untainted because of %q, want %q", got, tc.want)
 			}
 		})
+	}
+}
+
+// What is proven is held, once nothing is left to do.
+func (c *chaos) checkAllIsHeld(t *testing.T, cp *ClassPlan, list []Listed) {
+	t.Helper()
+	for _, l := range list {
+		always := false
+		for _, image := range cp.Images {
+			always = always || image.Name == l.Name && (image.alwaysPull || image.retry != nil || !image.Warmth.Proven())
+		}
+		if !l.Held && !l.always && !always {
+			t.Errorf("%s is proven in %s, and brought", l.Image, cp.Name)
+		}
 	}
 }
 

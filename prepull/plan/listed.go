@@ -43,6 +43,16 @@ func ListOf(ds *appsv1.DaemonSet) []Listed {
 	return list
 }
 
+// named is the image of a list with a name, nil if there is none.
+func named(list []Listed, name string) *Listed {
+	for i := range list {
+		if list[i].Name == name {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
 // heldOf counts the images of a list that are held; they come first.
 func heldOf(list []Listed) int {
 	n := slices.IndexFunc(list, func(l Listed) bool { return !l.Held })

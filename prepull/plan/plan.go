@@ -168,11 +168,12 @@ func Make(s State, o Options, now time.Time) Plan {
 		placed := placeOn(wanted, c)
 		// What nodes tell of the size of an image that is left out may bring it back.
 		w := warmth.Observe(c.Pullable, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
-		able := o.ImageVolumes && !s.NoImageVolumes && c.MountsImages()
-		cp := planClass(c, placed, w, on[c.Name], was, division{keep: true, able: able}, o, now)
+		d := division{able: o.ImageVolumes && !s.NoImageVolumes && c.MountsImages(), still: true, rolling: was != nil && (rollStateOf(was, of[c.Name]).rolls() || !dividable(was))}
+		cp := planClass(c, placed, w, on[c.Name], was, d, o, now)
 		why, ds := cp.reasons(ListOf(was)), daemonSet(c, cp.List, o)
-		if able && was != nil && listChangeOf(was, ds) == changedList {
-			cp = planClass(c, placed, w, on[c.Name], was, division{able: able}, o, now)
+		if d.able && was != nil && listChangeOf(was, ds) == changedList {
+			d.still = false
+			cp = planClass(c, placed, w, on[c.Name], was, d, o, now)
 			ds = daemonSet(c, cp.List, o)
 		}
 		cp.refused = s.Refused[name]

@@ -34,6 +34,8 @@ const (
 	changedNothing listChange = iota
 	// changedDigests: where a tag points is known now. It is written down, so that another digest is seen when the tag moves.
 	changedDigests
+	// changedDivision: other images of the same list are held.
+	changedDivision
 	// changedNodes: other nodes are selected, or other pull secrets are used.
 	changedNodes
 	// changedList: the pods are to do something else, or a tag has moved.
@@ -54,11 +56,22 @@ const (
 
 // rollPolicy is what is done about a change in each state. What somebody else changed counts as a change of nothing.
 var rollPolicy = map[rollState]map[listChange]rollAction{
-	settled:  {changedNothing: roll, changedDigests: updateInPlace, changedNodes: updateInPlace, changedList: roll},
-	rolling:  {changedNothing: roll, changedDigests: rollWithoutDigests, changedNodes: roll, changedList: roll},
-	onDelete: {changedNothing: updateInPlace, changedDigests: updateInPlace, changedNodes: updateInPlace, changedList: roll},
-	stopped:  {changedNothing: roll, changedDigests: rollWithoutDigests, changedNodes: roll, changedList: roll},
+	settled: {
+		changedNothing: roll, changedDigests: updateInPlace, changedDivision: updateInPlace, changedNodes: updateInPlace, changedList: roll,
+	},
+	rolling: {
+		changedNothing: roll, changedDigests: rollWithoutDigests, changedDivision: rollWithoutDigests, changedNodes: roll, changedList: roll,
+	},
+	onDelete: {
+		changedNothing: updateInPlace, changedDigests: updateInPlace, changedDivision: updateInPlace, changedNodes: updateInPlace, changedList: roll,
+	},
+	stopped: {
+		changedNothing: roll, changedDigests: rollWithoutDigests, changedDivision: rollWithoutDigests, changedNodes: roll, changedList: roll,
+	},
 }
+
+// rolls tells whether pods are being replaced, or have to be.
+func (s rollState) rolls() bool { return s == rolling || s == stopped }
 
 // planDaemonSet compares the DaemonSet of a class with the stored one, if there is one. others is set if any is stored, and
 // why tells for what reasons the list changes, if it does.
@@ -74,6 +87,9 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods [
 		return
 	}
 	state, change := rollStateOf(stored, pods), listChangeOf(stored, ds)
+	if change == changedDivision && !o.ImageVolumes {
+		change = changedList // whoever switches them off means the pods that run, too
+	}
 	action := rollPolicy[state][change]
 	if change != changedList {
 		keepList(ds, stored)
@@ -82,7 +98,7 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods [
 	ds.Spec.UpdateStrategy.RollingUpdate.MaxSurge = &surge
 	switch action {
 	case rollWithoutDigests:
-		keepUnknown(ds, stored)
+		keepUnknown(ds, ListOf(stored))
 	case updateInPlace:
 		keepPods(ds)
 	}
@@ -140,16 +156,40 @@ func rollStateOf(ds *appsv1.DaemonSet, pods []*corev1.Pod) rollState {
 
 // listChangeOf is what differs between a stored DaemonSet and the desired one of the same class.
 func listChangeOf(stored, desired *appsv1.DaemonSet) listChange {
-	was, is := broughtBy(stored), broughtBy(desired)
+	was, is := ListOf(stored), ListOf(desired)
 	switch {
-	case podHashIn(stored) != podHashIn(desired) || moves(was, is):
+	case !samePods(stored, desired) || moves(was, is) || reordered(was, is):
 		return changedList
 	case !sameNodes(stored, desired):
 		return changedNodes
-	case !slices.EqualFunc(was, is, func(a, b corev1.Container) bool { return digestOf(&a) == digestOf(&b) }):
+	case differ(was, is, func(l Listed) bool { return l.Held }):
+		return changedDivision
+	case differ(was, is, func(l Listed) string { return l.digest }):
 		return changedDigests
 	}
 	return changedNothing
+}
+
+// differ tells whether an image that is in two lists differs in something.
+func differ[V comparable](was, is []Listed, something func(Listed) V) bool {
+	return slices.ContainsFunc(is, func(l Listed) bool {
+		before := named(was, l.Name)
+		return before != nil && something(*before) != something(l)
+	})
+}
+
+// reordered tells whether images that are brought before and after come in another order: nodes may be stuck in the former one.
+func reordered(was, is []Listed) bool {
+	inBoth := func(list, other []Listed) []string {
+		var names []string
+		for _, l := range list {
+			if o := named(other, l.Name); !l.Held && o != nil && !o.Held {
+				names = append(names, l.Name)
+			}
+		}
+		return names
+	}
+	return !slices.Equal(inBoth(was, is), inBoth(is, was))
 }
 
 // sameNodes tells whether two DaemonSets select the same nodes and use the same pull secrets.

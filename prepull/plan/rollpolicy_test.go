@@ -73,6 +73,12 @@ func TestListChange(t *testing.T) {
 			broughtBy(ds)[0].Env = []corev1.EnvVar{{Name: digestVariable, Value: value}}
 		}
 	}
+	hold := func(ds *appsv1.DaemonSet) {
+		spec := &ds.Spec.Template.Spec
+		spec.Volumes = append(spec.Volumes, imageVolume(entry{Candidate: &Candidate{Name: spec.InitContainers[1].Name, image: "a:1"}}))
+		spec.InitContainers = spec.InitContainers[:1]
+		ds.Labels[v1alpha1.LabelList] = listLabel(ds)
+	}
 	elsewhere := func(ds *appsv1.DaemonSet) {
 		ds.Spec.Template.Spec.Tolerations = append(ds.Spec.Template.Spec.Tolerations, corev1.Toleration{Key: "elsewhere"})
 	}
@@ -87,6 +93,7 @@ func TestListChange(t *testing.T) {
 		"other nodes":                 {list(nil, "a:1"), list(elsewhere, "a:1"), changedNodes},
 		"a digest that was not known": {list(nil, "a:1"), list(digest("sha256:1"), "a:1"), changedDigests},
 		"a tag that moved":            {list(digest("sha256:1"), "a:1"), list(digest("sha256:2"), "a:1"), changedList},
+		"another division":            {list(nil, "a:1"), list(hold, "a:1"), changedDivision},
 		"the same digest":             {list(digest("sha256:1"), "a:1"), list(digest("sha256:1"), "a:1"), changedNothing},
 	} {
 		if got := listChangeOf(tc.stored, tc.desired); got != tc.want {

@@ -19,7 +19,9 @@ const digestVariable = "KUBE_PREPULL_DIGEST"
 // followTags decides for each image of a list whether it is always pulled, and with which digest. That pods need an image
 // no longer at every start waits for another change of the list: it is no reason to restart a pod.
 func followTags(list []entry, current []Listed) {
-	same := slices.EqualFunc(list, current, func(e entry, was Listed) bool { return e.Name == was.Name })
+	same := len(list) == len(current) && !slices.ContainsFunc(list, func(e entry) bool {
+		return !slices.ContainsFunc(current, func(was Listed) bool { return was.Name == e.Name })
+	})
 	for i := range list {
 		e := &list[i]
 		e.always, e.digest = e.alwaysPull && !Pinned(e.image), ""
@@ -51,26 +53,6 @@ func digestOf(c *corev1.Container) string {
 	return ""
 }
 
-// listLabel is the value of the label of a list: base is what its pods do apart from digests, and what these are is added.
-func listLabel(base string, list []corev1.Container) string {
-	var digests []string
-	for i := range list {
-		if digest := digestOf(&list[i]); digest != "" {
-			digests = append(digests, list[i].Name+" "+digest)
-		}
-	}
-	if len(digests) == 0 {
-		return base
-	}
-	return base + "-" + hashOf(digests)
-}
-
-// podHashIn is the part of the label of a list that says what its pods do apart from digests.
-func podHashIn(ds *appsv1.DaemonSet) string {
-	base, _, _ := strings.Cut(ds.Labels[v1alpha1.LabelList], "-")
-	return base
-}
-
 // keepList gives a DaemonSet the label of the stored one, whose pods do the same. A digest that was not known before restarts
 // no pod.
 func keepList(ds, stored *appsv1.DaemonSet) {
@@ -80,21 +62,19 @@ func keepList(ds, stored *appsv1.DaemonSet) {
 }
 
 // keepUnknown leaves digests out that the stored DaemonSet does not list. They are written after the roll.
-func keepUnknown(ds, stored *appsv1.DaemonSet) {
-	was, is := broughtBy(stored), broughtBy(ds)
-	for i := range min(len(was), len(is)) {
-		if digestOf(&was[i]) == "" {
-			is[i].Env = nil
+func keepUnknown(ds *appsv1.DaemonSet, stored []Listed) {
+	brought := broughtBy(ds)
+	for i := range brought {
+		if was := named(stored, brought[i].Name); was == nil || was.digest == "" {
+			brought[i].Env = nil
 		}
 	}
 }
 
 // moves tells whether a tag of a list points elsewhere than it did in an equal list before.
-func moves(was, is []corev1.Container) bool {
-	for i := range min(len(was), len(is)) {
-		if before := digestOf(&was[i]); before != "" && before != digestOf(&is[i]) {
-			return true
-		}
-	}
-	return false
+func moves(was, is []Listed) bool {
+	return slices.ContainsFunc(is, func(l Listed) bool {
+		before := named(was, l.Name)
+		return before != nil && before.digest != "" && before.digest != l.digest
+	})
 }

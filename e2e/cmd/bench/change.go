@@ -104,7 +104,7 @@ func (n *changingNode) bring(ctx context.Context, count int) (time.Duration, err
 // from the moment when the new pod is there to when it is ready.
 func (n *changingNode) measureChange(ctx context.Context, setting string) (took, burnt time.Duration, err error) {
 	if !n.installed {
-		err = lab.Install(ctx, n.Cluster, n.registry.Addr(), "--set", setting)
+		err = lab.Install(ctx, n.Cluster, n.registry.Addr(), "--set", setting, "--set", "config.maxImagesPerNode=60")
 	} else {
 		err = lab.Helm(ctx, n.Cluster, "upgrade", system, lab.Source("deploy/chart"), "--namespace", system, "--reuse-values", "--wait", "--set", setting)
 	}
