@@ -53,7 +53,7 @@ func newDaemonSetWriter(c client.Client, clocks clock.Clocks, m *metrics) *daemo
 // set while changes are gathered that are no images which fail: what is there now is about to change.
 func (w *daemonSetWriter) act(ctx context.Context, s plan.State, p plan.Plan, now time.Time) (again time.Time, gathering bool, err error) {
 	w.accept(s, p)
-	wait := w.debounce.Wait(p.Reasons, now)
+	wait := w.debounce.Wait(p.Reasons, p.Joining, now)
 	again, err = w.updateIfDue(ctx, s, p, wait == 0, now)
 	if wait > 0 {
 		return earliest(again, now.Add(wait)), p.Reasons.Ordinary, err

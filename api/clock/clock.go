@@ -25,6 +25,10 @@ type Clocks struct {
 	// UrgentRefill is after what time there may be one urgent change more, when a few were made in a row. 2 minutes.
 	UrgentRefill time.Duration
 
+	// JoinGap is how long a change of the list waits for a node that joins to have one image more: the change starts the
+	// pull that is under way there anew. It doubles each time the node had none more, up to MaxGap. 30 seconds.
+	JoinGap time.Duration
+
 	// PassPace is the least time between two passes of the reconciler. What happens in between is seen together. 250
 	// milliseconds.
 	PassPace time.Duration
@@ -117,6 +121,7 @@ func Production() Clocks {
 		MaxGap:       10 * time.Minute,
 		UrgentGap:    time.Second,
 		UrgentRefill: 2 * time.Minute,
+		JoinGap:      30 * time.Second,
 
 		PassPace:         250 * time.Millisecond,
 		PassRetry:        500 * time.Millisecond,
@@ -156,7 +161,7 @@ func Production() Clocks {
 func (c Clocks) Faster(n int) Clocks {
 	for _, d := range []*time.Duration{
 		&c.LeaseRetry,
-		&c.GatherTime, &c.MinGap, &c.MaxGap, &c.UrgentGap, &c.UrgentRefill,
+		&c.GatherTime, &c.MinGap, &c.MaxGap, &c.UrgentGap, &c.UrgentRefill, &c.JoinGap,
 		&c.PassPace, &c.PassRetry, &c.MaxPassRetry, &c.FirstResyncPace, &c.ProgressInterval, &c.MoveGather, &c.NoticePace,
 		&c.FirstList, &c.StartsFlush, &c.StartsRetry, &c.ResyncDelay, &c.ResyncRetry, &c.ResyncPause,
 		&c.SecretInterval, &c.DeniedInterval, &c.SecretRetry, &c.RefreshPace,

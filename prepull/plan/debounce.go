@@ -44,13 +44,17 @@ type Debounce struct {
 
 	// refilled is when all urgent changes that were made are free again.
 	refilled time.Time
+
+	joins joins
 }
 
 // Wait is how long a change has to wait still: 0 if it may be carried out, or if there is none. A change goes 2 seconds
 // after it was first seen, with all that came in the meantime, and not sooner than 8 seconds after the last one: the first
 // images of a burst do not wait for its end, and the rest of it makes few revisions. It takes along what waits because
 // images fail; that alone waits longer, the more so the more images fail, unless it is urgent and the burst is not used up.
-func (d *Debounce) Wait(why reasons, now time.Time) time.Duration {
+// joining are the nodes that join, by name: a change waits for the pulls that it would start anew.
+func (d *Debounce) Wait(why reasons, joining map[string]Joining, now time.Time) time.Duration {
+	d.joins.see(joining, d.Clocks.JoinGap, now)
 	if why.Ordinary != d.pending.Ordinary || d.pending == (reasons{}) {
 		d.first = now
 	}
@@ -62,7 +66,7 @@ func (d *Debounce) Wait(why reasons, now time.Time) time.Duration {
 	if !why.Ordinary {
 		due = d.written.Add(d.failingGap(now))
 	}
-	due = latest(due, d.first.Add(d.Clocks.GatherTime))
+	due = latest(latest(due, d.first.Add(d.Clocks.GatherTime)), d.joins.due(d.Clocks.GatherTime, now))
 	if urgent := latest(d.written.Add(d.Clocks.UrgentGap), d.urgentFrom()); why.urgent && urgent.Before(due) {
 		due = urgent
 	}
@@ -79,6 +83,7 @@ func (d *Debounce) Done(now time.Time) {
 		d.refilled = latest(d.refilled, now).Add(d.Clocks.UrgentRefill)
 	}
 	d.pending, d.written = reasons{}, now
+	d.joins.written(d.Clocks.GatherTime, d.Clocks.MaxGap, now)
 }
 
 // failingGap is the time between two changes because of images that fail: the shortest one again after a calm time.

@@ -41,7 +41,7 @@ func TestDebounce(t *testing.T) {
 			d := Debounce{Clocks: clock.Production()}
 			for i, step := range steps {
 				now := prepulltest.Noon.Add(step.at)
-				wait := d.Wait(step.why, now)
+				wait := d.Wait(step.why, nil, now)
 				if wait != step.wait {
 					t.Fatalf("step %d: wait %v, want %v", i, wait, step.wait)
 				}
@@ -59,7 +59,7 @@ func TestFailuresThatKeepComingAreFewRevisions(t *testing.T) {
 		d := Debounce{Clocks: clock.Production()}
 		written := 0
 		for now := prepulltest.Noon; now.Before(prepulltest.Noon.Add(time.Hour)); now = now.Add(time.Second) {
-			if d.Wait(why, now) == 0 {
+			if d.Wait(why, nil, now) == 0 {
 				d.Done(now)
 				written++
 			}
@@ -81,7 +81,7 @@ func TestABurstOfAThousandImagesIsFewRevisions(t *testing.T) {
 	var written []time.Time
 	for i := range 1000 {
 		now := prepulltest.Noon.Add(time.Duration(i) * every)
-		if d.Wait(reasons{Ordinary: true}, now) == 0 {
+		if d.Wait(reasons{Ordinary: true}, nil, now) == 0 {
 			d.Done(now)
 			written = append(written, now)
 		}

@@ -86,6 +86,9 @@ type Plan struct {
 	// ignored tells why an image may be on more nodes than need it.
 	ignored nodeclass.IgnoredWords
 
+	// Joining are the nodes that join, by name.
+	Joining map[string]Joining
+
 	// Next is when time alone changes the plan; zero if it does not.
 	Next time.Time
 
@@ -160,7 +163,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	pods, former, again := podsOfGoneNodes(s.Pods, s.Nodes, now)
 	on, of := podsByClass(pods, classOf)
 
-	p := Plan{unwanted: left, ignored: classified.IgnoredWords(o.MaxNodeClasses)}
+	p := Plan{unwanted: left, Joining: map[string]Joining{}, ignored: classified.IgnoredWords(o.MaxNodeClasses)}
 	planned := map[string]*ClassPlan{}
 	for _, c := range classes {
 		name := daemonSetName(c)
@@ -189,6 +192,10 @@ func Make(s State, o Options, now time.Time) Plan {
 	changing := map[string]bool{}
 	for _, ds := range slices.Concat(p.Roll, p.UpdateInPlace, p.DeleteEmpty, p.DeleteOrphaned) {
 		changing[ds.Name] = true
+	}
+	for _, cp := range p.Classes {
+		name := daemonSetName(cp.Class)
+		cp.joining(p.Joining, slices.ContainsFunc(p.Roll, func(ds *appsv1.DaemonSet) bool { return ds.Name == name }), now)
 	}
 	p.DeletePods = append(misplacedPods(pods, classOf, stored, changing), former...)
 	p.lookAgainBy(again)

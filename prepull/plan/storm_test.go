@@ -33,7 +33,7 @@ func (s *State) simulateWith(o Options, d *Debounce, from, until time.Time, fail
 			now = now.Add(rollTime)
 			continue
 		}
-		if wait := d.Wait(p.Reasons, now); wait > 0 {
+		if wait := d.Wait(p.Reasons, p.Joining, now); wait > 0 {
 			if !p.Reasons.Ordinary {
 				p.Roll, p.DeleteEmpty = nil, nil
 				s.carryOut(p)

@@ -21,6 +21,9 @@ type Warmth struct {
 	// have no room for it.
 	Broken map[string]Failure
 
+	// settled are the nodes whose prepull pod is ready, by their positions.
+	settled []bool
+
 	// Next is when a pull that is under way will have taken too long; zero if there is none.
 	Next time.Time
 }
@@ -165,8 +168,8 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 	for i, n := range nodes {
 		at[n.Name] = i
 	}
-	w := &Warmth{At: at, Images: make(map[string]*Image, len(images)), Broken: map[string]Failure{}}
 	settled := make([]bool, len(nodes))
+	w := &Warmth{At: at, Images: make(map[string]*Image, len(images)), Broken: map[string]Failure{}, settled: settled}
 	all := make([]Image, len(images))
 	byCanonical := make(map[string]*Image, len(images))
 	for i, image := range images {
@@ -190,6 +193,9 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 	}
 	return w
 }
+
+// Settled tells whether the prepull pod of the node at a position is ready.
+func (w *Warmth) Settled(i int) bool { return w.settled[i] }
 
 // Put makes the map if there is none.
 func Put[V any](m *map[string]V, node string, value V) {
