@@ -184,3 +184,44 @@ func (j *joiner) pod() *corev1.Pod {
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{prepulltest.Waits(warmth.WaitContainer, "PodInitializing", "")}
 	return pod
 }
+
+func TestAListWaitsForThePullOfANodeThatJoins(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		at, wait int
+		images   int
+		pulls    bool
+	}
+	for name, steps := range map[string][]step{
+		"it pulls":                               {{at: 0, pulls: true, wait: 30}, {at: 10, pulls: true, wait: 20}},
+		"its pull ends":                          {{at: 0, pulls: true, wait: 30}, {at: 10, pulls: true, images: 1, wait: 0}},
+		"its pull ended a moment ago":            {{at: 0, pulls: true, wait: 30}, {at: 1, pulls: true, images: 1, wait: 1}, {at: 2, pulls: true, images: 1, wait: 0}},
+		"its pull ended, and the next has begun": {{at: -9, pulls: true, wait: 30}, {at: -8, pulls: true, images: 1, wait: 30}, {at: 0, pulls: true, images: 1, wait: 22}},
+		"it pulls nothing that stays":            {{at: 0, wait: 2}, {at: 2, wait: 0}},
+		"it loses a pull, and gets twice as long": {
+			{at: 0, pulls: true, wait: 30}, {at: 30, pulls: true, wait: 0}, {at: 31, pulls: true, wait: 59}, {at: 90, pulls: true, wait: 0}, {at: 91, pulls: true, wait: 119},
+		},
+		"it loses none": {
+			{at: 0, pulls: true, wait: 30}, {at: 20, pulls: true, images: 1, wait: 0}, {at: 21, pulls: true, images: 1, wait: 29},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := Debounce{Clocks: clock.Production()}
+			for i, step := range steps {
+				now := prepulltest.Noon.Add(time.Duration(step.at) * time.Second)
+				why := reasons{Ordinary: true}
+				if step.at < 0 {
+					why = reasons{}
+				}
+				wait := d.Wait(why, map[string]Joining{"node": {Images: step.images, Interrupted: step.pulls}}, now)
+				if why.Ordinary && wait != time.Duration(step.wait)*time.Second {
+					t.Errorf("step %d: the list waits %s, want %d s", i, wait, step.wait)
+				}
+				if why.Ordinary && wait == 0 {
+					d.Done(now)
+				}
+			}
+		})
+	}
+}
