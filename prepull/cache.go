@@ -3,6 +3,7 @@ package prepull
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -73,7 +74,9 @@ func (p *stringPool) one(s string) string {
 }
 
 func (p *stringPool) stripPod(pod *corev1.Pod) {
+	skipped := p.skippedBy(pod.Annotations)
 	pod.ObjectMeta = essentials(pod.ObjectMeta)
+	pod.Annotations = skipped
 	spec := corev1.PodSpec{NodeName: pod.Spec.NodeName, Volumes: p.heldBy(pod)}
 	if spec.NodeName == "" {
 		spec.Affinity = pod.Spec.Affinity // says which node it is meant for
@@ -98,6 +101,20 @@ func (p *stringPool) stripPod(pod *corev1.Pod) {
 		status.Phase, status.Reason, status.Message = pod.Status.Phase, p.one(pod.Status.Reason), p.one(pod.Status.Message)
 	}
 	pod.Status = status
+}
+
+// skippedBy are the annotations of a prepull pod that say what it goes without, nil if there are none.
+func (p *stringPool) skippedBy(annotations map[string]string) map[string]string {
+	var skipped map[string]string
+	for key, value := range annotations {
+		if strings.HasPrefix(key, v1alpha1.AnnotationSkipped) {
+			if skipped == nil {
+				skipped = map[string]string{}
+			}
+			skipped[p.one(key)] = p.one(value)
+		}
+	}
+	return skipped
 }
 
 // heldBy are the image volumes of a prepull pod. Pods of one list share them.

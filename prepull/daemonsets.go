@@ -20,9 +20,10 @@ import (
 
 // daemonSetWriter writes the prepull DaemonSets of a plan, when it is their time.
 type daemonSetWriter struct {
-	client  client.Client
-	clocks  clock.Clocks
-	metrics *metrics
+	client    client.Client
+	clocks    clock.Clocks
+	metrics   *metrics
+	noopImage string
 
 	debounce plan.Debounce
 
@@ -42,10 +43,10 @@ type daemonSetWriter struct {
 // errDropsVolumes is no fault: the next plan brings all images.
 var errDropsVolumes = errors.New("the API server drops image volumes")
 
-func newDaemonSetWriter(c client.Client, clocks clock.Clocks, m *metrics) *daemonSetWriter {
+func newDaemonSetWriter(c client.Client, o Options, m *metrics) *daemonSetWriter {
 	return &daemonSetWriter{
-		client: c, clocks: clocks, metrics: m,
-		debounce: plan.Debounce{Clocks: clocks}, accepted: map[string]string{}, refused: map[string]string{},
+		client: c, clocks: o.Clocks, metrics: m, noopImage: o.NoopImage,
+		debounce: plan.Debounce{Clocks: o.Clocks}, accepted: map[string]string{}, refused: map[string]string{},
 	}
 }
 
@@ -53,10 +54,11 @@ func newDaemonSetWriter(c client.Client, clocks clock.Clocks, m *metrics) *daemo
 // set while changes are gathered that are no images which fail: what is there now is about to change.
 func (w *daemonSetWriter) act(ctx context.Context, s plan.State, p plan.Plan, now time.Time) (again time.Time, gathering bool, err error) {
 	w.accept(s, p)
+	skipErr := w.skip(ctx, p.Skips, now)
 	wait := w.debounce.Wait(p.Reasons, p.Joining, now)
 	again, err = w.updateIfDue(ctx, s, p, wait == 0, now)
 	if wait > 0 {
-		return earliest(again, now.Add(wait)), p.Reasons.Ordinary, err
+		return earliest(again, now.Add(wait)), p.Reasons.Ordinary, errors.Join(err, skipErr)
 	}
 	wrote, behind, rollErr := w.carryOut(ctx, s, p.Roll, p.DeleteEmpty)
 	if wrote && !behind {
@@ -65,7 +67,7 @@ func (w *daemonSetWriter) act(ctx context.Context, s plan.State, p plan.Plan, no
 	if behind {
 		again = earliest(again, now.Add(w.clocks.PassPace))
 	}
-	return again, false, errors.Join(err, rollErr)
+	return again, false, errors.Join(err, skipErr, rollErr)
 }
 
 // accept remembers the DaemonSets that were found as they should be: what a new leader compares once at length.

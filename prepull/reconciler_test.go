@@ -61,7 +61,7 @@ func TestNodesAreMarkedAfterTheFirstResync(t *testing.T) {
 func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	t.Parallel()
 	api := &refusing{}
-	w := newDaemonSetWriter(api, clock.Production(), testMetrics(t))
+	w := newDaemonSetWriter(api, Options{Clocks: clock.Production()}, testMetrics(t))
 	p := plan.Plan{UpdateInPlace: []*appsv1.DaemonSet{{}}}
 	for second := range 30 {
 		_, _ = w.updateIfDue(t.Context(), plan.State{}, p, false, prepulltest.Noon.Add(time.Duration(second)*time.Second))
@@ -93,7 +93,7 @@ func TestADeadlineIsKeptWhileNoPullSecretIsKnown(t *testing.T) {
 	api, clocks := unlisted{node: node}, clock.Production()
 	r := &reconciler{
 		client: api, options: Options{Options: planOptions, Clocks: clocks}, credentials: &credentials.Keeper{}, firstResyncDone: &atomic.Bool{},
-		nodes: newNodeWriter(api, testGate, clocks, testGateMetrics(t)), daemonSets: newDaemonSetWriter(api, clocks, testMetrics(t)),
+		nodes: newNodeWriter(api, testGate, clocks, testGateMetrics(t)), daemonSets: newDaemonSetWriter(api, Options{Clocks: clocks}, testMetrics(t)),
 	}
 	r.options.Gate = testGate
 	result, err := r.Reconcile(t.Context(), key)

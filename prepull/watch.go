@@ -62,7 +62,7 @@ func setupReconciler(mgr ctrl.Manager, o Options, resynced *atomic.Bool) error {
 			options:         o,
 			credentials:     keeper,
 			nodes:           newNodeWriter(mgr.GetClient(), o.Gate, o.Clocks, gate),
-			daemonSets:      newDaemonSetWriter(mgr.GetClient(), o.Clocks, m),
+			daemonSets:      newDaemonSetWriter(mgr.GetClient(), o, m),
 			statuses:        newStatusWriter(mgr.GetClient(), o.Clocks, m),
 			metrics:         m,
 			firstResyncDone: resynced,

@@ -59,6 +59,10 @@ const (
 	// separated by commas, with the images as they were.
 	AnnotationRewritten = "kube-prepull.io/rewritten"
 
+	// AnnotationSkipped and the name of an init container make the annotation of a prepull pod whose node goes without the
+	// container's image, because it could not pull it: since when, and why.
+	AnnotationSkipped = "skipped.kube-prepull.io/"
+
 	// Name is the value of LabelName, and the name of the namespace, the release, the Deployment and the Service.
 	Name = "kube-prepull"
 

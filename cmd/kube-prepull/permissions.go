@@ -92,7 +92,7 @@ func namespacePermissions(s settings) []permission {
 	return append(permissions, []permission{
 		copies,
 		{"apps", "daemonsets", "", []string{"list", "watch", "create", "update", "delete"}},
-		{"", "pods", "", []string{"list", "watch", "create", "delete"}},
+		{"", "pods", "", []string{"list", "watch", "create", "patch", "delete"}},
 		{"coordination.k8s.io", "leases", "", []string{"create"}},
 		{"coordination.k8s.io", "leases", v1alpha1.Name, []string{"get", "update"}},
 		{"", "events", "", []string{"list", "watch", "create"}},

@@ -14,20 +14,14 @@ const hangs = 4 * time.Minute
 // Eventually asks until there is no error. If it hangs, the test fails with the last one.
 func Eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
-	EventuallyWithin(t, hangs, what, check)
-}
-
-// EventuallyWithin is Eventually for what takes longer than usual.
-func EventuallyWithin(t *testing.T, limit time.Duration, what string, check func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); ; {
+	for deadline := time.Now().Add(hangs); ; {
 		start := time.Now()
 		err := check()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %s for %s: %v", limit, what, err)
+			t.Fatalf("waited %s for %s: %v", hangs, what, err)
 		}
 		// Looking must not be what keeps the machine busy.
 		time.Sleep(max(150*time.Millisecond, 9*time.Since(start)))

@@ -7,10 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
@@ -33,13 +29,17 @@ func TestProvenImagesAreHeld(t *testing.T) {
 	for _, image := range held {
 		p.WaitState(t, image, "Ready")
 	}
+	pods := lab.PodIdentities(p.PrepullPods(t))
+	p.waitHeld(t, held...)
+	if after := lab.PodIdentities(p.PrepullPods(t)); !slices.Equal(after, pods) {
+		t.Errorf("to hold what is there restarts pods: %v, before %v", after, pods)
+	}
 	next := p.Push(t, "shop/next:v1", images.Image{Size: 1 << 20, Seed: 710})
 	p.Registry.ResetCounts()
 	p.Deploy(t, "shop", lab.Deployment("next", next, 0))
 	p.WaitState(t, next, "Ready")
-	if got := p.heldImages(t); !slices.Equal(got, held) {
-		t.Errorf("held are %q, want %q", got, held)
-	}
+	held = append(held, next)
+	p.waitHeld(t, held...)
 	for _, image := range held {
 		p.WaitState(t, image, "Ready")
 	}
@@ -60,7 +60,7 @@ func TestProvenImagesAreHeld(t *testing.T) {
 		t.Errorf("the image that is gone is on %s nodes, want 2/3", got)
 	}
 	lab.Eventually(t, "the other images to be on node-3", func() error {
-		for _, image := range append(slices.Delete(slices.Clone(held), 1, 2), next) {
+		for _, image := range slices.Delete(slices.Clone(held), 1, 2) {
 			if got := lab.Field(p.PrepullImage(t, image), "status", "ready"); got != "3/3" {
 				return fmt.Errorf("%s is on %s", image, got)
 			}
@@ -82,6 +82,18 @@ func TestProvenImagesAreHeld(t *testing.T) {
 	})
 }
 
+// waitHeld returns when the only prepull DaemonSet holds these images, and no others.
+func (p product) waitHeld(t *testing.T, images ...string) {
+	t.Helper()
+	want := slices.Sorted(slices.Values(images))
+	lab.Eventually(t, "images to be held", func() error {
+		if got := p.heldImages(t); !slices.Equal(got, want) {
+			return fmt.Errorf("held are %q, want %q", got, want)
+		}
+		return nil
+	})
+}
+
 // heldImages are the images that the only prepull DaemonSet holds, sorted.
 func (p product) heldImages(t *testing.T) []string {
 	t.Helper()
@@ -95,63 +107,4 @@ func (p product) heldImages(t *testing.T) []string {
 	}
 	slices.Sort(held)
 	return held
-}
-
-// TestHeldImagesSurviveGarbageCollection has a node whose kubelet takes its disk for full, and removes every image that it may:
-// it looks every five minutes (ImageGCPeriod in pkg/kubelet/kubelet.go).
-func TestHeldImagesSurviveGarbageCollection(t *testing.T) {
-	t.Parallel()
-	p := product{lab.Lease(t)}
-	node := clusterNode("node-3")
-	node.Kubelet = map[string]any{"imageGCHighThresholdPercent": 1, "imageGCLowThresholdPercent": 0, "imageMinimumGCAge": "1s"}
-	if err := p.AddNode(t.Context(), node); err != nil {
-		t.Fatal(err)
-	}
-	p.Namespace(t, "shop", true)
-	var held []string
-	for i := range 3 {
-		image := p.Push(t, fmt.Sprintf("shop/kept-%d:v1", i), images.Image{Size: 1 << 20, Seed: uint64(720 + i)})
-		p.Deploy(t, "shop", lab.Deployment(fmt.Sprint("kept-", i), image, 0))
-		held = append(held, image)
-	}
-	for _, image := range held {
-		p.WaitState(t, image, "Ready")
-	}
-	next := p.Push(t, "shop/brought:v1", images.Image{Size: 1 << 20, Seed: 730})
-	p.Deploy(t, "shop", lab.Deployment("brought", next, 0))
-	p.WaitState(t, next, "Ready")
-	if got := p.heldImages(t); !slices.Equal(got, held) {
-		t.Fatalf("held are %q, want %q", got, held)
-	}
-	unheld := p.Push(t, "elsewhere/once:v1", images.Image{Size: 1 << 20, Seed: 731})
-	pod := lab.PodOn("node-3", "once", unheld)
-	lab.StartPod(t, p.Cluster, pod)
-	lab.WaitPod(t, p.Cluster, "once", lab.PodRunning)
-	lists := func(image string) bool {
-		return slices.ContainsFunc(lab.GetNode(t, p.Cluster, "node-3").Status.Images, func(i corev1.ContainerImage) bool { return slices.Contains(i.Names, image) })
-	}
-	lab.Eventually(t, "node-3 to list the image of the pod", func() error {
-		if !lists(unheld) {
-			return errors.New("it does not")
-		}
-		return nil
-	})
-	if err := p.Client().CoreV1().Pods("default").Delete(t.Context(), "once", metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil {
-		t.Fatal(err)
-	}
-	p.Registry.ResetCounts()
-	lab.EventuallyWithin(t, 8*time.Minute, "the kubelet of node-3 to collect the image that nobody holds", func() error {
-		if lists(unheld) {
-			return errors.New("it is there")
-		}
-		return nil
-	})
-	for _, image := range append(slices.Clone(held), next) {
-		if !lists(image) {
-			t.Errorf("%s is gone, too", image)
-		}
-	}
-	if got := p.Registry.Counts("shop/*"); got.BlobGets > 0 {
-		t.Errorf("images were pulled again: %+v", got)
-	}
 }

@@ -8,9 +8,11 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	schedulingv1 "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
@@ -114,6 +116,17 @@ func runsOn(ds *appsv1.DaemonSet, n *corev1.Node) (start, stay bool) {
 	return !repelled(corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute), !repelled(corev1.TaintEffectNoExecute)
 }
 
+// skip has pods go on without images.
+func (c *chaos) skip(skips []Skip) {
+	c.Pods = slices.Clone(c.Pods)
+	for _, s := range skips {
+		if i := slices.Index(c.Pods, s.Pod); i >= 0 {
+			c.Pods[i] = s.Pod.DeepCopy()
+			metav1.SetMetaDataAnnotation(&c.Pods[i].ObjectMeta, v1alpha1.AnnotationSkipped+s.Container, warmth.SkippedWords(s.Failure, c.now))
+		}
+	}
+}
+
 func (c *chaos) mountsImages(node string) bool {
 	return slices.ContainsFunc(c.Nodes, func(n corev1.Node) bool { return n.Name == node && n.Status.NodeInfo.KubeletVersion != "v1.35.1" })
 }
@@ -147,7 +160,8 @@ func (c *chaos) kubelets() {
 			if s.State.Waiting.Reason == "ErrImagePull" {
 				image = strings.TrimSuffix(image, ": not found")
 			}
-			if c.failing[image] || c.failing[p.Spec.NodeName+" "+image] {
+			_, _, skipped := warmth.SkippedBy(p, s.Name)
+			if !skipped && (c.failing[image] || c.failing[p.Spec.NodeName+" "+image]) {
 				*s = prepulltest.Waits(s.Name, "ErrImagePull", image+": not found")
 				stuck = true
 				break

@@ -239,7 +239,7 @@ func (c *chaos) act(moves, writes bool) string {
 	p := Make(c.State, c.options, c.now)
 	done := Plan{Statuses: p.Statuses}
 	if moves {
-		done.UpdateInPlace, done.DeleteOrphaned, done.DeletePods = p.UpdateInPlace, p.DeleteOrphaned, p.DeletePods
+		done.UpdateInPlace, done.DeleteOrphaned, done.DeletePods, done.Skips = p.UpdateInPlace, p.DeleteOrphaned, p.DeletePods, p.Skips
 	}
 	if writes {
 		done.Roll, done.DeleteEmpty = p.Roll, p.DeleteEmpty
@@ -252,6 +252,7 @@ func (c *chaos) act(moves, writes bool) string {
 		c.deletePods(func(p *corev1.Pod) bool { return daemonSetOf(p) == ds.Name })
 	}
 	c.deletePods(func(p *corev1.Pod) bool { return slices.Contains(done.DeletePods, p) })
+	c.skip(done.Skips)
 	c.carryOut(Plan{Statuses: done.Statuses})
 	return shownPlan(done)
 }
@@ -285,6 +286,9 @@ func shownPlan(p Plan) string {
 	}
 	for _, pod := range p.DeletePods {
 		words = append(words, "evict "+pod.Name)
+	}
+	for _, s := range p.Skips {
+		words = append(words, "skip "+s.Pod.Name+" "+s.Container)
 	}
 	for _, s := range p.Statuses {
 		words = append(words, "status "+s.Name)

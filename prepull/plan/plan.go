@@ -70,6 +70,9 @@ type Plan struct {
 	// DeletePods are prepull pods that have to leave a node.
 	DeletePods []*corev1.Pod
 
+	// Skips are prepull pods that go on without an image.
+	Skips []Skip
+
 	// Releases are the nodes that are untainted, and Conditions those that are written, the urgent ones first.
 	Releases   []Release
 	Conditions []ConditionChange
@@ -197,7 +200,12 @@ func Make(s State, o Options, now time.Time) Plan {
 		name := daemonSetName(cp.Class)
 		cp.joining(p.Joining, slices.ContainsFunc(p.Roll, func(ds *appsv1.DaemonSet) bool { return ds.Name == name }), now)
 	}
-	p.DeletePods = append(misplacedPods(pods, classOf, stored, changing), former...)
+	for _, cp := range p.Classes {
+		if name := daemonSetName(cp.Class); !changing[name] {
+			p.planSkips(cp, on[cp.Name], concurrentNodes(o, cp.Class), now)
+		}
+	}
+	p.DeletePods = slices.Concat(p.DeletePods, misplacedPods(pods, classOf, stored, changing), former)
 	p.lookAgainBy(again)
 	p.planNodes(s, on, o, now)
 	p.Statuses = statusChanges(s.Images, found, invalid, &p, now)

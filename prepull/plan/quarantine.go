@@ -121,10 +121,15 @@ func (t trial) imageAtFault(i *ClassImage, retry *v1alpha1.Retry) bool {
 	return permanent || half
 }
 
-// tolerable tells whether a failing image may be at the end of the list.
+// tolerable tells whether a failing image may be at the end of the list. A node that goes without it is in nobody's way.
 func (t trial) tolerable(i *ClassImage) bool {
-	failing := len(i.Warmth.Failed)
-	return i.Warmth.Holders() >= failing && 2*failing <= t.surge
+	stuck := 0
+	for _, f := range i.Warmth.Failed {
+		if !f.Alone {
+			stuck++
+		}
+	}
+	return i.Warmth.Holders() >= len(i.Warmth.Failed) && 2*stuck <= t.surge
 }
 
 // judgeAll judges the images of a class.

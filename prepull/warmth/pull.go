@@ -62,6 +62,9 @@ func PullsOf(pod *corev1.Pod, failed FailedPullEvents, lists func(image string) 
 		p := Pull{Name: s.Name, State: PullQueued}
 		if RanWell(s) {
 			p.State, p.Took = PullDone, pullTime(previous, s.State.Terminated)
+			if f, _, skipped := SkippedBy(pod, s.Name); skipped {
+				p.State, p.Took, p.Reason, p.Message = PullFailed, 0, f.Reason, f.Message
+			}
 			previous = s.State.Terminated.FinishedAt.Time
 		} else if front {
 			front = false

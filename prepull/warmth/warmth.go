@@ -186,7 +186,7 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 		if words, none := NoRoom(pod); counts && none {
 			w.Broken[node] = Failure{Cause: causeNoRoom, Message: words, Settled: true, Since: pod.CreationTimestamp.Time, Began: pod.CreationTimestamp.Time}
 		} else if counts {
-			w.readPod(pod, deadline, now)
+			w.readPod(pod, i, deadline, now)
 			w.readHeld(pod, i)
 			settled[i] = settled[i] || Ready(pod)
 		}
@@ -219,15 +219,18 @@ func readNode(n *corev1.Node, position int, byCanonical map[string]*Image) {
 }
 
 // readPod goes through the init containers of a prepull pod, which run one after the other, up to the one that is not done.
-func (w *Warmth) readPod(pod *corev1.Pod, deadline time.Duration, now time.Time) {
+// Its node is at a position.
+func (w *Warmth) readPod(pod *corev1.Pod, position int, deadline time.Duration, now time.Time) {
 	node, statuses := pod.Spec.NodeName, pod.Status.InitContainerStatuses
 	var previous time.Time
 	for i := range statuses {
 		s := &statuses[i]
 		image := w.Images[s.Name]
 		if t := s.State.Terminated; RanWell(s) {
-			if image != nil {
+			if f, _, skipped := SkippedBy(pod, s.Name); image != nil && !skipped {
 				image.SetRan(node, pullTime(previous, t))
+			} else if image != nil && pod.DeletionTimestamp == nil && !image.There(position) {
+				Put(&image.Failed, node, f)
 			}
 			previous = t.FinishedAt.Time
 			continue

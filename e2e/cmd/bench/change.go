@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
@@ -75,33 +76,41 @@ type changingNode struct {
 	count     int
 }
 
-// bring deploys so many more images, and returns when all are there, and what it took.
-func (n *changingNode) bring(ctx context.Context, count int) (time.Duration, error) {
-	var pushed []string
-	for range count {
-		image := fmt.Sprintf("%s/change/app-%d:v1", n.registry.Addr(), n.count)
-		description := images.Image{
-			Size: changeSize, Seed: uint64(1000 + n.count), Entrypoint: []string{"/sleeper"},
-			Binaries: map[string]string{"/sleeper": filepath.Join(n.Dir(), "sleeper")},
-		}
-		if _, err := description.Push(ctx, image, remote.WithTransport(n.registry.Transport())); err != nil {
-			return 0, err
-		}
-		pushed = append(pushed, image)
-		n.count++
-	}
-	start := time.Now()
-	for i, image := range pushed {
-		if err := n.deploy(ctx, changeNamespace, fmt.Sprint("app-", n.count-count+i), image); err != nil {
-			return 0, err
-		}
-	}
-	err := n.waitEverywhere(ctx, 1, n.count)
-	return time.Since(start), err
+// image is the name of one of those that bring deploys.
+func (n *changingNode) image(i int) string {
+	return fmt.Sprintf("%s/%s/app-%d:v1", n.registry.Addr(), changeNamespace, i)
 }
 
-// measureChange brings a list of fifty, changes it once so that images are held from then on, and measures another change:
-// from the moment when the new pod is there to when it is ready.
+// push puts an image with a name into the registry, and returns the whole name.
+func (n *changingNode) push(ctx context.Context, name string, seed uint64) (string, error) {
+	description := images.Image{
+		Size: changeSize, Seed: seed, Entrypoint: []string{"/sleeper"},
+		Binaries: map[string]string{"/sleeper": filepath.Join(n.Dir(), "sleeper")},
+	}
+	image := n.registry.Addr() + "/" + name
+	_, err := description.Push(ctx, image, remote.WithTransport(n.registry.Transport()))
+	return image, err
+}
+
+// bring deploys so many more images, and returns when all are there.
+func (n *changingNode) bring(ctx context.Context, count int) error {
+	first := n.count
+	for n.count < first+count {
+		if _, err := n.push(ctx, fmt.Sprintf("%s/app-%d:v1", changeNamespace, n.count), uint64(1000+n.count)); err != nil {
+			return err
+		}
+		n.count++
+	}
+	for i := first; i < n.count; i++ {
+		if err := n.deploy(ctx, changeNamespace, fmt.Sprint("app-", i), n.image(i)); err != nil {
+			return err
+		}
+	}
+	return n.waitEverywhere(ctx, 1, n.count)
+}
+
+// measureChange brings a list of fifty, and measures a change of it, from the moment when the new pod is there to when it is
+// ready. With the change before, all is held that may be.
 func (n *changingNode) measureChange(ctx context.Context, setting string) (took, burnt time.Duration, err error) {
 	if !n.installed {
 		err = lab.Install(ctx, n.Cluster, n.registry.Addr(), "--set", setting, "--set", "config.maxImagesPerNode=60")
@@ -112,10 +121,10 @@ func (n *changingNode) measureChange(ctx context.Context, setting string) (took,
 		return 0, 0, err
 	}
 	n.installed = true
-	if _, err := n.bring(ctx, max(1, 48-n.count)); err != nil {
+	if err := n.bring(ctx, max(1, 48-n.count)); err != nil {
 		return 0, 0, err
 	}
-	if _, err := n.bring(ctx, 1); err != nil {
+	if err := n.bring(ctx, 1); err != nil {
 		return 0, 0, err
 	}
 	if err := sleep(ctx, 2*settleTime); err != nil {
@@ -125,7 +134,7 @@ func (n *changingNode) measureChange(ctx context.Context, setting string) (took,
 	if err != nil {
 		return 0, 0, err
 	}
-	if _, err := n.bring(ctx, 1); err != nil {
+	if err := n.bring(ctx, 1); err != nil {
 		return 0, 0, err
 	}
 	if took, err = n.podTook(ctx); err != nil {
@@ -139,22 +148,42 @@ func (n *changingNode) measureChange(ctx context.Context, setting string) (took,
 }
 
 // podTook is how long the newest prepull pod took from its creation until it was ready.
-func (n *changingNode) podTook(ctx context.Context) (time.Duration, error) {
-	for deadline := time.Now().Add(joinTimeout); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
-		pods, err := n.Client().CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=prepull"})
-		if err != nil {
-			return 0, err
+func (n *changingNode) podTook(ctx context.Context) (took time.Duration, err error) {
+	err = n.poll(ctx, "the prepull pod to be ready", func() (bool, error) {
+		pod, err := n.prepullPod(ctx)
+		if err != nil || !lab.PodRunning(pod) {
+			return false, err
 		}
-		if len(pods.Items) != 1 {
-			continue
-		}
-		for _, c := range pods.Items[0].Status.Conditions {
-			if c.Type == "Ready" && c.Status == "True" {
-				return c.LastTransitionTime.Sub(pods.Items[0].CreationTimestamp.Time), nil
+		for _, c := range pod.Status.Conditions {
+			if c.Type == corev1.PodReady {
+				took = c.LastTransitionTime.Sub(pod.CreationTimestamp.Time)
 			}
 		}
+		return true, nil
+	})
+	return took, err
+}
+
+// prepullPod is the only one, or an empty one while there are two, or none.
+func (n *changingNode) prepullPod(ctx context.Context) (*corev1.Pod, error) {
+	pods, err := n.Client().CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=prepull"})
+	if err != nil || len(pods.Items) != 1 {
+		return &corev1.Pod{}, err
 	}
-	return 0, errors.New("the prepull pod does not become ready")
+	return &pods.Items[0], nil
+}
+
+// poll asks until something is so.
+func (n *changingNode) poll(ctx context.Context, what string, is func() (bool, error)) error {
+	for deadline := time.Now().Add(joinTimeout); time.Now().Before(deadline); {
+		if done, err := is(); done || err != nil {
+			return err
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("waited %s for %s", joinTimeout, what)
 }
 
 // burntOnNodes is the processor time of what runs on the nodes.

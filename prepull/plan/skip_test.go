@@ -1,0 +1,141 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+)
+
+// failsOn is a registry that refuses an image to some nodes.
+func failsOn(image, words string, nodes ...string) func(node, image string) string {
+	return func(node, of string) string {
+		if of == image && slices.Contains(nodes, node) {
+			return words
+		}
+		return ""
+	}
+}
+
+// three images are in the list of a settled cluster, the second of which some nodes cannot pull.
+func three(t *testing.T, nodes int, words string, failing ...string) State {
+	t.Helper()
+	s := State{Nodes: prepulltest.Nodes(nodes), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 3), prepulltest.Learned("b:1", 2), prepulltest.Learned("c:1", 1)}}
+	s.settle(t, testOptions, none)
+	s.runPods(prepulltest.Noon, failsOn("b:1", words, failing...))
+	return s
+}
+
+func TestWhichPodsGoOnWithoutAnImage(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		words   string
+		failing []string
+		after   time.Duration
+		want    string
+		next    time.Duration
+	}{
+		"nothing fails":                         {"", nil, time.Hour, "", 0},
+		"one node is denied it":                 {"403 Forbidden denied", []string{"node-001"}, time.Second, "node-001", 0},
+		"one cannot reach the registry a while": {"i/o timeout", []string{"node-001"}, 10 * time.Second, "", 0},
+		"one backs off":                         {"back-off: i/o timeout", []string{"node-001"}, 10 * time.Second, "", 63 * time.Second},
+		"one has backed off for a minute":       {"back-off: i/o timeout", []string{"node-001"}, 63 * time.Second, "node-001", 0},
+		"most fail, so the image is at fault":   {"403 Forbidden denied", []string{"node-000", "node-001", "node-002", "node-003"}, time.Minute, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := three(t, 5, tc.words, tc.failing...)
+			if strings.HasPrefix(tc.words, "back-off") {
+				for _, p := range s.Pods {
+					for i := range p.Status.InitContainerStatuses {
+						if w := p.Status.InitContainerStatuses[i].State.Waiting; w != nil && w.Reason == "ErrImagePull" {
+							w.Reason = "ImagePullBackOff"
+						}
+					}
+				}
+			}
+			p := Make(s, testOptions, prepulltest.Noon.Add(tc.after))
+			var got []string
+			for _, skip := range p.Skips {
+				if skip.Container != workload.ObjectName("b:1") {
+					t.Errorf("a pod goes on without %s", skip.Container)
+				}
+				got = append(got, skip.Pod.Spec.NodeName)
+			}
+			if strings.Join(got, " ") != tc.want {
+				t.Errorf("pods go on on %v, want %s", got, tc.want)
+			}
+			if len(got) > 0 && len(p.Roll) > 0 {
+				t.Error("the others get a new list all the same")
+			}
+			if tc.next > 0 && !p.Next.Equal(prepulltest.Noon.Add(tc.next)) {
+				t.Errorf("the next look is at %s, want after %s", p.Next, tc.next)
+			}
+		})
+	}
+}
+
+func TestANodeThatGoesWithoutAnImageTriesAgain(t *testing.T) {
+	t.Parallel()
+	s := three(t, 3, "403 Forbidden denied", "node-001")
+	skipped := prepulltest.Noon.Add(time.Minute)
+	p := Make(s, testOptions, skipped)
+	if len(p.Skips) != 1 {
+		t.Fatalf("%d pods go on", len(p.Skips))
+	}
+	pod := p.Skips[0].Pod
+	pod.Annotations = map[string]string{v1alpha1.AnnotationSkipped + p.Skips[0].Container: warmth.SkippedWords(p.Skips[0].Failure, skipped)}
+	if again := Make(s, testOptions, skipped.Add(time.Second)); len(again.Skips) > 0 {
+		t.Error("it is told twice")
+	}
+
+	// The kubelet runs the rest.
+	for i := range pod.Status.InitContainerStatuses {
+		pod.Status.InitContainerStatuses[i] = prepulltest.Done(pod.Status.InitContainerStatuses[i].Name, 2*i, 2*i+1)
+	}
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	p = Make(s, testOptions, skipped.Add(time.Minute))
+	s.carryOut(p)
+	for image, want := range map[string]string{"a:1": "3/3", "b:1": "2/3", "c:1": "3/3"} {
+		if got := s.status(workload.ObjectName(image)).Ready; got != want {
+			t.Errorf("%s is on %s nodes, want %s", image, got, want)
+		}
+	}
+	if got := s.status(workload.ObjectName("b:1")).State; got != "PullFailed: access denied" {
+		t.Errorf("the image that one node lacks is %s", got)
+	}
+	due := skipped.Add(skipTime)
+	if len(p.DeletePods) > 0 || !p.Next.Equal(due) {
+		t.Errorf("%d pods are made anew, the next look is at %s, want %s", len(p.DeletePods), p.Next, due)
+	}
+	if p := Make(s, testOptions, due); len(p.DeletePods) != 1 || p.DeletePods[0] != pod {
+		t.Errorf("%d pods are made anew when it is time", len(p.DeletePods))
+	}
+	joining := s
+	joining.Pods = slices.DeleteFunc(slices.Clone(s.Pods), func(p *corev1.Pod) bool { return p.Spec.NodeName == "node-002" })
+	one := testOptions
+	one.MaxConcurrentNodes.IntVal = 1
+	if p := Make(joining, one, due); len(p.DeletePods) > 0 {
+		t.Error("it is made anew while another node pulls")
+	}
+
+	// Somebody else pulled it meanwhile.
+	s.Nodes[1].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/b:1"}}}
+	if p := Make(s, testOptions, due); len(p.DeletePods) > 0 {
+		t.Error("it is made anew for an image that is there")
+	}
+	pod.DeletionTimestamp = &metav1.Time{Time: due}
+	s.Nodes[1].Status.Images = nil
+	s.carryOut(Make(s, testOptions, due))
+	if got := s.status(workload.ObjectName("b:1")).Ready; got != "2/3" {
+		t.Errorf("while the pod leaves the image is on %s nodes", got)
+	}
+}
