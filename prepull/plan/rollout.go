@@ -94,7 +94,7 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods [
 	if change != changedList {
 		keepList(ds, stored)
 	}
-	surge := surgeOf(o.MaxConcurrentNodes, concurrentNodes(o, cp.Class), pods)
+	surge := surgeOf(o.MaxConcurrentNodes, concurrentNodes(o, cp.Class), stored, pods, state.rolls() && change != changedList)
 	ds.Spec.UpdateStrategy.RollingUpdate.MaxSurge = &surge
 	switch action {
 	case rollWithoutDigests:

@@ -85,6 +85,19 @@ func waits(pod *corev1.Pod) bool {
 	return s != nil && (s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil)
 }
 
+// WaitsForHeld tells whether the waiting container of a pod cannot start for an image that it holds.
+func WaitsForHeld(pod *corev1.Pod) bool { return len(failedHeld(pod)) > 0 }
+
+// Keeps tells whether a prepull pod has an image, by its name, and keeps it.
+func Keeps(pod *corev1.Pod, name string) bool {
+	if slices.ContainsFunc(HeldBy(pod), func(v corev1.Volume) bool { return v.Name == name }) {
+		return waits(pod)
+	}
+	s := statusOf(pod.Status.InitContainerStatuses, name)
+	_, _, skipped := SkippedBy(pod, name)
+	return s != nil && RanWell(s) && !skipped
+}
+
 // triedHeld tells whether the kubelet has tried all image volumes of a pod: then it starts the first container.
 func triedHeld(pod *corev1.Pod) bool {
 	s := statusOf(pod.Status.InitContainerStatuses, InstallContainer)
