@@ -41,7 +41,7 @@ func (p *Plan) planSkips(cp *ClassPlan, pods []*corev1.Pod, surge int, now time.
 			f, fails := image.Warmth.Failed[node]
 			_, _, skipped := warmth.SkippedBy(pod, image.Name)
 			switch {
-			case !fails || image.found || skipped:
+			case !fails || skipped:
 			case f.Counts(now):
 				p.Skips = append(p.Skips, Skip{pod, image.Name, f})
 			case f.Settled:

@@ -123,6 +123,7 @@ func TestANodeThatGoesWithoutAnImageTriesAgain(t *testing.T) {
 	joining.Pods = slices.DeleteFunc(slices.Clone(s.Pods), func(p *corev1.Pod) bool { return p.Spec.NodeName == "node-002" })
 	one := testOptions
 	one.MaxConcurrentNodes.IntVal = 1
+	joining.carryOut(Make(joining, one, due))
 	if p := Make(joining, one, due); len(p.DeletePods) > 0 {
 		t.Error("it is made anew while another node pulls")
 	}

@@ -62,9 +62,6 @@ func pullsNothingNew(former, next *corev1.Pod, list []Listed) bool {
 	if done < 0 {
 		return warmth.WaitsForHeld(next)
 	}
-	if done == 0 {
-		return false
-	}
 	return !slices.ContainsFunc(left[done:], func(s corev1.ContainerStatus) bool {
 		l := named(list, s.Name)
 		return l == nil || l.always || !warmth.Keeps(former, s.Name)
