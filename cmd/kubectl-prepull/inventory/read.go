@@ -104,9 +104,7 @@ func ReadFleet(ctx context.Context, c client.Reader, home string, about ...strin
 func (f *Fleet) addDaemonSet(ds *appsv1.DaemonSet) {
 	spec := &ds.Spec.Template.Spec
 	l := &list{class: ds.Labels[v1alpha1.LabelNodeClass], label: ds.Labels[v1alpha1.LabelList]}
-	for _, c := range plan.ListOf(ds) {
-		l.images = append(l.images, c)
-	}
+	l.images = append(l.images, plan.ListOf(ds)...)
 	l.placement = v1alpha1.Placement{NodeSelector: spec.NodeSelector, Tolerations: spec.Tolerations}
 	if a := spec.Affinity; a != nil && a.NodeAffinity != nil {
 		l.placement.NodeAffinity = a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
