@@ -546,9 +546,11 @@ func BenchmarkPlan(b *testing.B) {
 		"500 nodes, 1000 images":                                        {500, 1000, testOptions},
 		"5000 nodes of 12 shapes, 1000 images":                          {5000, 1000, testOptions},
 		"5000 nodes of 12 shapes, 1000 images, with gate and condition": {5000, 1000, warmingOptions()},
+		"10000 nodes of 12 shapes, 5000 images":                         {10000, 5000, testOptions},
+		"10000 nodes of 12 shapes, 5000 images, image volumes":          {10000, 5000, holding},
 	} {
 		b.Run(name, func(b *testing.B) {
-			s := benchmarkState(size.nodes, size.images)
+			s := benchmarkState(size.nodes, size.images, size.options)
 			s.Accepted = map[string]string{}
 			for _, ds := range s.DaemonSets {
 				s.Accepted[ds.Name] = AcceptedHash(&ds.Spec)
@@ -565,8 +567,8 @@ func BenchmarkPlan(b *testing.B) {
 
 // benchmarkState is a cluster at rest: every node has run the images that are worth a place, and lists them. Nodes are of
 // twelve shapes, and most images are for some of them.
-func benchmarkState(nodes, images int) State {
-	s := State{Nodes: prepulltest.Nodes(nodes)}
+func benchmarkState(nodes, images int, o Options) State {
+	s := State{Nodes: ableNodes(nodes)}
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		n.Labels["zone"], n.Labels["pool"] = fmt.Sprint(i%3), fmt.Sprint(i/3%2)
@@ -589,8 +591,10 @@ func benchmarkState(nodes, images int) State {
 		o.Status.Placements = []v1alpha1.Placement{placement}
 		s.Images = append(s.Images, o)
 	}
-	s.carryOut(Make(s, testOptions, prepulltest.Noon))
-	s.runPods(prepulltest.Noon, nothingFails)
+	for range 2 { // what is there is held then
+		s.carryOut(Make(s, o, prepulltest.Noon))
+		s.runPods(prepulltest.Noon, nothingFails)
+	}
 	for i := range s.Nodes {
 		for j := range 50 {
 			s.Nodes[i].Status.Images = append(s.Nodes[i].Status.Images, corev1.ContainerImage{
@@ -599,7 +603,7 @@ func benchmarkState(nodes, images int) State {
 			})
 		}
 	}
-	s.carryOut(Make(s, testOptions, prepulltest.Noon))
+	s.carryOut(Make(s, o, prepulltest.Noon))
 	for _, c := range Make(s, warmingOptions(), prepulltest.Noon).Conditions {
 		i := slices.IndexFunc(s.Nodes, func(n corev1.Node) bool { return n.Name == c.Node })
 		s.Nodes[i].Status.Conditions = append(s.Nodes[i].Status.Conditions, c.Condition)

@@ -73,6 +73,9 @@ func (cp *ClassPlan) listed(name string) *ClassImage {
 // skippedUntil is when a pod is to try again what it goes without; zero if it goes without nothing, or has it meanwhile.
 func (cp *ClassPlan) skippedUntil(pod *corev1.Pod) time.Time {
 	var due time.Time
+	if len(pod.Annotations) == 0 {
+		return due
+	}
 	for _, image := range cp.Images {
 		_, at, skipped := warmth.SkippedBy(pod, image.Name)
 		if _, fails := image.Warmth.Failed[pod.Spec.NodeName]; skipped && fails {
