@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -118,7 +119,16 @@ func (c *chaos) taint(n *corev1.Node) {
 
 func (c *chaos) addImage() {
 	c.made++
-	o := prepulltest.Learned(fmt.Sprintf("r%d.test/app%d:1", c.IntN(2), c.made), 1+c.IntN(5))
+	image := fmt.Sprintf("r%d.test/app%d:1", c.IntN(2), c.made)
+	if twin := pick(c, c.Images); c.IntN(4) == 0 {
+		image = fmt.Sprintf("r%d.test/app%d:latest", c.IntN(2), c.made)
+	} else if bare, found := strings.CutSuffix(cmp.Or(twin, &v1alpha1.PrepullImage{}).Spec.Image, ":latest"); found {
+		image = bare
+	}
+	o := prepulltest.Learned(image, 1+c.IntN(5))
+	if slices.ContainsFunc(c.Images, func(i v1alpha1.PrepullImage) bool { return i.Name == o.Name }) {
+		return
+	}
 	o.Status.AlwaysPull = c.IntN(2) == 0
 	p := v1alpha1.Placement{}
 	switch c.IntN(5) {

@@ -13,6 +13,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // holding are options with image volumes.
@@ -335,6 +336,13 @@ func (c *chaos) checkDivision(t *testing.T, ds *appsv1.DaemonSet) (held int) {
 	}
 	if HeldIn(ds) != held {
 		t.Errorf("%d of %d held images are mounted in %s", HeldIn(ds), held, ds.Name)
+	}
+	for i, l := range ListOf(ds) {
+		for _, other := range ListOf(ds)[:i] {
+			if workload.SamePull(l.Image, other.Image) {
+				t.Errorf("%s is in %s as %s, too", l.Image, ds.Name, other.Image)
+			}
+		}
 	}
 	return held
 }

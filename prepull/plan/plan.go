@@ -95,6 +95,9 @@ type Plan struct {
 	// Next is when time alone changes the plan; zero if it does not.
 	Next time.Time
 
+	// spelled finds the candidate that stands for several spellings of an image.
+	spelled map[*Candidate]*Candidate
+
 	// unwanted are the images that the configuration leaves out.
 	unwanted map[*Candidate]skip
 
@@ -155,6 +158,8 @@ func Make(s State, o Options, now time.Time) Plan {
 			wanted = append(wanted, c)
 		}
 	}
+	p := Plan{unwanted: left, Joining: map[string]Joining{}}
+	wanted, p.spelled = mergeSpellings(wanted, s.listedNames(), s.Pulls)
 	classified := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses)
 	classes := classified.Classes
 	classOf := make(map[string]string, len(s.Nodes))
@@ -166,7 +171,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	pods, former, again := podsOfGoneNodes(s.Pods, s.Nodes, now)
 	on, of := podsByClass(pods, classOf)
 
-	p := Plan{unwanted: left, Joining: map[string]Joining{}, ignored: classified.IgnoredWords(o.MaxNodeClasses)}
+	p.ignored = classified.IgnoredWords(o.MaxNodeClasses)
 	planned := map[string]*ClassPlan{}
 	for _, c := range classes {
 		name := daemonSetName(c)

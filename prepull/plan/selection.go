@@ -59,8 +59,8 @@ type Candidate struct {
 	alwaysPull bool
 	digest     string
 
-	// canonical is the name under which nodes report the image.
-	canonical string
+	// canonical is the name under which nodes report the image, and pulledAs what kubelets take for the same.
+	canonical, pulledAs string
 }
 
 // candidates returns the images to choose from, by name, and for each object that cannot be one the reason in words.
@@ -79,7 +79,7 @@ func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*Candida
 		name := workload.ObjectName(o.Spec.Image)
 		c := byName[name]
 		if c == nil {
-			c = &Candidate{Name: name, image: o.Spec.Image, canonical: canonical, since: o.CreationTimestamp.Time, need: workload.Optional}
+			c = &Candidate{Name: name, image: o.Spec.Image, canonical: canonical, pulledAs: workload.PulledAs(o.Spec.Image, canonical), since: o.CreationTimestamp.Time, need: workload.Optional}
 			byName[name] = c
 			found = append(found, c)
 		}
@@ -119,10 +119,18 @@ func observedImages(lists ...[]*Candidate) []warmth.ImageName {
 	var images []warmth.ImageName
 	for _, list := range lists {
 		for _, c := range list {
-			images = append(images, warmth.ImageName{Name: c.Name, Canonical: c.canonical})
+			images = append(images, warmth.ImageName{Name: c.Name, Canonical: c.canonical, Digest: c.contents()})
 		}
 	}
 	return images
+}
+
+// contents is the digest of the image, empty if it is not known.
+func (c *Candidate) contents() string {
+	if _, digest, pinned := strings.Cut(c.image, "@"); pinned {
+		return digest
+	}
+	return c.digest
 }
 
 // declaredFirst sorts objects so that a declared one speaks for its image, and the result does not depend on the order

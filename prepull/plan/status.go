@@ -78,7 +78,7 @@ func statusChanges(images []v1alpha1.PrepullImage, found []*Candidate, invalid m
 		}
 	}
 	for _, c := range found {
-		sum := summarize(c, p)
+		sum := summarize(cmp.Or(p.spelled[c], c), p)
 		for _, o := range c.objects {
 			report(o, sum)
 		}

@@ -4,6 +4,7 @@ package warmth
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -157,8 +158,9 @@ func (w *Image) Slowest() time.Duration {
 	return time.Duration(max(1, slices.Max(w.Ran))-1) * time.Second
 }
 
-// ImageName is an image to look for: the name of its init container, and the name under which nodes report it.
-type ImageName struct{ Name, Canonical string }
+// ImageName is an image to look for: the name of its init container, the name under which nodes report it, and the digest of
+// what is in it, empty if that is not known.
+type ImageName struct{ Name, Canonical, Digest string }
 
 // Observe reads how far every image is on nodes of a class. An init container that ended well
 // proves that its image is there, and a waiting container that runs proves those that it holds, in pods of an old list too. A pull that takes longer than the deadline while other
@@ -171,14 +173,18 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 	settled := make([]bool, len(nodes))
 	w := &Warmth{At: at, Images: make(map[string]*Image, len(images)), Broken: map[string]Failure{}, settled: settled}
 	all := make([]Image, len(images))
-	byCanonical := make(map[string]*Image, len(images))
+	byCanonical, byDigest := make(map[string]*Image, len(images)), map[string][]*Image{}
 	for i, image := range images {
 		all[i] = Image{At: at, settled: settled, same: byCanonical[image.Canonical]}
 		w.Images[image.Name] = &all[i]
 		byCanonical[image.Canonical] = &all[i]
+		if image.Digest != "" {
+			byDigest[image.Digest] = append(byDigest[image.Digest], &all[i])
+		}
 	}
 	for i, n := range nodes {
 		readNode(n, i, byCanonical)
+		readSizes(n, byDigest)
 	}
 	for _, pod := range pods {
 		node := NodeOf(pod)
@@ -212,6 +218,25 @@ func readNode(n *corev1.Node, position int, byCanonical map[string]*Image) {
 		for _, name := range image.Names {
 			for i := byCanonical[name]; i != nil; i = i.same {
 				i.SetPresent(position)
+				i.Size = max(i.Size, image.SizeBytes)
+			}
+		}
+	}
+}
+
+// readSizes takes the sizes of images from nodes that have the same contents under any name: a node lists five names of an image
+// at most, digests first (MaxNamesPerImageInNodeStatus in pkg/kubelet/nodestatus/setters.go).
+func readSizes(n *corev1.Node, byDigest map[string][]*Image) {
+	if len(byDigest) == 0 {
+		return
+	}
+	for _, image := range n.Status.Images {
+		for _, name := range image.Names {
+			_, digest, found := strings.Cut(name, "@")
+			if !found {
+				break
+			}
+			for _, i := range byDigest[digest] {
 				i.Size = max(i.Size, image.SizeBytes)
 			}
 		}

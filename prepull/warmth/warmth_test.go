@@ -55,7 +55,7 @@ func namedImages(t *testing.T, images ...string) []ImageName {
 		if err != nil {
 			t.Fatal(err)
 		}
-		named = append(named, ImageName{workload.ObjectName(image), canonical})
+		named = append(named, ImageName{Name: workload.ObjectName(image), Canonical: canonical})
 	}
 	return named
 }

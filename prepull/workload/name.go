@@ -69,3 +69,26 @@ func CanonicalImage(image string) (string, error) {
 	}
 	return named.String(), nil
 }
+
+// PulledAs is the same for image strings that a kubelet takes for one: whoever has pulled the one has the other. They differ in
+// a tag latest that is left out, or in a tag besides a digest. Another way to write the repository is another string: runtimes
+// other than containerd may search elsewhere for a short name, and the kubelet keeps its record of who may use an image by it
+// (trimImageTagDigest in pkg/kubelet/images/pullmanager). canonical is the image's CanonicalImage.
+func PulledAs(image, canonical string) string {
+	repository, _, _ := strings.Cut(image, "@")
+	if colon := strings.LastIndexByte(repository, ':'); colon > strings.LastIndexByte(repository, '/') {
+		repository = repository[:colon]
+	}
+	_, digest, pinned := strings.Cut(canonical, "@")
+	if pinned {
+		return repository + "@" + digest
+	}
+	return repository + canonical[strings.LastIndexByte(canonical, ':'):]
+}
+
+// SamePull tells whether a kubelet takes two image strings for one.
+func SamePull(a, b string) bool {
+	canonical, err := CanonicalImage(a)
+	other, otherErr := CanonicalImage(b)
+	return a == b || err == nil && otherErr == nil && PulledAs(a, canonical) == PulledAs(b, other)
+}

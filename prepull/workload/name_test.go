@@ -93,3 +93,31 @@ func TestCanonicalImageIsTheNameThatNodesReport(t *testing.T) {
 		}
 	}
 }
+
+func TestPulledAs(t *testing.T) {
+	t.Parallel()
+	const digest = "@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	for image, want := range map[string]string{
+		"nginx":                      "nginx:latest",
+		"nginx:latest":               "nginx:latest",
+		"nginx:1":                    "nginx:1",
+		"nginx:latest" + digest:      "nginx" + digest,
+		"nginx" + digest:             "nginx" + digest,
+		"docker.io/nginx":            "docker.io/nginx:latest",
+		"docker.io/library/nginx":    "docker.io/library/nginx:latest",
+		"r.test:5000/app":            "r.test:5000/app:latest",
+		"r.test:5000/app:2":          "r.test:5000/app:2",
+		"r.test:5000/app:2" + digest: "r.test:5000/app" + digest,
+	} {
+		canonical, err := CanonicalImage(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := PulledAs(image, canonical); got != want {
+			t.Errorf("PulledAs(%q) = %q, want %q", image, got, want)
+		}
+		if !SamePull(image, want) || SamePull(image, "r.test/other") {
+			t.Errorf("SamePull is wrong about %s", image)
+		}
+	}
+}

@@ -120,7 +120,7 @@ func imageAnswerOf(o *v1alpha1.PrepullImage, fleet *inventory.Fleet) *imageAnswe
 // standing says how an image stands on a node, m as Kubernetes has it, which may report the image whatever its list.
 func standing(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory.Node, m *corev1.Node, reported bool) onNode {
 	s := onNode{Node: n.Name, Class: n.Class, State: notListed}
-	i := slices.IndexFunc(n.Images, func(i inventory.NodeImage) bool { return i.Image == o.Spec.Image })
+	i := slices.IndexFunc(n.Images, func(i inventory.NodeImage) bool { return workload.SamePull(i.Image, o.Spec.Image) })
 	switch {
 	case i >= 0:
 		listed := &n.Images[i]
