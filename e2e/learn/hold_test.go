@@ -80,6 +80,32 @@ func TestProvenImagesAreHeld(t *testing.T) {
 		}
 		return nil
 	})
+	// Switched off and on again, nothing is pulled.
+	p.Registry.ResetCounts()
+	p.Configure(t, "--set", "config.imageVolumes=false")
+	p.waitHeld(t)
+	p.waitRolled(t)
+	p.Configure(t, "--set", "config.imageVolumes=true")
+	p.waitHeld(t, held...)
+	if got := p.Registry.Counts("shop/*"); got.BlobGets > 0 {
+		t.Errorf("to switch image volumes off and on downloads images again: %+v", got)
+	}
+}
+
+// waitRolled returns when every node has one prepull pod, ready and with the list of the only DaemonSet.
+func (p product) waitRolled(t *testing.T) {
+	t.Helper()
+	lab.Eventually(t, "the roll to end", func() error {
+		list := p.DaemonSets(t)[0].Labels["kube-prepull.io/list"]
+		nodes := map[string]bool{}
+		for _, pod := range p.PrepullPods(t) {
+			if pod.Labels["kube-prepull.io/list"] != list || !lab.PodRunning(&pod) || nodes[pod.Spec.NodeName] {
+				return errors.New(pod.Name + " is not ready, has another list, or is not alone")
+			}
+			nodes[pod.Spec.NodeName] = true
+		}
+		return nil
+	})
 }
 
 // waitHeld returns when the only prepull DaemonSet holds these images, and no others.

@@ -52,7 +52,7 @@ func run(ctx context.Context) (err error) {
 	nodes := flag.Int("fake-nodes", 500, "nodes that KWOK runs")
 	deployments := flag.Int("deployments", 1000, "Deployments in the burst, each with an image of its own")
 	spreadNodes := flag.Int("spread-nodes", 200, "nodes that KWOK runs where a change of the list is measured")
-	only := flag.String("only", "", "measure this part alone: manager, live-pod, new-node, change, spread or collect")
+	only := flag.String("only", "", "measure this part alone: manager, live-pod, new-node, long-list, change, spread or collect")
 	flag.Parse()
 
 	dir, err := os.MkdirTemp("", "kpp-bench-")
@@ -67,7 +67,7 @@ func run(ctx context.Context) (err error) {
 		return spread(ctx, dir, *spreadNodes)
 	}
 	results, err := measureParts(ctx, dir, *only, []part{
-		{"manager", manager}, {"live-pod", livePod}, {"new-node", newNode}, {"change", change}, {"spread", manyChange}, {"collect", collect},
+		{"manager", manager}, {"live-pod", livePod}, {"new-node", newNode}, {"long-list", longListJoin}, {"change", change}, {"spread", manyChange}, {"collect", collect},
 	})
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func newNode(ctx context.Context, dir string) (results []result, err error) {
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	n := &newNodes{bench: &bench{Cluster: c}, registry: r}
-	if err := n.prepare(ctx); err != nil {
+	if err := n.prepare(ctx, hotImages, hotSize); err != nil {
 		return nil, err
 	}
 	r.SetBandwidth(slowRegistry)
@@ -82,8 +82,8 @@ func newNode(ctx context.Context, dir string) (results []result, err error) {
 // web are the labels of the nodes that the workload runs on.
 var web = map[string]string{"pool": "web"}
 
-// prepare makes the workload, which has no pods yet.
-func (n *newNodes) prepare(ctx context.Context) error {
+// prepare makes the workload, which has no pods yet: so many images of a size.
+func (n *newNodes) prepare(ctx context.Context, count int, size int64) error {
 	if err := n.namespace(ctx, shop); err != nil {
 		return err
 	}
@@ -91,9 +91,9 @@ func (n *newNodes) prepare(ctx context.Context) error {
 	if err := images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, sleeper); err != nil {
 		return err
 	}
-	for i := range hotImages {
+	for i := range count {
 		image := fmt.Sprintf("%s/%s/hot-%d:v1", n.registry.Addr(), shop, i)
-		description := images.Image{Size: hotSize, Seed: uint64(100 + i), Binaries: map[string]string{"/sleeper": sleeper}, Entrypoint: []string{"/sleeper"}}
+		description := images.Image{Size: size, Seed: uint64(100 + i), Binaries: map[string]string{"/sleeper": sleeper}, Entrypoint: []string{"/sleeper"}}
 		if _, err := description.Push(ctx, image, remote.WithTransport(n.registry.Transport())); err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (n *newNodes) install(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, reason, message := imagesReady(node); reason == "ImagesPresent" && message == fmt.Sprintf("%d of %d images", hotImages, hotImages) {
+		if _, reason, message := imagesReady(node); reason == "ImagesPresent" && message == fmt.Sprintf("%[1]d of %[1]d images", len(n.images)) {
 			return nil
 		}
 	}
