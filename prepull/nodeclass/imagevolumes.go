@@ -33,6 +33,12 @@ func (c *Class) MountsImages() bool {
 	return told
 }
 
+// CannotMountImages tells whether a node has said that it cannot mount image volumes.
+func CannotMountImages(n *corev1.Node) bool {
+	info := &n.Status.NodeInfo
+	return info.KubeletVersion != "" && !mountsImages(info)
+}
+
 func mountsImages(info *corev1.NodeSystemInfo) bool {
 	runtime, running, _ := strings.Cut(info.ContainerRuntimeVersion, "://")
 	first := firstRuntimes[runtime]

@@ -377,6 +377,11 @@ func (c *chaos) check(t *testing.T) {
 			if !slices.Equal(pods, want) {
 				t.Errorf("%s has pods %v, want %v", n.Name, pods, want)
 			}
+			for _, pod := range c.Pods {
+				if pod.Spec.NodeName == n.Name && !warmth.Ready(pod) {
+					t.Errorf("%s on %s is not ready", pod.Name, n.Name)
+				}
+			}
 		}
 	}
 	c.Accepted = map[string]string{}

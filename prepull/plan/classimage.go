@@ -9,8 +9,9 @@ type ClassImage struct {
 	// Warmth is how far the nodes of the class are with it.
 	Warmth *warmth.Image
 
-	// listed is set if it is in the list of the class now, and held if it is an image volume there.
-	listed, held bool
+	// listed is set if it is in the list of the class now, held if it is an image volume there, and always if it is pulled there
+	// at every start of a pod.
+	listed, held, always bool
 
 	// verdict is what becomes of it if it fails.
 	verdict
@@ -32,7 +33,7 @@ func classImages(placed []*Candidate, w *warmth.Warmth, current []Listed) []*Cla
 	images := make([]*ClassImage, len(placed))
 	for i, c := range placed {
 		was, found := listed[c.Name]
-		rows[i] = ClassImage{Candidate: c, Warmth: w.Images[c.Name], listed: found, held: was.Held}
+		rows[i] = ClassImage{Candidate: c, Warmth: w.Images[c.Name], listed: found, held: was.Held, always: was.always}
 		images[i] = &rows[i]
 	}
 	return images

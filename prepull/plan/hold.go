@@ -30,7 +30,8 @@ func (d division) holds(i *ClassImage, e *entry) bool {
 	case i.held || d.still && d.rolling:
 		return i.held
 	}
-	return i.retry == nil && i.Warmth.Proven()
+	// What is always pulled stays so until the list changes.
+	return i.retry == nil && i.Warmth.Proven() && !(d.still && i.always)
 }
 
 // heldFirst is the order in which a node pulls that has none of the images.

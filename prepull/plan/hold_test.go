@@ -134,6 +134,43 @@ func TestAnotherDivisionKeepsTheLabel(t *testing.T) {
 	}
 }
 
+// That pods need an image no longer at every start waits for another change of the list.
+func TestAnImageThatIsAlwaysPulledStaysSoUntilTheListChanges(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: ableNodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 3), prepulltest.Learned("b:1", 2)}}
+	s.Images[0].Status.AlwaysPull = true
+	s.settle(t, holding, none)
+	s.wantDivided(t, "at first", "[a:1]", "[b:1]")
+	s.Images[0].Status.AlwaysPull = false
+	if rolls := s.settle(t, holding, none); rolls != 0 {
+		t.Errorf("it takes %d rolls", rolls)
+	}
+	s.wantDivided(t, "as pods pull it no longer", "[a:1]", "[b:1]")
+	s.Images = append(s.Images, prepulltest.Learned("c:1", 1))
+	s.settle(t, holding, none)
+	s.wantDivided(t, "with another image", "[]", "[a:1 b:1 c:1]")
+}
+
+// An older node gets a pod before it has said what it runs.
+func TestAPodThatItsNodeCannotRunIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	s := heldState(t)
+	s.runPods(prepulltest.Noon, none)
+	s.settle(t, holding, none)
+	s.Nodes = append(s.Nodes, prepulltest.Node("older", "amd64"))
+	s.runPods(prepulltest.Noon, none)
+	older := s.Pods[3]
+	older.Status.ContainerStatuses, older.Status.Conditions, older.Status.InitContainerStatuses = nil, nil, nil
+	if p := Make(s, holding, prepulltest.Noon); len(p.DeletePods)+len(p.UpdateInPlace) > 0 {
+		t.Errorf("before it has said what it runs, %d pods go and %d DaemonSets are written", len(p.DeletePods), len(p.UpdateInPlace))
+	}
+	s.Nodes[3].Status.NodeInfo = corev1.NodeSystemInfo{KubeletVersion: "v1.34.0", ContainerRuntimeVersion: "containerd://2.1.0"}
+	p := Make(s, holding, prepulltest.Noon)
+	if len(p.UpdateInPlace) != 1 || len(p.DeletePods) != 1 || p.DeletePods[0] != older || len(p.Roll) > 0 {
+		t.Errorf("%d DaemonSets are written in place, %d rolled, and %d pods go", len(p.UpdateInPlace), len(p.Roll), len(p.DeletePods))
+	}
+}
+
 // An older manager labelled its DaemonSets in another way.
 func TestAnUpgradeRestartsNoPod(t *testing.T) {
 	t.Parallel()

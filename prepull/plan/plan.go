@@ -203,10 +203,12 @@ func Make(s State, o Options, now time.Time) Plan {
 	}
 	for _, cp := range p.Classes {
 		name := daemonSetName(cp.Class)
-		cp.joining(p.Joining, slices.ContainsFunc(p.Roll, func(ds *appsv1.DaemonSet) bool { return ds.Name == name }), now)
-	}
-	for _, cp := range p.Classes {
-		if name := daemonSetName(cp.Class); !changing[name] {
+		rolls := slices.ContainsFunc(p.Roll, func(ds *appsv1.DaemonSet) bool { return ds.Name == name })
+		cp.joining(p.Joining, rolls, now)
+		if !rolls {
+			p.DeletePods = append(p.DeletePods, cp.unmountable(on[cp.Name])...)
+		}
+		if !changing[name] {
 			p.planSkips(cp, on[cp.Name], concurrentNodes(o, cp.Class), now)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
@@ -47,6 +48,23 @@ func misplacedPods(pods []*corev1.Pod, classOf map[string]string, stored map[str
 		name := v1alpha1.Name + "-" + pod.Labels[v1alpha1.LabelNodeClass]
 		if known && pod.DeletionTimestamp == nil && class != pod.Labels[v1alpha1.LabelNodeClass] && stored[name] != nil && !changing[name] {
 			found = append(found, pod)
+		}
+	}
+	return found
+}
+
+// unmountable are the pods of a class that hold images on nodes which cannot mount them: such a node has joined, and got its pod
+// before it had said what it runs. The next pod brings all.
+func (cp *ClassPlan) unmountable(pods []*corev1.Pod) []*corev1.Pod {
+	var found []*corev1.Pod
+	for _, n := range cp.Nodes {
+		if !nodeclass.CannotMountImages(n) {
+			continue
+		}
+		for _, pod := range pods {
+			if pod.Spec.NodeName == n.Name && pod.DeletionTimestamp == nil && len(warmth.HeldBy(pod)) > 0 {
+				found = append(found, pod)
+			}
 		}
 	}
 	return found
