@@ -44,7 +44,7 @@ type chaos struct {
 // every node has one prepull pod, of its class and with its list, and a new leader finds nothing to write.
 func TestAnythingMayHappenAtAnyTime(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(50) {
+	for seed := range uint64(100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			c := newChaos(seed)
@@ -390,14 +390,16 @@ func (c *chaos) check(t *testing.T) {
 	}
 }
 
-// checkFixedPoint checks that what is written does not lead to another write while nothing else happens.
+// checkFixedPoint checks that what is written does not lead to another write while nothing else happens. A roll may end as
+// pods are deleted, and then the surge is what it was.
 func (c *chaos) checkFixedPoint(t *testing.T) {
 	t.Helper()
-	c.act(true, true)
-	c.act(true, true)
+	for range 3 {
+		c.act(true, true)
+	}
 	p := Make(c.State, c.options, c.now)
 	p.Statuses = nil
 	if again := shownPlan(p); again != "" {
-		t.Errorf("written a third time: %s", again)
+		t.Errorf("written a fourth time: %s", again)
 	}
 }
