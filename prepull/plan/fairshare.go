@@ -25,9 +25,9 @@ type tenant struct {
 }
 
 // distribute gives a budget to images in the order of their rank, and returns those that got a place. Declared ones go
-// first. Of what they leave, each of n namespaces gets an nth if it wants as much, so that no namespace can push the
-// images of another one off the nodes; the rest goes, image by image, to the namespace that has got the least. What does
-// not fit is passed over, so nothing is left out that there is still room for.
+// first, then those in use, then those that are kept. Of what is left, each of n namespaces gets an nth if it wants as much, so
+// that no namespace can push the images of another one off the nodes; the rest goes, image by image, to the namespace that has
+// got the least. What does not fit is passed over, so nothing is left out that there is still room for.
 func distribute(ranked []*ClassImage, b budget) map[*ClassImage]bool {
 	d := distribution{budget: b, taken: map[*ClassImage]bool{}}
 	for _, c := range ranked {
@@ -35,10 +35,12 @@ func distribute(ranked []*ClassImage, b budget) map[*ClassImage]bool {
 			d.take(c)
 		}
 	}
-	left := budget{images: b.images - d.used.images, bytes: b.bytes - d.used.bytes}
-	tenants := tenantsOf(ranked, left)
-	d.giveShares(ranked, tenants, left)
-	for d.giveOne(ranked, tenants, left) {
+	for _, inUse := range []bool{true, false} {
+		left := budget{images: b.images - d.used.images, bytes: b.bytes - d.used.bytes}
+		tenants := tenantsOf(ranked, inUse, left)
+		d.giveShares(ranked, tenants, left)
+		for d.giveOne(ranked, tenants, left) {
+		}
 	}
 	return d.taken
 }
@@ -48,12 +50,12 @@ func (d *distribution) take(c *ClassImage) {
 	d.used = d.used.plus(c.Candidate)
 }
 
-// tenantsOf are the namespaces of learned images that there is room for, by name. Images without a namespace are
+// tenantsOf are the namespaces of learned images that there is room for, by name: of those in use, or of the others. Images without a namespace are
 // together those of one that has no name.
-func tenantsOf(ranked []*ClassImage, left budget) []*tenant {
+func tenantsOf(ranked []*ClassImage, inUse bool, left budget) []*tenant {
 	byName := map[string]*tenant{}
 	for i, c := range ranked {
-		if c.declared || !left.fits(budget{}, c.Candidate) {
+		if c.declared || c.inUse != inUse || !left.fits(budget{}, c.Candidate) {
 			continue
 		}
 		namespaces := c.namespaces

@@ -30,8 +30,12 @@ type Candidate struct {
 
 	objects  []*v1alpha1.PrepullImage
 	declared bool
-	starts   float64
-	since    time.Time
+
+	// inUse is set if somebody uses it now, or a person wants it. Others are kept for a rollback, or for a while.
+	inUse bool
+
+	starts float64
+	since  time.Time
 
 	// Size in bytes: what a node reports, before that what the registry says; 0 if neither is known.
 	Size int64
@@ -155,6 +159,7 @@ func (c *Candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
 		c.priority = o.Status.Priority
 	}
 	c.objects = append(c.objects, o)
+	c.inUse = c.inUse || !o.Managed() || o.Status.UserCount > 0
 	c.need = max(c.need, needFor(o))
 	c.starts += o.Status.Starts.At(now)
 	c.Size = max(c.Size, cmp.Or(o.Status.SizeBytes, o.Status.DownloadBytes))
@@ -249,8 +254,9 @@ func choose(able []*ClassImage, b budget) (chosen, left []*ClassImage, over []sk
 	return chosen, left, b.leaveOut(left, used)
 }
 
-// rank sorts images by what they are worth: declared ones before learned ones, working before failing ones, those of
-// workloads that are scaled by load, a higher priority, more starts, a smaller size, then the older one.
+// rank sorts images by what they are worth: declared ones before learned ones, those in use before those that are kept,
+// working before failing ones, those of workloads that are scaled by load, a higher priority, more starts, then what is on the
+// nodes: among equals nothing takes its place. Then a smaller size, and the older one.
 func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
 	type worth struct {
 		*ClassImage
@@ -267,10 +273,12 @@ func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
 	slices.SortFunc(sorted, func(a, b worth) int {
 		return cmp.Or(
 			trueFirst(a.declared, b.declared),
+			trueFirst(a.inUse, b.inUse),
 			trueFirst(!a.failing, !b.failing),
 			trueFirst(a.autoscaled, b.autoscaled),
 			cmp.Compare(b.priority, a.priority),
 			cmp.Compare(b.weight, a.weight),
+			trueFirst(incumbent[a.ClassImage], incumbent[b.ClassImage]),
 			cmp.Compare(a.bytes(), b.bytes()),
 			a.since.Compare(b.since),
 			strings.Compare(a.Name, b.Name),

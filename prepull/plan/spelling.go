@@ -46,6 +46,7 @@ func (c *Candidate) merge(spellings []*Candidate) *Candidate {
 	for _, s := range spellings {
 		one.objects = append(one.objects, s.objects...)
 		one.declared = one.declared || s.declared
+		one.inUse = one.inUse || s.inUse
 		one.starts += s.starts
 		one.Size = max(one.Size, s.Size)
 		one.priority = max(one.priority, s.priority)
