@@ -99,3 +99,12 @@ func TestAConstantWorldComesToRest(t *testing.T) {
 		}
 	}
 }
+
+func TestRankOfWhatIsKept(t *testing.T) {
+	t.Parallel()
+	kept, used := wantedBy("kept", 9, 1, "shop"), wantedBy("used", 1, 1, "shop")
+	used.inUse = true
+	if got := namesOf(rankAmong([]*Candidate{kept, used}, map[*Candidate]bool{kept: true}, nil)); got != "used kept" {
+		t.Errorf("ranked: %s", got)
+	}
+}
