@@ -258,7 +258,7 @@ func planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, pods [
 		cp.of[image.Candidate] = image
 	}
 	surge := concurrentNodes(o, c)
-	trial{c.Name, len(c.Pullable), surge, now}.judgeAll(cp.Images)
+	trial{c.Name, len(c.Pullable), surge, now}.judgeAll(cp.Images, cp.budget)
 	for _, image := range cp.Images {
 		image.standing = d.standingOf(image)
 	}

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +36,9 @@ type verdict struct {
 
 	// found is set if the image is found to fail now, and was not known to.
 	found bool
+
+	// turn is set while it is tried again.
+	turn bool
 }
 
 // trial is what a verdict depends on besides the image.
@@ -132,15 +134,15 @@ func (t trial) tolerable(i *ClassImage) bool {
 	return i.Warmth.Holders() >= len(i.Warmth.Failed) && 2*stuck <= t.surge
 }
 
-// judgeAll judges the images of a class.
-func (t trial) judgeAll(images []*ClassImage) {
+// judgeAll judges the images of a class. b is what its nodes have room for.
+func (t trial) judgeAll(images []*ClassImage, b budget) {
 	known := make(map[*ClassImage]*v1alpha1.Retry, len(images))
 	for _, i := range images {
 		known[i] = i.renewed(i.retryIn(t.class))
 		i.verdict = t.judge(i, known[i])
 	}
 	t.retryRegistries(images, known)
-	pickRetries(images)
+	pickRetries(images, b)
 }
 
 // retryRegistries makes failing images due when another one of their registry works again: what stood in their way, such
@@ -166,27 +168,56 @@ func (t trial) retryRegistries(images []*ClassImage, known map[*ClassImage]*v1al
 	}
 }
 
-// pickRetries lets the image whose next try is longest past be at the end of the list, and those that became due together
-// with it; the others wait. One that fails again so costs no more than one revision. Declared images go first, because only
-// they may find a place where there is none for learned ones.
-func pickRetries(images []*ClassImage) {
-	before := func(a, b *ClassImage) int {
-		return cmp.Or(trueFirst(a.declared, b.declared), a.retry.Time.Compare(b.retry.Time.Time))
-	}
-	var due []*ClassImage
+// pickRetries gives one of the images that are due a turn at the end of the list, and those that became due together with it;
+// the others wait. One that fails again so costs no more than one revision. Turns are taken among those that would have a place
+// in a budget if they worked: what has none is never tried, and must not keep others waiting. Declared images go first, because
+// only they may find a place where there is none for learned ones. Then namespaces take turns, the one first whose last try is
+// the longest ago, and of its images the one that waits longest.
+func pickRetries(images []*ClassImage, b budget) {
+	var due, able []*ClassImage
+	tried := map[string]time.Time{}
 	for _, i := range images {
+		if i.retry != nil {
+			last := i.retry.Time.Add(-backOff(i.retry.Failures))
+			for _, namespace := range i.namespaces {
+				tried[namespace] = latest(tried[namespace], last)
+			}
+		}
 		if i.standing == standingDue {
+			i.standing, i.turn = standingLast, true
 			due = append(due, i)
+		}
+		if i.standing != standingOut {
+			able = append(able, i)
 		}
 	}
 	if len(due) == 0 {
 		return
 	}
-	first := slices.MinFunc(due, before)
+	chosen, _, _ := choose(able, b)
+	placed := map[*ClassImage]bool{}
+	for _, i := range chosen {
+		placed[i] = true
+	}
+	lastTry := func(i *ClassImage) time.Time {
+		var last time.Time
+		for _, namespace := range i.namespaces {
+			last = latest(last, tried[namespace])
+		}
+		return last
+	}
+	together := func(a, b *ClassImage) int {
+		return cmp.Or(trueFirst(a.declared, b.declared), a.retry.Time.Compare(b.retry.Time.Time))
+	}
+	var first *ClassImage
 	for _, i := range due {
-		i.standing = standingOut
-		if before(i, first) == 0 {
-			i.standing = standingLast
+		if placed[i] && (first == nil || cmp.Or(trueFirst(i.declared, first.declared), lastTry(i).Compare(lastTry(first)), together(i, first)) < 0) {
+			first = i
+		}
+	}
+	for _, i := range due {
+		if i.turn = first != nil && placed[i] && together(i, first) == 0; !i.turn {
+			i.standing = standingOut
 		}
 	}
 }

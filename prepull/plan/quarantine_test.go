@@ -173,7 +173,7 @@ func TestImagesThatAreDueTakeTurns(t *testing.T) {
 		for image, v := range tc.verdicts {
 			rows = append(rows, &ClassImage{Candidate: image, verdict: v})
 		}
-		pickRetries(rows)
+		pickRetries(rows, budget{50, unbounded})
 		for _, row := range rows {
 			if want := slices.Contains(tc.turn, row.Candidate); row.standing == standingDue || want != (row.standing == standingLast) {
 				t.Errorf("%s: %s has standing %d, its turn %v", name, row.Name, row.standing, want)
@@ -221,4 +221,82 @@ func TestBackOff(t *testing.T) {
 			t.Errorf("backOff(%d) = %v, want %v", failures, got, want)
 		}
 	}
+}
+
+// dueImage failed once, and is to be tried again since a time.
+func dueImage(namespace, image string, starts int, since time.Time) v1alpha1.PrepullImage {
+	o := prepulltest.Learned(image, starts)
+	o.Status.Users, o.Status.UserCount = []v1alpha1.User{{Kind: "Deployment", Namespace: namespace, Name: image}}, 1
+	if !since.IsZero() {
+		o.Status.Retries = []v1alpha1.Retry{{NodeClass: "linux-amd64", Failures: 1, Time: metav1.NewTime(since)}}
+	}
+	return o
+}
+
+func TestAnImageWithoutAPlaceTakesNobodysTurn(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	o.MaxImagesPerNode = 2
+	never := time.Time{}
+	s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{
+		dueImage("a", "a0:1", 9, never), dueImage("a", "a1:1", 8, never), dueImage("a", "a2:1", 7, never),
+		dueImage("a", "a-fails:1", 1, prepulltest.Noon.Add(-time.Minute)), dueImage("b", "b-fails:1", 1, prepulltest.Noon),
+	}}
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	if diff := cmp.Diff([]string{"a0:1", "b-fails:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+}
+
+// One hiccup of a registry does not take an image out for good, although others took its place.
+func TestAnImageThatFailedOnceComesBackIntoAFullList(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	o.MaxImagesPerNode = 1
+	s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{
+		dueImage("a", "worth:1", 9, prepulltest.Noon), dueImage("a", "lesser:1", 1, time.Time{}),
+	}}
+	s.carryOut(Make(s, o, prepulltest.Noon.Add(-time.Second)))
+	if diff := cmp.Diff([]string{"lesser:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Errorf("before its time (-want +got):\n%s", diff)
+	}
+	s.runPods(prepulltest.Noon, none)
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	if diff := cmp.Diff([]string{"worth:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Errorf("when it is due (-want +got):\n%s", diff)
+	}
+	s.runPods(prepulltest.Noon.Add(time.Second), isWorthless)
+	s.carryOut(Make(s, o, prepulltest.Noon.Add(time.Minute)))
+	if diff := cmp.Diff([]string{"lesser:1"}, s.listOf("linux-amd64")); diff != "" {
+		t.Errorf("when it fails again (-want +got):\n%s", diff)
+	}
+}
+
+func isWorthless(_, image string) string {
+	if image == "worth:1" {
+		return "not found"
+	}
+	return ""
+}
+
+// A tenant with many broken images does not make another one wait for all of them.
+func TestNamespacesTakeTurns(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: prepulltest.Nodes(2)}
+	for i := range 20 {
+		s.Images = append(s.Images, dueImage("a", fmt.Sprintf("bad-%02d:1", i), 1, prepulltest.Noon.Add(time.Duration(i)*time.Second)))
+	}
+	s.Images = append(s.Images, dueImage("b", "b:1", 1, prepulltest.Noon.Add(time.Minute)))
+	now := prepulltest.Noon.Add(2 * time.Minute)
+	for turn := range 3 {
+		s.carryOut(Make(s, testOptions, now))
+		if list := s.listOf("linux-amd64"); slices.Contains(list, "b:1") {
+			return
+		}
+		t.Logf("turn %d: %v", turn, s.listOf("linux-amd64"))
+		s.runPods(now, isBad)
+		s.carryOut(Make(s, testOptions, now.Add(time.Second)))
+		now = now.Add(time.Minute)
+	}
+	t.Error("b waits for all images of a")
 }

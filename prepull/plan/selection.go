@@ -256,7 +256,7 @@ func choose(able []*ClassImage, b budget) (chosen, left []*ClassImage, over []sk
 
 // rank sorts images by what they are worth: declared ones before learned ones, those in use before those that are kept,
 // working before failing ones, those of workloads that are scaled by load, a higher priority, more starts, then what is on the
-// nodes: among equals nothing takes its place. Then a smaller size, and the older one.
+// nodes: among equals nothing takes its place. One that failed and is tried again is worth what it is if it works. Then a smaller size, and the older one.
 func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
 	type worth struct {
 		*ClassImage
@@ -265,7 +265,7 @@ func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
 	}
 	sorted := make([]worth, len(able))
 	for i, image := range able {
-		sorted[i] = worth{image, image.failing(), image.starts}
+		sorted[i] = worth{image, image.failing() && !image.turn, image.starts}
 		if incumbent[image] {
 			sorted[i].weight *= incumbentBonus
 		}
