@@ -164,8 +164,8 @@ func (v view) noteTrouble(p *progress, node string, now time.Time) bool {
 		p.trouble = ""
 		return false
 	}
-	if f.Settled && !f.Counts(now) {
-		p.until = f.Began.Add(warmth.TroubleTime)
+	if !f.Counts(now) {
+		p.until = f.CountsFrom()
 	}
 	return f.Counts(now) && !f.Alone
 }

@@ -37,6 +37,8 @@ func imagesReady(p progress, ready bool, old *corev1.NodeCondition, now time.Tim
 		next.Status, next.Reason, next.Message = corev1.ConditionUnknown, "NodeUnfinished", "The node has not got all its labels yet."
 	case p.outlook == outlookNothing:
 		next.Status, next.Reason, next.Message = corev1.ConditionTrue, "NothingToPull", p.words()
+	case p.outlook == outlookStuck && p.present == 0:
+		next.Reason, next.Message = "AllFailed", p.words()
 	case p.outlook == outlookStuck:
 		next.Status, next.Reason, next.Message = corev1.ConditionTrue, "SomeFailed", p.words()
 	case p.present+p.pulling > 0:

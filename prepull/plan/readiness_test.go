@@ -80,6 +80,10 @@ func TestImagesReady(t *testing.T) {
 			progress{outlook: outlookStuck, images: 18, present: 17, trouble: "a:1 cannot be pulled: access denied"}, false, nil,
 			corev1.NodeCondition{Status: "True", Reason: "SomeFailed", Message: "17 of 18 images, 0 pulling; a:1 cannot be pulled: access denied"},
 		},
+		"one that has nothing": {
+			progress{outlook: outlookStuck, images: 2, trouble: "a:1 cannot be pulled: access denied"}, false, nil,
+			corev1.NodeCondition{Status: "False", Reason: "AllFailed", Message: "0 of 2 images, 0 pulling; a:1 cannot be pulled: access denied"},
+		},
 		"a warm node that gets a new image says what it said":     {progress{outlook: outlookWaiting, images: 18, present: 17, pulling: 1}, false, warm, *warm},
 		"so does one on which the new image fails":                {progress{outlook: outlookStuck, images: 18, present: 17}, false, warm, *warm},
 		"so does one whose kubelet is away, and its pod with it":  {progress{outlook: outlookWaiting, images: 18}, true, warm, *warm},

@@ -44,8 +44,8 @@ func (p *Plan) planSkips(cp *ClassPlan, pods []*corev1.Pod, surge int, now time.
 			case !fails || skipped:
 			case f.Counts(now):
 				p.Skips = append(p.Skips, Skip{pod, image.Name, f})
-			case f.Settled:
-				p.lookAgainBy(f.Began.Add(warmth.TroubleTime))
+			default:
+				p.lookAgainBy(f.CountsFrom())
 			}
 		}
 		due := cp.skippedUntil(pod)

@@ -89,8 +89,19 @@ const TroubleTime = time.Minute
 
 // Counts tells whether a failure on one node is a reason not to wait for it.
 func (f *Failure) Counts(now time.Time) bool {
-	return f.Settled && (f.Permanent || now.Sub(f.Began) >= TroubleTime)
+	return f.mayCount() && (f.Permanent || !now.Before(f.CountsFrom()))
 }
+
+// CountsFrom is when a failure that is not permanent counts; zero if that cannot be told, or it never does.
+func (f *Failure) CountsFrom() time.Time {
+	if !f.mayCount() {
+		return time.Time{}
+	}
+	return f.Began.Add(TroubleTime)
+}
+
+// mayCount is false of what is not settled, and of a registry that asks for rest: it gives the image later.
+func (f *Failure) mayCount() bool { return f.Settled && f.Reason != causeRateLimit.Reason }
 
 // failureOf reads the failure of a container from the state in which the kubelet reports it; false if it has none. While
 // an image is pulled the kubelet says PodInitializing, and nothing about the pull.

@@ -3,6 +3,7 @@ package warmth
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
@@ -145,4 +146,34 @@ func FuzzPlainMessage(f *testing.F) {
 			t.Errorf("a character was cut in two: %q", got)
 		}
 	})
+}
+
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		failure Failure
+		after   time.Duration
+		want    bool
+		from    time.Duration
+	}{
+		"not settled":                   {Failure{Cause: CauseUnreachable}, time.Hour, false, -1},
+		"permanent":                     {Failure{Cause: CauseNotFound, Settled: true}, 0, true, time.Minute},
+		"trouble for a moment":          {Failure{Cause: CauseUnreachable, Settled: true}, 59 * time.Second, false, time.Minute},
+		"trouble for a minute":          {Failure{Cause: CauseUnreachable, Settled: true}, time.Minute, true, time.Minute},
+		"a registry that asks for rest": {Failure{Cause: causeRateLimit, Settled: true}, time.Hour, false, -1},
+	} {
+		f := tc.failure
+		f.Began = began
+		if got := f.Counts(began.Add(tc.after)); got != tc.want {
+			t.Errorf("%s: counts %v", name, got)
+		}
+		want := began.Add(tc.from)
+		if tc.from < 0 {
+			want = time.Time{}
+		}
+		if got := f.CountsFrom(); !got.Equal(want) {
+			t.Errorf("%s: counts from %v, want %v", name, got, want)
+		}
+	}
 }

@@ -62,11 +62,11 @@ func KindOf(obj metav1.Object) string {
 }
 
 // ImagesOf returns the images that a workload teaches in a namespace with these labels, sorted and without duplicates,
-// byte for byte as its pods will have them. Images of ephemeral containers are for debugging and teach nothing; neither
-// does an object that is being deleted or that opted out.
+// byte for byte as its pods will have them. Images of ephemeral containers are for debugging and teach nothing, and neither do
+// pods of kubectl debug; nor does an object that is being deleted or that opted out.
 func ImagesOf(obj metav1.Object, namespace map[string]string) []string {
 	t := templateOf(obj)
-	if t.spec == nil || obj.GetDeletionTimestamp() != nil || t.labels[v1alpha1.LabelEnabled] == v1alpha1.Disabled {
+	if t.spec == nil || obj.GetDeletionTimestamp() != nil || t.labels[v1alpha1.LabelEnabled] == v1alpha1.Disabled || debugs(obj) {
 		return nil
 	}
 	var images []string
@@ -80,6 +80,12 @@ func ImagesOf(obj metav1.Object, namespace map[string]string) []string {
 		images = images[1:]
 	}
 	return images
+}
+
+// debugs tells whether obj is a pod that kubectl debug made (pkg/cmd/debug in k8s.io/kubectl): a toolbox that is gone tomorrow,
+// and that goes anywhere.
+func debugs(obj metav1.Object) bool {
+	return KindOf(obj) == "Pod" && obj.GetLabels()[v1alpha1.LabelManagedBy] == "kubectl-debug"
 }
 
 // UserOf returns the workload that obj stands for: the controller of a pod or a job, otherwise obj itself. The

@@ -170,3 +170,28 @@ func TestOptedIn(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatTeachesNoImages(t *testing.T) {
+	t.Parallel()
+	pod := func(edit func(*corev1.Pod)) *corev1.Pod {
+		p := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app:1"}}}}
+		edit(p)
+		return p
+	}
+	for name, tc := range map[string]struct {
+		pod  *corev1.Pod
+		want int
+	}{
+		"a pod":                          {pod(func(*corev1.Pod) {}), 1},
+		"one of kubectl debug":           {pod(func(p *corev1.Pod) { p.Labels = map[string]string{"app.kubernetes.io/managed-by": "kubectl-debug"} }), 0},
+		"one that somebody else manages": {pod(func(p *corev1.Pod) { p.Labels = map[string]string{"app.kubernetes.io/managed-by": "Helm"} }), 1},
+		"an image that is never pulled":  {pod(func(p *corev1.Pod) { p.Spec.Containers[0].ImagePullPolicy = corev1.PullNever }), 0},
+		"one that another container pulls": {pod(func(p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "app:1", ImagePullPolicy: corev1.PullNever}}
+		}), 1},
+	} {
+		if got := ImagesOf(tc.pod, nil); len(got) != tc.want {
+			t.Errorf("%s teaches %v", name, got)
+		}
+	}
+}

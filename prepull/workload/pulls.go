@@ -15,7 +15,8 @@ type pull struct {
 
 // pullsOf returns what the pods of a workload pull, in a namespace with these labels: for each init container (sidecars
 // are among them), container and image volume. A pin of a template counts, whatever the mode: the pods get the digest, so
-// the tag is not what they pull. A pod has been rewritten, or never will be, and says itself what it pulls.
+// the tag is not what they pull. A pod has been rewritten, or never will be, and says itself what it pulls. What the kubelet may
+// not pull is not among them.
 func pullsOf(obj metav1.Object, namespace map[string]string) []pull {
 	t := templateOf(obj)
 	if t.spec == nil {
@@ -27,7 +28,10 @@ func pullsOf(obj metav1.Object, namespace map[string]string) []pull {
 	}
 	var pulls []pull
 	add := func(image string, policy corev1.PullPolicy, pin string) {
-		if digest, ok := v1alpha1.Pinned(image, pin); ok && policy != corev1.PullNever {
+		if policy == corev1.PullNever {
+			return
+		}
+		if digest, ok := v1alpha1.Pinned(image, pin); ok {
 			// Where the policy stays Always, a pod says so: a digest cannot move, and nobody has to look.
 			image, policy = digest, corev1.PullIfNotPresent
 		}
