@@ -95,6 +95,9 @@ func (f *Failure) Counts(now time.Time) bool {
 // failureOf reads the failure of a container from the state in which the kubelet reports it; false if it has none. While
 // an image is pulled the kubelet says PodInitializing, and nothing about the pull.
 func failureOf(s *corev1.ContainerStatus) (Failure, bool) {
+	if s == nil {
+		return Failure{}, false
+	}
 	if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
 		return Failure{Cause: startCause(t.Message), Message: startMessage(t.Message, t.Reason, t.ExitCode), Settled: true}, true
 	}
