@@ -89,6 +89,26 @@ func (w *Image) Proven() bool {
 	return proven && len(w.Failed) == 0
 }
 
+// Blocks tells whether the image keeps others from a node.
+func (w *Image) Blocks() bool {
+	for _, f := range w.Failed {
+		if !f.Alone {
+			return true
+		}
+	}
+	return false
+}
+
+// Blocked tells whether any image keeps others from a node.
+func (w *Warmth) Blocked() bool {
+	for _, image := range w.Images {
+		if image.Blocks() {
+			return true
+		}
+	}
+	return false
+}
+
 // Pulled tells whether a node has run the image, and how long it took until it was there.
 func (w *Image) Pulled(node string) (time.Duration, bool) {
 	i, counts := w.At[node]
