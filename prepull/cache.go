@@ -95,7 +95,7 @@ func (p *stringPool) stripPod(pod *corev1.Pod) {
 	}
 	status := corev1.PodStatus{
 		StartTime: pod.Status.StartTime, Conditions: conditions,
-		InitContainerStatuses: p.stripStatuses(pod.Status.InitContainerStatuses), ContainerStatuses: p.stripStatuses(pod.Status.ContainerStatuses),
+		InitContainerStatuses: p.stripStatuses(pod.Status.InitContainerStatuses, len(skipped) > 0), ContainerStatuses: p.stripStatuses(pod.Status.ContainerStatuses, false),
 	}
 	if pod.Status.Phase == corev1.PodFailed {
 		status.Phase, status.Reason, status.Message = pod.Status.Phase, p.one(pod.Status.Reason), p.one(pod.Status.Message)
@@ -145,11 +145,17 @@ func (p *stringPool) heldBy(pod *corev1.Pod) []corev1.Volume {
 	return volumes
 }
 
-func (p *stringPool) stripStatuses(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
+// stripStatuses keeps the images that containers run if that is asked for.
+func (p *stringPool) stripStatuses(statuses []corev1.ContainerStatus, images bool) []corev1.ContainerStatus {
 	statuses = slices.Clone(statuses)
 	for i, s := range statuses {
+		image := ""
+		if images {
+			image = p.one(s.Image)
+		}
 		statuses[i] = corev1.ContainerStatus{
 			Name:                 p.one(s.Name),
+			Image:                image,
 			State:                p.stripState(s.State),
 			LastTerminationState: p.stripState(s.LastTerminationState),
 		}

@@ -112,7 +112,7 @@ func (w *daemonSetWriter) updateIfDue(ctx context.Context, s plan.State, p plan.
 	for _, pod := range p.DeletePods {
 		uid := pod.UID
 		if err := w.client.Delete(ctx, pod, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
-			return time.Time{}, fmt.Errorf("deleting prepull pod %s of another class of nodes: %w", pod.Name, err)
+			return time.Time{}, fmt.Errorf("deleting prepull pod %s: %w", pod.Name, err)
 		}
 	}
 	if behind {

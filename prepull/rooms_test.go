@@ -31,7 +31,7 @@ var rooms = map[string]struct {
 	"prepull/pullsecret":   {pure: true},
 	"prepull/workload":     {pure: true, may: []string{"api/v1alpha1"}},
 	"prepull/nodeclass":    {pure: true, may: []string{"api/v1alpha1", "prepull/workload"}},
-	"prepull/warmth":       {pure: true, may: []string{"api/v1alpha1", "prepull/pullsecret"}},
+	"prepull/warmth":       {pure: true, may: []string{"api/v1alpha1", "prepull/pullsecret", "prepull/workload"}},
 	"prepull/plan":         {pure: true, may: []string{"api/clock", "api/v1alpha1", "prepull/nodeclass", "prepull/warmth", "prepull/workload"}},
 	"prepull/learn":        {may: []string{"api/", "prepull/workload"}},
 	"prepull/credentials":  {may: []string{"api/clock", "api/v1alpha1", "prepull/plan", "prepull/pullsecret", "prepull/workload"}},

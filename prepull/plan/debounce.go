@@ -66,7 +66,7 @@ func (d *Debounce) Wait(why reasons, joining map[string]Joining, now time.Time) 
 	if !why.Ordinary {
 		due = d.written.Add(d.failingGap(now))
 	}
-	due = latest(latest(due, d.first.Add(d.Clocks.GatherTime)), d.joins.due(d.Clocks.GatherTime, now))
+	due = latest(latest(due, d.first.Add(d.Clocks.GatherTime)), d.joins.due(d.first, d.Clocks.GatherTime, now))
 	if urgent := latest(d.written.Add(d.Clocks.UrgentGap), d.urgentFrom()); why.urgent && urgent.Before(due) {
 		due = urgent
 	}

@@ -10,13 +10,15 @@ type division struct {
 	// able is set if the nodes of the class can mount image volumes. If they no longer can, all is brought again.
 	able bool
 
-	// still is set while the list does not change, and rolling while pods are replaced: that would stop if pods were left alone.
-	still, rolling bool
+	// still is set while the list does not change, and busy while pods are replaced, or have to be: that would stop if pods were
+	// left alone.
+	still, busy bool
 }
 
-// standingOf an image in the list. One that is held is in nobody's way, so it does not leave for its failures alone.
+// standingOf an image in the list. One that is held does not leave for its failures alone, as long as it is in nobody's way: pods
+// that were made before it was held bring it still.
 func (d division) standingOf(i *ClassImage) standing {
-	if i.held && d.able && d.still {
+	if i.held && d.able && d.still && !i.Warmth.Blocks() {
 		return standingGood
 	}
 	return i.standing
@@ -27,7 +29,7 @@ func (d division) holds(i *ClassImage, e *entry) bool {
 	switch {
 	case !d.able || e.alwaysPull && !Pinned(e.image):
 		return false
-	case i.held || d.still && d.rolling:
+	case i.held || d.still && d.busy:
 		return i.held
 	}
 	// What is always pulled stays so until the list changes.

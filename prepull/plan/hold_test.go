@@ -383,3 +383,78 @@ func (c *chaos) checkDivision(t *testing.T, ds *appsv1.DaemonSet) (held int) {
 	}
 	return held
 }
+
+// statusOn is the status of an image's init container in the pod of a node.
+func (s *State) statusOn(node, image string) *corev1.ContainerStatus {
+	for _, pod := range s.Pods {
+		for i := range pod.Status.InitContainerStatuses {
+			if pod.Spec.NodeName == node && pod.Status.InitContainerStatuses[i].Name == prepulltest.Learned(image, 0).Name {
+				return &pod.Status.InitContainerStatuses[i]
+			}
+		}
+	}
+	return nil
+}
+
+// Pods that were made before an image was held bring it, and may be stuck at it: then the list changes as ever.
+func TestAHeldImageThatPodsStillBring(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: ableNodes(6), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 3), prepulltest.Learned("b:1", 2)}}
+	s.carryOut(Make(s, holding, prepulltest.Noon))
+	s.runPods(prepulltest.Noon, none)
+	for i := 1; i < 6; i++ {
+		node := fmt.Sprintf("node-%03d", i)
+		*s.statusOn(node, "a:1") = prepulltest.Waits(prepulltest.Learned("a:1", 0).Name, "PodInitializing", "")
+		*s.statusOn(node, "b:1") = prepulltest.Waits(prepulltest.Learned("b:1", 0).Name, "PodInitializing", "")
+	}
+	for _, pod := range s.Pods[1:] {
+		pod.Status.Conditions, pod.Status.ContainerStatuses = nil, nil
+	}
+	s.carryOut(Make(s, holding, prepulltest.Noon.Add(time.Second)))
+	s.wantDivided(t, "as one node has all", "[]", "[a:1 b:1]")
+	for i := 1; i < 6; i++ {
+		*s.statusOn(fmt.Sprintf("node-%03d", i), "a:1") = prepulltest.Waits(prepulltest.Learned("a:1", 0).Name, "CreateContainerError", "no such file")
+	}
+	p := Make(s, holding, prepulltest.Noon.Add(2*time.Minute))
+	if len(p.Roll) != 1 {
+		t.Fatalf("%d lists follow", len(p.Roll))
+	}
+	s.carryOut(p)
+	if got := fmt.Sprint(s.listOf("linux-amd64")); got != "[b:1]" {
+		t.Errorf("listed are %s", got)
+	}
+}
+
+func TestWhatIsBehindAnImageThatFailsIsNotHeldInPlace(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: ableNodes(4), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 3), prepulltest.Learned("b:1", 2)}}
+	s.carryOut(Make(s, holding, prepulltest.Noon))
+	s.runPods(prepulltest.Noon, none)
+	for i := 2; i < 4; i++ {
+		node := fmt.Sprintf("node-%03d", i)
+		*s.statusOn(node, "a:1") = prepulltest.Waits(prepulltest.Learned("a:1", 0).Name, "CreateContainerError", "no such file")
+		*s.statusOn(node, "b:1") = prepulltest.Waits(prepulltest.Learned("b:1", 0).Name, "PodInitializing", "")
+		s.Pods[i].Status.Conditions, s.Pods[i].Status.ContainerStatuses = nil, nil
+	}
+	p := Make(s, holding, prepulltest.Noon.Add(time.Minute))
+	if len(p.UpdateInPlace) > 0 || len(p.Roll) != 1 {
+		t.Errorf("%d DaemonSets are updated in place, and %d rolled", len(p.UpdateInPlace), len(p.Roll))
+	}
+}
+
+func TestSwitchedOffThePodsLoseWhatTheyMount(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: ableNodes(2), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 3)}}
+	s.settle(t, holding, none)
+	s.runPods(prepulltest.Noon, none)
+	off := holding
+	off.ImageVolumes = false
+	s.carryOut(Make(s, off, prepulltest.Noon))
+	// Before any pod is replaced, other nodes are selected.
+	terms := s.DaemonSets[0].Spec.Template.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	terms[0].MatchExpressions = append(terms[0].MatchExpressions, corev1.NodeSelectorRequirement{Key: "gpu", Operator: corev1.NodeSelectorOpDoesNotExist})
+	p := Make(s, off, prepulltest.Noon)
+	if len(p.Roll) != 1 || p.Roll[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType {
+		t.Errorf("the roll stops: %d lists, %d in place", len(p.Roll), len(p.UpdateInPlace))
+	}
+}

@@ -92,13 +92,20 @@ func (j *joins) see(joining map[string]Joining, gap time.Duration, now time.Time
 	}
 }
 
-// due is when the nodes that would get a new list may get it: all within a moment after a pull has ended, or after their gaps.
-func (j joins) due(moment time.Duration, now time.Time) time.Time {
+// due is when the nodes that would get a new list may get it: all within a moment after a pull has ended, or after their gaps,
+// which begin when the list was first to be written at the latest: many nodes end their pulls at different times. first is when
+// that was.
+func (j joins) due(first time.Time, moment time.Duration, now time.Time) time.Time {
 	var due time.Time
 	for _, node := range j {
-		if node.Interrupted && !node.between(moment, now) {
-			due = latest(due, node.begun.Add(node.gap))
+		if !node.Interrupted || node.between(moment, now) {
+			continue
 		}
+		begun := node.begun
+		if begun.After(first) {
+			begun = first
+		}
+		due = latest(due, begun.Add(node.gap))
 	}
 	return due
 }

@@ -225,3 +225,19 @@ func TestAListWaitsForThePullOfANodeThatJoins(t *testing.T) {
 		})
 	}
 }
+
+// Nodes whose pulls end at different times hold a list back no longer than one of them.
+func TestManyNodesThatJoinHoldAListBackForLittle(t *testing.T) {
+	t.Parallel()
+	d := Debounce{Clocks: clock.Production()}
+	for second := range 60 {
+		joining := map[string]Joining{"a": {Images: second / 10, Interrupted: true}, "b": {Images: (second + 5) / 10, Interrupted: true}}
+		if d.Wait(reasons{Ordinary: true}, joining, prepulltest.Noon.Add(time.Duration(second)*time.Second)) == 0 {
+			if second > 30 {
+				t.Errorf("it waited %d seconds", second)
+			}
+			return
+		}
+	}
+	t.Error("it waits for ever")
+}

@@ -159,7 +159,7 @@ func Make(s State, o Options, now time.Time) Plan {
 		}
 	}
 	p := Plan{unwanted: left, Joining: map[string]Joining{}}
-	wanted, p.spelled = mergeSpellings(wanted, s.listedNames(), s.Pulls)
+	wanted, p.spelled = mergeSpellings(wanted, s.spellingsListed(), s.Pulls)
 	classified := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses)
 	classes := classified.Classes
 	classOf := make(map[string]string, len(s.Nodes))
@@ -179,10 +179,12 @@ func Make(s State, o Options, now time.Time) Plan {
 		placed := placeOn(wanted, c)
 		// What nodes tell of the size of an image that is left out may bring it back.
 		w := warmth.Observe(c.Pullable, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
-		d := division{able: o.ImageVolumes && !s.NoImageVolumes && c.MountsImages(), still: true, rolling: was != nil && (rollStateOf(was, of[c.Name]).rolls() || !dividable(was))}
+		d := division{able: o.ImageVolumes && !s.NoImageVolumes && c.MountsImages(), still: true}
+		d.busy = w.Blocked() || was != nil && (rollStateOf(was, of[c.Name], o.ImageVolumes).rolls() || !dividable(was))
 		cp := planClass(c, placed, w, on[c.Name], was, d, o, now)
 		why, ds := cp.reasons(ListOf(was)), daemonSet(c, cp.List, o)
-		if d.able && was != nil && listChangeOf(was, ds) == changedList {
+		change := listChangeOf(was, ds)
+		if d.able && was != nil && change == changedList {
 			d.still = false
 			cp = planClass(c, placed, w, on[c.Name], was, d, o, now)
 			ds = daemonSet(c, cp.List, o)
@@ -193,7 +195,7 @@ func Make(s State, o Options, now time.Time) Plan {
 		p.lookAgainBy(cp.next)
 		planned[name] = cp
 		if len(cp.List) > 0 || cp.emptyStart {
-			p.planDaemonSet(cp, ds, was, of[c.Name], len(stored) > 0, s.Accepted[name], why, o)
+			p.planDaemonSet(cp, ds, was, change, of[c.Name], len(stored) > 0, s.Accepted[name], why, o)
 		}
 	}
 	p.planRemovals(s.DaemonSets, planned)
@@ -208,9 +210,7 @@ func Make(s State, o Options, now time.Time) Plan {
 		if !rolls {
 			p.DeletePods = append(p.DeletePods, cp.unmountable(on[cp.Name])...)
 		}
-		if !changing[name] {
-			p.planSkips(cp, on[cp.Name], concurrentNodes(o, cp.Class), now)
-		}
+		p.planSkips(cp, on[cp.Name], concurrentNodes(o, cp.Class), changing[name], now)
 	}
 	p.DeletePods = slices.Concat(p.DeletePods, misplacedPods(pods, classOf, stored, changing), former)
 	p.lookAgainBy(again)

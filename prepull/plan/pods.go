@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -57,14 +58,13 @@ func misplacedPods(pods []*corev1.Pod, classOf map[string]string, stored map[str
 // before it had said what it runs. The next pod brings all.
 func (cp *ClassPlan) unmountable(pods []*corev1.Pod) []*corev1.Pod {
 	var found []*corev1.Pod
-	for _, n := range cp.Nodes {
-		if !nodeclass.CannotMountImages(n) {
+	for _, pod := range pods {
+		if len(warmth.HeldBy(pod)) == 0 || pod.DeletionTimestamp != nil || warmth.Ready(pod) {
 			continue
 		}
-		for _, pod := range pods {
-			if pod.Spec.NodeName == n.Name && pod.DeletionTimestamp == nil && len(warmth.HeldBy(pod)) > 0 {
-				found = append(found, pod)
-			}
+		on := slices.IndexFunc(cp.Nodes, func(n *corev1.Node) bool { return n.Name == pod.Spec.NodeName })
+		if on >= 0 && nodeclass.CannotMountImages(cp.Nodes[on]) {
+			found = append(found, pod)
 		}
 	}
 	return found

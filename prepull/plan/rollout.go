@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 // rollState is how far the pods of a stored DaemonSet are with its list.
@@ -73,9 +74,9 @@ var rollPolicy = map[rollState]map[listChange]rollAction{
 // rolls tells whether pods are being replaced, or have to be.
 func (s rollState) rolls() bool { return s == rolling || s == stopped }
 
-// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one. others is set if any is stored, and
+// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one; change is what differs. others is set if any is stored, and
 // why tells for what reasons the list changes, if it does.
-func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods []*corev1.Pod, others bool, accepted string, why reasons, o Options) {
+func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, change listChange, pods []*corev1.Pod, others bool, accepted string, why reasons, o Options) {
 	if stored == nil {
 		if others || cp.emptyStart {
 			// Nodes of a new shape do not wait, since no pod is restarted; the first image of all may have a second one.
@@ -86,7 +87,7 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods [
 		p.Reasons.add(why)
 		return
 	}
-	state, change := rollStateOf(stored, pods), listChangeOf(stored, ds)
+	state := rollStateOf(stored, pods, o.ImageVolumes)
 	if change == changedDivision && !o.ImageVolumes {
 		change = changedList // whoever switches them off means the pods that run, too
 	}
@@ -110,11 +111,11 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods [
 		p.UpdateInPlace = append(p.UpdateInPlace, ds)
 		return
 	}
-	p.Roll = append(p.Roll, ds)
 	if rolling := stored.Spec.UpdateStrategy.RollingUpdate; change == changedNothing && rolling != nil && !ptr.Equal(rolling.MaxSurge, &surge) {
-		p.Reasons.add(reasons{Ordinary: true})
+		p.UpdateInPlace = append(p.UpdateInPlace, ds) // no pod gets another list
 		return
 	}
+	p.Roll = append(p.Roll, ds)
 	if change != changedList {
 		// Pods are only restarted because a roll does not end: that becomes rarer each time, as with images that fail.
 		p.Reasons.add(reasons{failing: true})
@@ -127,15 +128,15 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, pods [
 	}
 }
 
-// rollStateOf a stored DaemonSet with its pods.
-func rollStateOf(ds *appsv1.DaemonSet, pods []*corev1.Pod) rollState {
+// rollStateOf a stored DaemonSet with its pods. Where image volumes are switched off, pods that have some have to go.
+func rollStateOf(ds *appsv1.DaemonSet, pods []*corev1.Pod, imageVolumes bool) rollState {
 	nodes := map[string]bool{}
 	lacking, doubled := false, false
 	for _, pod := range pods {
 		if pod.DeletionTimestamp != nil {
 			continue
 		}
-		lacking = lacking || pod.Labels[v1alpha1.LabelList] != ds.Labels[v1alpha1.LabelList]
+		lacking = lacking || pod.Labels[v1alpha1.LabelList] != ds.Labels[v1alpha1.LabelList] || !imageVolumes && len(warmth.HeldBy(pod)) > 0
 		// Pods that wait for the scheduler have no node yet.
 		if node := pod.Spec.NodeName; node != "" {
 			doubled = doubled || nodes[node]
@@ -154,8 +155,11 @@ func rollStateOf(ds *appsv1.DaemonSet, pods []*corev1.Pod) rollState {
 	return settled
 }
 
-// listChangeOf is what differs between a stored DaemonSet and the desired one of the same class.
+// listChangeOf is what differs between a stored DaemonSet, nil if there is none, and the desired one of the same class.
 func listChangeOf(stored, desired *appsv1.DaemonSet) listChange {
+	if stored == nil {
+		return changedList
+	}
 	was, is := ListOf(stored), ListOf(desired)
 	switch {
 	case !samePods(stored, desired) || moves(was, is) || reordered(was, is):

@@ -53,7 +53,7 @@ func TestRollState(t *testing.T) {
 		if tc.left {
 			keepPods(ds)
 		}
-		if got := rollStateOf(ds, tc.pods); got != tc.want {
+		if got := rollStateOf(ds, tc.pods, true); got != tc.want {
 			t.Errorf("%s: %d, want %d", name, got, tc.want)
 		}
 	}

@@ -1,10 +1,12 @@
 package plan
 
 import (
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
@@ -24,14 +26,10 @@ type Skip struct {
 	Failure warmth.Failure
 }
 
-// planSkips finds the pods that go on without an image, and those that try again because they did so long ago. No more pods
-// are made anew than may be on the way to a list. surge is how many may.
-func (p *Plan) planSkips(cp *ClassPlan, pods []*corev1.Pod, surge int, now time.Time) {
-	for i := range cp.Pullable {
-		if !cp.Warmth.Settled(i) {
-			surge--
-		}
-	}
+// planSkips finds the pods that go on without an image, and, unless their DaemonSet changes anyway, those that try again because
+// they did so long ago. No more pods are made anew than may be on the way to a list, which concurrent is.
+func (p *Plan) planSkips(cp *ClassPlan, pods []*corev1.Pod, concurrent int, changes bool, now time.Time) {
+	var again []*corev1.Pod
 	for _, pod := range pods {
 		node := pod.Spec.NodeName
 		if _, counts := cp.Warmth.At[node]; !counts || pod.DeletionTimestamp != nil {
@@ -40,28 +38,35 @@ func (p *Plan) planSkips(cp *ClassPlan, pods []*corev1.Pod, surge int, now time.
 		if image := cp.listed(warmth.BacksOff(pod)); image != nil {
 			f, fails := image.Warmth.Failed[node]
 			_, _, skipped := warmth.SkippedBy(pod, image.Name)
-			switch {
-			case !fails || skipped:
-			case f.Counts(now):
+			if fails && !skipped && image.Warmth.Ready() > 0 && f.Final() {
 				p.Skips = append(p.Skips, Skip{pod, image.Name, f})
-			default:
-				p.lookAgainBy(f.CountsFrom())
 			}
 		}
 		due := cp.skippedUntil(pod)
 		switch {
-		case due.IsZero() || !warmth.Ready(pod):
+		case due.IsZero() || changes || !warmth.Ready(pod):
 		case due.After(now):
 			p.lookAgainBy(due)
-		case surge > 0:
-			surge--
-			p.DeletePods = append(p.DeletePods, pod)
+		default:
+			again = append(again, pod)
 		}
 	}
+	if len(again) == 0 {
+		return
+	}
+	for _, n := range cp.Pullable {
+		if cp.pulls(n) {
+			concurrent--
+		}
+	}
+	p.DeletePods = append(p.DeletePods, again[:min(len(again), max(0, concurrent))]...)
 }
 
 // listed is the image with a name if it is in the list, and stays there.
 func (cp *ClassPlan) listed(name string) *ClassImage {
+	if name == "" {
+		return nil
+	}
 	for _, e := range cp.List {
 		if image := cp.of[e.Candidate]; e.Name == name && image.listed {
 			return image
@@ -70,16 +75,23 @@ func (cp *ClassPlan) listed(name string) *ClassImage {
 	return nil
 }
 
-// skippedUntil is when a pod is to try again what it goes without; zero if it goes without nothing, or has it meanwhile.
+// skippedUntil is when a pod is to try again what it goes without; zero if it goes without nothing, or has it meanwhile. What was
+// denied is tried again as soon as its pull secret has changed.
 func (cp *ClassPlan) skippedUntil(pod *corev1.Pod) time.Time {
 	var due time.Time
-	if len(pod.Annotations) == 0 {
-		return due
-	}
-	for _, image := range cp.Images {
-		_, at, skipped := warmth.SkippedBy(pod, image.Name)
-		if _, fails := image.Warmth.Failed[pod.Spec.NodeName]; skipped && fails {
-			due = sooner(due, at.Add(skipTime))
+	for key := range pod.Annotations {
+		name, skips := strings.CutPrefix(key, v1alpha1.AnnotationSkipped)
+		image := cp.listed(name)
+		if !skips || image == nil {
+			continue
+		}
+		f, at, _ := warmth.SkippedBy(pod, name)
+		if _, fails := image.Warmth.Failed[pod.Spec.NodeName]; !fails {
+			continue
+		}
+		due = sooner(due, at.Add(skipTime))
+		if changed := image.access.changed; f.Reason == warmth.CauseDenied.Reason && changed.After(at) {
+			due = sooner(due, changed)
 		}
 	}
 	return due

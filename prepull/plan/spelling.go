@@ -1,34 +1,36 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
-// mergeSpellings makes one candidate of those whose strings kubelets take for one: they need one place. Which string it has is
-// left as it is in the list; otherwise it is the first one by name. of finds the candidate that stands for one of them.
-func mergeSpellings(images []*Candidate, listed map[string]bool, pulls Pulls) (merged []*Candidate, of map[*Candidate]*Candidate) {
+// mergeSpellings makes one candidate of those whose strings kubelets take for one: they need one place. It has the string that is
+// in a list already, also if nobody uses just that one any more; otherwise the first one by name. of finds the candidate that
+// stands for another one.
+func mergeSpellings(images []*Candidate, listed map[string]Listed, pulls Pulls) (merged []*Candidate, of map[*Candidate]*Candidate) {
 	of = map[*Candidate]*Candidate{}
 	alike := make(map[string][]*Candidate, len(images))
 	for _, c := range images {
 		alike[c.pulledAs] = append(alike[c.pulledAs], c)
 	}
-	if len(alike) == len(images) {
-		return images, of
-	}
 	for _, c := range images {
 		spellings := alike[c.pulledAs]
-		if of[c] != nil {
+		was, found := listed[c.pulledAs]
+		switch {
+		case of[c] != nil:
 			continue
-		}
-		if len(spellings) == 1 {
+		case len(spellings) == 1 && (!found || was.Name == c.Name):
 			merged = append(merged, c)
 			continue
 		}
-		first := spellings[max(0, slices.IndexFunc(spellings, func(s *Candidate) bool { return listed[s.Name] }))]
-		one := first.merge(spellings)
+		one := spellings[0].merge(spellings)
+		if found {
+			one.Name, one.image = was.Name, was.Image
+		}
 		one.access = pulls.Access(one)
 		merged = append(merged, one)
 		for _, s := range spellings {
@@ -42,7 +44,7 @@ func mergeSpellings(images []*Candidate, listed map[string]bool, pulls Pulls) (m
 // merge is a candidate with what all spellings of it say.
 func (c *Candidate) merge(spellings []*Candidate) *Candidate {
 	one := *c
-	one.objects, one.namespaces, one.placements, one.PullSecrets, one.starts = nil, nil, nil, nil, 0
+	one.objects, one.namespaces, one.placements, one.PullSecrets, one.starts, one.digest = nil, nil, nil, nil, 0, ""
 	for _, s := range spellings {
 		one.objects = append(one.objects, s.objects...)
 		one.declared = one.declared || s.declared
@@ -56,8 +58,8 @@ func (c *Candidate) merge(spellings []*Candidate) *Candidate {
 		one.placements = append(one.placements, s.placements...)
 		one.PullSecrets = append(one.PullSecrets, s.PullSecrets...)
 		one.alwaysPull = one.alwaysPull || s.alwaysPull
-		if one.digest == "" {
-			one.digest = s.digest
+		if s.alwaysPull {
+			one.digest = cmp.Or(one.digest, s.digest) // nobody asks for that of the others
 		}
 		if s.since.Before(one.since) {
 			one.since = s.since
@@ -70,12 +72,19 @@ func (c *Candidate) merge(spellings []*Candidate) *Candidate {
 	return &one
 }
 
-// listedNames are the names of the images that any DaemonSet lists.
-func (s *State) listedNames() map[string]bool {
-	listed := map[string]bool{}
+// spellingsListed are the images in lists, by what kubelets take them for.
+func (s *State) spellingsListed() map[string]Listed {
+	listed := map[string]Listed{}
 	for _, ds := range s.DaemonSets {
 		for _, l := range ListOf(ds) {
-			listed[l.Name] = true
+			canonical, err := workload.CanonicalImage(l.Image)
+			if err != nil {
+				continue
+			}
+			key := workload.PulledAs(l.Image, canonical)
+			if known, found := listed[key]; !found || l.Name < known.Name {
+				listed[key] = l
+			}
 		}
 	}
 	return listed

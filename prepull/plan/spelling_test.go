@@ -32,6 +32,15 @@ func TestSpellingsOfAnImageNeedOnePlace(t *testing.T) {
 			t.Errorf("%s is %s on %s", image, got.State, got.Ready)
 		}
 	}
+	// Nor does it matter that nobody uses the one in the list any more.
+	gone := s
+	gone.Images = s.Images[1:]
+	if rolls := gone.settle(t, o, none); rolls > 0 {
+		t.Errorf("when the one in the list goes, it takes %d rolls", rolls)
+	}
+	if got := gone.status(workload.ObjectName("nginx")); got.State != StateReady || got.Ready != "2/2" {
+		t.Errorf("then nginx is %s on %s", got.State, got.Ready)
+	}
 	s.runPods(prepulltest.Noon, func(_, image string) string {
 		if image == "nginx:latest" {
 			return "not found"
@@ -49,13 +58,13 @@ func TestSpellingsOfAnImageNeedOnePlace(t *testing.T) {
 func TestWhatIsMergedOfSpellings(t *testing.T) {
 	t.Parallel()
 	first, second := prepulltest.Learned("nginx", 2), prepulltest.Learned("nginx:latest", 3)
-	first.Status.AlwaysPull, second.Status.Digest = true, "sha256:1"
+	first.Status.AlwaysPull, first.Status.Digest, second.Status.Digest = true, "sha256:1", "sha256:stale"
 	first.Status.Placements = []v1alpha1.Placement{{NodeSelector: map[string]string{"pool": "a"}}}
 	second.Status.Placements = []v1alpha1.Placement{{NodeSelector: map[string]string{"pool": "b"}}}
 	first.Status.Users, second.Status.Users = []v1alpha1.User{{Namespace: "x"}}, []v1alpha1.User{{Namespace: "a"}}
 	first.Status.Priority, second.Status.Autoscaled = 7, true
 	found, _ := candidates([]v1alpha1.PrepullImage{first, second, prepulltest.Learned("docker.io/nginx", 1)}, prepulltest.Noon)
-	merged, of := mergeSpellings(found, map[string]bool{second.Name: true}, Pulls{})
+	merged, of := mergeSpellings(found, map[string]Listed{"nginx:latest": {Name: second.Name, Image: "nginx:latest"}}, Pulls{})
 	if len(merged) != 2 || len(of) != 2 {
 		t.Fatalf("%d are left, and %d stand for others", len(merged), len(of))
 	}

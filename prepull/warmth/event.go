@@ -64,7 +64,8 @@ func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *c
 		return pod
 	}
 	s := statuses[front]
-	if w := s.State.Waiting; w == nil || w.Reason != "PodInitializing" && w.Reason != "ErrImagePull" {
+	w := s.State.Waiting
+	if w == nil || w.Reason != "PodInitializing" && w.Reason != "ErrImagePull" && w.Reason != "ImagePullBackOff" {
 		return pod
 	}
 	var since time.Time
@@ -74,22 +75,28 @@ func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *c
 	if t := s.LastTerminationState.Terminated; t != nil && t.FinishedAt.After(since) {
 		since = t.FinishedAt.Time
 	}
-	s, fails := failedPull(s, events[eventSubject{pod.UID, "spec.initContainers{" + s.Name + "}"}], since)
+	about := events[eventSubject{pod.UID, "spec.initContainers{" + s.Name + "}"}]
+	said, fails := failedPull(s, about, since)
 	if !fails {
 		return pod
 	}
+	if w.Reason == "ImagePullBackOff" {
+		said.State = s.State // the status is newer
+	}
 	next := *pod
 	next.Status.InitContainerStatuses = slices.Clone(statuses)
-	next.Status.InitContainerStatuses[front] = s
+	next.Status.InitContainerStatuses[front] = said
 	return &next
 }
 
-// failedPull is a status as the kubelet will report it, if events since a time tell of failures that count.
+// failedPull is a status as the kubelet will report it, if events since a time tell of failures that count, with their number as the
+// count of restarts: of a container that was not made, that is otherwise 0.
 func failedPull(s corev1.ContainerStatus, events []*corev1.Event, since time.Time) (corev1.ContainerStatus, bool) {
 	message, failures := lastFailure(events, since)
 	if failures == 0 || failures == 1 && !SpokenCause(message).Permanent {
 		return s, false
 	}
+	s.RestartCount = failures
 	s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}}
 	return s, true
 }

@@ -72,11 +72,14 @@ type Failure struct {
 	// Message is what the registry, the runtime or the kubelet said.
 	Message string
 
+	// Tries is how often the pull is known to have failed.
+	Tries int32
+
 	// Settled is set once the failure is worth acting on: a permanent one at once, another one after the kubelet has tried
 	// and backs off, or tried twice.
 	Settled bool
 
-	// Alone is set if nothing waits behind the image, because it is held and not brought.
+	// Alone is set if nothing waits behind the image: it is held and not brought, or the node goes on without it.
 	Alone bool
 
 	// Since is when the pod was created that ran into it, and began is when it came to the image.
@@ -86,6 +89,9 @@ type Failure struct {
 // TroubleTime is how long a node may have trouble with an image, other than a permanent answer, until that counts as failing:
 // on a node that starts, the network may take a moment.
 const TroubleTime = time.Minute
+
+// finalTries is how often a pull fails until it may be given up for a while.
+const finalTries = 3
 
 // Counts tells whether a failure on one node is a reason not to wait for it.
 func (f *Failure) Counts(now time.Time) bool {
@@ -103,9 +109,15 @@ func (f *Failure) CountsFrom() time.Time {
 // mayCount is false of what is not settled, and of a registry that asks for rest: it gives the image later.
 func (f *Failure) mayCount() bool { return f.Settled && f.Reason != causeRateLimit.Reason }
 
+// Final tells whether trying again soon gives nothing: the answer is permanent, or the kubelet has tried three times.
+func (f *Failure) Final() bool { return f.mayCount() && (f.Permanent || f.Tries >= finalTries) }
+
 // failureOf reads the failure of a container from the state in which the kubelet reports it; false if it has none. While
 // an image is pulled the kubelet says PodInitializing, and nothing about the pull.
 func failureOf(s *corev1.ContainerStatus) (Failure, bool) {
+	if s == nil {
+		return Failure{}, false
+	}
 	if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
 		return Failure{Cause: startCause(t.Message), Message: startMessage(t.Message, t.Reason, t.ExitCode), Settled: true}, true
 	}
@@ -119,7 +131,7 @@ func failureOf(s *corev1.ContainerStatus) (Failure, bool) {
 		c := SpokenCause(message)
 		return Failure{Cause: c, Message: message, Settled: c.Permanent}, true
 	case "ImagePullBackOff":
-		return Failure{Cause: SpokenCause(message), Message: message, Settled: true}, true
+		return Failure{Cause: SpokenCause(message), Message: message, Settled: true, Tries: s.RestartCount}, true
 	case "InvalidImageName":
 		return Failure{Cause: causeInvalid, Message: message, Settled: true}, true
 	case "SignatureValidationFailed":

@@ -6,13 +6,16 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // readHeld goes through the images that a prepull pod on the node at a position holds as image volumes. They are all there
 // when the waiting container runs, or has run. Before that the kubelet tries them one after the other, in the order of the
 // volumes and before it starts the first container, and one that fails keeps only the waiting container
-// (getImageVolumes and toKubeContainerImageVolumes in pkg/kubelet/kuberuntime).
-func (w *Warmth) readHeld(pod *corev1.Pod, position int) {
+// (getImageVolumes and toKubeContainerImageVolumes in pkg/kubelet/kuberuntime). Of several that fail, that one names the last:
+// what comes before it is only known from events, and from what the node lists.
+func (w *Warmth) readHeld(pod *corev1.Pod, position int, deadline time.Duration, now time.Time) {
 	held := HeldBy(pod)
 	if len(held) == 0 {
 		return
@@ -29,8 +32,13 @@ func (w *Warmth) readHeld(pod *corev1.Pod, position int) {
 	if pod.DeletionTimestamp != nil {
 		return
 	}
-	tried, failed := triedHeld(pod), failedHeld(pod)
-	for _, v := range held {
+	tried, failed, last := triedHeld(pod), failedHeld(pod), lastFailed(pod)
+	if last == len(held) {
+		f, _ := failureOf(statusOf(pod.Status.ContainerStatuses, WaitContainer))
+		f.Since, f.Began = pod.CreationTimestamp.Time, ScheduledAt(pod)
+		w.Broken[node] = f
+	}
+	for i, v := range held {
 		image := w.Images[v.Name]
 		f, fails := failed[v.Name]
 		switch {
@@ -38,21 +46,48 @@ func (w *Warmth) readHeld(pod *corev1.Pod, position int) {
 		case fails && !image.There(position):
 			f.Alone, f.Since, f.Began = true, pod.CreationTimestamp.Time, ScheduledAt(pod)
 			Put(&image.Failed, node, f)
-		case tried:
+		case tried && i > last:
 			image.SetPresent(position)
-		case !image.There(position):
-			Put(&image.Pulling, node, true)
+		case !tried && !image.There(position):
+			w.pullsHeld(pod, image, time.Duration(1+i), deadline, now)
 			return // the others come later
 		}
 	}
 }
 
+// lastFailed is the position of the image for which the waiting container of a pod cannot start: those behind it are there, once
+// all were tried. It is -1 if the container does not fail, and the number of images if it names none of them.
+func lastFailed(pod *corev1.Pod) int {
+	held := HeldBy(pod)
+	if _, fails := failureOf(statusOf(pod.Status.ContainerStatuses, WaitContainer)); !fails {
+		return -1
+	}
+	if i := slices.IndexFunc(held, func(v corev1.Volume) bool { return namedBy(pod, v) }); i >= 0 {
+		return i
+	}
+	return len(held)
+}
+
+// pullsHeld notes that a node is at an image that it holds, or that it takes too long: each before its turn had as much time. Then
+// everything waits behind it.
+func (w *Warmth) pullsHeld(pod *corev1.Pod, image *Image, turn time.Duration, deadline time.Duration, now time.Time) {
+	late := ScheduledAt(pod).Add(turn * deadline)
+	if now.Before(late) {
+		Put(&image.Pulling, pod.Spec.NodeName, true)
+		w.Next = soonest(w.Next, late)
+		return
+	}
+	f := lateFailure(deadline)
+	f.Since, f.Began = pod.CreationTimestamp.Time, ScheduledAt(pod)
+	Put(&image.Failed, pod.Spec.NodeName, f)
+}
+
 // heldPulls are the images that a prepull pod holds as image volumes, and how far its node is with them.
 func heldPulls(pod *corev1.Pod, lists func(image string) bool) []Pull {
-	waits, tried, failed := waits(pod), triedHeld(pod), failedHeld(pod)
+	waits, tried, failed, last := waits(pod), triedHeld(pod), failedHeld(pod), lastFailed(pod)
 	active := false
 	var pulls []Pull
-	for _, v := range HeldBy(pod) {
+	for i, v := range HeldBy(pod) {
 		p := Pull{Name: v.Name, State: PullQueued}
 		f, fails := failed[v.Name]
 		switch {
@@ -60,9 +95,9 @@ func heldPulls(pod *corev1.Pod, lists func(image string) bool) []Pull {
 			p.State = PullDone
 		case fails:
 			p.State, p.Reason, p.Message = PullFailed, f.Reason, f.Message
-		case tried:
+		case tried && i > last:
 			p.State = PullDone
-		case !active:
+		case !tried && !active:
 			p.State, active = PullActive, true
 		}
 		pulls = append(pulls, p)
@@ -85,8 +120,11 @@ func waits(pod *corev1.Pod) bool {
 	return s != nil && (s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil)
 }
 
-// WaitsForHeld tells whether the waiting container of a pod cannot start for an image that it holds.
-func WaitsForHeld(pod *corev1.Pod) bool { return len(failedHeld(pod)) > 0 }
+// WaitsForHeld tells whether the waiting container of a pod cannot start: for an image that it holds, or for another reason.
+func WaitsForHeld(pod *corev1.Pod) bool {
+	_, fails := failureOf(statusOf(pod.Status.ContainerStatuses, WaitContainer))
+	return fails
+}
 
 // Keeps tells whether a prepull pod has an image, by its name, and keeps it.
 func Keeps(pod *corev1.Pod, name string) bool {
@@ -115,7 +153,7 @@ func failedHeld(pod *corev1.Pod) map[string]Failure {
 			continue
 		}
 		for _, v := range HeldBy(pod) {
-			if s.Name == v.Name || s.Name == WaitContainer && s.State.Waiting != nil && names(s.State.Waiting.Message, v.Image.Reference) {
+			if s.Name == v.Name || s.Name == WaitContainer && namedBy(pod, v) {
 				failed[v.Name] = f
 			}
 		}
@@ -123,8 +161,26 @@ func failedHeld(pod *corev1.Pod) map[string]Failure {
 	return failed
 }
 
-// names tells whether a kubelet's message is about an image.
-func names(message, image string) bool { return strings.Contains(message, `"`+image+`"`) }
+// namedBy tells whether the waiting container of a pod says that it waits for an image.
+func namedBy(pod *corev1.Pod, v corev1.Volume) bool {
+	s := statusOf(pod.Status.ContainerStatuses, WaitContainer)
+	return s != nil && s.State.Waiting != nil && names(s.State.Waiting.Message, v.Image.Reference)
+}
+
+// names tells whether a message is about an image. Kubelets add the tag latest, and runtimes write the whole name
+// (evalCRIPullErr and applyDefaultImageTag in pkg/kubelet/images/image_manager.go).
+func names(message, image string) bool {
+	canonical, err := workload.CanonicalImage(image)
+	if err != nil {
+		return false
+	}
+	for _, name := range []string{image, workload.PulledAs(image, canonical), canonical} {
+		if strings.Contains(message, `"`+name+`"`) || strings.Contains(message, " "+name+" ") {
+			return true
+		}
+	}
+	return false
+}
 
 // withHeldEvents is a pod with what events tell of image volumes that failed: a kubelet's status names one of them, and that
 // once all init containers have ended. An image gets a status of its own.

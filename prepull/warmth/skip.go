@@ -22,7 +22,7 @@ func SkippedBy(pod *corev1.Pod, container string) (f Failure, at time.Time, skip
 		return Failure{}, time.Time{}, false // as most of very many
 	}
 	value, skipped := pod.Annotations[v1alpha1.AnnotationSkipped+container]
-	if !skipped {
+	if !skipped || ranItself(pod, container) {
 		return Failure{}, time.Time{}, false
 	}
 	since, words, _ := strings.Cut(value, " ")
@@ -33,6 +33,13 @@ func SkippedBy(pod *corev1.Pod, container string) (f Failure, at time.Time, skip
 		f.Cause = Causes[i]
 	}
 	return f, at, true
+}
+
+// ranItself tells whether a container has run its own image all the same: the kubelet pulled it as it was given another one. That
+// is the image of the first container.
+func ranItself(pod *corev1.Pod, container string) bool {
+	s := statusOf(pod.Status.InitContainerStatuses, container)
+	return s != nil && RanWell(s) && s.Image != pod.Status.InitContainerStatuses[0].Image
 }
 
 // BacksOff is the init container of a pod that waits because its kubelet could not pull the image; empty if there is none.

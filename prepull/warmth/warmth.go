@@ -89,6 +89,26 @@ func (w *Image) Proven() bool {
 	return proven && len(w.Failed) == 0
 }
 
+// Blocks tells whether the image keeps others from a node.
+func (w *Image) Blocks() bool {
+	for _, f := range w.Failed {
+		if !f.Alone {
+			return true
+		}
+	}
+	return false
+}
+
+// Blocked tells whether any image keeps others from a node.
+func (w *Warmth) Blocked() bool {
+	for _, image := range w.Images {
+		if image.Blocks() {
+			return true
+		}
+	}
+	return false
+}
+
 // Pulled tells whether a node has run the image, and how long it took until it was there.
 func (w *Image) Pulled(node string) (time.Duration, bool) {
 	i, counts := w.At[node]
@@ -186,16 +206,21 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 		readNode(n, i, byCanonical)
 		readSizes(n, byDigest)
 	}
+	full := make([]bool, len(nodes))
 	for _, pod := range pods {
 		node := NodeOf(pod)
 		i, counts := at[node]
 		if words, none := NoRoom(pod); counts && none {
+			full[i] = true
 			w.Broken[node] = Failure{Cause: causeNoRoom, Message: words, Settled: true, Since: pod.CreationTimestamp.Time, Began: pod.CreationTimestamp.Time}
 		} else if counts {
 			w.readPod(pod, i, deadline, now)
-			w.readHeld(pod, i)
+			w.readHeld(pod, i, deadline, now)
 			settled[i] = settled[i] || Ready(pod)
 		}
+	}
+	for i := range full {
+		settled[i] = settled[i] && !full[i] // it keeps the list that it had
 	}
 	return w
 }
@@ -274,9 +299,9 @@ func (w *Warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline 
 	if !failed && !previous.IsZero() && i < len(statuses)-1 {
 		late := frontSince(pod, previous).Add(deadline)
 		if failed = !now.Before(late); failed {
-			f = Failure{Cause: causeDeadline, Settled: true, Message: fmt.Sprintf("the pull has not ended within %v", deadline)}
-		} else if w.Next.IsZero() || late.Before(w.Next) {
-			w.Next = late
+			f = lateFailure(deadline)
+		} else {
+			w.Next = soonest(w.Next, late)
 		}
 	}
 	f.Since, f.Began = pod.CreationTimestamp.Time, frontSince(pod, previous)
@@ -289,6 +314,19 @@ func (w *Warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline 
 	case failed && i == 0:
 		w.Broken[node] = f
 	}
+}
+
+// lateFailure is of a pull that takes too long.
+func lateFailure(deadline time.Duration) Failure {
+	return Failure{Cause: causeDeadline, Settled: true, Message: fmt.Sprintf("the pull has not ended within %v", deadline)}
+}
+
+// soonest of two times, of which a zero first one does not count.
+func soonest(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // frontSince is when a pod came to the init container that it is at, by the clock of the API server: the clock of a node

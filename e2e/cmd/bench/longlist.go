@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
@@ -120,7 +121,9 @@ func (n *newNodes) heldFor(ctx context.Context, name string) (time.Duration, err
 	var ready time.Time
 	err := (&changingNode{bench: n.bench}).poll(ctx, name+" to be untainted", func() (bool, error) {
 		node, err := n.Client().CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
+		if apierrors.IsNotFound(err) {
+			return false, nil // its kubelet has not said a word
+		} else if err != nil {
 			return false, err
 		}
 		held := false

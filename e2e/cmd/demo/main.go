@@ -1,5 +1,6 @@
 // Command demo shows kube-prepull at work: a real cluster of two nodes whose registry is limited to 100 Mbit/s, a shop
-// in a labelled namespace, and a third node that joins. It prints what happened and leaves the cluster running.
+// in a labelled namespace, a third node that joins, and one of many images that changes. It prints what happened and leaves
+// the cluster running.
 package main
 
 import (

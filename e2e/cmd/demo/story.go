@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -39,6 +40,9 @@ var wares = []ware{
 	{"payments", -1},
 }
 
+// nodes are all that there are in the end.
+var nodes = []string{"node-1", "node-2", "node-3"}
+
 func (s *story) say(format string, args ...any) {
 	fmt.Fprintf(s.out, "%6.1fs  %s\n", time.Since(s.start).Seconds(), fmt.Sprintf(format, args...))
 }
@@ -49,7 +53,7 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.pushImages(ctx); err != nil {
 		return fmt.Errorf("pushing images: %w", err)
 	}
-	s.say("The images of the shop and of kube-prepull are in the registry.")
+	s.say("All images are in the registry: kube-prepull's, those of a shop, and %d small ones.", tools)
 	s.say("Without kube-prepull: a pod of each image on node-1, which has none of them.")
 	cold, err := s.startEach(ctx, "default", "node-1", "cold")
 	if err != nil {
@@ -83,8 +87,12 @@ func (s *story) tell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	seen.stop() // of so many more images it would say too much
 	s.table(seen, cold, warm)
-	return s.printImages(ctx)
+	if err := s.printImages(ctx); err != nil {
+		return err
+	}
+	return s.changeOne(ctx)
 }
 
 // build makes all that the story pushes, before there is a cluster that would compete with compilers.
@@ -106,51 +114,70 @@ func (s *story) pushImages(ctx context.Context) error {
 	if err := lab.Push(ctx, s.built, s.lab.Registry, lab.Version); err != nil {
 		return err
 	}
-	binary := filepath.Join(s.built, "sleeper")
 	for i, w := range wares {
 		if w.size < 0 {
 			continue
 		}
-		image := images.Image{Size: w.size, Seed: uint64(i), User: "1000", Entrypoint: []string{"/sleeper"}, Binaries: map[string]string{"/sleeper": binary}}
-		for _, tag := range []string{":v1", ":v2"} {
-			if _, err := image.Push(ctx, s.lab.Registry+"/shop/"+w.name+tag); err != nil {
-				return err
-			}
-			image.Seed += 100
+		if err := s.push(ctx, "shop/"+w.name, w.size, uint64(i)); err != nil {
+			return err
 		}
 	}
-	return nil
-}
-
-// openShop makes the labelled namespace and applies the Deployments.
-func (s *story) openShop(ctx context.Context) error {
-	client := s.lab.Client()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"kube-prepull.io/enabled": "true"}}}
-	if _, err := client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
-		return err
-	}
-	for _, w := range wares {
-		if _, err := client.AppsV1().Deployments("shop").Create(ctx, s.deployment(w), metav1.CreateOptions{}); err != nil {
+	for i := range tools {
+		if err := s.push(ctx, office+"/"+toolName(i), toolSize, uint64(1000+i)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *story) deployment(w ware) *appsv1.Deployment {
-	labels := map[string]string{"app": w.name}
-	replicas := int32(1)
-	return &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: w.name},
+// push makes two images of a size, v1 and v2.
+func (s *story) push(ctx context.Context, name string, size int64, seed uint64) error {
+	binary := filepath.Join(s.built, "sleeper")
+	image := images.Image{Size: size, Seed: seed, User: "1000", Entrypoint: []string{"/sleeper"}, Binaries: map[string]string{"/sleeper": binary}}
+	for _, tag := range []string{":v1", ":v2"} {
+		if _, err := image.Push(ctx, s.lab.Registry+"/"+name+tag); err != nil {
+			return err
+		}
+		image.Seed += 100
+	}
+	return nil
+}
+
+// openShop makes the labelled namespace and applies the Deployments.
+func (s *story) openShop(ctx context.Context) error {
+	if err := s.optIn(ctx, "shop"); err != nil {
+		return err
+	}
+	for _, w := range wares {
+		if err := s.deploy(ctx, "shop", w.name, s.image(w.name), 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// optIn makes a labelled namespace.
+func (s *story) optIn(ctx context.Context, name string) error {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kube-prepull.io/enabled": "true"}}}
+	_, err := s.lab.Client().CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
+	return err
+}
+
+func (s *story) deploy(ctx context.Context, namespace, name, image string, replicas int32) error {
+	labels := map[string]string{"app": name}
+	deployment := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &replicas,
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: s.image(w.name)}}},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: image}}},
 			},
 		},
 	}
+	_, err := s.lab.Client().AppsV1().Deployments(namespace).Create(ctx, deployment, metav1.CreateOptions{})
+	return err
 }
 
 // startEach starts a pod of each image on a node, one after the other, and returns how long each took to be Ready.
@@ -194,12 +221,13 @@ func (s *story) waitReady(ctx context.Context, created *corev1.Pod) error {
 		if err != nil || pod.UID != created.UID {
 			return false, err
 		}
-		for _, c := range pod.Status.Conditions {
-			if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
-				return true, nil
-			}
-		}
-		return false, nil
+		return isReady(pod), nil
+	})
+}
+
+func isReady(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
 }
 

@@ -20,6 +20,9 @@ import (
 
 var prepullImages = schema.GroupVersionResource{Group: "kube-prepull.io", Version: "v1alpha1", Resource: "prepullimages"}
 
+// prepullPods selects the prepull pods, and their DaemonSets.
+const prepullPods = "app.kubernetes.io/component=prepull"
+
 // sightings are when each image was first seen: learned, and on each node.
 type sightings struct {
 	story *story
@@ -55,7 +58,7 @@ func (seen *sightings) look(ctx context.Context, client dynamic.Interface) {
 	if err != nil {
 		return
 	}
-	pods, err := seen.story.lab.Client().CoreV1().Pods("kube-prepull").List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=prepull"})
+	pods, err := seen.story.lab.Client().CoreV1().Pods("kube-prepull").List(ctx, metav1.ListOptions{LabelSelector: prepullPods})
 	if err != nil {
 		return
 	}
@@ -146,7 +149,7 @@ func (s *story) table(seen *sightings, cold, warm map[string]time.Duration) {
 			size, coldStart, warmStart = "does not exist", "-", "-"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s", seen.short(image), size, s.since(seen.learned[image]))
-		for _, node := range []string{"node-1", "node-2", "node-3"} {
+		for _, node := range nodes {
 			fmt.Fprintf(w, "\t%s", s.since(seen.onNode[image][node]))
 		}
 		fmt.Fprintf(w, "\t%s\t%s\n", coldStart, warmStart)
