@@ -37,6 +37,9 @@ type Candidate struct {
 	starts float64
 	since  time.Time
 
+	// versions are what other versions of it have, too.
+	versions []version
+
 	// Size in bytes: what a node reports, before that what the registry says; 0 if neither is known.
 	Size int64
 
@@ -95,6 +98,7 @@ func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*Candida
 		c.add(o, now)
 	}
 	slices.SortFunc(found, func(a, b *Candidate) int { return strings.Compare(a.Name, b.Name) })
+	inheritStarts(found)
 	return found, invalid
 }
 
@@ -263,6 +267,7 @@ func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
 		failing bool
 		weight  float64
 	}
+	incumbent = withHeirs(able, incumbent)
 	sorted := make([]worth, len(able))
 	for i, image := range able {
 		sorted[i] = worth{image, image.failing() && !image.turn, image.starts}
