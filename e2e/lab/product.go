@@ -274,6 +274,26 @@ func HoldsImage(spec *corev1.PodSpec, image string) bool {
 	return slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Image != nil && v.Image.Reference == image })
 }
 
+// WaitHeld waits until the only prepull DaemonSet holds these images as image volumes, and no others.
+func (p *Product) WaitHeld(t *testing.T, images ...string) {
+	t.Helper()
+	want := slices.Sorted(slices.Values(images))
+	Eventually(t, "images to be held", func() error {
+		var held []string
+		for _, ds := range p.DaemonSets(t) {
+			for image := range maps.Values(ImagesOf(&ds.Spec.Template.Spec)) {
+				if HoldsImage(&ds.Spec.Template.Spec, image) {
+					held = append(held, image)
+				}
+			}
+		}
+		if slices.Sort(held); !slices.Equal(held, want) {
+			return fmt.Errorf("held are %q, want %q", held, want)
+		}
+		return nil
+	})
+}
+
 // OnNode says whether a node's prepull pod has run an image, or has mounted it.
 func (p *Product) OnNode(t *testing.T, image, node string) bool {
 	t.Helper()

@@ -30,7 +30,7 @@ func TestProvenImagesAreHeld(t *testing.T) {
 		p.WaitState(t, image, "Ready")
 	}
 	pods := lab.PodIdentities(p.PrepullPods(t))
-	p.waitHeld(t, held...)
+	p.WaitHeld(t, held...)
 	if after := lab.PodIdentities(p.PrepullPods(t)); !slices.Equal(after, pods) {
 		t.Errorf("to hold what is there restarts pods: %v, before %v", after, pods)
 	}
@@ -39,7 +39,7 @@ func TestProvenImagesAreHeld(t *testing.T) {
 	p.Deploy(t, "shop", lab.Deployment("next", next, 0))
 	p.WaitState(t, next, "Ready")
 	held = append(held, next)
-	p.waitHeld(t, held...)
+	p.WaitHeld(t, held...)
 	for _, image := range held {
 		p.WaitState(t, image, "Ready")
 	}
@@ -83,10 +83,10 @@ func TestProvenImagesAreHeld(t *testing.T) {
 	// Switched off and on again, nothing is pulled.
 	p.Registry.ResetCounts()
 	p.Configure(t, "--set", "config.imageVolumes=false")
-	p.waitHeld(t)
+	p.WaitHeld(t)
 	p.waitRolled(t)
 	p.Configure(t, "--set", "config.imageVolumes=true")
-	p.waitHeld(t, held...)
+	p.WaitHeld(t, held...)
 	if got := p.Registry.Counts("shop/*"); got.BlobGets > 0 {
 		t.Errorf("to switch image volumes off and on downloads images again: %+v", got)
 	}
@@ -106,31 +106,4 @@ func (p product) waitRolled(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-// waitHeld returns when the only prepull DaemonSet holds these images, and no others.
-func (p product) waitHeld(t *testing.T, images ...string) {
-	t.Helper()
-	want := slices.Sorted(slices.Values(images))
-	lab.Eventually(t, "images to be held", func() error {
-		if got := p.heldImages(t); !slices.Equal(got, want) {
-			return fmt.Errorf("held are %q, want %q", got, want)
-		}
-		return nil
-	})
-}
-
-// heldImages are the images that the only prepull DaemonSet holds, sorted.
-func (p product) heldImages(t *testing.T) []string {
-	t.Helper()
-	var held []string
-	for _, ds := range p.DaemonSets(t) {
-		for _, v := range ds.Spec.Template.Spec.Volumes {
-			if v.Image != nil {
-				held = append(held, v.Image.Reference)
-			}
-		}
-	}
-	slices.Sort(held)
-	return held
 }

@@ -88,7 +88,7 @@ func TestTheLeaderKilledInTheMiddleOfARoll(t *testing.T) {
 		}
 		return nil
 	})
-	generation := p.DaemonSets(t)[0].Generation
+	list := p.DaemonSets(t)[0].Labels["kube-prepull.io/list"]
 	lease, err := p.Client().CoordinationV1().Leases(lab.System).Get(t.Context(), "kube-prepull", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -99,8 +99,8 @@ func TestTheLeaderKilledInTheMiddleOfARoll(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.WaitState(t, first, "Ready")
-	if after := p.DaemonSets(t)[0].Generation; after != generation {
-		t.Errorf("the DaemonSet's generation went from %d to %d: it was rewritten for nothing", generation, after)
+	if after := p.DaemonSets(t)[0].Labels["kube-prepull.io/list"]; after != list {
+		t.Errorf("the list went from %s to %s for nothing", list, after)
 	}
 	second := p.Push(t, "leader/second:v1", images.Image{Seed: 102})
 	p.Deploy(t, "leader", lab.Deployment("second", second, 0))

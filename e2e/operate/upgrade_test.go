@@ -55,6 +55,7 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 	seed := uint64(83)
 	step := func(name string, act func(), known bool) {
 		p.waitFields(t, newest, !known)
+		p.waitAllHeld(t)
 		was := p.knowledge(t)
 		act()
 		if diff := cmp.Diff(was, p.knowledge(t)); diff != "" {
@@ -97,6 +98,20 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 	if after := p.Registry.Counts("shop/*"); after != pulls {
 		t.Errorf("another noop pulls images again: %+v, before %+v", after, pulls)
 	}
+}
+
+// waitAllHeld waits until the last images are held, too: that comes a moment after they are ready.
+func (p product) waitAllHeld(t *testing.T) {
+	t.Helper()
+	list, err := p.Images.List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var images []string
+	for i := range list.Items {
+		images = append(images, lab.Field(&list.Items[i], "spec", "image"))
+	}
+	p.WaitHeld(t, images...)
 }
 
 // knowledge is what no upgrade may change: what was pulled, the prepull pods, their DaemonSets, and what the PrepullImages

@@ -3,6 +3,7 @@ package place
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +23,7 @@ func TestANodeWithoutRoomHoldsUpNobody(t *testing.T) {
 	first := p.Push(t, "shop/first:v1", images.Image{Seed: 341})
 	p.Deploy(t, "shop", lab.Deployment("first", first, 0))
 	p.WaitState(t, first, "Ready")
+	p.WaitHeld(t, first)
 	p.fillProcessors(t, "node-2")
 
 	// Which node comes first is left to chance, so there are several lists.
@@ -52,10 +54,14 @@ func TestANodeWithoutRoomHoldsUpNobody(t *testing.T) {
 func (p product) fillProcessors(t *testing.T, name string) {
 	t.Helper()
 	free := lab.GetNode(t, p.Cluster, name).Status.Allocatable[corev1.ResourceCPU]
-	pods, err := p.Client().CoreV1().Pods("").List(t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + name})
-	if err != nil {
-		t.Fatal(err)
-	}
+	var pods *corev1.PodList
+	lab.Eventually(t, "no pod of "+name+" to be about to leave", func() (err error) {
+		pods, err = p.Client().CoreV1().Pods("").List(t.Context(), metav1.ListOptions{FieldSelector: "spec.nodeName=" + name})
+		if err == nil && slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil }) {
+			err = errors.New("some are")
+		}
+		return err
+	})
 	for _, pod := range pods.Items {
 		for _, c := range pod.Spec.Containers {
 			free.Sub(c.Resources.Requests[corev1.ResourceCPU])

@@ -10,11 +10,15 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
+// toldByEvents is of how many image volumes all failures get into events: a kubelet sends 25 about a pod, and then one in five
+// minutes, and each pull takes two (defaultSpamBurst in k8s.io/client-go/tools/record/events_cache.go).
+const toldByEvents = 10
+
 // readHeld goes through the images that a prepull pod on the node at a position holds as image volumes. They are all there
 // when the waiting container runs, or has run. Before that the kubelet tries them one after the other, in the order of the
 // volumes and before it starts the first container, and one that fails keeps only the waiting container
 // (getImageVolumes and toKubeContainerImageVolumes in pkg/kubelet/kuberuntime). Of several that fail, that one names the last:
-// what comes before it is only known from events, and from what the node lists.
+// what comes before it is known from events as long as there are few images, and from what the node lists.
 func (w *Warmth) readHeld(pod *corev1.Pod, position int, deadline time.Duration, now time.Time) {
 	held := HeldBy(pod)
 	if len(held) == 0 {
@@ -46,7 +50,7 @@ func (w *Warmth) readHeld(pod *corev1.Pod, position int, deadline time.Duration,
 		case fails && !image.There(position):
 			f.Alone, f.Since, f.Began = true, pod.CreationTimestamp.Time, ScheduledAt(pod)
 			Put(&image.Failed, node, f)
-		case tried && i > last:
+		case tried && (i > last || last < len(held) && len(held) <= toldByEvents):
 			image.SetPresent(position)
 		case !tried && !image.There(position):
 			w.pullsHeld(pod, image, time.Duration(1+i), deadline, now)
@@ -87,7 +91,8 @@ func heldPulls(pod *corev1.Pod, lists func(image string) bool) []Pull {
 	waits, tried, failed, last := waits(pod), triedHeld(pod), failedHeld(pod), lastFailed(pod)
 	active := false
 	var pulls []Pull
-	for i, v := range HeldBy(pod) {
+	held := HeldBy(pod)
+	for i, v := range held {
 		p := Pull{Name: v.Name, State: PullQueued}
 		f, fails := failed[v.Name]
 		switch {
@@ -95,7 +100,7 @@ func heldPulls(pod *corev1.Pod, lists func(image string) bool) []Pull {
 			p.State = PullDone
 		case fails:
 			p.State, p.Reason, p.Message = PullFailed, f.Reason, f.Message
-		case tried && i > last:
+		case tried && (i > last || last < len(held) && len(held) <= toldByEvents):
 			p.State = PullDone
 		case !tried && !active:
 			p.State, active = PullActive, true

@@ -1,6 +1,7 @@
 package warmth
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,10 @@ func holding(reason, message string, images ...string) *corev1.Pod {
 func TestWhatAWaitingContainerProves(t *testing.T) {
 	t.Parallel()
 	images := []string{"a:1", "b", "r.test/c:1"}
+	var many []string // more than events tell of
+	for i := range 9 {
+		many = append(many, fmt.Sprintf("first-%d:1", i))
+	}
 	for name, tc := range map[string]struct {
 		reason, message       string
 		there, failed, broken string
@@ -41,7 +46,7 @@ func TestWhatAWaitingContainerProves(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			pod := holding(tc.reason, tc.message, images...)
+			pod := holding(tc.reason, tc.message, append(slices.Clone(many), images...)...)
 			w := Observe(pointers(prepulltest.Nodes(1)), namedImages(t, images...), []*corev1.Pod{pod}, time.Hour, prepulltest.Noon.Add(time.Minute))
 			var there, failed []string
 			for _, image := range images {
@@ -69,6 +74,22 @@ func TestWhatAWaitingContainerProves(t *testing.T) {
 				t.Errorf("it waits for what it holds: %v", waits)
 			}
 		})
+	}
+}
+
+// Of few images events tell all that fail.
+func TestWhatComesBeforeOneOfFewImages(t *testing.T) {
+	t.Parallel()
+	images := []string{"a:1", "b:1", "c:1"}
+	pod := holding("ImagePullBackOff", `Back-off pulling image "c:1": not found`, images...)
+	failed := PullEvents([]corev1.Event{{
+		InvolvedObject: corev1.ObjectReference{UID: pod.UID}, Message: `Failed to pull image "a:1": not found`, Count: 1, LastTimestamp: pod.CreationTimestamp,
+	}})
+	w := Observe(pointers(prepulltest.Nodes(1)), namedImages(t, images...), []*corev1.Pod{WithPullEvents(pod, failed)}, time.Hour, prepulltest.Noon.Add(time.Minute))
+	for image, want := range map[string]bool{"a:1": false, "b:1": true, "c:1": false} {
+		if got := w.Images[workload.ObjectName(image)].Has("node-000"); got != want {
+			t.Errorf("%s is there: %v", image, got)
+		}
 	}
 }
 
