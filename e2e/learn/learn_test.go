@@ -299,6 +299,7 @@ func TestANewNodeGetsTheWholeList(t *testing.T) {
 	for _, image := range all {
 		p.WaitState(t, image, "Ready")
 	}
+	p.WaitHeld(t, all...)
 	before := p.DaemonSets(t)
 	if err := p.AddNode(t.Context(), clusterNode("node-3")); err != nil {
 		t.Fatal(err)
