@@ -129,11 +129,12 @@ func (c *Candidate) denied() bool {
 	})
 }
 
-// renewed is what is remembered of a failing image whose pull secret changed since it was denied: it is due from then on.
+// renewed is what is remembered of a failing image whose pull secret changed since it was denied: it is due from then on. Both
+// times are in whole seconds: within one, the former credentials may have been denied.
 // A node that still fails is left to its kubelet, which tries again by itself.
 func (i *ClassImage) renewed(r *v1alpha1.Retry) *v1alpha1.Retry {
 	changed := i.access.changed
-	if r == nil || len(i.Warmth.Failed) > 0 || !i.denied() || !changed.After(r.Time.Add(-backOff(r.Failures))) {
+	if r == nil || len(i.Warmth.Failed) > 0 || !i.denied() || changed.Before(r.Time.Add(-backOff(r.Failures))) {
 		return r
 	}
 	if !changed.Before(r.Time.Time) {

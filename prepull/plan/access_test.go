@@ -7,9 +7,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
@@ -228,5 +230,20 @@ func TestOnlyImagesWithAPlaceNeedTheirPullSecrets(t *testing.T) {
 	got := NeededSecrets(Make(s, o, prepulltest.Noon).Classes)
 	if diff := cmp.Diff(map[v1alpha1.SecretReference]bool{secretNamed("shop", "login"): false}, got); diff != "" {
 		t.Errorf("needed (-want +got):\n%s", diff)
+	}
+}
+
+// What is denied and copied within the same second was denied the former credentials.
+func TestAnImageThatIsDeniedInTheSecondOfTheChangeIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for seconds, want := range map[int]int{-1: 1, 0: 2, 1: 2} {
+		s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{privateObject("a:1", 9, secretNamed("shop", "login")), prepulltest.Learned("b:1", 1)}}
+		s.Images[0].Status.Retries = []v1alpha1.Retry{{NodeClass: "linux-amd64", Failures: 1, Time: metav1.NewTime(prepulltest.Noon.Add(firstBackOff))}}
+		s.Images[0].Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionPullFailed, Status: metav1.ConditionTrue, Reason: warmth.CauseDenied.Reason}}
+		s.Pulls = copiedAs("copy", prepulltest.Noon.Add(time.Duration(seconds)*time.Second))
+		s.carryOut(Make(s, testOptions, prepulltest.Noon.Add(10*time.Second)))
+		if got := s.listOf("linux-amd64"); len(got) != want {
+			t.Errorf("a change %d seconds after it was denied: %v are listed, want %d", seconds, got, want)
+		}
 	}
 }
