@@ -353,7 +353,7 @@ func helm(t *testing.T, args ...string) (string, error) {
 	if binary == "" {
 		var err error
 		if binary, err = exec.LookPath("helm"); err != nil {
-			t.Skip("no helm: put it in PATH, or set HELM to a binary, to test the chart")
+			t.Skip("SKIPPED: no helm: put it in PATH, or set HELM to a binary, to test the chart")
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), binary, args...)

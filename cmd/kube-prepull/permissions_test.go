@@ -93,7 +93,7 @@ func render(t *testing.T, values []string) []byte {
 		binary = "helm"
 	}
 	if _, err := exec.LookPath(binary); err != nil {
-		t.Skip("no helm: put it in PATH, or set HELM to a binary, to test the chart")
+		t.Skip("SKIPPED: no helm: put it in PATH, or set HELM to a binary, to test the chart")
 	}
 	command := exec.CommandContext(t.Context(), binary, append([]string{"template", "kube-prepull", "../../deploy/chart", "--namespace", "kube-prepull", "--no-hooks"}, values...)...)
 	manifest, err := command.Output()

@@ -169,7 +169,8 @@ func (t trial) retryRegistries(images []*ClassImage, known map[*ClassImage]*v1al
 }
 
 // pickRetries gives one of the images that are due a turn at the end of the list, and those that became due together with it;
-// the others wait. One that fails again so costs no more than one revision. Turns are taken among those that would have a place
+// the others wait. One that fails again so costs two revisions at most: where the list is full, another image leaves for it, and
+// comes back. Turns are taken among those that would have a place
 // in a budget if they worked: what has none is never tried, and must not keep others waiting. Declared images go first, because
 // only they may find a place where there is none for learned ones. Then namespaces take turns, the one first whose last try is
 // the longest ago, and of its images the one that waits longest.
