@@ -70,6 +70,10 @@ type Clocks struct {
 	// first. Neither is longer than the configured interval. 10 seconds.
 	ResyncPause time.Duration
 
+	// OptOutTime is how long what was learned in a namespace is kept once its label is taken off: it may be put on again. 1
+	// minute.
+	OptOutTime time.Duration
+
 	// SecretInterval is how often a pull secret in use is read, DeniedInterval the same while the registry denies an image
 	// that uses it, and SecretRetry is when a read that failed is tried again. 5 minutes, 1 minute, 10 seconds.
 	SecretInterval, DeniedInterval, SecretRetry time.Duration
@@ -137,6 +141,7 @@ func Production() Clocks {
 		ResyncDelay:    500 * time.Millisecond,
 		ResyncRetry:    time.Second,
 		ResyncPause:    10 * time.Second,
+		OptOutTime:     time.Minute,
 		SecretInterval: 5 * time.Minute,
 		DeniedInterval: time.Minute,
 		SecretRetry:    10 * time.Second,
@@ -163,7 +168,7 @@ func (c Clocks) Faster(n int) Clocks {
 		&c.LeaseRetry,
 		&c.GatherTime, &c.MinGap, &c.MaxGap, &c.UrgentGap, &c.UrgentRefill, &c.JoinGap,
 		&c.PassPace, &c.PassRetry, &c.MaxPassRetry, &c.FirstResyncPace, &c.ProgressInterval, &c.MoveGather, &c.NoticePace,
-		&c.FirstList, &c.StartsFlush, &c.StartsRetry, &c.ResyncDelay, &c.ResyncRetry, &c.ResyncPause,
+		&c.FirstList, &c.StartsFlush, &c.StartsRetry, &c.ResyncDelay, &c.ResyncRetry, &c.ResyncPause, &c.OptOutTime,
 		&c.SecretInterval, &c.DeniedInterval, &c.SecretRetry, &c.RefreshPace,
 		&c.SettleTime, &c.RetireTime, &c.LeafRetry, &c.CertManagerLook, &c.CertManagerWork, &c.DirectoryInterval,
 		&c.PendingInterval,

@@ -111,14 +111,15 @@ type PrepullImageStatus struct {
 	// +optional
 	Starts *Starts `json:"starts,omitempty"`
 
-	// users are workloads that use the image, five at most. At a userCount of 0 they are the last ones that did: they
-	// say why and how long the image is kept.
+	// users are workloads that use the image, five at most, those that count first. At a userCount of 0 they are the last
+	// ones that did: they say why and how long the image is kept.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=5
 	Users []User `json:"users,omitempty"`
 
-	// userCount is how many workloads use the image now.
+	// userCount is how many workloads use the image now: their templates name it, and their pods do not run another one in
+	// its place, or a pod of theirs runs it.
 	// +optional
 	UserCount int32 `json:"userCount,omitempty"`
 
@@ -229,6 +230,13 @@ type User struct {
 	// uid of the workload.
 	// +optional
 	UID types.UID `json:"uid,omitempty"`
+
+	// runs is the image that the workload's pods have in the place of this one, which only its template names: something
+	// replaces it when pods are created. Such a user does not count, and an image with no other one is not pulled. Empty if
+	// pods run this image, or none has been seen yet.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Runs string `json:"runs,omitempty"`
 }
 
 // NodeCounts counts nodes.

@@ -1,12 +1,9 @@
 package learn
 
 import (
-	"maps"
 	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,18 +12,20 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
-// census is what the stored objects of all opted-in namespaces say about images.
+// census is what the stored objects of opted-in namespaces say about images.
 type census struct {
-	// namespaces are the opted-in ones, with their labels.
+	// namespaces are all opted-in ones, with their labels, and read are those that were read to the end.
 	namespaces map[string]map[string]string
-	// partial is set if not all namespaces were read to the end: what was not seen may be there all the same.
-	partial bool
+	read       map[string]bool
+	// rolling are the namespaces in which a rollout is under way.
+	rolling map[string]bool
 	// users are the users of each image, without their UIDs.
-	users map[string]map[v1alpha1.User]bool
+	users map[string]map[v1alpha1.User]standing
 	// uids are the UIDs of all users that are stored, as far as they are known.
 	uids map[v1alpha1.User]types.UID
-	// jobs are the users that stored jobs stand for: their CronJobs or themselves.
-	jobs map[types.UID]v1alpha1.User
+	// templates are those that pods may correct, until the namespace was read; byUID finds those of pods that name their owner.
+	templates map[v1alpha1.User][]*predicted
+	byUID     map[types.UID]*predicted
 
 	// pullSecrets is set if the pull secrets of workloads are learned.
 	pullSecrets bool
@@ -36,42 +35,69 @@ type census struct {
 	scaled map[v1alpha1.User]bool
 	// accounts are the images that are pulled with the secrets of a service account, by its namespace and name.
 	accounts map[string]map[string]map[string]bool
-	// daemonSets are where the pods of stored DaemonSets may run.
-	daemonSets map[types.UID]v1alpha1.Placement
 	// placements are those that were met, by their keys: thousands of workloads share a few.
 	placements map[string][]v1alpha1.Placement
 }
 
+// predicted is what a stored object with a template says about its pods.
+type predicted struct {
+	workload.Template
+	workload.Requirements
+	user       v1alpha1.User
+	images     []string
+	correction workload.Correction
+}
+
+// standing is how a workload stands to an image.
+type standing struct {
+	certainty certainty
+	// inPlace is what its pods have in the place of the image, if that is known.
+	inPlace string
+}
+
+type certainty int8
+
+const (
+	foretold certainty = iota // a template names the image, and no pod has told
+	replaced                  // pods have another image in its place
+	run                       // a pod has it
+)
+
 func newCensus(namespaces map[string]map[string]string) *census {
 	return &census{
 		namespaces: namespaces,
-		users:      map[string]map[v1alpha1.User]bool{},
+		read:       map[string]bool{},
+		rolling:    map[string]bool{},
+		users:      map[string]map[v1alpha1.User]standing{},
 		uids:       map[v1alpha1.User]types.UID{},
-		jobs:       map[types.UID]v1alpha1.User{},
+		templates:  map[v1alpha1.User][]*predicted{},
+		byUID:      map[types.UID]*predicted{},
 		demands:    map[string]workload.Demand{},
 		scaled:     map[v1alpha1.User]bool{},
 		accounts:   map[string]map[string]map[string]bool{},
-		daemonSets: map[types.UID]v1alpha1.Placement{},
 		placements: map[string][]v1alpha1.Placement{},
 	}
 }
 
-// add counts one stored object. Jobs and DaemonSets must come before pods.
+// whole tells whether all opted-in namespaces were read: what was not seen is not there.
+func (c *census) whole() bool { return len(c.read) == len(c.namespaces) }
+
+// add counts one stored object. Workloads must come before their pods.
 func (c *census) add(obj metav1.Object) {
 	namespace := c.namespaces[obj.GetNamespace()]
 	user, f := workload.UserOf(obj), workload.RequirementsOf(obj, namespace)
-	switch obj.(type) {
-	case *batchv1.Job:
-		c.jobs[obj.GetUID()] = user
-	case *appsv1.DaemonSet:
-		c.daemonSets[obj.GetUID()] = f.Placement
-	case *corev1.Pod:
-		if cron, ok := c.jobs[user.UID]; ok && user.UID != "" {
-			user = cron
+	if !c.pullSecrets {
+		f.Secrets, f.Account = nil, ""
+	}
+	pod, isPod := obj.(*corev1.Pod)
+	var of *predicted
+	if isPod {
+		if of = c.templateOf(user); of != nil {
+			user, f.Placement = of.user, of.PlacementOf(f.Placement)
 		}
-		if placement, ok := c.daemonSets[user.UID]; ok {
-			f.Placement = placement
-		}
+	} else {
+		of = &predicted{Template: workload.TemplateOf(obj, namespace), Requirements: f, user: user}
+		c.byUID[obj.GetUID()] = of
 	}
 	if obj.GetDeletionTimestamp() != nil || workload.Finished(obj) {
 		return
@@ -80,20 +106,72 @@ func (c *census) add(obj metav1.Object) {
 	if user.UID != "" || c.uids[key] == "" {
 		c.uids[key] = user.UID
 	}
-	if !c.pullSecrets {
-		f.Secrets, f.Account = nil, ""
+	images := workload.ImagesOf(obj, namespace)
+	if !isPod {
+		of.images = images
+		c.templates[key] = append(c.templates[key], of)
+		if workload.RollsOut(obj) {
+			c.rolling[obj.GetNamespace()] = true
+		}
+		return
 	}
-	for _, image := range workload.ImagesOf(obj, namespace) {
-		if c.users[image] == nil {
-			c.users[image] = map[v1alpha1.User]bool{}
+	for _, image := range images {
+		c.stand(image, key, standing{certainty: run})
+		c.demand(image, obj.GetNamespace(), f)
+	}
+	if of != nil && of.Has(pod.Labels) {
+		of.correction = of.correction.With(of.Template, workload.PullsOf(pod))
+	}
+}
+
+// templateOf is what the pods of a user were made of, nil if it is not known. A Deployment is found by its name.
+func (c *census) templateOf(user v1alpha1.User) *predicted {
+	if user.UID != "" {
+		return c.byUID[user.UID]
+	}
+	if of := c.templates[user]; len(of) > 0 {
+		return of[0]
+	}
+	return nil
+}
+
+// settle counts what templates predict and pods do not tell better. All pods must have come.
+func (c *census) settle() {
+	for key, all := range c.templates {
+		for _, t := range all {
+			for _, image := range t.images {
+				switch by := t.correction.InPlaceOf(image); {
+				case by != "":
+					c.stand(image, key, standing{replaced, by})
+				case !t.correction.Runs(image):
+					c.stand(image, key, standing{})
+					c.demand(image, t.user.Namespace, t.Requirements)
+				}
+			}
 		}
-		c.users[image][key] = true
-		asked := f.DemandFor(image)
-		asked.Placements = c.shared(f.Placement)
-		c.demands[image] = c.demands[image].Plus(asked)
-		if f.Account != "" {
-			c.addAccount(obj.GetNamespace(), f.Account, image)
-		}
+	}
+	clear(c.templates)
+	clear(c.byUID)
+}
+
+// stand notes how a user stands to an image, if nothing more certain is known.
+func (c *census) stand(image string, user v1alpha1.User, s standing) {
+	if c.users[image] == nil {
+		c.users[image] = map[v1alpha1.User]standing{}
+	}
+	known, found := c.users[image][user]
+	if !found || s.certainty > known.certainty || s.certainty == known.certainty && s.inPlace < known.inPlace {
+		c.users[image][user] = s
+	}
+}
+
+// demand adds what a workload or a pod asks for an image.
+func (c *census) demand(image, namespace string, f workload.Requirements) {
+	asked := f.DemandFor(image)
+	asked.Placements = c.shared(f.Placement)
+	c.demands[image] = c.demands[image].Plus(asked)
+	if f.Account != "" {
+		c.addAccount(namespace, f.Account, image)
 	}
 }
 
@@ -136,12 +214,18 @@ func (c *census) stored(u v1alpha1.User) bool {
 	return ok
 }
 
-// usersOf returns the users of an image, sorted.
-func (c *census) usersOf(image string) []v1alpha1.User {
-	users := slices.SortedFunc(maps.Keys(c.users[image]), workload.CompareUsers)
-	for i, u := range users {
-		users[i].UID = c.uids[u]
+// usersOf returns the users of an image, those first that count. Where only a template names it, what was known before of its
+// pods still holds.
+func (c *census) usersOf(image string, before []v1alpha1.User) []v1alpha1.User {
+	var users []v1alpha1.User
+	for u, s := range c.users[image] {
+		u.UID, u.Runs = c.uids[u], s.inPlace
+		if at := userIn(before, u); s.certainty == foretold && at >= 0 {
+			u.Runs = before[at].Runs
+		}
+		users = append(users, u)
 	}
+	slices.SortFunc(users, compareUsers)
 	return users
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -26,7 +25,11 @@ func censusOf(names ...string) *census {
 	for _, name := range names {
 		namespaces[name] = nil
 	}
-	return newCensus(namespaces)
+	c := newCensus(namespaces)
+	for _, name := range names {
+		c.read[name] = true
+	}
+	return c
 }
 
 func TestCensus(t *testing.T) {
@@ -81,7 +84,8 @@ func TestCensus(t *testing.T) {
 			for _, o := range test.objects {
 				c.add(o)
 			}
-			if diff := cmp.Diff(test.want, c.usersOf(test.image)); diff != "" {
+			c.settle()
+			if diff := cmp.Diff(test.want, c.usersOf(test.image, nil)); diff != "" {
 				t.Errorf("users (-want +got):\n%s", diff)
 			}
 		})
@@ -133,11 +137,12 @@ func TestCensusOfPinnedWorkloads(t *testing.T) {
 			for _, o := range test.objects {
 				c.add(o)
 			}
+			c.settle()
 			hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}}
 			hpa.Spec.ScaleTargetRef = autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "api"}
 			c.addScaler(hpa)
 			c.addSecrets("shop", "default", secret)
-			if diff := cmp.Diff(test.want, c.usersOf(test.image)); diff != "" {
+			if diff := cmp.Diff(test.want, c.usersOf(test.image, nil)); diff != "" {
 				t.Errorf("users (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(test.demand, c.demandOf(test.image), cmp.AllowUnexported(workload.Demand{})); diff != "" {
@@ -242,6 +247,7 @@ func TestDemandOf(t *testing.T) {
 				}
 				c.add(o)
 			}
+			c.settle()
 			if test.noSecrets && len(c.accounts) > 0 {
 				t.Errorf("service accounts would be read: %v", c.accounts)
 			}
@@ -265,6 +271,7 @@ func TestACensusSharesEqualPlacements(t *testing.T) {
 		d.Spec.Template.Spec.NodeSelector = map[string]string{"pool": "a"}
 		c.add(d)
 	}
+	c.settle()
 	if len(c.placements) != 1 || len(c.demands) != workloads {
 		t.Fatalf("%d placements of %d images", len(c.placements), len(c.demands))
 	}
@@ -292,7 +299,9 @@ func FuzzCensus(f *testing.F) {
 			for _, namespace := range []map[string]string{nil, workloadtest.Rewritten} {
 				c := newCensus(map[string]map[string]string{obj.GetNamespace(): namespace})
 				c.add(obj)
-				for _, change := range planResync(nil, c, retention{time.Hour, time.Hour}, prepulltest.Noon) {
+				c.settle()
+				changes, _ := planResync(nil, c, testRetention, prepulltest.Noon)
+				for _, change := range changes {
 					if change.retire || change.image == "" {
 						t.Errorf("%s makes the change %+v", raw, change)
 					}

@@ -83,7 +83,7 @@ func TestNodesAreJudgedOnceWhatTheSurveyWroteIsSeen(t *testing.T) {
 func TestAResyncTellsWhatItWrote(t *testing.T) {
 	t.Parallel()
 	p := newPinnery(t, workloadtest.PinnedDeployment("api", "app:latest"), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: workloadtest.Rewritten}})
-	wrote, _, err := p.resync.once(t.Context(), "")
+	done, err := p.resync.once(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,10 +95,10 @@ func TestAResyncTellsWhatItWrote(t *testing.T) {
 	for _, o := range list.Items {
 		want[o.Name] = o.ResourceVersion
 	}
-	if len(want) == 0 || !maps.Equal(want, wrote) {
-		t.Errorf("it wrote %v, and there is %v", wrote, want)
+	if len(want) == 0 || !maps.Equal(want, done.wrote) {
+		t.Errorf("it wrote %v, and there is %v", done.wrote, want)
 	}
-	if wrote, _, err = p.resync.once(t.Context(), ""); err != nil || len(wrote) > 0 {
-		t.Errorf("the next one wrote %v (%v)", wrote, err)
+	if done, err = p.resync.once(t.Context(), ""); err != nil || len(done.wrote) > 0 {
+		t.Errorf("the next one wrote %v (%v)", done.wrote, err)
 	}
 }

@@ -184,16 +184,18 @@ func (l *Learner) learn(ctx context.Context, at lookup) (finding, error) {
 	if at.kind == "Pod" && l.starts.count(seen, at.admissions) > 0 {
 		found = fresh
 	}
+	taught := false
 	for _, use := range usesOf(seen) {
 		wrote, err := l.record(ctx, use)
 		if err != nil {
 			return absent, err
 		}
-		if wrote {
-			found = fresh
-		}
+		taught = taught || wrote
 	}
-	return found, nil
+	if !taught {
+		return found, nil
+	}
+	return fresh, l.correct(ctx, seen, ns.Labels)
 }
 
 // imageUse is an image with a workload that uses it, and what that asks for.
@@ -201,6 +203,8 @@ type imageUse struct {
 	image  string
 	user   v1alpha1.User
 	demand workload.Demand
+	// predicted is set if a template says so, and no pod.
+	predicted bool
 }
 
 // usesOf returns what a number of sightings teach, each user of an image once.
@@ -217,8 +221,9 @@ func usesOf(seen []observation) []imageUse {
 			at, ok := known[k]
 			if !ok {
 				at, known[k] = len(uses), len(uses)
-				uses = append(uses, imageUse{image: image, user: s.user})
+				uses = append(uses, imageUse{image: image, user: s.user, predicted: true})
 			}
+			uses[at].predicted = uses[at].predicted && !s.pod
 			uses[at].demand = uses[at].demand.Plus(s.DemandFor(image))
 		}
 	}
@@ -231,7 +236,12 @@ func (l *Learner) record(ctx context.Context, u imageUse) (bool, error) {
 	if o == nil || err != nil {
 		return false, err
 	}
-	version, err := l.images.update(ctx, o, func(have learned) learned { return have.withUse(u.user, u.demand, time.Now()) })
+	version, err := l.images.update(ctx, o, func(have learned) learned {
+		if u.predicted {
+			return have.predictedFor(u.user, u.demand, time.Now())
+		}
+		return have.withUse(u.user, u.demand, time.Now())
+	})
 	return version != "", err
 }
 

@@ -65,13 +65,13 @@ func TestUsesOf(t *testing.T) {
 	a, b := deployments("a")[0], deployments("b")[0]
 	gpu := workload.Requirements{Placement: gpuDemand.Placements[0], Always: map[string]bool{"app": true}}
 	seen := []observation{
-		{images: []string{"app", "proxy"}, user: a}, {images: []string{"app"}, user: b},
+		{images: []string{"app", "proxy"}, user: a}, {images: []string{"app"}, user: b, pod: true}, {images: []string{"app"}, user: b},
 		{images: []string{"app", "proxy"}, user: a, Requirements: gpu},
 	}
 	both := workload.Demand{Placements: append(slices.Clone(gpuDemand.Placements), anyNode...)}
 	always := both
 	always.AlwaysPull = true
-	want := []imageUse{{"app", a, always}, {"proxy", a, both}, {"app", b, freely}}
+	want := []imageUse{{"app", a, always, true}, {"proxy", a, both, true}, {"app", b, freely, false}}
 	if diff := cmp.Diff(want, usesOf(seen), cmp.AllowUnexported(imageUse{}, workload.Demand{})); diff != "" {
 		t.Errorf("usesOf (-want +got):\n%s", diff)
 	}

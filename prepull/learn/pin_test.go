@@ -99,8 +99,8 @@ func (p *pinnery) see(t *testing.T) finding {
 
 func (p *pinnery) once(t *testing.T, only string) {
 	t.Helper()
-	if _, missed, err := p.resync.once(t.Context(), only); err != nil || missed {
-		t.Fatalf("the resync missed something: %t (%v)", missed, err)
+	if done, err := p.resync.once(t.Context(), only); err != nil || done.missed {
+		t.Fatalf("the resync missed something: %t (%v)", done.missed, err)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestTheLearnedStringFollowsTheNamespace(t *testing.T) {
 
 	p.label(t, plain)
 	p.once(t, "shop")
-	p.expect(t, "without the label", "app:latest for 1", "app@"+workloadtest.DigestA+" for 1")
+	p.expect(t, "without the label", "app:latest for 1", "app@"+workloadtest.DigestA+" for 0")
 	p.once(t, "")
 	p.expect(t, "after a resync of all", "app:latest for 1", "app@"+workloadtest.DigestA+" for 0")
 	if found := p.see(t); found != stale {

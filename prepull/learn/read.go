@@ -92,8 +92,8 @@ func (p lookupKey) fits(pod *corev1.Pod) bool {
 type podOwner struct {
 	// user is the workload that it stands for.
 	user v1alpha1.User
-	// placement is where its pods may run, nil if they say so themselves.
-	placement *v1alpha1.Placement
+	// template is what its pods do not say of where they may run, nil if they say all.
+	template *workload.Template
 }
 
 // sight reduces a stored object to what it teaches in a namespace with these labels; known remembers the owners that were
@@ -111,7 +111,11 @@ func (l *Learner) sight(ctx context.Context, obj client.Object, namespace map[st
 			return s, err
 		}
 	}
-	if workload.KindOf(obj) != "Pod" || s.user.Kind != "Job" && s.user.Kind != "DaemonSet" {
+	if workload.KindOf(obj) != "Pod" {
+		return s, nil
+	}
+	s.pod, s.pulls, s.labels, s.owner = true, workload.PullsOf(obj), obj.GetLabels(), metav1.GetControllerOf(obj)
+	if s.user.Kind != "Job" && s.user.Kind != "DaemonSet" {
 		return s, nil
 	}
 	owner, ok := known[s.user]
@@ -123,8 +127,8 @@ func (l *Learner) sight(ctx context.Context, obj client.Object, namespace map[st
 		known[s.user] = owner
 	}
 	s.user = owner.user
-	if owner.placement != nil {
-		s.Placement = *owner.placement
+	if owner.template != nil {
+		s.Placement = owner.template.PlacementOf(s.Placement)
 	}
 	return s, nil
 }
@@ -144,8 +148,8 @@ func (l *Learner) readOwner(ctx context.Context, user v1alpha1.User) (podOwner, 
 		if ds.UID != user.UID {
 			return podOwner{user: user}, nil
 		}
-		placement := workload.PlacementOf(&ds.Spec.Template.Spec, false)
-		return podOwner{user, &placement}, nil
+		template := workload.TemplateOf(&ds, nil)
+		return podOwner{user, &template}, nil
 	}
 	job := &metav1.PartialObjectMetadata{}
 	job.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))

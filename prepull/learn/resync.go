@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -40,7 +41,8 @@ var everything = reconcile.Request{}
 
 // resync compares the opted-in namespaces with the PrepullImages and puts right what differs. It runs on the leader: of
 // all namespaces at start, when one opts out, when an image in use is deleted, and at an interval; of one namespace
-// when it opts in, or its pods get other strings for their images, and then it only adds.
+// when it opts in, when its pods get other strings for their images, and when something new was learned there, until its rollouts
+// are over: what a new image displaces is no longer in use then.
 type resync struct {
 	cached    client.Reader
 	live      client.Reader
@@ -50,8 +52,11 @@ type resync struct {
 	keep      retention
 	// pullSecrets is set if the pull secrets of workloads are learned.
 	pullSecrets bool
-	// pace is of the resyncs of all namespaces, of which there is one at a time.
-	pace resyncPace
+	// pace is of the resyncs of all namespaces, of which there is one at a time, and paces are of those of one.
+	pace  resyncPace
+	paces namespacePaces
+	// own are the versions that it wrote: they are no news.
+	own ownVersions
 	// firstDone is set once all namespaces were looked at for the first time: what could be learned was.
 	firstDone *atomic.Bool
 }
@@ -64,7 +69,7 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner, firstDone *atomic.Bool
 		images:      l.images,
 		namespace:   o.Namespace,
 		clocks:      o.Clocks,
-		keep:        retention{gone: o.Retention, rollback: o.RollbackRetention},
+		keep:        retention{gone: o.Retention, rollback: o.RollbackRetention, optedOut: o.Clocks.OptOutTime},
 		pullSecrets: o.PullSecrets,
 		pace:        resyncPace{pause: o.Clocks.ResyncPause, interval: o.ResyncInterval},
 		firstDone:   firstDone,
@@ -81,7 +86,7 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner, firstDone *atomic.Bool
 			return nil
 		})).
 		WatchesMetadata(&corev1.Namespace{}, r.onOptChange()).
-		Watches(&v1alpha1.PrepullImage{}, r.onDeletionInUse()).
+		Watches(&v1alpha1.PrepullImage{}, r.onImageChange()).
 		Complete(r)
 }
 
@@ -115,65 +120,110 @@ func (r *resync) onOptChange() handler.Funcs {
 	}
 }
 
-// onDeletionInUse resyncs when somebody deletes an image that workloads use, or the whole CustomResourceDefinition: what
-// is in use comes back.
-func (r *resync) onDeletionInUse() handler.Funcs {
-	return handler.Funcs{DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		if o, ok := e.Object.(*v1alpha1.PrepullImage); ok && o.Status.UserCount > 0 {
-			q.AddAfter(everything, r.clocks.ResyncDelay)
+// onImageChange resyncs when somebody deletes an image that workloads use, or the whole CustomResourceDefinition: what
+// is in use comes back. When an image gets another user, or one with other constraints, the rest of what its namespace runs has
+// changed as well.
+func (r *resync) onImageChange() handler.Funcs {
+	return handler.Funcs{
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			before, after := e.ObjectOld.(*v1alpha1.PrepullImage), e.ObjectNew.(*v1alpha1.PrepullImage)
+			if r.own.has(after) {
+				return
+			}
+			for _, ns := range changedNamespaces(learnedOf(before.Status), learnedOf(after.Status)) {
+				q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: ns}}, r.clocks.ResyncPause)
+			}
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			if o, ok := e.Object.(*v1alpha1.PrepullImage); ok && o.Status.UserCount > 0 {
+				q.AddAfter(everything, r.clocks.ResyncDelay)
+			}
+		},
+	}
+}
+
+// changedNamespaces are those of users of an image that came since before, or of all users where these ask for more.
+func changedNamespaces(before, after learned) []string {
+	var namespaces []string
+	more := !equality.Semantic.DeepEqual(before.Placements, after.Placements)
+	for _, u := range after.Users {
+		if at := userIn(before.Users, u); more || at < 0 || before.Users[at].Runs != u.Runs {
+			namespaces = append(namespaces, u.Namespace)
 		}
-	}}
+	}
+	slices.Sort(namespaces)
+	return slices.Compact(namespaces)
 }
 
 // Reconcile resyncs one namespace, or all when they may be read again.
 func (r *resync) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if request != everything {
-		_, missed, err := r.once(ctx, request.Name)
-		if err != nil || !missed {
-			return reconcile.Result{}, err
-		}
-		return reconcile.Result{RequeueAfter: r.clocks.ResyncDelay}, nil
+		return r.reconcileOne(ctx, request.Name)
 	}
 	if wait := r.pace.wait(time.Now()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
-	wrote, missed, err := r.once(ctx, "")
+	done, err := r.once(ctx, "")
 	r.pace = r.pace.after(err, time.Now())
 	if !r.firstDone.Load() {
 		// A namespace that cannot be read holds nobody up.
-		err = errors.Join(err, r.waitSeen(ctx, wrote))
+		err = errors.Join(err, r.waitSeen(ctx, done.wrote))
 		r.firstDone.Store(true)
 	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if missed {
-		return reconcile.Result{RequeueAfter: r.pace.wait(time.Now())}, nil
+	next := r.pace.interval
+	if done.missed {
+		next = r.pace.wait(time.Now())
+	} else if !done.again.IsZero() {
+		next = min(next, max(time.Until(done.again), r.clocks.ResyncDelay))
 	}
-	return reconcile.Result{RequeueAfter: r.pace.interval}, nil
+	return reconcile.Result{RequeueAfter: next}, nil
 }
 
-// once observes, plans and acts once, for one namespace or with an empty name for all. It returns what it wrote, and
-// whether anything was left because somebody else wrote to it. The PrepullImages are read first: whatever is learned from
-// then on is not known here, and so not retired.
-func (r *resync) once(ctx context.Context, only string) (wrote versions, missed bool, err error) {
+// reconcileOne resyncs one namespace, and again as long as a rollout is under way there.
+func (r *resync) reconcileOne(ctx context.Context, name string) (reconcile.Result, error) {
+	done, err := r.once(ctx, name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if done.missed {
+		return reconcile.Result{RequeueAfter: r.clocks.ResyncDelay}, nil
+	}
+	return reconcile.Result{RequeueAfter: r.paces.next(name, done.rolling, r.pace.pause, r.pace.interval)}, nil
+}
+
+// resynced is what came of a resync.
+type resynced struct {
+	wrote versions
+	// missed is set if anything was left because somebody else wrote to it.
+	missed bool
+	// rolling is set if a rollout is under way.
+	rolling bool
+	// again is when time alone changes something, zero if that can wait for the interval.
+	again time.Time
+}
+
+// once observes, plans and acts once, for one namespace or with an empty name for all. The PrepullImages are read first:
+// whatever is learned from then on is not known here, and so not retired.
+func (r *resync) once(ctx context.Context, only string) (resynced, error) {
 	now := time.Now()
 	var images v1alpha1.PrepullImageList
 	if err := r.cached.List(ctx, &images); err != nil {
-		return nil, false, fmt.Errorf("listing PrepullImages: %w", err)
+		return resynced{}, fmt.Errorf("listing PrepullImages: %w", err)
 	}
 	namespaces, err := r.optedIn(ctx)
 	if err != nil {
-		return nil, false, err
+		return resynced{}, err
 	}
-	if only != "" {
-		// It may have opted out meanwhile.
-		maps.DeleteFunc(namespaces, func(ns string, _ map[string]string) bool { return ns != only })
+	counted, unread := r.count(ctx, namespaces, only)
+	if _, in := namespaces[only]; only != "" && !in {
+		return resynced{}, nil // it has opted out meanwhile
 	}
-	counted, unread := r.count(ctx, namespaces)
-	counted.partial = counted.partial || only != ""
-	wrote, missed, err = r.act(ctx, planResync(images.Items, counted, r.keep, now))
-	return wrote, missed, errors.Join(unread, err)
+	changes, again := planResync(images.Items, counted, r.keep, now)
+	wrote, missed, err := r.act(ctx, changes)
+	return resynced{wrote, missed, len(counted.rolling) > 0, again}, errors.Join(unread, err)
 }
 
 // act carries the changes out. It returns what it wrote, and whether any was left because somebody else wrote to its object.
@@ -190,6 +240,7 @@ func (r *resync) act(ctx context.Context, changes []change) (versions, bool, err
 			missed = missed || left
 			if version != "" {
 				wrote[name] = version
+				r.own.add(name, version)
 			}
 			return err
 		})

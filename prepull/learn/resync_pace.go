@@ -1,6 +1,11 @@
 package learn
 
-import "time"
+import (
+	"sync"
+	"time"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
 
 // resyncPace keeps resyncs of all namespaces apart, whatever asks for them: each lists every workload and pod there is.
 type resyncPace struct {
@@ -32,4 +37,48 @@ func (p resyncPace) after(err error, now time.Time) resyncPace {
 		p.failures = 0
 	}
 	return p
+}
+
+// namespacePaces are how long each namespace in which a rollout is under way has waited before its last resync: the longer it
+// takes, the more seldom is looked. The zero value is ready.
+type namespacePaces struct {
+	mu     sync.Mutex
+	waited map[string]time.Duration
+}
+
+// next is how long the next resync of a namespace has to wait, 0 if there is to be none.
+func (p *namespacePaces) next(namespace string, rolling bool, pause, interval time.Duration) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !rolling || p.waited[namespace] >= interval {
+		delete(p.waited, namespace)
+		return 0
+	}
+	if p.waited == nil {
+		p.waited = map[string]time.Duration{}
+	}
+	p.waited[namespace] = min(max(pause, 2*p.waited[namespace]), interval)
+	return p.waited[namespace]
+}
+
+// ownVersions are the versions of PrepullImages that the resync wrote last, by name. The zero value is ready.
+type ownVersions struct {
+	mu    sync.Mutex
+	wrote versions
+}
+
+func (o *ownVersions) add(name, version string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.wrote == nil {
+		o.wrote = versions{}
+	}
+	o.wrote[name] = version
+}
+
+// has tells whether a PrepullImage is as the resync wrote it.
+func (o *ownVersions) has(image *v1alpha1.PrepullImage) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.wrote[image.Name] == image.ResourceVersion
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // change is one thing that a resync puts right.
@@ -25,7 +26,9 @@ func (c change) merge(have learned) learned {
 		return c.want
 	}
 	for _, u := range c.want.Users {
-		have = have.withUse(u, c.want.demand(), c.want.LastSeenTime.Time)
+		if u.Runs == "" {
+			have = have.withUse(u, c.want.demand(), c.want.LastSeenTime.Time)
+		}
 	}
 	return have
 }
@@ -44,18 +47,18 @@ func (c change) replace(have learned) (learned, bool) {
 }
 
 // planResync compares the PrepullImages, as they were before the census began, with the census. Carrying the changes
-// out and planning again gives no change. A partial census adds users and images, and takes nothing away.
-func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now time.Time) []change {
+// out and planning again gives no change. A census that is not whole tells about the namespaces that were read, and deletes nothing.
+// Again is when time alone changes the plan, zero if the usual interval is soon enough.
+func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (changes []change, again time.Time) {
 	known, declared := map[string]bool{}, map[string]bool{}
 	for i := range images {
 		known[images[i].Spec.Image] = true
 		declared[images[i].Spec.Image] = declared[images[i].Spec.Image] || !images[i].Managed()
 	}
-	var changes []change
 	for i := range images {
 		o := &images[i]
 		// A person has declared an image that was learned before: one object is enough.
-		if o.Managed() && declared[o.Spec.Image] && !c.partial {
+		if o.Managed() && declared[o.Spec.Image] && c.whole() {
 			changes = append(changes, change{image: o.Spec.Image, object: o, retire: true})
 			continue
 		}
@@ -63,26 +66,51 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 		if gone || !want.equal(learnedOf(o.Status)) {
 			changes = append(changes, change{image: o.Spec.Image, object: o, retire: gone, want: want})
 		}
+		if due := keep.leaves(want, c); !gone && o.Managed() && !due.IsZero() && (again.IsZero() || due.Before(again)) {
+			again = due
+		}
 	}
 	for _, image := range slices.Sorted(maps.Keys(c.users)) {
 		if !known[image] {
-			changes = append(changes, change{image: image, want: learned{}.withUsers(c.usersOf(image), c.demandOf(image), now)})
+			changes = append(changes, change{image: image, want: learned{}.withUsers(c.usersOf(image, nil), c.demandOf(image), now)})
 		}
 	}
-	return changes
+	return changes, again
 }
 
 // planOne decides about one stored PrepullImage: its status after the census, and whether it goes.
 func planOne(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
-	have, users, asked := learnedOf(o.Status), c.usersOf(o.Spec.Image), c.demandOf(o.Spec.Image)
-	switch {
-	case c.partial:
-		for _, u := range users {
-			have = have.withUse(u, asked, now)
-		}
-		return have, false
-	case len(users) == 0:
+	have := learnedOf(o.Status)
+	users, asked := c.usersOf(o.Spec.Image, have.Users), c.demandOf(o.Spec.Image)
+	if !c.whole() {
+		return have.afterPart(c, users, asked, now), false
+	}
+	if len(users) == 0 {
 		return retire(o, c, keep, now)
 	}
 	return have.withUsers(users, asked, now), false
+}
+
+// afterPart is l after a census of some namespaces, which has these users: those of the other ones are as they were. Where
+// the status does not name all, nobody is taken away.
+func (l learned) afterPart(c *census, users []v1alpha1.User, d workload.Demand, now time.Time) learned {
+	if int(l.UserCount) > inUse(l.Users) {
+		for _, u := range users {
+			if u.Runs == "" {
+				l = l.withUse(u, d, now)
+			}
+		}
+		return l
+	}
+	for _, u := range l.Users {
+		if c.inScope(u) && !c.read[u.Namespace] && (l.UserCount > 0 || u.Runs != "") && userIn(users, u) < 0 {
+			users = append(users, u)
+			d = l.demand().Plus(d)
+		}
+	}
+	if len(users) == 0 {
+		return l.withoutUsers(now)
+	}
+	slices.SortFunc(users, compareUsers)
+	return l.withUsers(users, d, now)
 }

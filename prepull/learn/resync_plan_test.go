@@ -22,7 +22,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/workload/workloadtest"
 )
 
-var testRetention = retention{gone: 24 * time.Hour, rollback: 24 * time.Hour}
+var testRetention = retention{gone: 24 * time.Hour, rollback: 24 * time.Hour, optedOut: time.Minute}
 
 // used is a learned object with a status.
 func used(image string, l learned) v1alpha1.PrepullImage {
@@ -101,12 +101,16 @@ func TestPlanResync(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := censusOf("shop")
-			c.partial = test.partial
+			if test.partial {
+				clear(c.read)
+			}
 			for _, o := range test.stored {
 				c.add(o)
 			}
+			c.settle()
 			var got []string
-			for _, ch := range planResync(test.images, c, testRetention, prepulltest.Noon) {
+			changes, _ := planResync(test.images, c, testRetention, prepulltest.Noon)
+			for _, ch := range changes {
 				switch {
 				case ch.retire:
 					got = append(got, "retire "+ch.image)
@@ -137,9 +141,10 @@ func FuzzPlanResync(f *testing.F) {
 			now = now.Add(time.Duration(random.IntN(20)) * time.Hour)
 			c := randomCensus(random)
 			before := slices.Clone(images)
-			images = carriedOut(images, planResync(images, c, testRetention, now))
+			changes, _ := planResync(images, c, testRetention, now)
+			images = carriedOut(images, changes)
 			checkResync(t, before, images, c)
-			if again := planResync(images, c, testRetention, now.Add(time.Second)); len(again) > 0 {
+			if again, _ := planResync(images, c, testRetention, now.Add(time.Second)); len(again) > 0 {
 				t.Errorf("planning again gives %d changes, the first for %s", len(again), again[0].image)
 			}
 		}
@@ -161,7 +166,14 @@ func randomCensus(random *rand.Rand) *census {
 			c.namespaces[ns] = workloadtest.Rewritten
 		}
 	}
-	c.partial, c.pullSecrets = random.IntN(4) == 0, random.IntN(4) > 0
+	if random.IntN(4) == 0 {
+		for _, ns := range namespaces {
+			if random.IntN(3) > 0 {
+				delete(c.read, ns)
+			}
+		}
+	}
+	c.pullSecrets = random.IntN(4) > 0
 	for i := range random.IntN(60) {
 		if len(namespaces) == 0 {
 			break
@@ -184,6 +196,7 @@ func randomCensus(random *rand.Rand) *census {
 			c.addScaler(hpa)
 		}
 	}
+	c.settle()
 	for _, ns := range namespaces {
 		for account := range c.accounts[ns] {
 			c.addSecrets(ns, account, workload.SecretsIn(ns, []string{"of-" + account, "shared"}))
@@ -254,19 +267,19 @@ func checkResync(t *testing.T, before, after []v1alpha1.PrepullImage, c *census)
 	}
 	for image := range c.users {
 		o, ok := byImage[image]
-		users := c.usersOf(image)
-		if !ok || int(o.Status.UserCount) < len(users) && !c.partial {
+		users := c.usersOf(image, nil)
+		if !ok || int(o.Status.UserCount) < len(users) && c.whole() {
 			t.Errorf("%s has %d users, its object (%t) counts %d", image, len(users), ok, o.Status.UserCount)
 		}
-		if !c.partial && !cmp.Equal(users[:min(len(users), maxUsers)], o.Status.Users, cmpopts.EquateEmpty()) {
+		if c.whole() && !cmp.Equal(users[:min(len(users), maxUsers)], o.Status.Users, cmpopts.EquateEmpty()) {
 			t.Errorf("%s has the users %v, its object names %v", image, users, o.Status.Users)
 		}
 		asked, stored := c.demandOf(image), learnedOf(o.Status).demand()
-		if diff := cmp.Diff(asked, stored, cmp.AllowUnexported(workload.Demand{}), cmpopts.EquateEmpty()); diff != "" && !c.partial {
+		if diff := cmp.Diff(asked, stored, cmp.AllowUnexported(workload.Demand{}), cmpopts.EquateEmpty()); diff != "" && c.whole() {
 			t.Errorf("%s: what its users ask for is not what its object says (-want +got):\n%s", image, diff)
 		}
 		more := learnedOf(o.Status).withDemand(stored.Plus(asked))
-		if c.partial && !more.equal(learnedOf(o.Status)) {
+		if !c.whole() && !more.equal(learnedOf(o.Status)) {
 			t.Errorf("%s: its object says %+v after a partial census that found %+v", image, stored, asked)
 		}
 		if len(stored.Placements) == 0 || len(stored.Placements) > workload.MaxPlacements || len(stored.PullSecrets) > workload.MaxPullSecrets {
@@ -274,8 +287,8 @@ func checkResync(t *testing.T, before, after []v1alpha1.PrepullImage, c *census)
 		}
 	}
 	for _, o := range before {
-		if _, ok := byImage[o.Spec.Image]; !ok && (c.partial || !o.Managed()) {
-			t.Errorf("%s was deleted; partial: %t, managed: %t", o.Spec.Image, c.partial, o.Managed())
+		if _, ok := byImage[o.Spec.Image]; !ok && (!c.whole() || !o.Managed()) {
+			t.Errorf("%s was deleted; partial: %t, managed: %t", o.Spec.Image, !c.whole(), o.Managed())
 		}
 	}
 }
@@ -347,7 +360,9 @@ func TestAChangedNodeSelectorIsAddedAtOnceAndReplacedLater(t *testing.T) {
 		for _, s := range step.stored {
 			c.add(s)
 		}
-		o = carriedOut([]v1alpha1.PrepullImage{o}, planResync([]v1alpha1.PrepullImage{o}, c, testRetention, prepulltest.Noon))[0]
+		c.settle()
+		changes, _ := planResync([]v1alpha1.PrepullImage{o}, c, testRetention, prepulltest.Noon)
+		o = carriedOut([]v1alpha1.PrepullImage{o}, changes)[0]
 		if diff := cmp.Diff(step.want, pools()); diff != "" {
 			t.Errorf("after a resync of %d objects (-want +got):\n%s", len(step.stored), diff)
 		}

@@ -40,17 +40,21 @@ func (r *resync) optedIn(ctx context.Context) (map[string]map[string]string, err
 	return namespaces, nil
 }
 
-// count takes the census. A namespace that cannot be read does not keep the others from being counted; the error
-// names it.
-func (r *resync) count(ctx context.Context, namespaces map[string]map[string]string) (*census, error) {
+// count takes the census, of one opted-in namespace or with an empty name of all. A namespace that cannot be read does not
+// keep the others from being counted; the error names it.
+func (r *resync) count(ctx context.Context, namespaces map[string]map[string]string, only string) (*census, error) {
 	c := newCensus(namespaces)
 	c.pullSecrets = r.pullSecrets
 	var errs []error
 	for _, ns := range slices.Sorted(maps.Keys(namespaces)) {
+		if only != "" && ns != only {
+			continue
+		}
 		if err := r.countNamespace(ctx, ns, c); err != nil {
 			errs = append(errs, fmt.Errorf("reading namespace %s: %w", ns, err))
-			c.partial = true
+			continue
 		}
+		c.read[ns] = true
 	}
 	return c, errors.Join(errs...)
 }
@@ -58,11 +62,12 @@ func (r *resync) count(ctx context.Context, namespaces map[string]map[string]str
 // countNamespace adds all workloads, and what scalers and service accounts say about them. Those that cannot be read do
 // not keep the others from being counted.
 func (r *resync) countNamespace(ctx context.Context, ns string, c *census) error {
-	return errors.Join(r.countWorkloads(ctx, ns, c), r.countScalers(ctx, ns, c), r.countAccounts(ctx, ns, c))
+	err := r.countWorkloads(ctx, ns, c)
+	c.settle()
+	return errors.Join(err, r.countScalers(ctx, ns, c), r.countAccounts(ctx, ns, c))
 }
 
-// countWorkloads adds all workloads and the pods that are not finished. Pods come last: they are counted as their jobs'
-// users, and run where their DaemonSets say.
+// countWorkloads adds all workloads and the pods that are not finished. Pods come last: they correct what templates say.
 func (r *resync) countWorkloads(ctx context.Context, ns string, c *census) error {
 	running := fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed")
 	for _, kind := range []struct {

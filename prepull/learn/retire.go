@@ -14,6 +14,17 @@ type retention struct {
 	gone time.Duration
 	// rollback is for an image that a rollout displaced: a user of it is still there and may be rolled back.
 	rollback time.Duration
+	// optedOut is for an image whose last users are in namespaces that are not opted in any more: somebody may have taken the label
+	// off to put it on again.
+	optedOut time.Duration
+}
+
+// leaves is when an image goes because its last users opted out, zero if they did not.
+func (r retention) leaves(l learned, c *census) time.Time {
+	if l.UserCount > 0 || len(l.Users) == 0 || l.LastSeenTime == nil || slices.ContainsFunc(l.Users, c.inScope) {
+		return time.Time{}
+	}
+	return l.LastSeenTime.Add(r.optedOut)
 }
 
 // retire decides about an image that no stored object references: what its status becomes, and whether the object is
@@ -26,19 +37,21 @@ func retire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) 
 	return next, over
 }
 
-// expire is the status of an image that no stored object references, and whether its time is over. That is at once when
+// inScope tells whether a user is in an opted-in namespace.
+func (c *census) inScope(u v1alpha1.User) bool {
+	_, in := c.namespaces[u.Namespace]
+	return in
+}
+
+// expire is the status of an image that no stored object references, and whether its time is over. That is soon when
 // none of its last users is in a namespace that is still opted in, otherwise when its retention is over; but not as long
 // as its status says that it is in use, since it may have come back into use while the census was taken.
 func expire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
 	have := learnedOf(o.Status)
 	next := have.withoutUsers(now)
-	inScope := func(u v1alpha1.User) bool {
-		_, in := c.namespaces[u.Namespace]
-		return in
-	}
-	if len(next.Users) > 0 && !slices.ContainsFunc(next.Users, inScope) {
+	if leaves := keep.leaves(next, c); !leaves.IsZero() {
 		if int(have.UserCount) <= len(have.Users) {
-			return next, true
+			return next, have.UserCount == 0 && !now.Before(leaves)
 		}
 		// The users that the status does not name may be in scope: only time can tell.
 		next.Users = nil

@@ -16,7 +16,7 @@ import (
 func TestRetire(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
-	keep := retention{gone: day, rollback: 2 * day}
+	keep := retention{gone: day, rollback: 2 * day, optedOut: time.Minute}
 	user := func(namespace, name string) v1alpha1.User {
 		return v1alpha1.User{Kind: "Deployment", Namespace: namespace, Name: name}
 	}
@@ -37,8 +37,10 @@ func TestRetire(t *testing.T) {
 		"displaced by a rollout, longer than retention": {users: []v1alpha1.User{user("shop", "api")}, unused: day},
 		"displaced by a rollout long ago":               {users: []v1alpha1.User{user("shop", "api")}, unused: 2 * day, gone: true},
 		"one of two users is still there":               {users: []v1alpha1.User{user("shop", "gone"), user("shop", "api")}, unused: day},
-		"the namespace opted out":                       {users: []v1alpha1.User{user("left", "api")}, count: 1, gone: true},
-		"the namespace opted out, unused before":        {users: []v1alpha1.User{user("left", "api")}, unused: time.Second, gone: true},
+		"the namespace has just opted out":              {users: []v1alpha1.User{user("left", "api")}, count: 1},
+		"the namespace opted out a moment ago":          {users: []v1alpha1.User{user("left", "api")}, unused: time.Minute - time.Second},
+		"the namespace opted out a minute ago":          {users: []v1alpha1.User{user("left", "api")}, unused: time.Minute, gone: true},
+		"opted out a moment ago, with no retention":     {users: []v1alpha1.User{user("left", "api")}, unused: time.Second, noRetention: true, gone: true},
 		"one of two namespaces opted out":               {users: []v1alpha1.User{user("left", "api"), user("shop", "gone")}, count: 2},
 		"one of many namespaces opted out":              {users: []v1alpha1.User{user("left", "a"), user("left", "b")}, count: 7, forgets: true},
 		"many namespaces opted out, of which some are named": {
@@ -49,7 +51,7 @@ func TestRetire(t *testing.T) {
 		"never had a status, new":                         {unused: -1, age: time.Minute},
 		"never had a status, old":                         {unused: -1, age: day, gone: true},
 		"declared and never used":                         {unused: -1, age: 100 * day, declared: true, over: true},
-		"declared, in a namespace that opted out":         {users: []v1alpha1.User{user("left", "api")}, count: 1, declared: true, over: true},
+		"declared, in a namespace that opted out":         {users: []v1alpha1.User{user("left", "api")}, unused: time.Minute, declared: true, over: true},
 		"declared, the last user has just gone":           {users: []v1alpha1.User{user("shop", "gone")}, count: 1, declared: true},
 		"declared, unused for the retention":              {users: []v1alpha1.User{user("shop", "gone")}, unused: day, declared: true, over: true},
 	} {
@@ -103,7 +105,7 @@ func TestExpiredImagesLeaveInBatches(t *testing.T) {
 	}
 	var batches []int
 	for now := prepulltest.Noon; len(stored) > 0 && len(batches) < images; now = now.Add(interval) {
-		changes := planResync(stored, c, testRetention, now)
+		changes, _ := planResync(stored, c, testRetention, now)
 		batches = append(batches, len(changes))
 		stored = carriedOut(stored, changes)
 	}

@@ -29,13 +29,19 @@ func plusStarts(s *v1alpha1.Starts, n int, now time.Time) *v1alpha1.Starts {
 	}
 }
 
-// observation is what a stored pod tells the learner.
+// observation is what a stored object tells the learner.
 type observation struct {
 	uid     types.UID
 	created time.Time
 	images  []string
 	user    v1alpha1.User
 	workload.Requirements
+
+	// pod is set for a pod: what it pulls, the labels that tell its revision, and its controller.
+	pod    bool
+	pulls  workload.Pulls
+	labels map[string]string
+	owner  *metav1.OwnerReference
 }
 
 // startCounter counts in memory the pods that started with each image since the last flush. The zero value is ready.

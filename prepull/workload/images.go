@@ -34,6 +34,8 @@ func templateOf(obj metav1.Object) template {
 		return of(&o.Spec.Template)
 	case *appsv1.DaemonSet:
 		return of(&o.Spec.Template)
+	case *appsv1.ReplicaSet:
+		return of(&o.Spec.Template)
 	case *batchv1.Job:
 		return of(&o.Spec.Template)
 	case *batchv1.CronJob:
@@ -53,6 +55,8 @@ func KindOf(obj metav1.Object) string {
 		return "StatefulSet"
 	case *appsv1.DaemonSet:
 		return "DaemonSet"
+	case *appsv1.ReplicaSet:
+		return "ReplicaSet"
 	case *batchv1.Job:
 		return "Job"
 	case *batchv1.CronJob:
@@ -107,9 +111,9 @@ func UserOf(obj metav1.Object) v1alpha1.User {
 	return v1alpha1.User{Kind: owner.Kind, Namespace: itself.Namespace, Name: owner.Name, UID: owner.UID}
 }
 
-// WithoutUID is what makes two users the same workload: a pod knows its Deployment's name but not its UID.
+// WithoutUID is what makes two users the same workload, whatever its pods run: a pod knows its Deployment's name but not its UID.
 func WithoutUID(u v1alpha1.User) v1alpha1.User {
-	u.UID = ""
+	u.UID, u.Runs = "", ""
 	return u
 }
 

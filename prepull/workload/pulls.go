@@ -9,7 +9,12 @@ import (
 
 // pull is an image as a container or a volume of a pod will have it.
 type pull struct {
-	image  string
+	// of is the name of the container, or of the volume after a slash, which no name has in it.
+	of string
+
+	// image is what is pulled, and written what the object says: a pin makes them differ.
+	image, written string
+
 	policy corev1.PullPolicy
 }
 
@@ -27,25 +32,26 @@ func pullsOf(obj metav1.Object, namespace map[string]string) []pull {
 		pins = t.annotations
 	}
 	var pulls []pull
-	add := func(image string, policy corev1.PullPolicy, pin string) {
+	add := func(of, image string, policy corev1.PullPolicy, pin string) {
 		if policy == corev1.PullNever {
 			return
 		}
+		p := pull{of, image, image, policy}
 		if digest, ok := v1alpha1.Pinned(image, pin); ok {
 			// Where the policy stays Always, a pod says so: a digest cannot move, and nobody has to look.
-			image, policy = digest, corev1.PullIfNotPresent
+			p.image, p.policy = digest, corev1.PullIfNotPresent
 		}
-		pulls = append(pulls, pull{image, policy})
+		pulls = append(pulls, p)
 	}
 	for _, c := range t.spec.InitContainers {
-		add(c.Image, c.ImagePullPolicy, pins[v1alpha1.AnnotationPin+c.Name])
+		add(c.Name, c.Image, c.ImagePullPolicy, pins[v1alpha1.AnnotationPin+c.Name])
 	}
 	for _, c := range t.spec.Containers {
-		add(c.Image, c.ImagePullPolicy, pins[v1alpha1.AnnotationPin+c.Name])
+		add(c.Name, c.Image, c.ImagePullPolicy, pins[v1alpha1.AnnotationPin+c.Name])
 	}
 	for _, v := range t.spec.Volumes {
 		if v.Image != nil {
-			add(v.Image.Reference, v.Image.PullPolicy, pins[v1alpha1.AnnotationVolumePin+v.Name])
+			add("/"+v.Name, v.Image.Reference, v.Image.PullPolicy, pins[v1alpha1.AnnotationVolumePin+v.Name])
 		}
 	}
 	return pulls

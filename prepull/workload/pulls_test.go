@@ -116,19 +116,19 @@ func TestAPinCountsForItsImageAlone(t *testing.T) {
 		value  string
 		want   pull
 	}{
-		"a tag":                              {"app:v1", corev1.PullIfNotPresent, pin, "app:v1@" + workloadtest.DigestA, pull{"app@" + workloadtest.DigestA, corev1.PullIfNotPresent}},
-		"no tag, always pulled":              {"app", corev1.PullAlways, pin, "app@" + workloadtest.DigestA, pull{"app@" + workloadtest.DigestA, corev1.PullIfNotPresent}},
+		"a tag":                              {"app:v1", corev1.PullIfNotPresent, pin, "app:v1@" + workloadtest.DigestA, pull{"app", "app@" + workloadtest.DigestA, "app:v1", corev1.PullIfNotPresent}},
+		"no tag, always pulled":              {"app", corev1.PullAlways, pin, "app@" + workloadtest.DigestA, pull{"app", "app@" + workloadtest.DigestA, "app", corev1.PullIfNotPresent}},
 		"never pulled":                       {"app", corev1.PullNever, pin, "app@" + workloadtest.DigestA, pull{}},
-		"a pin of the tag before":            {"app:v2", corev1.PullAlways, pin, "app:v1@" + workloadtest.DigestA, pull{"app:v2", corev1.PullAlways}},
-		"another spelling":                   {"app", corev1.PullAlways, pin, "app:latest@" + workloadtest.DigestA, pull{"app", corev1.PullAlways}},
-		"a digest that is cut off":           {"app", corev1.PullAlways, pin, "app@" + workloadtest.DigestA[:70], pull{"app", corev1.PullAlways}},
-		"a digest in capitals":               {"app", corev1.PullAlways, pin, "app@sha256:" + strings.Repeat("A", 64), pull{"app", corev1.PullAlways}},
-		"words":                              {"app", corev1.PullAlways, pin, "none", pull{"app", corev1.PullAlways}},
-		"nothing":                            {"app", corev1.PullAlways, pin, "", pull{"app", corev1.PullAlways}},
-		"an image with a digest of its own":  {"app@" + workloadtest.DigestA, corev1.PullAlways, pin, "app@" + workloadtest.DigestA + "@" + workloadtest.DigestB, pull{"app@" + workloadtest.DigestA, corev1.PullAlways}},
-		"no image yet":                       {"", corev1.PullAlways, pin, "@" + workloadtest.DigestA, pull{"", corev1.PullAlways}},
-		"a pin of another container":         {"app", corev1.PullAlways, v1alpha1.AnnotationPin + "web", "app@" + workloadtest.DigestA, pull{"app", corev1.PullAlways}},
-		"a pin of a volume of the same name": {"app", corev1.PullAlways, v1alpha1.AnnotationVolumePin + "app", "app@" + workloadtest.DigestA, pull{"app", corev1.PullAlways}},
+		"a pin of the tag before":            {"app:v2", corev1.PullAlways, pin, "app:v1@" + workloadtest.DigestA, pull{"app", "app:v2", "app:v2", corev1.PullAlways}},
+		"another spelling":                   {"app", corev1.PullAlways, pin, "app:latest@" + workloadtest.DigestA, pull{"app", "app", "app", corev1.PullAlways}},
+		"a digest that is cut off":           {"app", corev1.PullAlways, pin, "app@" + workloadtest.DigestA[:70], pull{"app", "app", "app", corev1.PullAlways}},
+		"a digest in capitals":               {"app", corev1.PullAlways, pin, "app@sha256:" + strings.Repeat("A", 64), pull{"app", "app", "app", corev1.PullAlways}},
+		"words":                              {"app", corev1.PullAlways, pin, "none", pull{"app", "app", "app", corev1.PullAlways}},
+		"nothing":                            {"app", corev1.PullAlways, pin, "", pull{"app", "app", "app", corev1.PullAlways}},
+		"an image with a digest of its own":  {"app@" + workloadtest.DigestA, corev1.PullAlways, pin, "app@" + workloadtest.DigestA + "@" + workloadtest.DigestB, pull{"app", "app@" + workloadtest.DigestA, "app@" + workloadtest.DigestA, corev1.PullAlways}},
+		"no image yet":                       {"", corev1.PullAlways, pin, "@" + workloadtest.DigestA, pull{"app", "", "", corev1.PullAlways}},
+		"a pin of another container":         {"app", corev1.PullAlways, v1alpha1.AnnotationPin + "web", "app@" + workloadtest.DigestA, pull{"app", "app", "app", corev1.PullAlways}},
+		"a pin of a volume of the same name": {"app", corev1.PullAlways, v1alpha1.AnnotationVolumePin + "app", "app@" + workloadtest.DigestA, pull{"app", "app", "app", corev1.PullAlways}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
