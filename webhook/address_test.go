@@ -98,7 +98,7 @@ func TestAPathThatIsNoSecretIsNotKnown(t *testing.T) {
 func TestAReviewAtAnotherPathIsNotPinned(t *testing.T) {
 	t.Parallel()
 	h := rewriting(t, labelled, func(string, bool) (string, error) { t.Error("a registry was asked"); return two, nil })
-	h.rewriter.namespaces = nil
+	h.rewriter.cached = nil
 	review := reviewOf(t, "apps", "Deployment", "", deploymentWith("", "", "app:latest"))
 	for _, path := range []string{RewritePath, RewritePath + "/", RewritePath + "/guess", "/"} {
 		if answer := postTo(h, path, review); answer.Code != http.StatusNotFound {

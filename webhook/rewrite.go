@@ -30,10 +30,10 @@ var (
 
 // rewriter pins the images of templates, and replaces those of pods.
 type rewriter struct {
-	namespaces client.Reader // cached
-	own        string
-	labelTime  time.Duration // see clock.Clocks
-	revisions  revisions
+	cached    client.Reader
+	own       string
+	labelTime time.Duration // see clock.Clocks
+	revisions revisions
 
 	// keys is nil if pull secrets are not used.
 	keys *pullKeys
@@ -92,7 +92,7 @@ func (w *rewriter) rewrite(ctx context.Context, r *review) (verdict, error) {
 func (w *rewriter) labels(ctx context.Context, namespace string) (map[string]string, error) {
 	for tries := w.labelTime / labelPause; ; tries-- {
 		ns := workload.NamespaceMetadata()
-		err := w.namespaces.Get(ctx, client.ObjectKey{Name: namespace}, ns)
+		err := w.cached.Get(ctx, client.ObjectKey{Name: namespace}, ns)
 		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("getting the namespace: %w", err)
 		}
@@ -150,6 +150,7 @@ func (w *rewriter) workload(ctx context.Context, r *review, object, old *pins.Ob
 		before = &old.Template
 	}
 	p := pins.PlanPins(t, before, mode)
+	p.Questions = w.worthAsking(ctx, r, t, p.Questions)
 	if old != nil && len(p.Questions)+len(p.Remove) > 0 {
 		known, err := w.revisions.have(ctx, r.hint.Kind, r.hint.Namespace, object)
 		switch {

@@ -19,6 +19,7 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,17 +33,31 @@ const (
 	two = "sha256:2222222222222222222222222222222222222222222222222222222222222222"
 )
 
-// stored is what a test's API server has: the labels of the one namespace, and the revisions of workloads.
+// stored is what a test's API server has: the labels of the one namespace, the revisions of workloads, and what pods run in the
+// place of an image of the Deployment api.
 type stored struct {
 	client.Reader
 	labels   map[string]string
+	replaced map[string]string
 	sets     []appsv1.ReplicaSet
 	revision []appsv1.ControllerRevision
 	err      error
 }
 
-func (s stored) Get(_ context.Context, _ client.ObjectKey, into client.Object, _ ...client.GetOption) error {
-	into.(*metav1.PartialObjectMetadata).Labels = maps.Clone(s.labels)
+func (s stored) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	switch o := into.(type) {
+	case *metav1.PartialObjectMetadata:
+		o.Labels = maps.Clone(s.labels)
+	case *v1alpha1.PrepullImage:
+		for image, by := range s.replaced {
+			if workload.ObjectName(image) == key.Name {
+				o.Spec.Image = image
+				o.Status.Users = []v1alpha1.User{{Kind: "Deployment", Namespace: "shop", Name: "api", Runs: by}}
+				return nil
+			}
+		}
+		return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("prepullimages").GroupResource(), key.Name)
+	}
 	return nil
 }
 
@@ -64,10 +79,10 @@ func rewriting(t testing.TB, s stored, resolve func(image string, fresh bool) (s
 		t.Fatal(err)
 	}
 	w := &rewriter{
-		namespaces: s,
-		own:        "kube-prepull",
-		labelTime:  clock.Production().LabelTime,
-		revisions:  revisions{s},
+		cached:    s,
+		own:       "kube-prepull",
+		labelTime: clock.Production().LabelTime,
+		revisions: revisions{s},
 		resolve: func(_ context.Context, image string, _ [][]byte, fresh bool) (string, error) {
 			return resolve(image, fresh)
 		},
@@ -197,6 +212,35 @@ func TestTemplatesArePinned(t *testing.T) {
 			again, operations, _ := admitted(t, h, reviewOf(t, "apps", "Deployment", test.old, got), got)
 			if len(operations) > 0 {
 				t.Errorf("the second time it becomes %s", again)
+			}
+		})
+	}
+}
+
+// An image that pods are known to have another one in the place of is not asked for.
+func TestAReplacedImageIsNotPinned(t *testing.T) {
+	t.Parallel()
+	restarted := deploymentWith("", annotations("at", "now"), "auto")
+	pinned := annotations("at", "now", "pin.kube-prepull.io/app", "auto@"+one)
+	for name, test := range map[string]struct {
+		replaced map[string]string
+		object   string
+		asked    bool
+	}{
+		"nothing is known of it":     {nil, restarted, true},
+		"pods have another":          {map[string]string{"auto": "proxy:v1"}, restarted, false},
+		"in the place of its digest": {map[string]string{"auto@" + one: "proxy:v1"}, deploymentWith("", pinned, "auto"), false},
+		"in that of another digest":  {map[string]string{"auto@" + two: "proxy:v1"}, deploymentWith("", pinned, "auto"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := labelled
+			s.replaced = test.replaced
+			asked := false
+			h := rewriting(t, s, func(string, bool) (string, error) { asked = true; return "", errors.New("no such image") })
+			_, operations, warnings := admitted(t, h, reviewOf(t, "apps", "Deployment", strings.Replace(test.object, `"at":"now"`, `"at":"then"`, 1), test.object), test.object)
+			if asked != test.asked || len(warnings) > 0 != test.asked || len(operations) > 0 {
+				t.Errorf("asked: %t, warnings %q, patch %v", asked, warnings, operations)
 			}
 		})
 	}

@@ -82,7 +82,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 		return nil, fmt.Errorf("adding to the manager: %w", err)
 	}
 	w := &rewriter{
-		namespaces:   mgr.GetClient(),
+		cached:       mgr.GetClient(),
 		own:          o.Namespace,
 		labelTime:    o.Clocks.LabelTime,
 		revisions:    revisions{mgr.GetAPIReader()},
@@ -106,6 +106,6 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 	return &Webhook{Handler: mux, Ready: func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), readyTime)
 		defer cancel()
-		return w.namespaces.Get(ctx, client.ObjectKey{Name: o.Namespace}, workload.NamespaceMetadata())
+		return w.cached.Get(ctx, client.ObjectKey{Name: o.Namespace}, workload.NamespaceMetadata())
 	}}, nil
 }

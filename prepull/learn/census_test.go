@@ -3,6 +3,7 @@ package learn
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -256,6 +257,108 @@ func TestDemandOf(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.want, c.demandOf(test.image), cmp.AllowUnexported(workload.Demand{})); diff != "" {
 				t.Errorf("demandOf (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Once a workload has pods, what they run and where they may counts instead of what the template says.
+func TestPodsCorrectWhatTemplatesSay(t *testing.T) {
+	t.Parallel()
+	gateway := func(updated, replicas int32) *appsv1.Deployment {
+		d := workloadtest.Deployment("gateway", "auto")
+		d.Spec.Template.Spec.Containers[0].Name = "proxy"
+		d.Status = appsv1.DeploymentStatus{UpdatedReplicas: updated, Replicas: replicas}
+		return d
+	}
+	pod := func(image string) *corev1.Pod {
+		p := workloadtest.RolledOut("gateway", image)
+		p.Spec.Containers[0].Name = "proxy"
+		p.Spec.NodeSelector = map[string]string{"gpu": "true"}
+		return p
+	}
+	cron := &batchv1.CronJob{ObjectMeta: workloadtest.InShop("sum")}
+	cron.Spec.JobTemplate.Spec.Template.Spec = gateway(0, 0).Spec.Template.Spec
+	job := workloadtest.Controlled(workloadtest.Job("sum-29"), "CronJob", "sum")
+	job.Spec.Template.Spec = cron.Spec.JobTemplate.Spec.Template.Spec
+	ofJob := workloadtest.Controlled(workloadtest.Pod("sum-29-x", "proxy:v1"), "Job", "sum-29")
+	ofJob.Spec.Containers[0].Name = "proxy"
+	agent := &appsv1.DaemonSet{ObjectMeta: workloadtest.InShop("agent")}
+	agent.Annotations = map[string]string{appsv1.DeprecatedTemplateGeneration: "1"}
+	agent.Spec.Template.Spec = workloadtest.Spec("auto")
+	agent.Spec.Template.Spec.Affinity = workloadtest.RequireZones([]string{"a"})
+	ofAgent := workloadtest.Labelled(workloadtest.Controlled(workloadtest.Pod("agent-x", "auto"), "DaemonSet", "agent"), "pod-template-generation", "1")
+	ofAgent.Spec.Affinity = workloadtest.Requiring(corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{workloadtest.OnNode("n1")}})
+	ofAgent.Spec.NodeSelector = map[string]string{"gpu": "true"}
+	inZoneWithGPU := v1alpha1.Placement{NodeSelector: ofAgent.Spec.NodeSelector, NodeAffinity: workload.PlacementOf(&agent.Spec.Template.Spec, false).NodeAffinity}
+
+	const all = "auto proxy:v1"
+	onGPU, anywhere := v1alpha1.Placement{NodeSelector: map[string]string{"gpu": "true"}}, v1alpha1.Placement{}
+	for name, test := range map[string]struct {
+		objects []client.Object
+		before  string // what pods were known to run in the place of auto
+		runs    string // what they are known to run then
+		users   map[string]int
+		where   map[string][]v1alpha1.Placement
+	}{
+		"a template without pods is believed": {
+			objects: []client.Object{gateway(0, 0)}, users: map[string]int{"auto": 1}, where: map[string][]v1alpha1.Placement{"auto": {anywhere}},
+		},
+		"pods run another image, elsewhere": {
+			objects: []client.Object{gateway(1, 1), pod("proxy:v1")}, runs: "proxy:v1", users: map[string]int{"proxy:v1": 1},
+			where: map[string][]v1alpha1.Placement{"proxy:v1": {onGPU}},
+		},
+		"pods run the image, elsewhere": {
+			objects: []client.Object{gateway(1, 1), pod("auto")}, users: map[string]int{"auto": 1}, where: map[string][]v1alpha1.Placement{"auto": {onGPU}},
+		},
+		"a pod of the template before says nothing of the new one": {
+			objects: []client.Object{gateway(1, 2), pod("proxy:v1")}, users: map[string]int{"auto": 1, "proxy:v1": 1},
+			where: map[string][]v1alpha1.Placement{"auto": {anywhere}, "proxy:v1": {onGPU}},
+		},
+		"what pods ran is remembered during a rollout": {
+			objects: []client.Object{gateway(1, 2), pod("proxy:v1")}, before: "proxy:v0", runs: "proxy:v0", users: map[string]int{"proxy:v1": 1},
+			where: map[string][]v1alpha1.Placement{"proxy:v1": {onGPU}},
+		},
+		"and without pods": {objects: []client.Object{gateway(0, 0)}, before: "proxy:v0", runs: "proxy:v0"},
+		"until a pod runs the image": {
+			objects: []client.Object{gateway(1, 1), pod("auto")}, before: "proxy:v0", users: map[string]int{"auto": 1},
+			where: map[string][]v1alpha1.Placement{"auto": {onGPU}},
+		},
+		"a job's pods tell of its CronJob": {
+			objects: []client.Object{cron, job, ofJob}, runs: "proxy:v1", users: map[string]int{"proxy:v1": 1},
+			where: map[string][]v1alpha1.Placement{"proxy:v1": {anywhere}},
+		},
+		"pods of a DaemonSet do not show its affinity": {
+			objects: []client.Object{agent, ofAgent}, users: map[string]int{"auto": 1}, where: map[string][]v1alpha1.Placement{"auto": {inZoneWithGPU}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := censusOf("shop")
+			for _, o := range test.objects {
+				c.add(o)
+			}
+			c.settle()
+			var before []v1alpha1.User
+			if test.before != "" {
+				before = deployments("gateway")
+				before[0].Runs = test.before
+			}
+			for _, image := range strings.Fields(all) {
+				users := c.usersOf(image, before)
+				if got := inUse(users); got != test.users[image] {
+					t.Errorf("%s has %d users, want %d", image, got, test.users[image])
+				}
+				if diff := cmp.Diff(test.where[image], c.demandOf(image).Placements); diff != "" && test.users[image] > 0 {
+					t.Errorf("where %s may run (-want +got):\n%s", image, diff)
+				}
+				runs := ""
+				for _, u := range users {
+					runs += u.Runs
+				}
+				if image == "auto" && runs != test.runs {
+					t.Errorf("pods run %q in the place of auto, want %q", runs, test.runs)
+				}
 			}
 		})
 	}

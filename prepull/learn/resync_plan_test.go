@@ -189,7 +189,22 @@ func randomCensus(random *rand.Rand) *census {
 			deployment.Spec.Template.Annotations[v1alpha1.AnnotationPin+spec.Containers[0].Name] = pinned
 		}
 		pod := &corev1.Pod{ObjectMeta: meta, Spec: spec}
-		c.add([]metav1.Object{deployment, pod}[random.IntN(2)])
+		switch random.IntN(3) {
+		case 0:
+			c.add(deployment)
+		case 1:
+			c.add(pod)
+		case 2:
+			// Something may have replaced the image of a pod, and the rollout may be under way.
+			replicas := int32(random.IntN(3))
+			deployment.Status = appsv1.DeploymentStatus{Replicas: replicas, UpdatedReplicas: int32(random.IntN(int(replicas) + 1))}
+			c.add(deployment)
+			for range replicas {
+				pod := workloadtest.RolledOut(meta.Name, fmt.Sprintf("image-%d", random.IntN(8)))
+				pod.Namespace = meta.Namespace
+				c.add(pod)
+			}
+		}
 		if random.IntN(8) == 0 {
 			hpa := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace}}
 			hpa.Spec.ScaleTargetRef = autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: meta.Name}
@@ -265,11 +280,15 @@ func checkResync(t *testing.T, before, after []v1alpha1.PrepullImage, c *census)
 	for _, o := range after {
 		byImage[o.Spec.Image] = o
 	}
+	known := map[string][]v1alpha1.User{}
+	for _, o := range before {
+		known[o.Spec.Image] = o.Status.Users
+	}
 	for image := range c.users {
 		o, ok := byImage[image]
-		users := c.usersOf(image, nil)
-		if !ok || int(o.Status.UserCount) < len(users) && c.whole() {
-			t.Errorf("%s has %d users, its object (%t) counts %d", image, len(users), ok, o.Status.UserCount)
+		users := c.usersOf(image, known[image])
+		if !ok || int(o.Status.UserCount) != inUse(users) && c.whole() {
+			t.Errorf("%s has %d users, its object (%t) counts %d", image, inUse(users), ok, o.Status.UserCount)
 		}
 		if c.whole() && !cmp.Equal(users[:min(len(users), maxUsers)], o.Status.Users, cmpopts.EquateEmpty()) {
 			t.Errorf("%s has the users %v, its object names %v", image, users, o.Status.Users)
@@ -282,7 +301,7 @@ func checkResync(t *testing.T, before, after []v1alpha1.PrepullImage, c *census)
 		if !c.whole() && !more.equal(learnedOf(o.Status)) {
 			t.Errorf("%s: its object says %+v after a partial census that found %+v", image, stored, asked)
 		}
-		if len(stored.Placements) == 0 || len(stored.Placements) > workload.MaxPlacements || len(stored.PullSecrets) > workload.MaxPullSecrets {
+		if len(stored.Placements) == 0 && inUse(users) > 0 || len(stored.Placements) > workload.MaxPlacements || len(stored.PullSecrets) > workload.MaxPullSecrets {
 			t.Errorf("%s has %d placements and %d pull secrets", image, len(stored.Placements), len(stored.PullSecrets))
 		}
 	}
@@ -290,6 +309,73 @@ func checkResync(t *testing.T, before, after []v1alpha1.PrepullImage, c *census)
 		if _, ok := byImage[o.Spec.Image]; !ok && (!c.whole() || !o.Managed()) {
 			t.Errorf("%s was deleted; partial: %t, managed: %t", o.Spec.Image, !c.whole(), o.Managed())
 		}
+	}
+}
+
+// A census of one namespace is all that there is to know of it, and tells nothing of others.
+func TestACensusOfOneNamespace(t *testing.T) {
+	t.Parallel()
+	in := func(namespace, name, runs string) v1alpha1.User {
+		return v1alpha1.User{Kind: "Deployment", Namespace: namespace, Name: name, UID: types.UID("uid-of-" + name), Runs: runs}
+	}
+	knows := func(count int32, users ...v1alpha1.User) learned {
+		return learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: users, UserCount: count, Placements: anyNode}
+	}
+	for name, test := range map[string]struct {
+		before learned
+		count  int32
+		users  []v1alpha1.User
+	}{
+		"nobody uses it any more":                 {knows(1, in("shop", "old", "")), 0, []v1alpha1.User{in("shop", "old", "")}},
+		"only one of another namespace does":      {knows(2, in("office", "x", ""), in("shop", "old", "")), 1, []v1alpha1.User{in("office", "x", "")}},
+		"the last ones were of another namespace": {knows(0, in("office", "x", "")), 0, []v1alpha1.User{in("office", "x", "")}},
+		"more users than are named": {
+			knows(7, in("shop", "a", ""), in("shop", "b", "")), 7, []v1alpha1.User{in("shop", "a", ""), in("shop", "b", "")},
+		},
+		"pods of another namespace run another image": {
+			knows(1, in("shop", "old", ""), in("office", "x", "proxy:v1")), 0, []v1alpha1.User{in("office", "x", "proxy:v1")},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := censusOf("shop", "office")
+			delete(c.read, "office")
+			c.add(workloadtest.Deployment("api", "app:v2"))
+			c.settle()
+			changes, _ := planResync([]v1alpha1.PrepullImage{used("app:v1", test.before)}, c, testRetention, prepulltest.Noon)
+			got := test.before
+			for _, ch := range changes {
+				if ch.image == "app:v1" && ch.retire {
+					t.Error("it is deleted")
+				} else if ch.image == "app:v1" {
+					got = ch.want
+				}
+			}
+			if got.UserCount != test.count || !cmp.Equal(got.Users, test.users) {
+				t.Errorf("%d users, %v", got.UserCount, got.Users)
+			}
+		})
+	}
+}
+
+// An image of a namespace that opted out is looked at again when its time is over.
+func TestWhatOptedOutGoesInTime(t *testing.T) {
+	t.Parallel()
+	c := censusOf("shop")
+	left := learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), UserCount: 1, Placements: anyNode,
+		Users: []v1alpha1.User{{Kind: "Deployment", Namespace: "left", Name: "api"}}}
+	images := []v1alpha1.PrepullImage{used("app:v1", left)}
+	changes, again := planResync(images, c, testRetention, prepulltest.Noon)
+	if want := prepulltest.Noon.Add(testRetention.optedOut); !again.Equal(want) || len(changes) != 1 || changes[0].retire {
+		t.Fatalf("%d changes, and again at %v, want %v", len(changes), again, want)
+	}
+	images = carriedOut(images, changes)
+	if changes, _ := planResync(images, c, testRetention, again.Add(-time.Second)); len(changes) > 0 {
+		t.Errorf("it changes before its time")
+	}
+	changes, again = planResync(images, c, testRetention, again)
+	if len(changes) != 1 || !changes[0].retire || !again.IsZero() {
+		t.Errorf("at its time there are %d changes, and again at %v", len(changes), again)
 	}
 }
 

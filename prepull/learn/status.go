@@ -80,6 +80,7 @@ func (l learned) withUse(u v1alpha1.User, d workload.Demand, now time.Time) lear
 	next = next.withDemand(next.demand().Plus(d))
 	at := userIn(next.Users, u)
 	if at >= 0 && next.Users[at].Runs != "" {
+		u.UID = cmp.Or(u.UID, next.Users[at].UID)
 		next.Users = slices.Delete(slices.Clone(next.Users), at, at+1)
 		at = -1
 	}

@@ -168,3 +168,51 @@ func TestWithoutUsers(t *testing.T) {
 		t.Errorf("an unused image is looked at again (-want +got):\n%s", diff)
 	}
 }
+
+// A user whose pods have another image in its place does not count, until one of its pods runs the image.
+func TestUsersWhosePodsRunAnotherImage(t *testing.T) {
+	t.Parallel()
+	a, b := deployments("a")[0], deployments("b")[0]
+	injected := func(u v1alpha1.User) v1alpha1.User { u.Runs = "proxy:v1"; return u }
+	elsewhere := b
+	elsewhere.Namespace = "office"
+	knows := func(count int32, users ...v1alpha1.User) learned {
+		return learned{FirstSeenTime: at(yesterday), LastSeenTime: at(yesterday), Users: users, UserCount: count, Placements: anyNode}
+	}
+	template := func(u v1alpha1.User) func(learned) learned {
+		return func(l learned) learned { return l.predictedFor(u, freely, prepulltest.Noon) }
+	}
+	pod := func(u v1alpha1.User) func(learned) learned {
+		return func(l learned) learned { return l.withUse(u, freely, prepulltest.Noon) }
+	}
+	other := func(u v1alpha1.User) func(learned) learned {
+		return func(l learned) learned { return l.replacedFor(u, "proxy:v1", prepulltest.Noon) }
+	}
+	for name, test := range map[string]struct {
+		before learned
+		seen   func(learned) learned
+		count  int32
+		users  []v1alpha1.User
+	}{
+		"pods of the only user run another":              {knows(1, a), other(a), 0, []v1alpha1.User{injected(a)}},
+		"pods of one user of two do":                     {knows(2, a, b), other(a), 1, []v1alpha1.User{b, injected(a)}},
+		"pods of a user that is not named do":            {knows(1, a), other(b), 1, []v1alpha1.User{a}},
+		"they still do":                                  {knows(0, injected(a)), other(a), 0, []v1alpha1.User{injected(a)}},
+		"the template is seen again":                     {knows(0, injected(a)), template(a), 0, []v1alpha1.User{injected(a)}},
+		"a pod runs it":                                  {knows(0, injected(a)), pod(a), 1, []v1alpha1.User{a}},
+		"another template of the namespace":              {knows(0, injected(a)), template(b), 0, []v1alpha1.User{injected(a), injected(b)}},
+		"another template of it, while somebody runs it": {knows(1, a, injected(b)), template(deployments("c")[0]), 2, []v1alpha1.User{a, deployments("c")[0], injected(b)}},
+		"a template of another namespace":                {knows(0, injected(a)), template(elsewhere), 1, []v1alpha1.User{elsewhere, injected(a)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := test.seen(test.before)
+			if diff := cmp.Diff(test.users, got.Users); diff != "" || got.UserCount != test.count {
+				t.Errorf("%d users, want %d (-want +got):\n%s", got.UserCount, test.count, diff)
+			}
+			if again := test.seen(got); !again.equal(got) {
+				t.Errorf("the same again changes %+v", again)
+			}
+		})
+	}
+}

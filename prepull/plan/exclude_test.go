@@ -86,3 +86,33 @@ func TestWhatTheConfigurationLeavesOut(t *testing.T) {
 		}
 	}
 }
+
+// An image that only templates name is pulled until pods have another in its place, unless a person declared it.
+func TestWhatNoPodRunsIsNotPulled(t *testing.T) {
+	t.Parallel()
+	user := func(runs string) v1alpha1.User {
+		return v1alpha1.User{Kind: "Deployment", Namespace: "istio", Name: "gateway", Runs: runs}
+	}
+	for name, test := range map[string]struct {
+		count    int32
+		users    []v1alpha1.User
+		declared bool
+		want     string
+	}{
+		"somebody uses it":               {1, []v1alpha1.User{user("")}, false, ""},
+		"one runs it, and one does not":  {1, []v1alpha1.User{user(""), user("proxy:v1")}, false, ""},
+		"nobody any more":                {0, []v1alpha1.User{user("")}, false, ""},
+		"pods have another in its place": {0, []v1alpha1.User{user("proxy:v1")}, false, "No pod runs the image: those of Deployment istio/gateway run proxy:v1 in its place."},
+		"the same, declared":             {0, []v1alpha1.User{user("proxy:v1")}, true, ""},
+	} {
+		o := prepulltest.Learned("auto", 0)
+		if test.declared {
+			o = prepulltest.Declared("auto", "auto")
+		}
+		o.Status.UserCount, o.Status.Users = test.count, test.users
+		found, _ := candidates([]v1alpha1.PrepullImage{o}, prepulltest.Noon)
+		if got := unwanted(found, Options{})[found[0]].why; got != test.want {
+			t.Errorf("%s: it says %q, want %q", name, got, test.want)
+		}
+	}
+}

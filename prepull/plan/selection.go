@@ -218,6 +218,7 @@ type skip struct {
 const (
 	skippedOverBudget = "OverBudget"
 	SkippedExcluded   = "Excluded"
+	SkippedReplaced   = "Replaced"
 	skippedTooSmall   = "TooSmall"
 	skippedNoNodes    = "NoNodes"
 	skippedInvalid    = "InvalidImage"

@@ -88,20 +88,25 @@ func (a *imageAnswer) sizeWords() string {
 }
 
 func usersWords(i *inventory.Image) string {
-	var names []string
+	var names, replaced []string
 	for _, u := range i.Users {
-		names = append(names, fmt.Sprintf("%s %s/%s", u.Kind, u.Namespace, u.Name))
+		name := fmt.Sprintf("%s %s/%s", u.Kind, u.Namespace, u.Name)
+		if u.Runs == "" {
+			names = append(names, name)
+		} else {
+			replaced = append(replaced, fmt.Sprintf("%s names it, and its pods run %s in its place", name, u.Runs))
+		}
 	}
-	switch {
-	case len(names) == 0:
-		return "none"
+	words := strings.Join(names, ", ")
+	switch rest := int(i.UserCount) - len(names); {
+	case i.UserCount == 0 && len(names) > 0:
+		words = "none now; the last ones were " + words
 	case i.UserCount == 0:
-		return "none now; the last ones were " + strings.Join(names, ", ")
+		words = "none"
+	case rest > 0:
+		words = strings.Join(append(names, fmt.Sprintf("and %d more", rest)), ", ")
 	}
-	if rest := int(i.UserCount) - len(names); rest > 0 {
-		names = append(names, fmt.Sprintf("and %d more", rest))
-	}
-	return strings.Join(names, ", ")
+	return strings.Join(append([]string{words}, replaced...), "; ")
 }
 
 // writeNodes shows nodes of which the same is to be said together.

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
@@ -88,13 +89,16 @@ func explained(n *inventory.Node, failing map[string]bool) bool {
 	return false
 }
 
-// skipped are images that somebody wants and that have no place; what the configuration leaves out is no problem.
+// asMeant are the reasons for which an image is skipped that are no problem: the configuration leaves it out, or no pod runs it.
+var asMeant = []string{"Excluded", "TooSmall", "Replaced"}
+
+// skipped are images that somebody wants and that have no place.
 func skipped(images []inventory.Image) []Problem {
 	var found []Problem
 	at := map[string]int{}
 	for i := range images {
 		image := &images[i]
-		if image.State != inventory.ImageSkipped || image.Reason == "Excluded" || image.Reason == "TooSmall" {
+		if image.State != inventory.ImageSkipped || slices.Contains(asMeant, image.Reason) {
 			continue
 		}
 		if same, known := at[image.Reason]; known {
