@@ -115,14 +115,11 @@ func TestWhatARolloutDisplacesIsNotInUseForLong(t *testing.T) {
 	const namespace = "displaced"
 	p.Namespace(t, namespace, true)
 	before, after := p.Push(t, "displaced/app:v1", images.Image{Seed: 321}), p.Push(t, "displaced/app:v2", images.Image{Seed: 322})
-	p.Deploy(t, namespace, lab.Deployment("app", before, 2))
+	p.Deploy(t, namespace, lab.Deployment("app", before, 1))
 	p.WaitUsers(t, before, "1")
 	p.WaitRunning(t, namespace)
 	watch := lab.StartStopwatch()
-	patch := fmt.Appendf(nil, `{"spec":{"template":{"spec":{"containers":[{"name":"app","image":%q}]}}}}`, after)
-	if _, err := p.Client().AppsV1().Deployments(namespace).Patch(t.Context(), "app", types.StrategicMergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	p.setImage(t, namespace, "app", after)
 	p.WaitUsers(t, after, "1")
 	p.WaitUsers(t, before, "0")
 	watch.Within(t, time.Minute, "from a rollout until its former image has no user")

@@ -18,6 +18,13 @@ func usedBy(image string, starts int, deployments ...string) v1alpha1.PrepullIma
 	return o
 }
 
+// run is used by a workload that comes and goes.
+func run(image string, starts int, kind, namespace, name string) v1alpha1.PrepullImage {
+	o := prepulltest.Learned(image, starts)
+	o.Status.Users, o.Status.UserCount = []v1alpha1.User{{Kind: kind, Namespace: namespace, Name: name}}, 1
+	return o
+}
+
 // A list is full of images with starts, and a Deployment goes to a version that has none.
 func TestANewVersionHasTheRankOfTheOneThatItReplaces(t *testing.T) {
 	t.Parallel()
@@ -59,6 +66,13 @@ func TestWhoInheritsStarts(t *testing.T) {
 		"another container does not":     {[]v1alpha1.PrepullImage{usedBy("r.test/app:v1", 9, "app"), usedBy("r.test/proxy:v1", 1, "app")}, "r.test/app:v1=9 r.test/proxy:v1=1"},
 		"a registry with a port":         {[]v1alpha1.PrepullImage{usedBy("r.test:5000/app", 9, "app"), usedBy("r.test:5000/app:v2", 1, "app")}, "r.test:5000/app:v2=9 r.test:5000/app=9"},
 		"one of several users is enough": {[]v1alpha1.PrepullImage{usedBy("r.test/app:v1", 9, "app", "b"), usedBy("r.test/app:v2", 1, "c", "b")}, "r.test/app:v1=9 r.test/app:v2=9"},
+		"a job of the same kind":         {[]v1alpha1.PrepullImage{run("r.test/ci:v1", 9, "Job", "shop", "ci-28391"), run("r.test/ci:v2", 1, "Job", "shop", "ci-28392")}, "r.test/ci:v1=9 r.test/ci:v2=9"},
+		"a run of a custom controller":   {[]v1alpha1.PrepullImage{run("r.test/ci:v1", 9, "Workflow", "shop", "ci-x7f"), run("r.test/ci:v2", 1, "Workflow", "shop", "ci-9kq")}, "r.test/ci:v1=9 r.test/ci:v2=9"},
+		"a job of another namespace":     {[]v1alpha1.PrepullImage{run("r.test/ci:v1", 9, "Job", "shop", "ci-1"), run("r.test/ci:v2", 1, "Job", "office", "ci-2")}, "r.test/ci:v1=9 r.test/ci:v2=1"},
+		"a Deployment beside a job":      {[]v1alpha1.PrepullImage{run("r.test/ci:v1", 9, "Job", "shop", "ci-1"), usedBy("r.test/ci:v2", 1, "ci-1")}, "r.test/ci:v1=9 r.test/ci:v2=1"},
+		"green after blue":               {[]v1alpha1.PrepullImage{usedBy("r.test/app:v1", 9, "app-blue"), usedBy("r.test/app:v2", 1, "app-green")}, "r.test/app:v1=9 r.test/app:v2=9"},
+		"a Deployment for each version":  {[]v1alpha1.PrepullImage{usedBy("r.test/app:v1", 9, "app-v1"), usedBy("r.test/app:v2", 1, "app-v2")}, "r.test/app:v1=9 r.test/app:v2=9"},
+		"names that differ in a word":    {[]v1alpha1.PrepullImage{usedBy("r.test/app:v1", 9, "app-web"), usedBy("r.test/app:v2", 1, "app-vip")}, "r.test/app:v1=9 r.test/app:v2=1"},
 	} {
 		found, _ := candidates(tc.images, prepulltest.Noon)
 		var got []string
