@@ -17,6 +17,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 	"github.com/kube-prepull/kube-prepull/e2e/images"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 // TestADeploymentsImageIsOnEveryNode is the promise: a Deployment of one pod in an opted-in namespace, of an image from
@@ -285,10 +286,11 @@ func TestOnlyWhatTeachesReachesTheWebhook(t *testing.T) {
 	})
 }
 
-// TestANewNodeGetsTheWholeList adds a third node and looks before any workload runs there.
+// TestANewNodeGetsTheWholeList adds a third node and looks before any workload runs there. The registry has had too many
+// questions about one of the images: the node does not claim to have all meanwhile.
 func TestANewNodeGetsTheWholeList(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Lease(t)}
+	p := product{lab.Lease(t, "--set", "config.nodeCondition=true")}
 	p.Namespace(t, "grow", true)
 	var all []string
 	for i := range 3 {
@@ -301,6 +303,9 @@ func TestANewNodeGetsTheWholeList(t *testing.T) {
 	}
 	p.WaitHeld(t, all...)
 	before := p.DaemonSets(t)
+	p.Registry.SetFault("grow/app0", registry.TooManyRequests(time.Second))
+	defer p.Registry.LiftFault("grow/app0")
+	asked := p.Registry.Counts("grow/app0").Manifests()
 	if err := p.AddNode(t.Context(), clusterNode("node-3")); err != nil {
 		t.Fatal(err)
 	}
@@ -309,9 +314,25 @@ func TestANewNodeGetsTheWholeList(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	lab.Eventually(t, "the node to be refused a few times", func() error {
+		if status := p.warm(t, "node-3"); status == corev1.ConditionTrue {
+			t.Fatal("the node says that it has its images")
+		}
+		if n := p.Registry.Counts("grow/app0").Manifests() - asked; n < 6 {
+			return fmt.Errorf("it was refused %d times", n)
+		}
+		return nil
+	})
+	p.Registry.LiftFault("grow/app0")
 	for _, image := range all {
 		p.WaitOnNodes(t, image, "node-3")
 	}
+	lab.Eventually(t, "the node to say that it has its images", func() error {
+		if status := p.warm(t, "node-3"); status != corev1.ConditionTrue {
+			return fmt.Errorf("it says %q", status)
+		}
+		return nil
+	})
 	for i, ds := range p.DaemonSets(t) {
 		if ds.Generation != before[i].Generation {
 			t.Errorf("DaemonSet %s was rewritten because of a node of a known shape", ds.Name)
@@ -323,6 +344,17 @@ func TestANewNodeGetsTheWholeList(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// warm is what a node says of its images, empty if nothing.
+func (p product) warm(t *testing.T, node string) corev1.ConditionStatus {
+	t.Helper()
+	for _, c := range lab.GetNode(t, p.Cluster, node).Status.Conditions {
+		if c.Type == "kube-prepull.io/ImagesReady" {
+			return c.Status
+		}
+	}
+	return ""
 }
 
 func clusterNode(name string) cluster.Node { return cluster.Node{Name: name} }

@@ -2,14 +2,20 @@ package learn
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-prepull/kube-prepull/e2e/images"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 // setImage has a Deployment of one container roll out another image.
@@ -53,6 +59,102 @@ func TestAReleaseWhereTheListIsFull(t *testing.T) {
 	inUse(next, old)
 	p.setImage(t, namespace, "a", old)
 	inUse(old, next)
+}
+
+// TestAListWithoutStartsComesToRest has three times as many images as places, all of Deployments without pods. What is on the
+// nodes has a size that no registry told, and keeps its place all the same.
+func TestAListWithoutStartsComesToRest(t *testing.T) {
+	t.Parallel()
+	const many, places = 12, 4
+	p := product{lab.Lease(t, "--set", fmt.Sprint("config.maxImagesPerNode=", places))}
+	const namespace = "idle"
+	p.Namespace(t, namespace, true)
+	var all []string
+	for i := range many {
+		image := p.Push(t, fmt.Sprintf("idle/app-%02d:v1", i), images.Image{Seed: uint64(360 + i), Size: (1 + int64(i*5%many)) << 20})
+		all = append(all, image)
+	}
+	lists := map[string]bool{}
+	for i, image := range all {
+		p.Deploy(t, namespace, lab.Deployment(fmt.Sprintf("app-%02d", i), image, 0))
+	}
+	var listed []string
+	lab.Eventually(t, "as many images to be Ready as have a place", func() error {
+		listed = nil
+		for _, ds := range p.DaemonSets(t) {
+			for image := range lab.ImagesOf(&ds.Spec.Template.Spec) {
+				listed = append(listed, image)
+			}
+		}
+		slices.Sort(listed)
+		lists[strings.Join(listed, " ")] = true
+		ready := 0
+		for _, image := range listed {
+			if object := p.PrepullImage(t, image); object != nil && lab.Field(object, "status", "state") == "Ready" {
+				ready++
+			}
+		}
+		if ready != places {
+			return fmt.Errorf("%d of %d are", ready, places)
+		}
+		return nil
+	})
+	p.WaitHeld(t, listed...)
+	// The empty list, one of the images that were learned first, and the one of all.
+	if len(lists) > 3 {
+		t.Errorf("there were %d different lists", len(lists))
+	}
+}
+
+// TestAFailingImageWithoutAPlaceHoldsUpNobody has a namespace whose own images fill its places, and one that fails besides; the
+// failing image of another namespace is tried again all the same.
+func TestAFailingImageWithoutAPlaceHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	p := product{lab.Lease(t, "--set", "config.maxImagesPerNode=4")}
+	p.Namespace(t, "crowded", true)
+	p.Namespace(t, "hiccup", true)
+	for i := range 3 {
+		image := p.Push(t, fmt.Sprintf("crowded/app-%d:v1", i), images.Image{Seed: uint64(380 + i)})
+		p.Deploy(t, "crowded", lab.Deployment(fmt.Sprint("app-", i), image, 1))
+		p.WaitState(t, image, "Ready")
+	}
+	missing := p.Registry.Addr() + "/crowded/a-missing:v1"
+	p.Deploy(t, "crowded", lab.Deployment("a-missing", missing, 0))
+	p.WaitState(t, missing, "PullFailed: not found")
+	back := p.Push(t, "hiccup/app:v1", images.Image{Seed: 384})
+	p.Registry.SetFault("hiccup/app", registry.Refuse(http.StatusNotFound))
+	defer p.Registry.LiftFault("hiccup/app")
+	p.Deploy(t, "hiccup", lab.Deployment("app", back, 0))
+	p.WaitState(t, back, "PullFailed: not found")
+	for i := range 2 {
+		image := p.Push(t, fmt.Sprintf("crowded/more-%d:v1", i), images.Image{Seed: uint64(385 + i)})
+		p.Deploy(t, "crowded", lab.Deployment(fmt.Sprint("more-", i), image, 1))
+	}
+	p.Registry.LiftFault("hiccup/app")
+	// Their time has come, that of the image without a place first.
+	p.dueSince(t, missing, 2*time.Minute)
+	p.dueSince(t, back, time.Minute)
+	p.WaitState(t, back, "Ready")
+}
+
+// dueSince has a failing image tried again since a while.
+func (p product) dueSince(t *testing.T, image string, since time.Duration) {
+	t.Helper()
+	lab.Eventually(t, image+" to be due", func() error {
+		o := p.PrepullImage(t, image)
+		retries, found, err := unstructured.NestedSlice(o.Object, "status", "retries")
+		if err != nil || !found {
+			return fmt.Errorf("it does not fail (%v)", err)
+		}
+		for _, r := range retries {
+			r.(map[string]any)["time"] = time.Now().Add(-since).UTC().Format(time.RFC3339)
+		}
+		if err := unstructured.SetNestedSlice(o.Object, retries, "status", "retries"); err != nil {
+			return err
+		}
+		_, err = p.Images.UpdateStatus(t.Context(), o, metav1.UpdateOptions{})
+		return err
+	})
 }
 
 // TestWhatTheKubeletMayNotPull is not pulled ahead either, and what a debugger brings along teaches nothing.

@@ -18,6 +18,9 @@ type Counts struct {
 	BlobBytes int64 `json:"blobBytes"`
 }
 
+// Manifests is how often manifests were asked for.
+func (c Counts) Manifests() int64 { return c.ManifestGets + c.ManifestHeads }
+
 // plus returns the sum of two Counts.
 func (c Counts) plus(d Counts) Counts {
 	return Counts{
