@@ -82,7 +82,7 @@ func TestAListWithoutStartsComesToRest(t *testing.T) {
 	lab.Eventually(t, "as many images to be Ready as have a place", func() error {
 		listed = nil
 		for _, ds := range p.DaemonSets(t) {
-			for image := range lab.ImagesOf(&ds.Spec.Template.Spec) {
+			for _, image := range lab.ImagesOf(&ds.Spec.Template.Spec) {
 				listed = append(listed, image)
 			}
 		}
