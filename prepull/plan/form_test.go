@@ -2,7 +2,9 @@ package plan
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -206,5 +208,44 @@ func TestTheFolderOfAStandaloneDaemonSetIsThatOfItsList(t *testing.T) {
 	}
 	if one := folder("a:1"); !workload.IsNoopFolder(one) || one != folder("a:1") || one == folder("a:1", "b:1") || strings.HasSuffix(one, "00000000") {
 		t.Errorf("it is %s, %s and %s", one, folder("a:1"), folder("a:1", "b:1"))
+	}
+}
+
+// TestAnUpgradeInTheMiddleOfAnything lets random things happen to two equal clusters. Then one gets another leader, and the other
+// one that writes DaemonSets in another form: in the end as many pods of before are left in both.
+func TestAnUpgradeInTheMiddleOfAnything(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			var left [2][]string
+			for i, folder := range []string{"/prepull", testOptions.NoopFolder} {
+				c := newChaos(seed)
+				c.options.NoopFolder = "/prepull"
+				for range 10 + c.IntN(40) {
+					c.happen()
+				}
+				c.failing, c.full = map[string]bool{}, map[string]bool{} // a roll that does not end keeps its form
+				before := c.Pods
+				c.options.NoopFolder, c.Accepted = folder, map[string]string{}
+				if !c.quiesce() {
+					t.Fatalf("not quiet: %s\n%s", shownPlan(Make(c.State, c.options, c.now)), strings.Join(c.log, "\n"))
+				}
+				c.check(t)
+				for _, pod := range before {
+					if slices.ContainsFunc(c.Pods, func(p *corev1.Pod) bool { return p.Name == pod.Name }) {
+						left[i] = append(left[i], pod.Name)
+					}
+				}
+				for _, ds := range c.DaemonSets {
+					if got := installFolder(ds); got != folder {
+						t.Errorf("%s has noop at %s, want %s", ds.Name, got, folder)
+					}
+				}
+			}
+			if !slices.Equal(left[0], left[1]) {
+				t.Errorf("of the pods %v are left, and %v after an upgrade", left[0], left[1])
+			}
+		})
 	}
 }
