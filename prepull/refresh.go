@@ -3,8 +3,10 @@ package prepull
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -168,8 +170,14 @@ func (r *refresher) architecture(ctx context.Context) (string, error) {
 	return commonArchitecture(nodes.Items), nil
 }
 
-// ask puts one question and stores the answer.
-func (r *refresher) ask(ctx context.Context, q question, arch string, keys map[v1alpha1.SecretReference][]byte) error {
+// ask puts one question and stores the answer. A panic must not end the leader, and the next one with the same answer.
+func (r *refresher) ask(ctx context.Context, q question, arch string, keys map[v1alpha1.SecretReference][]byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error(fmt.Errorf("panic: %v", p), "asking a registry failed", "image", q.object.Spec.Image, "stack", string(debug.Stack()))
+			err = errors.New("the question panicked")
+		}
+	}()
 	var auths [][]byte
 	for _, ref := range secretsOf(q.object) {
 		if key := keys[ref]; key != nil {
@@ -179,7 +187,6 @@ func (r *refresher) ask(ctx context.Context, q question, arch string, keys map[v
 	status := &q.object.Status
 	next := answer{Digest: status.Digest, DownloadBytes: status.DownloadBytes}
 	var digest string
-	var err error
 	if q.size {
 		digest, next.DownloadBytes, err = r.registries.Look(ctx, q.object.Spec.Image, arch, auths)
 	} else {

@@ -143,6 +143,19 @@ func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 	}
 }
 
+func TestALookThatPanicsEndsNoLeader(t *testing.T) {
+	t.Parallel()
+	o := prepulltest.Learned("a:1", 1)
+	r := &refresher{registries: Registries{
+		Look: func(context.Context, string, string, [][]byte) (string, int64, error) {
+			panic("an answer that nobody thought of")
+		},
+	}}
+	if err := r.ask(t.Context(), question{object: &o, size: true}, "amd64", nil); err == nil {
+		t.Error("it has no error")
+	}
+}
+
 // TestARegistryThatGivesNoAnswerChangesNothing has a client that cannot write.
 func TestARegistryThatGivesNoAnswerChangesNothing(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package prepull
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/credentials"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // crdPatience is how long the controller waits for its caches. A CRD that is missing at the start may come: until then
@@ -27,6 +29,9 @@ const crdPatience = 1000 * time.Hour
 
 // setupReconciler makes the manager run the reconciler on the leader. resynced is set once the resync has looked at all namespaces.
 func setupReconciler(mgr ctrl.Manager, o Options, resynced *atomic.Bool) error {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	o.NoopFolder = workload.NoopFolder(random)
 	m, err := newMetrics(ctrlmetrics.Registry)
 	if err != nil {
 		return err

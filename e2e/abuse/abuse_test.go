@@ -34,8 +34,8 @@ const (
 	maxPosts = 20000
 )
 
-// TestAnAttackerInTheCluster sends the webhook forged, huge, malformed, slow and very many reviews from a pod. Meanwhile
-// others are admitted as ever, and what they use is learned.
+// TestAnAttackerInTheCluster sends the webhook forged, huge, malformed, slow and very many reviews from a pod, and
+// lastly has managers ask a registry of its own. Meanwhile others are admitted as ever, and what they use is learned.
 func TestAnAttackerInTheCluster(t *testing.T) {
 	p := lab.LeaseAsShipped(t) // no test runs beside this one
 	p.Namespace(t, "besieged", true)
@@ -55,6 +55,7 @@ func TestAnAttackerInTheCluster(t *testing.T) {
 		{"malformed", malformedBodies},
 		{"slow", slowSenders},
 		{"many", flood},
+		{"answers", hostileAnswers},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			image := p.Push(t, "besieged/during-"+attack.name+":v1", images.Image{Seed: uint64(910 + i)})

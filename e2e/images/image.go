@@ -32,6 +32,11 @@ type Image struct {
 	// Entrypoint and Env (as NAME=value) are what a container starts with. Default: none.
 	Entrypoint []string
 	Env        []string
+	// WorkingDir and Volumes (paths) are as an image says them. Default: none.
+	WorkingDir string
+	Volumes    []string
+	// Links are symbolic, and in the layer of the files: path to target.
+	Links map[string]string
 	// Files are written to a layer of their own: path to content.
 	Files map[string]string
 	// Binaries are copied from this machine to the same layer and are executable: path in the image to path here.
@@ -108,12 +113,16 @@ func (i Image) build() (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	volumes := map[string]struct{}{}
+	for _, path := range i.Volumes {
+		volumes[path] = struct{}{}
+	}
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	img, err = mutate.ConfigFile(img, &v1.ConfigFile{
 		OS:           platform.OS,
 		Architecture: platform.Architecture,
 		Variant:      platform.Variant,
-		Config:       v1.Config{User: i.User, Entrypoint: i.Entrypoint, Env: i.Env},
+		Config:       v1.Config{User: i.User, Entrypoint: i.Entrypoint, Env: i.Env, WorkingDir: i.WorkingDir, Volumes: volumes},
 		RootFS:       v1.RootFS{Type: "layers"},
 	})
 	if err != nil {
@@ -129,8 +138,8 @@ func (i Image) build() (v1.Image, error) {
 func (i Image) layers() ([]v1.Layer, error) {
 	n := max(i.Layers, 1)
 	var layers []v1.Layer
-	if len(i.Files)+len(i.Binaries) > 0 {
-		files, err := filesLayer(i.Files, i.Binaries)
+	if len(i.Files)+len(i.Binaries)+len(i.Links) > 0 {
+		files, err := i.filesLayer()
 		if err != nil {
 			return nil, err
 		}

@@ -155,6 +155,10 @@ func TestImages(t *testing.T) {
 			images.Image{User: "1000:1000", Entrypoint: []string{"/app", "serve"}, Env: []string{"A=b"}},
 			1, 0, v1.Config{User: "1000:1000", Entrypoint: []string{"/app", "serve"}, Env: []string{"A=b"}},
 		},
+		"where it starts, and what it keeps": {
+			images.Image{WorkingDir: "app", Volumes: []string{"/data"}, Links: map[string]string{"data": "/elsewhere"}},
+			2, 0, v1.Config{WorkingDir: "app", Volumes: map[string]struct{}{"/data": {}}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -236,6 +240,9 @@ func TestEqualDescriptionsAreEqualImages(t *testing.T) {
 		"user":       func(i *images.Image) { i.User = "1" },
 		"entrypoint": func(i *images.Image) { i.Entrypoint = []string{"/a"} },
 		"env":        func(i *images.Image) { i.Env = []string{"A=1"} },
+		"folder":     func(i *images.Image) { i.WorkingDir = "/a" },
+		"volume":     func(i *images.Image) { i.Volumes = []string{"/a"} },
+		"link":       func(i *images.Image) { i.Links = map[string]string{"d": "a"} },
 		"files":      func(i *images.Image) { i.Files = map[string]string{"a": "2"} },
 	} {
 		changed := base

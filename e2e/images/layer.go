@@ -75,14 +75,14 @@ func (l *randomLayer) Size() (int64, error) {
 // MediaType says that it is not compressed.
 func (l *randomLayer) MediaType() (types.MediaType, error) { return types.OCIUncompressedLayer, nil }
 
-// filesLayer returns a layer of files with the given content and of executables copied from this machine.
-func filesLayer(files, binaries map[string]string) (v1.Layer, error) {
+// filesLayer returns a layer of links, of files with the given content, and of executables copied from this machine.
+func (i Image) filesLayer() (v1.Layer, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	write := func(name string, mode int64, content []byte) error {
+	write := func(name string, header tar.Header, content []byte) error {
 		// Absolute paths and .. have no meaning in a layer.
-		name = strings.TrimPrefix(path.Clean("/"+name), "/")
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(content))}); err != nil {
+		header.Name, header.Size = strings.TrimPrefix(path.Clean("/"+name), "/"), int64(len(content))
+		if err := w.WriteHeader(&header); err != nil {
 			return fmt.Errorf("writing %s to a layer: %w", name, err)
 		}
 		if _, err := w.Write(content); err != nil {
@@ -90,17 +90,22 @@ func filesLayer(files, binaries map[string]string) (v1.Layer, error) {
 		}
 		return nil
 	}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := write(name, 0o644, []byte(files[name])); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(i.Links)) {
+		if err := write(name, tar.Header{Typeflag: tar.TypeSymlink, Mode: 0o777, Linkname: i.Links[name]}, nil); err != nil {
 			return nil, err
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(binaries)) {
-		content, err := os.ReadFile(binaries[name])
+	for _, name := range slices.Sorted(maps.Keys(i.Files)) {
+		if err := write(name, tar.Header{Mode: 0o644}, []byte(i.Files[name])); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(i.Binaries)) {
+		content, err := os.ReadFile(i.Binaries[name])
 		if err != nil {
 			return nil, fmt.Errorf("reading a binary for a layer: %w", err)
 		}
-		if err := write(name, 0o755, content); err != nil {
+		if err := write(name, tar.Header{Mode: 0o755}, content); err != nil {
 			return nil, err
 		}
 	}

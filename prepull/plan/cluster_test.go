@@ -20,6 +20,7 @@ import (
 var testOptions = Options{
 	Namespace:          "kube-prepull",
 	NoopImage:          "registry.test/noop:v1",
+	NoopFolder:         "/prepull-0123456789abcdef0123456789abcdef",
 	MaxImagesPerNode:   50,
 	MaxNodeClasses:     30,
 	MaxConcurrentNodes: intstr.FromInt32(10),

@@ -26,9 +26,8 @@ const (
 	AnnotationSpecHash = "kube-prepull.io/spec-hash"
 
 	noopVolume = "noop"
-	noopFolder = "/prepull"
 
-	// heldFolder of the waiting container is where the images are that it holds.
+	// heldFolder of the waiting container is where the images are that it holds. It is of our own image, which has nothing there.
 	heldFolder = "/held"
 )
 
@@ -71,7 +70,7 @@ func daemonSet(c *nodeclass.Class, images []entry, o Options) *appsv1.DaemonSet 
 }
 
 func prepullPodSpec(c *nodeclass.Class, images []entry, o Options) corev1.PodSpec {
-	spec := pullingPod(images, o.NoopImage)
+	spec := pullingPod(images, o.NoopImage, o.NoopFolder)
 	spec.Affinity = c.Affinity()
 	spec.Tolerations = c.Tolerations(o.Gate.key())
 	spec.HostNetwork = o.HostNetwork
@@ -82,7 +81,8 @@ func prepullPodSpec(c *nodeclass.Class, images []entry, o Options) corev1.PodSpe
 
 // pullingPod pulls images one after the other, in their order, and then keeps them: those that it brings are kept because
 // their containers are not deleted, and those that it holds because they are mounted (pkg/kubelet/images/image_gc_manager.go).
-func pullingPod(images []entry, noopImage string) corev1.PodSpec {
+// Nothing of them is run: noop is at a path that they cannot know.
+func pullingPod(images []entry, noopImage, noopFolder string) corev1.PodSpec {
 	like := workload.RestrictedContainer("", "") // made once: lists are long
 	install := container(like, warmth.InstallContainer, noopImage)
 	install.Args = []string{"install", noopFolder}
@@ -94,7 +94,7 @@ func pullingPod(images []entry, noopImage string) corev1.PodSpec {
 	volumes := []corev1.Volume{{Name: noopVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 	for _, image := range images {
 		if !image.held {
-			first = append(first, imageContainer(like, image))
+			first = append(first, imageContainer(like, image, noopFolder))
 			continue
 		}
 		volumes = append(volumes, imageVolume(image))
@@ -112,7 +112,7 @@ func pullingPod(images []entry, noopImage string) corev1.PodSpec {
 }
 
 // imageContainer pulls an image by running our noop in it: an image need not contain a program that ends.
-func imageContainer(like corev1.Container, e entry) corev1.Container {
+func imageContainer(like corev1.Container, e entry, noopFolder string) corev1.Container {
 	pull := container(like, e.Name, e.image)
 	if e.always {
 		pull.ImagePullPolicy = corev1.PullAlways

@@ -24,7 +24,7 @@ func testDaemonSet(o Options, images ...string) *appsv1.DaemonSet {
 	return daemonSet(&nodeclass.Class{Name: "linux-arm64", Os: "linux", Arch: "arm64"}, entries, o)
 }
 
-// The whole object is pinned: a change of it restarts a pod on every node of every cluster that is upgraded.
+// The whole object is pinned: a change of it is written to every cluster that is upgraded.
 const wantDaemonSet = `
 metadata:
   labels: {app.kubernetes.io/component: prepull, app.kubernetes.io/name: kube-prepull, kube-prepull.io/node-class: linux-arm64}
@@ -82,23 +82,26 @@ spec:
       initContainers:
       - name: install
         image: registry.test/noop:v1
-        args: [install, /prepull]
+        args: [install, /prepull-0123456789abcdef0123456789abcdef]
         imagePullPolicy: IfNotPresent
+        workingDir: /
         resources: {requests: {cpu: 1m, memory: 4Mi}}
         securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, readOnlyRootFilesystem: true}
-        volumeMounts: [{mountPath: /prepull, name: noop}]
+        volumeMounts: [{mountPath: /prepull-0123456789abcdef0123456789abcdef, name: noop}]
       - name: nginx-5be1ecc7
         image: nginx
-        command: [/prepull/noop]
+        command: [/prepull-0123456789abcdef0123456789abcdef/noop]
         imagePullPolicy: IfNotPresent
+        workingDir: /
         resources: {requests: {cpu: 1m, memory: 4Mi}}
         securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, readOnlyRootFilesystem: true}
-        volumeMounts: [{mountPath: /prepull, name: noop, readOnly: true}]
+        volumeMounts: [{mountPath: /prepull-0123456789abcdef0123456789abcdef, name: noop, readOnly: true}]
       containers:
       - name: wait
         image: registry.test/noop:v1
         args: [wait]
         imagePullPolicy: IfNotPresent
+        workingDir: /
         resources: {requests: {cpu: 1m, memory: 4Mi}}
         securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, readOnlyRootFilesystem: true}
 `

@@ -177,7 +177,7 @@ func TestAnUpgradeRestartsNoPod(t *testing.T) {
 	s := State{Nodes: ableNodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 3), prepulltest.Learned("b:1", 2)}}
 	s.carryOut(Make(s, holding, prepulltest.Noon))
 	former := s.DaemonSets[0]
-	former.Labels[v1alpha1.LabelList] = orderedPodHash(&former.Spec.Template.Spec)
+	former.Labels[v1alpha1.LabelList] = "0123456789abcdef-0123456789abcdef"
 	former.Spec.Template.Labels[v1alpha1.LabelList] = former.Labels[v1alpha1.LabelList]
 	former.Annotations[AnnotationSpecHash] = specHash(&former.Spec)
 	s.runPods(prepulltest.Noon, none)

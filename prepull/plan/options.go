@@ -15,6 +15,9 @@ type Options struct {
 	// NoopImage is the image of cmd/noop, the only one of ours that nodes pull.
 	NoopImage string
 
+	// NoopFolder is where noop is if no stored DaemonSet says so, one of workload.NoopFolder.
+	NoopFolder string
+
 	// MaxImagesPerNode is how many images a node gets at most.
 	MaxImagesPerNode int
 

@@ -141,6 +141,7 @@ type ClassPlan struct {
 // Make decides, in this order: where an image is of use (placeOn), what fails (judgeAll), which images are worth a place
 // (choose), what comes first (order), what rolls (planDaemonSet), and which nodes are untainted (planNodes). Equal input gives an equal plan.
 func Make(s State, o Options, now time.Time) Plan {
+	o.NoopFolder = folderOf(s.DaemonSets, o.NoopFolder)
 	found, invalid := candidates(s.Images, now)
 	for _, c := range found {
 		c.access = s.Pulls.Access(c)

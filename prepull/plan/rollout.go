@@ -33,6 +33,8 @@ type listChange int
 const (
 	// changedNothing of the list, or of where it is pulled.
 	changedNothing listChange = iota
+	// changedForm: this manager writes the same down in another way than the one that wrote the DaemonSet.
+	changedForm
 	// changedDigests: where a tag points is known now. It is written down, so that another digest is seen when the tag moves.
 	changedDigests
 	// changedDivision: other images of the same list are held.
@@ -51,23 +53,27 @@ const (
 	roll rollAction = iota
 	// updateInPlace writes the DaemonSet and leaves the pods alone that run.
 	updateInPlace
-	// rollWithoutDigests writes no digests down: during a roll that would restart the pods that are done with it.
-	rollWithoutDigests
+	// rollAsItIs writes no digests down, and nothing in another form: during a roll that would restart the pods that are done with it.
+	rollAsItIs
 )
 
 // rollPolicy is what is done about a change in each state. What somebody else changed counts as a change of nothing.
 var rollPolicy = map[rollState]map[listChange]rollAction{
 	settled: {
-		changedNothing: roll, changedDigests: updateInPlace, changedDivision: updateInPlace, changedNodes: updateInPlace, changedList: roll,
+		changedNothing: roll, changedForm: updateInPlace, changedDigests: updateInPlace,
+		changedDivision: updateInPlace, changedNodes: updateInPlace, changedList: roll,
 	},
 	rolling: {
-		changedNothing: roll, changedDigests: rollWithoutDigests, changedDivision: rollWithoutDigests, changedNodes: roll, changedList: roll,
+		changedNothing: roll, changedForm: rollAsItIs, changedDigests: rollAsItIs,
+		changedDivision: rollAsItIs, changedNodes: roll, changedList: roll,
 	},
 	onDelete: {
-		changedNothing: updateInPlace, changedDigests: updateInPlace, changedDivision: updateInPlace, changedNodes: updateInPlace, changedList: roll,
+		changedNothing: updateInPlace, changedForm: updateInPlace, changedDigests: updateInPlace,
+		changedDivision: updateInPlace, changedNodes: updateInPlace, changedList: roll,
 	},
 	stopped: {
-		changedNothing: roll, changedDigests: rollWithoutDigests, changedDivision: rollWithoutDigests, changedNodes: roll, changedList: roll,
+		changedNothing: roll, changedForm: rollAsItIs, changedDigests: rollAsItIs,
+		changedDivision: rollAsItIs, changedNodes: roll, changedList: roll,
 	},
 }
 
@@ -91,19 +97,25 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, change
 	if change == changedDivision && !o.ImageVolumes {
 		change = changedList // whoever switches them off means the pods that run, too
 	}
-	action := rollPolicy[state][change]
 	if change != changedList {
 		keepList(ds, stored)
 	}
+	if change == changedNothing && !sameForm(stored, ds) {
+		change = changedForm
+	}
+	action := rollPolicy[state][change]
 	surge := surgeOf(o.MaxConcurrentNodes, concurrentNodes(o, cp.Class), stored, pods, state.rolls() && change != changedList)
 	ds.Spec.UpdateStrategy.RollingUpdate.MaxSurge = &surge
 	switch action {
-	case rollWithoutDigests:
+	case rollAsItIs:
 		keepUnknown(ds, ListOf(stored))
 	case updateInPlace:
 		keepPods(ds)
 	}
 	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
+	if action == rollAsItIs && change != changedDivision {
+		keepForm(ds, stored, accepted)
+	}
 	if upToDate(stored, ds, accepted) {
 		return
 	}
@@ -111,7 +123,7 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, change
 		p.UpdateInPlace = append(p.UpdateInPlace, ds)
 		return
 	}
-	if rolling := stored.Spec.UpdateStrategy.RollingUpdate; change == changedNothing && rolling != nil && !ptr.Equal(rolling.MaxSurge, &surge) {
+	if rolling := stored.Spec.UpdateStrategy.RollingUpdate; change <= changedForm && rolling != nil && !ptr.Equal(rolling.MaxSurge, &surge) {
 		p.UpdateInPlace = append(p.UpdateInPlace, ds) // no pod gets another list
 		return
 	}

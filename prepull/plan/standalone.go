@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -32,6 +34,13 @@ type Standalone struct {
 // standaloneSurge is how many nodes take a new list at the same time.
 const standaloneSurge = "10%"
 
+// noopFolder is another one for each list: who knows only a part of it cannot know the folder, and an equal list restarts no pod.
+func (s Standalone) noopFolder() string {
+	text, _ := json.Marshal(s) // strings and a Placement always marshal
+	sum := sha256.Sum256(text)
+	return workload.NoopFolder([16]byte(sum[:16]))
+}
+
 // DaemonSet returns it. Its labels are none of kube-prepull's own, which would take it for one of its DaemonSets.
 func (s Standalone) DaemonSet() *appsv1.DaemonSet {
 	labels := map[string]string{v1alpha1.LabelName: s.Name}
@@ -39,7 +48,7 @@ func (s Standalone) DaemonSet() *appsv1.DaemonSet {
 	for _, image := range s.Images {
 		images = append(images, entry{Candidate: &Candidate{Name: workload.ObjectName(image), image: image}})
 	}
-	spec := pullingPod(images, s.NoopImage)
+	spec := pullingPod(images, s.NoopImage, s.noopFolder())
 	spec.NodeSelector = map[string]string{corev1.LabelOSStable: string(corev1.Linux)}
 	maps.Copy(spec.NodeSelector, s.Placement.NodeSelector)
 	if s.Placement.NodeAffinity != nil {

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/prepull/pullsecret"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // maxMessageLength bounds the words of a registry that are kept, in bytes.
@@ -181,10 +182,10 @@ func startMessage(message, reason string, code int32) string {
 // wrapping is what the kubelet puts before the words of a registry.
 var wrapping = regexp.MustCompile(`^(Failed to pull image "[^"]*": |Back-off pulling image "[^"]*"(: |$)|ErrImagePull: |rpc error: code = \w+ desc = )+`)
 
-// PlainMessage is a message without the kubelet's wrapping and without tokens, of bounded length, or the reason if nothing
-// is left.
+// PlainMessage is a message without the kubelet's wrapping, without tokens and without the folder of noop, of bounded length, or
+// the reason if nothing is left.
 func PlainMessage(message, reason string) string {
-	message = strings.TrimSpace(pullsecret.RedactTokens(wrapping.ReplaceAllString(message, "")))
+	message = strings.TrimSpace(workload.HideNoopFolder(pullsecret.RedactTokens(wrapping.ReplaceAllString(message, ""))))
 	if message == "" {
 		return reason
 	}

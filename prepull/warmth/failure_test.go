@@ -61,7 +61,7 @@ func TestFailureOf(t *testing.T) {
 			"CreateContainerError", "failed to generate spec", causeStart, "failed to generate spec", true,
 		},
 		"a program for another machine": {
-			"RunContainerError", `exec: "/prepull/noop": exec format error`, causePlatform, "exec", true,
+			"RunContainerError", `exec: "/prepull-0123456789abcdef0123456789abcdef/noop": exec format error`, causePlatform, `exec: "/prepull/noop"`, true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,10 +22,10 @@ func RestrictedPod() *corev1.PodSecurityContext {
 
 // RestrictedContainer is one of a pod of our own that does next to nothing. The requests are there for namespaces that
 // demand some. There are no limits: noop needs none, and a limit that is too small for some runtime would hold up a whole
-// list.
+// list. The working directory is not the one that an image names: that need not be a path that can be entered.
 func RestrictedContainer(name, image string) corev1.Container {
 	return corev1.Container{
-		Name: name, Image: image, ImagePullPolicy: corev1.PullIfNotPresent,
+		Name: name, Image: image, ImagePullPolicy: corev1.PullIfNotPresent, WorkingDir: "/",
 		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 			corev1.ResourceCPU:    resource.MustParse("1m"),
 			corev1.ResourceMemory: resource.MustParse("4Mi"),

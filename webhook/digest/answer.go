@@ -18,7 +18,10 @@ import (
 
 const (
 	// maxAnswer bounds what is read of an answer, in bytes. Manifests have some kilobytes.
-	maxAnswer = 4 << 20
+	maxAnswer = 1 << 20
+
+	// maxManifests is how many bytes the manifests may have that are read at the same time.
+	maxManifests = 4 << 20
 
 	// defaultRest is how long a registry is left alone that is asked too much and does not say for how long, and maxRest
 	// is the longest that it can ask for.

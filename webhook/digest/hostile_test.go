@@ -134,7 +134,8 @@ func TestHugeHeadersAreNotRead(t *testing.T) {
 	}
 }
 
-// FuzzAnswersOfARegistry gives the same answer to every request. It is a digest or an error that can be shown.
+// FuzzAnswersOfARegistry gives the same answer to every request. It is a digest, a size or an error that can be shown, and takes little
+// more memory than it has on the wire.
 func FuzzAnswersOfARegistry(f *testing.F) {
 	f.Add(200, "Docker-Content-Digest", someDigest, "Content-Type", "text/html", "{}")
 	f.Add(401, "WWW-Authenticate", `Bearer realm="https://auth.test/token?`+secret+`",service="x",scope="y"`, "", "", `{"token":"t"}`)
@@ -142,19 +143,33 @@ func FuzzAnswersOfARegistry(f *testing.F) {
 	f.Add(302, "Location", "https://s.test/?"+secret, "Retry-After", "-1", "")
 	f.Add(429, "Retry-After", "99999999999999999999", "", "", `{"errors":[{"message":"`+secret+`"}]}`)
 	f.Add(503, "Retry-After", "Thu, 01 Jan 1970 00:00:00 GMT", "Location", "//", "")
+	for _, body := range hostileManifests(1 << 10) {
+		f.Add(200, "Content-Type", accepted[0], "", "", body)
+		f.Add(401, "WWW-Authenticate", `Bearer realm="https://r.test/token",service="x"`, "", "", body)
+	}
 	digests := regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	words := regexp.MustCompile(`^r\.test(: | answers |/| is | did )[ -~]{1,120}$`)
 	f.Fuzz(func(t *testing.T, status int, header1, value1, header2, value2, body string) {
 		if status < 200 || status > 999 {
 			return // the transport does not pass such on
 		}
-		r := newTestResolver(t, newOn(func(request *http.Request) (*http.Response, error) {
+		answers := newOn(func(request *http.Request) (*http.Response, error) {
 			response := reply(request, status, header1, value1, header2, value2)
 			response.Body = replyWith(request, body).Body
 			return response, nil
-		}))
+		})
+		auths := [][]byte{dockerConfig("r.test", "user", secret)}
+		var m Manifest
+		var err error
+		if took := allocated(func() { m, err = answers.Look(t.Context(), "r.test/a:v1", "amd64", auths) }); took > 2*maxRedirects*(amplified*len(body)+parsing) {
+			t.Errorf("%d bytes take %d", len(body), took)
+		}
+		if err == nil && (m.Bytes < 0 || !digests.MatchString(m.Digest)) || err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("it is %+v, %v", m, err)
+		}
+		r := newTestResolver(t, answers)
 		for _, fresh := range []bool{false, true} {
-			digest, err := r.Resolve(t.Context(), "r.test/a:v1", [][]byte{dockerConfig("r.test", "user", secret)}, fresh)
+			digest, err := r.Resolve(t.Context(), "r.test/a:v1", auths, fresh)
 			switch {
 			case err == nil && !digests.MatchString(digest):
 				t.Errorf("it is %q", digest)

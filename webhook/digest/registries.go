@@ -55,6 +55,7 @@ type Registries struct {
 	common   http.RoundTripper
 	byHost   map[string]http.RoundTripper
 	hosts    hosts
+	room     chan struct{} // for manifests, which are read as a whole
 	refusals *memory.Memory[key, error]
 	sessions *memory.Memory[key, *session]
 }
@@ -63,6 +64,7 @@ type Registries struct {
 func New(o Options) *Registries {
 	r := &Registries{
 		hosts:    newHosts(),
+		room:     make(chan struct{}, maxManifests/maxAnswer),
 		refusals: memory.New[key, error](maxRefusals),
 		sessions: memory.New[key, *session](maxSessions),
 	}
@@ -74,6 +76,12 @@ func New(o Options) *Registries {
 // configurations ({"auths": …}), of which every matching entry is tried in order, and then none. The error is a
 // *RestError if the registry is not to be asked now.
 func (r *Registries) Look(ctx context.Context, image, arch string, auths [][]byte) (Manifest, error) {
+	select {
+	case r.room <- struct{}{}:
+		defer func() { <-r.room }()
+	case <-ctx.Done():
+		return Manifest{}, ctx.Err()
+	}
 	var m Manifest
 	err := r.ask(ctx, image, auths, func(ctx context.Context, s *session, identifier string) (err error) {
 		m, err = s.look(ctx, identifier, arch)

@@ -1,6 +1,7 @@
 package digest
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log"
@@ -143,7 +144,7 @@ func TestWhateverGoesWrongNamesTheImageAndNoSecret(t *testing.T) {
 	}{
 		"an answer that is too large": {func(w http.ResponseWriter, r *http.Request) {
 			for range 5 << 10 {
-				w.Write(make([]byte, 1<<10))
+				w.Write(bytes.Repeat([]byte(" "), 1<<10))
 			}
 		}, "the answer is too large"},
 		"an error that repeats the credential": {func(w http.ResponseWriter, r *http.Request) {

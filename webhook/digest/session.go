@@ -41,31 +41,22 @@ type session struct {
 
 // look asks for the manifest and, if that is an index, for the one of the platform in it.
 func (s *session) look(ctx context.Context, identifier, arch string) (Manifest, error) {
-	body, digest, err := s.get(ctx, identifier)
+	d, digest, err := s.get(ctx, identifier, arch)
 	if err != nil {
 		return Manifest{}, err
 	}
-	d, err := parseDocument(body)
-	if err != nil {
-		return Manifest{}, err
-	}
-	if len(d.Manifests) > 0 {
-		of, err := d.platform(arch)
-		if err != nil {
-			return Manifest{}, err
+	if d.index {
+		if d.platform == "" {
+			return Manifest{}, finding("there is no manifest for linux/" + arch)
 		}
-		if body, _, err = s.get(ctx, of); err != nil {
-			return Manifest{}, err
-		}
-		if d, err = parseDocument(body); err != nil {
+		if d, _, err = s.get(ctx, d.platform, arch); err != nil {
 			return Manifest{}, err
 		}
 	}
-	bytes, err := d.bytes()
-	if err != nil {
-		return Manifest{}, err
+	if !d.image {
+		return Manifest{}, finding("it is not the manifest of an image")
 	}
-	return Manifest{Digest: digest, Bytes: bytes}, nil
+	return Manifest{Digest: digest, Bytes: d.bytes}, nil
 }
 
 // digest asks with a HEAD request, and with a GET one those registries that do not answer it in full.
@@ -107,21 +98,21 @@ func (s *session) sum(ctx context.Context, identifier string) (string, error) {
 }
 
 // get reads a manifest. Its digest is what the registry calls it, as with HEAD, or else that of what was read.
-func (s *session) get(ctx context.Context, identifier string) ([]byte, string, error) {
+func (s *session) get(ctx context.Context, identifier, arch string) (document, string, error) {
 	response, err := s.do(ctx, http.MethodGet, identifier)
 	if err != nil {
-		return nil, "", err
+		return document{}, "", err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	h := sha256.New()
+	d, err := readDocument(io.TeeReader(response.Body, h), arch)
 	if err != nil {
-		return nil, "", fmt.Errorf("reading the manifest: %w", err)
+		return document{}, "", fmt.Errorf("reading the manifest: %w", err)
 	}
 	if digest := contentDigest(response); digest != "" {
-		return body, digest, nil
+		return d, digest, nil
 	}
-	sum := sha256.Sum256(body)
-	return body, "sha256:" + hex.EncodeToString(sum[:]), nil
+	return d, "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // do asks about a manifest. The response of a nil error has the status OK, and the caller closes its body.

@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"crypto/rand"
 	"time"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
@@ -20,7 +21,6 @@ const (
 	measuredContainer = "measured"
 
 	noopVolume = "noop"
-	noopFolder = "/prepull"
 )
 
 // subject is what is measured, and with what.
@@ -36,6 +36,9 @@ type subject struct {
 // pod runs noop in the image, on one node, and ends. Nothing of the image runs: its entrypoint may do anything. The
 // scheduler places it as it would any other pod, so that there is a time at which it did.
 func (s *subject) pod(name, node string) *corev1.Pod {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	noopFolder := workload.NoopFolder(random)
 	install := workload.RestrictedContainer(installContainer, s.noopImage)
 	install.Args = []string{"install", noopFolder}
 	install.VolumeMounts = []corev1.VolumeMount{{Name: noopVolume, MountPath: noopFolder}}
