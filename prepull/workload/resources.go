@@ -20,7 +20,7 @@ func extendedResources(spec *corev1.PodSpec) []string {
 		for i := range containers {
 			for _, list := range []corev1.ResourceList{containers[i].Resources.Requests, containers[i].Resources.Limits} {
 				for name, quantity := range list {
-					if isExtended(string(name)) && !quantity.IsZero() {
+					if IsExtended(string(name)) && !quantity.IsZero() {
 						asked[string(name)] = true
 					}
 				}
@@ -31,9 +31,9 @@ func extendedResources(spec *corev1.PodSpec) []string {
 	return names[:min(len(names), maxResources)]
 }
 
-// isExtended tells whether a resource is one that nodes offer or not: all others every node has, or the pod does not start
+// IsExtended tells whether a resource is one that nodes offer or not: all others every node has, or the pod does not start
 // with them at all (IsExtendedResourceName in pkg/apis/core/v1/helper/helpers.go).
-func isExtended(name string) bool {
+func IsExtended(name string) bool {
 	const quota = corev1.DefaultResourceRequestsPrefix
 	native := !strings.Contains(name, "/") || strings.Contains(name, corev1.ResourceDefaultNamespacePrefix)
 	return !native && !strings.HasPrefix(name, quota) && len(validation.IsQualifiedName(quota+name)) == 0
