@@ -8,6 +8,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -16,7 +18,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // CacheOptions let the manager hold what the reconciler reads and no more: of pods, DaemonSets and events about pods only
@@ -27,10 +31,11 @@ func CacheOptions(namespace string) cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}:       {Namespaces: ours, Transform: strip(known.stripPod)},
-			&corev1.Event{}:     {Namespaces: map[string]cache.Config{namespace: {FieldSelector: warmth.FailedEvents}}, Transform: strip(known.stripEvent)},
-			&corev1.Node{}:      {Transform: strip(known.stripNode)},
-			&appsv1.DaemonSet{}: {Namespaces: ours, Transform: strip(stripDaemonSet)},
+			&corev1.Pod{}:          {Namespaces: ours, Transform: strip(known.stripPod)},
+			&corev1.Event{}:        {Namespaces: map[string]cache.Config{namespace: {FieldSelector: warmth.FailedEvents}}, Transform: strip(known.stripEvent)},
+			&corev1.Node{}:         {Transform: strip(known.stripNode)},
+			&appsv1.DaemonSet{}:    {Namespaces: ours, Transform: strip(stripDaemonSet)},
+			&nodev1.RuntimeClass{}: {Transform: strip(stripRuntimeClass)},
 		},
 	}
 }
@@ -204,13 +209,39 @@ func (p *stringPool) stripNode(n *corev1.Node) {
 			image.Names[i] = p.one(name)
 		}
 	}
-	var allocatable corev1.ResourceList
-	if disk, found := n.Status.Allocatable[corev1.ResourceEphemeralStorage]; found {
-		allocatable = corev1.ResourceList{corev1.ResourceEphemeralStorage: disk}
-	}
-	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images, Allocatable: allocatable, NodeInfo: corev1.NodeSystemInfo{
+	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images, Allocatable: p.stripResources(n), NodeInfo: corev1.NodeSystemInfo{
 		KubeletVersion: p.one(n.Status.NodeInfo.KubeletVersion), ContainerRuntimeVersion: p.one(n.Status.NodeInfo.ContainerRuntimeVersion),
 	}}
+}
+
+// stripResources keeps how large the disk of a node is, and which extended resources it offers, of each of which it has one:
+// how many there are changes with the health of devices, and is nothing to us.
+func (p *stringPool) stripResources(n *corev1.Node) corev1.ResourceList {
+	var kept corev1.ResourceList
+	keep := func(name corev1.ResourceName, quantity resource.Quantity) {
+		if kept == nil {
+			kept = corev1.ResourceList{}
+		}
+		kept[corev1.ResourceName(p.one(string(name)))] = quantity
+	}
+	for _, list := range []corev1.ResourceList{n.Status.Capacity, n.Status.Allocatable} {
+		for name := range list {
+			if workload.IsExtended(string(name)) && nodeclass.Offers(n, string(name)) {
+				keep(name, oneDevice)
+			}
+		}
+	}
+	if disk, found := n.Status.Allocatable[corev1.ResourceEphemeralStorage]; found {
+		keep(corev1.ResourceEphemeralStorage, disk)
+	}
+	return kept
+}
+
+var oneDevice = *resource.NewQuantity(1, resource.DecimalSI)
+
+func stripRuntimeClass(c *nodev1.RuntimeClass) {
+	c.ObjectMeta = essentials(c.ObjectMeta)
+	c.Overhead = nil
 }
 
 func stripDaemonSet(ds *appsv1.DaemonSet) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -127,6 +128,12 @@ func TestOnlyWhatTheCacheKeepsIsAChange(t *testing.T) {
 		"a node that is lost is one": {func(n *corev1.Node) {
 			n.Status.Conditions[0].Status = corev1.ConditionUnknown
 		}, true},
+		"a resource is one": {func(n *corev1.Node) {
+			n.Status.Capacity = corev1.ResourceList{"example.com/gpu": resource.MustParse("1")}
+		}, true},
+		"more room is none": {func(n *corev1.Node) {
+			n.Status.Capacity = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi"), "hugepages-2Mi": resource.MustParse("1Gi")}
+		}, false},
 		"an image is one": {func(n *corev1.Node) { n.Status.Images = []corev1.ContainerImage{{SizeBytes: 1}} }, true},
 	} {
 		was, is := node(func(*corev1.Node) {}), node(tc.edit)

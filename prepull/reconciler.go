@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/credentials"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
@@ -104,6 +106,7 @@ func (r *reconciler) observe(ctx context.Context) (plan.State, error) {
 		pods       corev1.PodList
 		events     corev1.EventList
 		daemonSets appsv1.DaemonSetList
+		classes    nodev1.RuntimeClassList
 	)
 	ours := []client.ListOption{client.UnsafeDisableDeepCopy, client.InNamespace(r.options.Namespace), client.MatchingLabels(v1alpha1.PrepullLabels())}
 	if err := r.client.List(ctx, &images, client.UnsafeDisableDeepCopy); err != nil {
@@ -121,7 +124,10 @@ func (r *reconciler) observe(ctx context.Context) (plan.State, error) {
 	if err := r.client.List(ctx, &daemonSets, ours...); err != nil {
 		return plan.State{}, fmt.Errorf("listing prepull DaemonSets: %w", err)
 	}
-	s := plan.State{Images: images.Items, Nodes: nodes.Items, Accepted: r.daemonSets.accepted, Refused: r.daemonSets.refused, NoImageVolumes: r.daemonSets.dropsVolumes}
+	if err := r.client.List(ctx, &classes, client.UnsafeDisableDeepCopy); err != nil {
+		return plan.State{}, fmt.Errorf("listing RuntimeClasses: %w", err)
+	}
+	s := plan.State{Images: images.Items, Nodes: nodes.Items, RuntimeClasses: nodeclass.RuntimeClassesOf(classes.Items), Accepted: r.daemonSets.accepted, Refused: r.daemonSets.refused, NoImageVolumes: r.daemonSets.dropsVolumes}
 	failed := warmth.PullEvents(events.Items)
 	for i := range pods.Items {
 		s.Pods = append(s.Pods, warmth.WithPullEvents(&pods.Items[i], failed))

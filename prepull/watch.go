@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -60,6 +61,7 @@ func setupReconciler(mgr ctrl.Manager, o Options, resynced *atomic.Bool) error {
 		Watches(&corev1.Node{}, look, builder.WithPredicates(changed[corev1.Node]())).
 		Watches(&appsv1.DaemonSet{}, look, builder.WithPredicates(changed[appsv1.DaemonSet]())).
 		Watches(&corev1.Pod{}, look, builder.WithPredicates(changed[corev1.Pod]())).
+		Watches(&nodev1.RuntimeClass{}, look, builder.WithPredicates(changed[nodev1.RuntimeClass]())).
 		Watches(&corev1.Event{}, look, builder.WithPredicates(changed[corev1.Event]())).
 		WatchesRawSource(source.Channel(keeper.Changes(), look)).
 		Complete(&reconciler{

@@ -209,6 +209,18 @@ type Placement struct {
 	// +optional
 	// +listType=atomic
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// runtimeClassName is the RuntimeClass of the pod: the nodeSelector and the tolerations of its scheduling count, too. If
+	// there is none of that name, no pod can start.
+	// +optional
+	RuntimeClassName string `json:"runtimeClassName,omitempty"`
+
+	// resources are the extended resources that the pod asks for, such as example.com/gpu: a node must offer all of them.
+	// Sorted; of more than 16 the first ones.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Resources []string `json:"resources,omitempty"`
 }
 
 // Starts is a decaying count.

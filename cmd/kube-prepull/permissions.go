@@ -47,6 +47,7 @@ func clusterPermissions(s settings) []permission {
 		{v1alpha1.GroupVersion.Group, "prepullimages/status", "", []string{"patch"}},
 		{"", "namespaces", "", []string{"list", "watch"}},
 		{"", "nodes", "", []string{"list", "watch"}},
+		{"node.k8s.io", "runtimeclasses", "", []string{"list", "watch"}},
 		{"", "pods", "", []string{"get", "list"}},
 		{"apps", "deployments", "", []string{"get", "list"}},
 		{"apps", "statefulsets", "", []string{"get", "list"}},

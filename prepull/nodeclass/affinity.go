@@ -3,6 +3,7 @@ package nodeclass
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,6 +36,7 @@ func (c *Class) term() corev1.NodeSelectorTerm {
 		Require(corev1.LabelOSStable, corev1.NodeSelectorOpIn, c.Os),
 		Require(corev1.LabelArchStable, corev1.NodeSelectorOpIn, c.Arch),
 	}}
+	term.MatchExpressions = append(term.MatchExpressions, notVirtual()...)
 	for _, l := range c.labels {
 		term.MatchExpressions = append(term.MatchExpressions, Require(l.key, corev1.NodeSelectorOpIn, l.value))
 	}
@@ -44,11 +46,23 @@ func (c *Class) term() corev1.NodeSelectorTerm {
 	if s := c.separator; s != nil {
 		term.MatchExpressions = append(term.MatchExpressions, Require(s.key, corev1.NodeSelectorOpIn, s.value))
 	}
+	left := slices.Clone(c.virtual)
+	for _, other := range c.apart {
+		if s := other.separator; s != nil {
+			term.MatchExpressions = append(term.MatchExpressions, Require(s.key, corev1.NodeSelectorOpNotIn, s.value))
+		} else {
+			left = append(left, other.Nodes...)
+		}
+	}
 	for _, n := range c.Nodes {
 		if UnderPressure(n) {
-			// A requirement for a field takes one value only.
-			term.MatchFields = append(term.MatchFields, Require(metav1.ObjectNameField, corev1.NodeSelectorOpNotIn, n.Name))
+			left = append(left, n)
 		}
+	}
+	slices.SortFunc(left, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
+	for _, n := range left {
+		// A requirement for a field takes one value only.
+		term.MatchFields = append(term.MatchFields, Require(metav1.ObjectNameField, corev1.NodeSelectorOpNotIn, n.Name))
 	}
 	return term
 }
@@ -57,25 +71,35 @@ func Require(key string, operator corev1.NodeSelectorOperator, values ...string)
 	return corev1.NodeSelectorRequirement{Key: key, Operator: operator, Values: values}
 }
 
-// separate finds for every class with taints what keeps its prepull pods off other nodes. To tolerate a taint is not to
-// ask for it: without a separator they would start on nodes with the same labels and fewer taints as well, next to those
-// of these nodes' own class. A class without taints needs none, for its pods tolerate no taints.
+// separate finds for every class with taints or resources what keeps its prepull pods off other nodes. To tolerate a taint is
+// not to ask for it: without a separator they would start on nodes with the same labels and fewer taints as well, next to
+// those of these nodes' own class. And no DaemonSet can ask for nodes that offer a resource. A class without either needs
+// none, for its pods tolerate no taints, and those of its kind with resources say which nodes are theirs.
 func separate(classes []*Class) {
 	for _, c := range classes {
-		if len(c.taints) == 0 {
+		if len(c.taints)+len(c.resources) == 0 {
 			continue
 		}
 		var others, siblings []*Class
 		for _, other := range classes {
-			if slices.Equal(other.taints, c.taints) {
+			switch {
+			case other == c:
 				continue
+			case !slices.Equal(other.taints, c.taints):
+				if len(c.taints) == 0 {
+					continue
+				}
+			case len(c.resources) == 0 || !c.isLike(other):
+				continue
+			default:
+				other.apart = append(other.apart, c)
 			}
 			others = append(others, other)
 			if other.Os == c.Os && other.Arch == c.Arch && slices.Equal(other.labels, c.labels) {
 				siblings = append(siblings, other)
 			}
 		}
-		// What no node with other taints carries separates from nodes that are yet to come, too.
+		// What no node of any of the others carries separates from nodes that are yet to come, too.
 		if c.separator = c.separatorFrom(others); c.separator == nil {
 			c.separator = c.separatorFrom(siblings)
 		}
@@ -84,10 +108,10 @@ func separate(classes []*Class) {
 }
 
 // separatorFrom returns a label that all nodes of the class carry and no node of the others does, nil if there is none.
-// Best is one with the key of a taint: who taints nodes for a purpose often labels them alike.
+// Best is one with the key of a taint or a resource: who taints nodes for a purpose often labels them alike.
 func (c *Class) separatorFrom(others []*Class) *label {
 	one := c.Nodes[0]
-	var keys []string
+	keys := slices.Clone(c.resources)
 	for _, t := range c.taints {
 		keys = append(keys, t.Key)
 	}

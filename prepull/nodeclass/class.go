@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -20,10 +21,20 @@ type classification struct {
 	Classes []*Class
 
 	// ignoredKeys are the keys of labels that placements mention, that nodes carry and that tell no classes apart, because
-	// there would be too many; sorted. ignoredTaints is set if taints do not either. Then more is pulled than is needed,
-	// never less.
-	ignoredKeys   []string
-	ignoredTaints bool
+	// there would be too many, and ignoredResources the same of extended resources; sorted. ignoredTaints is set if taints do
+	// not either. Then more is pulled than is needed, never less.
+	ignoredKeys, ignoredResources []string
+	ignoredTaints                 bool
+
+	// unoffered are the extended resources that placements ask for and no node offers.
+	unoffered map[string]bool
+
+	// onVirtual tells of each image, in the order that Classify was given, whether its pods may run on a node that has no class
+	// because it runs no DaemonSet pods.
+	onVirtual []bool
+
+	// Next is when time alone changes the classes; zero if it does not.
+	Next time.Time
 }
 
 // Class is a set of nodes that one prepull DaemonSet serves: no placement tells them apart, except by their names.
@@ -36,12 +47,20 @@ type Class struct {
 	labels []label
 	absent []string
 
+	// resources are the extended resources that its nodes offer and others with the same labels and taints do not, sorted.
+	// apart are the classes of those that offer more or other ones.
+	resources []string
+	apart     []*Class
+
 	// taints are those that each node has, sorted. With anyTaints the nodes may have others each.
 	taints    []corev1.Taint
 	anyTaints bool
 
-	// separator is a label that only nodes with these taints carry, nil if the class needs none. With listed there is none,
-	// and the nodes are selected by their names.
+	// virtual are the nodes that run no DaemonSet pods, and have none of the labels that say so.
+	virtual []*corev1.Node
+
+	// separator is a label that only nodes with these taints and resources carry, nil if the class needs none. With listed
+	// there is none, and the nodes are selected by their names.
 	separator *label
 	listed    bool
 
@@ -69,30 +88,32 @@ const (
 	maxBaseLength = validation.DNS1123LabelMaxLength - len(v1alpha1.Name) - len("-") - hashLength
 )
 
-// Classify divides nodes into at most max classes by the labels that the placements of images mention and by taints, and
-// finds out which images have a use in which class. placements are those of each image; none means anywhere. Nodes of another system than Linux, and nodes without
-// these labels, have no class: no pod of ours could start there. The architecture always tells classes apart, even if
-// that makes more than max.
-func Classify(nodes []corev1.Node, placements [][]v1alpha1.Placement, max int) classification {
+// Classify divides nodes into at most max classes by the labels that the placements of images mention, by the extended
+// resources that they ask for, and by taints, and finds out which images have a use in which class. placements are those of
+// each image, without RuntimeClasses; none means anywhere. Nodes of another system than Linux, nodes without these labels, and
+// virtual ones have no class: no pod of ours could start there. The architecture always tells classes apart, even if that
+// makes more than max.
+func Classify(nodes []corev1.Node, placements [][]v1alpha1.Placement, max int, now time.Time) classification {
 	asked := newPlacementIndex(placements)
-	carried, others := asked.keysOn(nodes)
-	shapes := shapesOf(nodes, carried)
-	keys, tainted := coarsen(shapes, carried[:min(len(carried), maxKeys)], max)
-	result := classification{ignoredTaints: !tainted}
-	for _, key := range carried {
-		if !slices.Contains(keys, key) {
-			result.ignoredKeys = append(result.ignoredKeys, key)
-		}
-	}
+	real, virtual := divideVirtual(nodes)
+	carried, others := asked.keysOn(real)
+	offered, next := supplyOf(real, asked.resources(), now)
+	result := classification{Next: next, unoffered: offered.none()}
+	traits := traitsOf(carried, offered)
+	shapes := shapesOf(real, traits, offered)
+	kept, tainted := coarsen(shapes, traits[:min(len(traits), maxKeys)], offered, max)
+	result.ignore(traits, kept, tainted)
 	// Nodes with one of the other keys would be of another shape, so no class is to select them.
-	others = others[:min(len(others), maxKeys-min(len(carried), maxKeys))]
-	for _, group := range groupBy(shapes, keys, tainted) {
-		c := newNodeClass(group, keys, others, tainted)
-		c.fitting = asked.fitOn(group)
+	others = others[:min(len(others), maxKeys-min(len(traits), maxKeys))]
+	for _, group := range groupBy(shapes, kept, offered, tainted) {
+		c := newNodeClass(group, kept, others, offered, tainted)
+		c.fitting = asked.fitOn(group, offered)
 		result.Classes = append(result.Classes, c)
 	}
+	tellApart(result.Classes)
 	slices.SortFunc(result.Classes, func(a, b *Class) int { return strings.Compare(a.Name, b.Name) })
 	separate(result.Classes)
+	result.leaveOut(virtual, asked)
 	return result
 }
 
@@ -100,23 +121,27 @@ func Classify(nodes []corev1.Node, placements [][]v1alpha1.Placement, max int) c
 // so more may be pulled than is needed, never less. image is its index, as classify was given it.
 func (c *Class) Fits(image int) bool { return c.fitting[image] }
 
-// newNodeClass makes a class of shapes that are the same as far as the keys, and taints if these count, tell.
-func newNodeClass(shapes []*shape, keys, others []string, tainted bool) *Class {
+// newNodeClass makes a class of shapes that are the same as far as the traits, and taints if these count, tell.
+func newNodeClass(shapes []*shape, traits []trait, others []string, offered supply, tainted bool) *Class {
 	one := shapes[0].nodes[0]
 	c := &Class{Os: one.Labels[corev1.LabelOSStable], Arch: one.Labels[corev1.LabelArchStable], anyTaints: !tainted}
 	if tainted {
 		c.taints = shapes[0].taints
 	}
-	for _, key := range keys {
-		if value, found := one.Labels[key]; found {
-			c.labels = append(c.labels, label{key, value})
-		} else {
-			c.absent = append(c.absent, key)
+	for _, t := range traits {
+		value, found := offered.traitOf(one, t)
+		switch {
+		case t.resource && found:
+			c.resources = append(c.resources, t.name)
+		case t.resource:
+		case found:
+			c.labels = append(c.labels, label{t.name, value})
+		default:
+			c.absent = append(c.absent, t.name)
 		}
 	}
 	c.absent = append(c.absent, others...)
 	slices.Sort(c.absent)
-	c.Name = c.newName()
 	for _, s := range shapes {
 		c.Nodes = append(c.Nodes, s.nodes...)
 	}
@@ -133,7 +158,7 @@ func newNodeClass(shapes []*shape, keys, others []string, tainted bool) *Class {
 // brings up renames no class whose nodes do not carry it.
 func (c *Class) newName() string {
 	base := c.Os + "-" + c.Arch
-	if len(c.labels) == 0 && len(c.taints) == 0 {
+	if len(c.labels)+len(c.taints)+len(c.resources) == 0 {
 		return base
 	}
 	h := sha256.New()
@@ -142,6 +167,9 @@ func (c *Class) newName() string {
 	}
 	for _, t := range c.taints {
 		fmt.Fprintf(h, "taint %q %q %q\n", t.Key, t.Value, t.Effect)
+	}
+	for _, name := range c.resources {
+		fmt.Fprintf(h, "resource %q\n", name)
 	}
 	return base + "-" + hex.EncodeToString(h.Sum(nil))[:hashLength-1]
 }

@@ -6,10 +6,12 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	schedulingv1 "k8s.io/component-helpers/scheduling/corev1"
@@ -30,7 +32,7 @@ func FuzzClassify(f *testing.F) {
 		r := randomPlaces{Rand: random, named: random.IntN(4) == 0}
 		nodes, wanted := r.nodes(), r.images()
 		limit := []int{1, 2, 3, 5, 8, 100, 100, 100}[random.IntN(8)]
-		got := Classify(nodes, wanted, limit)
+		got := Classify(nodes, wanted, limit, prepulltest.Noon)
 		checkPartition(t, got, nodes, limit)
 		checkSelection(t, got, nodes)
 		checkUses(t, got, wanted, !r.named)
@@ -57,7 +59,7 @@ func checkPartition(t *testing.T, got classification, nodes []corev1.Node, limit
 	}
 	for i := range nodes {
 		want := 0
-		if nodes[i].Labels[corev1.LabelOSStable] == "linux" && nodes[i].Labels[corev1.LabelArchStable] != "" {
+		if nodes[i].Labels[corev1.LabelOSStable] == "linux" && nodes[i].Labels[corev1.LabelArchStable] != "" && VirtualBy(&nodes[i]) == "" {
 			want = 1
 		}
 		if in[nodes[i].Name] != want {
@@ -67,8 +69,8 @@ func checkPartition(t *testing.T, got classification, nodes []corev1.Node, limit
 	if len(got.Classes) > max(limit, len(archs)) {
 		t.Errorf("%d classes, at most %d are allowed", len(got.Classes), limit)
 	}
-	if limit == 100 && (len(got.ignoredKeys) > 0 || got.ignoredTaints) {
-		t.Errorf("%v are ignored, and taints: %v, though there are %d classes", got.ignoredKeys, got.ignoredTaints, len(got.Classes))
+	if ignored := append(slices.Clone(got.ignoredKeys), got.ignoredResources...); limit == 100 && (len(ignored) > 0 || got.ignoredTaints) {
+		t.Errorf("%v are ignored, and taints: %v, though there are %d classes", ignored, got.ignoredTaints, len(got.Classes))
 	}
 }
 
@@ -100,20 +102,23 @@ func checkSelection(t *testing.T, got classification, nodes []corev1.Node) {
 func hardTaint(taint *corev1.Taint) bool { return taint.Effect != corev1.TaintEffectPreferNoSchedule }
 
 // checkUses checks that images are in the classes with a node that fits a user. If nothing is ignored, and no placement
-// names nodes, it fits each node.
+// names nodes, it fits each node. A young node may be there for what it is expected to offer.
 func checkUses(t *testing.T, got classification, wanted [][]v1alpha1.Placement, exact bool) {
 	t.Helper()
-	exact = exact && len(got.ignoredKeys) == 0 && !got.ignoredTaints
+	exact = exact && len(got.ignoredKeys)+len(got.ignoredResources) == 0 && !got.ignoredTaints
 	for _, c := range got.Classes {
 		for i, image := range wanted {
-			fitting := 0
+			fitting, young := 0, 0
 			for _, n := range c.Nodes {
 				if schedulable(image, n) {
 					fitting++
+				} else if !n.CreationTimestamp.IsZero() {
+					young++
 				}
 			}
-			if found := c.Fits(i); found != (fitting > 0) || found && exact && fitting < len(c.Nodes) {
-				t.Errorf("image %d is placed on %s: %v, but fits %d of its %d nodes", i, c.Name, found, fitting, len(c.Nodes))
+			found := c.Fits(i)
+			if !found && fitting > 0 || found && fitting+young == 0 || found && exact && fitting+young < len(c.Nodes) {
+				t.Errorf("image %d is placed on %s: %v, but fits %d of its %d nodes (%d are young)", i, c.Name, found, fitting, len(c.Nodes), young)
 			}
 		}
 	}
@@ -128,8 +133,13 @@ func schedulable(image []v1alpha1.Placement, n *corev1.Node) bool {
 		}
 		matches, _ := nodeaffinity.GetRequiredNodeAffinity(pod).Match(n)
 		_, repelled := schedulingv1.FindMatchingUntoleratedTaint(logr.Discard(), n.Spec.Taints, p.Tolerations, func(taint *corev1.Taint) bool {
-			return hardTaint(taint) && (taint.Key == "dedicated" || taint.Key == "gpu")
+			return hardTaint(taint) && (taint.Key == "dedicated" || taint.Key == "gpu" || taint.Key == "example.com/gpu" || taint.Key == virtualTaint)
 		}, false)
+		for _, name := range p.Resources {
+			if has := n.Status.Allocatable[corev1.ResourceName(name)]; has.Value() == 0 && !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == name }) {
+				return false
+			}
+		}
 		return matches && !repelled
 	})
 }
@@ -143,7 +153,7 @@ func checkAnyOrder(t *testing.T, r randomPlaces, got classification, nodes []cor
 	for i, image := range order {
 		shuffled[i] = wanted[image]
 	}
-	again := shown(Classify(nodes, shuffled, limit), true)
+	again := shown(Classify(nodes, shuffled, limit, prepulltest.Noon), true)
 	for name, c := range again {
 		for i, image := range c.Images {
 			c.Images[i] = order[image]
@@ -156,16 +166,20 @@ func checkAnyOrder(t *testing.T, r randomPlaces, got classification, nodes []cor
 	}
 }
 
-// checkNewNode checks that one more node like an untainted one changes no DaemonSet.
+// checkNewNode checks that one more node like an untainted one changes no DaemonSet, unless only its name could tell what it
+// offers.
 func checkNewNode(t *testing.T, r randomPlaces, got classification, nodes []corev1.Node, wanted [][]v1alpha1.Placement, limit int) {
 	t.Helper()
 	like := nodes[r.IntN(len(nodes))].DeepCopy()
-	if len(lastingTaints(like)) > 0 || UnderPressure(like) {
+	listed := slices.ContainsFunc(got.Classes, func(c *Class) bool {
+		return c.listed && slices.ContainsFunc(c.Nodes, func(n *corev1.Node) bool { return n.Name == like.Name })
+	})
+	if len(lastingTaints(like)) > 0 || UnderPressure(like) || listed || VirtualBy(like) != "" {
 		return
 	}
 	like.Name = "one-more"
 	like.Labels[corev1.LabelHostname] = like.Name
-	if diff := cmp.Diff(shown(got, false), shown(Classify(append(slices.Clone(nodes), *like), wanted, limit), false)); diff != "" {
+	if diff := cmp.Diff(shown(got, false), shown(Classify(append(slices.Clone(nodes), *like), wanted, limit, prepulltest.Noon), false)); diff != "" {
 		t.Errorf("with one more node (-was +is):\n%s", diff)
 	}
 }
@@ -174,7 +188,7 @@ func checkNewNode(t *testing.T, r randomPlaces, got classification, nodes []core
 func checkNewWorkload(t *testing.T, got classification, nodes []corev1.Node, wanted [][]v1alpha1.Placement, limit int) {
 	t.Helper()
 	image := []v1alpha1.Placement{{NodeSelector: map[string]string{"a-new-key": "x"}}}
-	after := Classify(nodes, append(slices.Clone(wanted), image), limit)
+	after := Classify(nodes, append(slices.Clone(wanted), image), limit, prepulltest.Noon)
 	names := func(c classification) []string { return slices.Sorted(maps.Keys(shown(c, false))) }
 	if diff := cmp.Diff(names(got), names(after)); diff != "" {
 		t.Errorf("with one more workload (-was +is):\n%s", diff)
@@ -242,14 +256,26 @@ func (r randomPlaces) nodes() []corev1.Node {
 		}
 		for range r.IntN(3) * r.IntN(2) {
 			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{
-				Key: oneOf(r, "dedicated", "gpu", "dedicated", "gpu", corev1.TaintNodeUnreachable, v1alpha1.TaintWarming,
+				Key: oneOf(r, "dedicated", "gpu", "dedicated", "gpu", "example.com/gpu", corev1.TaintNodeUnreachable, v1alpha1.TaintWarming,
 					"node.cilium.io/agent-not-ready", "startup-taint.cluster-autoscaler.kubernetes.io/x", "readiness.k8s.io/x"),
 				Value:     oneOf(r, "", "a", "b"),
 				Effect:    oneOf(r, corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute, corev1.TaintEffectPreferNoSchedule),
 				TimeAdded: oneOf(r, nil, &metav1.Time{Time: prepulltest.Noon}),
 			})
 		}
-		switch r.IntN(20) {
+		for _, name := range []string{"example.com/gpu", "example.com/rdma"} {
+			if r.IntN(3) == 0 {
+				n.Status.Allocatable = corev1.ResourceList{corev1.ResourceName(name): *resource.NewQuantity(r.Int64N(3), resource.DecimalSI)}
+			}
+		}
+		if r.IntN(4) == 0 {
+			n.CreationTimestamp.Time = prepulltest.Noon.Add(-time.Minute)
+		}
+		switch r.IntN(30) {
+		case 20:
+			n.Labels["type"] = "virtual-kubelet"
+		case 21:
+			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: virtualTaint, Effect: corev1.TaintEffectNoSchedule})
 		case 0:
 			n.Labels[corev1.LabelOSStable] = "windows"
 		case 1:
@@ -292,11 +318,14 @@ func (r randomPlaces) placement() v1alpha1.Placement {
 	}
 	for range r.IntN(3) {
 		p.Tolerations = append(p.Tolerations, corev1.Toleration{
-			Key:      oneOf(r, "dedicated", "gpu", ""),
+			Key:      oneOf(r, "dedicated", "gpu", "example.com/gpu", ""),
 			Operator: oneOf(r, corev1.TolerationOpExists, corev1.TolerationOpEqual, ""),
 			Value:    oneOf(r, "", "a"),
 			Effect:   oneOf(r, "", corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute),
 		})
+	}
+	if r.IntN(3) == 0 {
+		p.Resources = oneOf(r, []string{"example.com/gpu"}, []string{"example.com/rdma"}, []string{"example.com/gpu", "example.com/rdma"}, []string{"example.com/none"})
 	}
 	return p
 }

@@ -21,8 +21,8 @@ type placement struct {
 	affinity    nodeaffinity.RequiredNodeAffinity
 	tolerations []corev1.Toleration
 
-	// keys are those of the labels that it mentions.
-	keys []string
+	// keys are those of the labels that it mentions, and resources what a node must offer.
+	keys, resources []string
 
 	// byName is set if it may tell apart any two nodes: it mentions their names.
 	byName bool
@@ -34,6 +34,7 @@ func NewPlacement(p *v1alpha1.Placement) *placement {
 		affinity:    nodeaffinity.NewRequiredNodeAffinity(p.NodeSelector, required),
 		tolerations: p.Tolerations,
 		keys:        slices.Collect(maps.Keys(p.NodeSelector)),
+		resources:   p.Resources,
 	}
 	if p.NodeAffinity != nil {
 		for _, term := range p.NodeAffinity.NodeSelectorTerms {
@@ -48,8 +49,13 @@ func NewPlacement(p *v1alpha1.Placement) *placement {
 }
 
 // Fits tells whether the scheduler would let a pod with this placement start on a node, if the node had room and were in
-// a good state. What Kubernetes cannot parse matches nothing.
+// a good state. What Kubernetes cannot parse matches nothing. The placement is one without a RuntimeClass.
 func Fits(n *corev1.Node, p *placement) bool {
+	return offersAll(n, p.resources) && p.letsIn(n)
+}
+
+// letsIn tells whether labels, name and taints of a node are what a placement asks for.
+func (p *placement) letsIn(n *corev1.Node) bool {
 	if matches, err := p.affinity.Match(n); err != nil || !matches {
 		return false
 	}
@@ -93,9 +99,19 @@ func newPlacementIndex(images [][]v1alpha1.Placement) placementIndex {
 	return x
 }
 
+// resources are those that placements ask for, sorted.
+func (x placementIndex) resources() []string {
+	var names []string
+	for _, p := range x.placements {
+		names = append(names, p.resources...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // keysOn returns the labels that placements mention: those that some of the nodes carry, and the others; both sorted. The
 // name of a node is not among them, nor are operating system and architecture.
-func (x placementIndex) keysOn(nodes []corev1.Node) (carried, others []string) {
+func (x placementIndex) keysOn(nodes []*corev1.Node) (carried, others []string) {
 	found := map[string]bool{}
 	for _, p := range x.placements {
 		for _, key := range p.keys {
@@ -105,11 +121,11 @@ func (x placementIndex) keysOn(nodes []corev1.Node) (carried, others []string) {
 	for _, key := range []string{corev1.LabelOSStable, corev1.LabelArchStable, corev1.LabelHostname} {
 		delete(found, key)
 	}
-	for i := range nodes {
-		if nodes[i].Labels[corev1.LabelOSStable] != string(corev1.Linux) {
+	for _, n := range nodes {
+		if n.Labels[corev1.LabelOSStable] != string(corev1.Linux) {
 			continue
 		}
-		for key := range nodes[i].Labels {
+		for key := range n.Labels {
 			if carries, mentioned := found[key]; mentioned && !carries {
 				found[key] = true
 			}
@@ -127,14 +143,12 @@ func (x placementIndex) keysOn(nodes []corev1.Node) (carried, others []string) {
 }
 
 // fitOn tells for each image whether one of its placements fits on a node of the shapes.
-func (x placementIndex) fitOn(shapes []*shape) []bool {
+func (x placementIndex) fitOn(shapes []*shape, offered supply) []bool {
 	fitting := make([]bool, len(x.placements))
 	for i, p := range x.placements {
+		fits := func(n *corev1.Node) bool { return offered.hasAll(n, p.resources) && p.letsIn(n) }
 		fitting[i] = slices.ContainsFunc(shapes, func(s *shape) bool {
-			if p.byName {
-				return slices.ContainsFunc(s.nodes, func(n *corev1.Node) bool { return Fits(n, p) })
-			}
-			return Fits(s.nodes[0], p)
+			return fits(s.nodes[0]) || p.byName && slices.ContainsFunc(s.nodes, fits)
 		})
 	}
 	images := make([]bool, len(x.of))

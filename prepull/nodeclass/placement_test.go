@@ -122,7 +122,7 @@ func TestWhatNoNodeFits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			result := Classify(nodes, [][]v1alpha1.Placement{tc.placements}, 30)
+			result := Classify(nodes, [][]v1alpha1.Placement{tc.placements}, 30, prepulltest.Noon)
 			var got []string
 			for _, c := range result.Classes {
 				if c.Fits(0) {
@@ -138,7 +138,7 @@ func TestWhatNoNodeFits(t *testing.T) {
 
 func TestNodesOfOneClassWithNamesThatAUserMentions(t *testing.T) {
 	t.Parallel()
-	result := Classify(prepulltest.Nodes(3), [][]v1alpha1.Placement{{selector(corev1.LabelHostname + "=node-001")}}, 30)
+	result := Classify(prepulltest.Nodes(3), [][]v1alpha1.Placement{{selector(corev1.LabelHostname + "=node-001")}}, 30, prepulltest.Noon)
 	if len(result.Classes) != 1 || !result.Classes[0].Fits(0) || len(result.ignoredKeys) > 0 {
 		t.Errorf("%d classes, ignored %v", len(result.Classes), result.ignoredKeys)
 	}
@@ -169,7 +169,7 @@ func TestManyKeys(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := Classify(tc.nodes, mentions(tc.keys...), 30)
+			got := Classify(tc.nodes, mentions(tc.keys...), 30, prepulltest.Noon)
 			c := got.Classes[0]
 			if len(c.labels) != tc.labels || len(c.absent) != tc.absent || len(got.Classes) != tc.classes || len(got.ignoredKeys) != tc.ignore {
 				t.Errorf("%d labels, %d absent, %d classes, ignored %v", len(c.labels), len(c.absent), len(got.Classes), got.ignoredKeys)

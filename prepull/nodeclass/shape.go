@@ -16,16 +16,20 @@ type shape struct {
 	taints []corev1.Taint
 }
 
-// shapesOf sorts the nodes that can have a class by shape: operating system, architecture, their values of the keys, and
-// taints.
-func shapesOf(nodes []corev1.Node, keys []string) []*shape {
+// trait is what tells nodes apart: the value of a label, or whether they offer an extended resource.
+type trait struct {
+	name     string
+	resource bool
+}
+
+// shapesOf sorts the nodes that can have a class by shape: operating system, architecture, traits and taints.
+func shapesOf(nodes []*corev1.Node, traits []trait, offered supply) []*shape {
 	known := map[string]*shape{}
 	var shapes []*shape
 	var text []byte
-	for i := range nodes {
-		n := &nodes[i]
+	for _, n := range nodes {
 		taints := lastingTaints(n)
-		text = appendTaints(appendLabels(text[:0], n, keys), taints)
+		text = appendTaints(offered.appendTraits(text[:0], n, traits), taints)
 		s, found := known[string(text)]
 		if !found {
 			if canHaveClass(n) {
@@ -48,12 +52,12 @@ func canHaveClass(n *corev1.Node) bool {
 	return os == string(corev1.Linux) && arch != "" && len(base) <= maxBaseLength && len(validation.IsDNS1123Label(base)) == 0
 }
 
-// appendLabels appends what tells apart nodes with other values of the keys. There is no zero byte in a label.
-func appendLabels(text []byte, n *corev1.Node, keys []string) []byte {
+// appendTraits appends what tells apart nodes with other traits. There is no zero byte in a label.
+func (s supply) appendTraits(text []byte, n *corev1.Node, traits []trait) []byte {
 	text = append(append(text, n.Labels[corev1.LabelOSStable]...), 0)
 	text = append(append(text, n.Labels[corev1.LabelArchStable]...), 0)
-	for _, key := range keys {
-		if value, found := n.Labels[key]; found {
+	for _, t := range traits {
+		if value, found := s.traitOf(n, t); found {
 			text = append(append(text, '='), value...)
 		}
 		text = append(text, 0)
@@ -70,13 +74,13 @@ func appendTaints(text []byte, taints []corev1.Taint) []byte {
 	return text
 }
 
-// groupBy puts shapes together that have the same values of the keys, and the same taints if these count.
-func groupBy(shapes []*shape, keys []string, tainted bool) [][]*shape {
+// groupBy puts shapes together that have the same traits, and the same taints if these count.
+func groupBy(shapes []*shape, traits []trait, offered supply, tainted bool) [][]*shape {
 	places := map[string]int{}
 	var groups [][]*shape
 	var text []byte
 	for _, s := range shapes {
-		text = appendLabels(text[:0], s.nodes[0], keys)
+		text = offered.appendTraits(text[:0], s.nodes[0], traits)
 		if tainted {
 			text = appendTaints(text, s.taints)
 		}
@@ -91,27 +95,42 @@ func groupBy(shapes []*shape, keys []string, tainted bool) [][]*shape {
 	return groups
 }
 
-// coarsen returns the keys, and whether taints, tell classes apart if there are to be max at most. The keys with the most
-// values go first, then taints: each of those may make a class of every node.
-func coarsen(shapes []*shape, keys []string, max int) (kept []string, tainted bool) {
-	values := make(map[string]int, len(keys))
-	for _, key := range keys {
+// coarsen returns the traits, and whether taints, tell classes apart if there are to be max at most. The labels with the most
+// values go first, then resources, then taints: each of those may make a class of every node.
+func coarsen(shapes []*shape, traits []trait, offered supply, max int) (kept []trait, tainted bool) {
+	values := make(map[trait]int, len(traits))
+	for _, t := range traits {
 		distinct := map[string]bool{}
 		for _, s := range shapes {
-			if value, found := s.nodes[0].Labels[key]; found {
+			if value, found := offered.traitOf(s.nodes[0], t); found && !t.resource {
 				distinct[value] = true
 			}
 		}
-		values[key] = len(distinct)
+		values[t] = len(distinct)
 	}
-	kept = slices.Clone(keys)
-	slices.SortFunc(kept, func(a, b string) int { return cmp.Or(values[b]-values[a], strings.Compare(a, b)) })
-	// Fewer keys never make more classes.
-	dropped := sort.Search(len(kept)+1, func(n int) bool { return len(groupBy(shapes, kept[n:], true)) <= max })
+	kept = slices.Clone(traits)
+	slices.SortFunc(kept, func(a, b trait) int { return cmp.Or(values[b]-values[a], strings.Compare(a.name, b.name)) })
+	// Fewer traits never make more classes.
+	dropped := sort.Search(len(kept)+1, func(n int) bool { return len(groupBy(shapes, kept[n:], offered, true)) <= max })
 	if dropped > len(kept) {
 		return nil, false
 	}
 	kept = kept[dropped:]
-	slices.Sort(kept)
+	slices.SortFunc(kept, compareTraits)
 	return kept, true
+}
+
+// compareTraits sorts labels before resources.
+func compareTraits(a, b trait) int {
+	return cmp.Or(trueLast(a.resource, b.resource), strings.Compare(a.name, b.name))
+}
+
+func trueLast(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }

@@ -31,12 +31,15 @@ func TestUnfit(t *testing.T) {
 		"a taint":                          {v1alpha1.Placement{}, []corev1.Taint{gpu}, "the taint gpu=a100:NoSchedule of the node is not tolerated"},
 		"a taint that is tolerated":        {v1alpha1.Placement{Tolerations: []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}}, []corev1.Taint{gpu}, ""},
 		"a taint of a node that is new":    {v1alpha1.Placement{}, []corev1.Taint{{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}}, ""},
+		"a resource":                       {v1alpha1.Placement{Resources: []string{rdma}}, nil, ""},
+		"a resource that it lacks":         {v1alpha1.Placement{Resources: []string{rdma, "example.com/gpu"}}, []corev1.Taint{gpu}, "the node does not offer example.com/gpu"},
 		"another label goes before taints": {v1alpha1.Placement{NodeSelector: map[string]string{"pool": "x"}}, []corev1.Taint{gpu}, "the node has the label pool=web, and x is asked for"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"pool": "web", "zone": "a"}}, Spec: corev1.NodeSpec{Taints: test.taints}}
+			*n = offering(*n, rdma)
 			if got := Unfit(n, &test.asked); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}

@@ -48,6 +48,8 @@ spec:
             - matchExpressions:
               - {key: kubernetes.io/os, operator: In, values: [linux]}
               - {key: kubernetes.io/arch, operator: In, values: [arm64]}
+              - {key: eks.amazonaws.com/compute-type, operator: NotIn, values: [fargate]}
+              - {key: type, operator: NotIn, values: [virtual-kubelet]}
       automountServiceAccountToken: false
       enableServiceLinks: false
       priorityClassName: low

@@ -129,6 +129,13 @@ func (p *Plan) planNodes(s State, on map[string][]*corev1.Pod, o Options, now ti
 				progress.outlook = outlookUnknown
 			}
 			p.planRelease(s, n, progress, o.Gate, now)
+			// A virtual one was waited for once.
+			if !o.NodeCondition || ConditionOf(n) == nil {
+				continue
+			}
+			if change := conditionChangeOf(n, progress, now); change != nil {
+				p.Conditions = append(p.Conditions, *change)
+			}
 		}
 	}
 	slices.SortStableFunc(p.Conditions, func(a, b ConditionChange) int {

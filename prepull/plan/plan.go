@@ -35,6 +35,9 @@ type State struct {
 	// NoImageVolumes is set if the API server drops image volumes from what is written.
 	NoImageVolumes bool
 
+	// RuntimeClasses are what those that exist ask of nodes.
+	RuntimeClasses nodeclass.RuntimeClasses
+
 	// Held is since when the manager knows that a node is held, by its UID.
 	Held map[types.UID]time.Time
 
@@ -86,8 +89,9 @@ type Plan struct {
 	// Statuses are those that differ, by the name of the object.
 	Statuses []StatusChange
 
-	// ignored tells why an image may be on more nodes than need it.
+	// ignored tells why an image may be on more nodes than need it, and nowhere why one has a use on none.
 	ignored nodeclass.IgnoredWords
+	nowhere map[*Candidate]string
 
 	// Joining are the nodes that join, by name.
 	Joining map[string]Joining
@@ -145,6 +149,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	found, invalid := candidates(s.Images, now)
 	for _, c := range found {
 		c.access = s.Pulls.Access(c)
+		c.resolve(s.RuntimeClasses)
 	}
 	stored := map[string]*appsv1.DaemonSet{}
 	for _, ds := range s.DaemonSets {
@@ -161,8 +166,9 @@ func Make(s State, o Options, now time.Time) Plan {
 	}
 	p := Plan{unwanted: left, Joining: map[string]Joining{}}
 	wanted, p.spelled = mergeSpellings(wanted, s.spellingsListed(), s.Pulls)
-	classified := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses)
+	classified := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses, now)
 	classes := classified.Classes
+	p.lookAgainBy(classified.Next)
 	classOf := make(map[string]string, len(s.Nodes))
 	for _, c := range classes {
 		for _, n := range c.Nodes {
@@ -172,7 +178,10 @@ func Make(s State, o Options, now time.Time) Plan {
 	pods, former, again := podsOfGoneNodes(s.Pods, s.Nodes, now)
 	on, of := podsByClass(pods, classOf)
 
-	p.ignored = classified.IgnoredWords(o.MaxNodeClasses)
+	p.ignored, p.nowhere = classified.IgnoredWords(o.MaxNodeClasses), map[*Candidate]string{}
+	for i, c := range wanted {
+		p.nowhere[c] = c.whyNowhere(classified.WhyNowhere(i, c.placements))
+	}
 	planned := map[string]*ClassPlan{}
 	for _, c := range classes {
 		name := daemonSetName(c)

@@ -53,8 +53,9 @@ type Candidate struct {
 	// namespaces of the users, sorted; none of a declared image that nobody uses.
 	namespaces []string
 
-	// placements are where users may run.
+	// placements are where users may run, and refusals why pods of some can start nowhere, sorted.
 	placements []v1alpha1.Placement
+	refusals   []string
 
 	// PullSecrets are what the image is pulled with, sorted.
 	PullSecrets []v1alpha1.SecretReference

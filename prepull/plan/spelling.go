@@ -45,6 +45,7 @@ func mergeSpellings(images []*Candidate, listed map[string]Listed, pulls Pulls) 
 func (c *Candidate) merge(spellings []*Candidate) *Candidate {
 	one := *c
 	one.objects, one.namespaces, one.placements, one.PullSecrets, one.versions, one.starts, one.digest = nil, nil, nil, nil, nil, 0, ""
+	one.refusals = nil
 	for _, s := range spellings {
 		one.objects = append(one.objects, s.objects...)
 		one.declared = one.declared || s.declared
@@ -57,6 +58,7 @@ func (c *Candidate) merge(spellings []*Candidate) *Candidate {
 		one.need = max(one.need, s.need)
 		one.namespaces = append(one.namespaces, s.namespaces...)
 		one.placements = append(one.placements, s.placements...)
+		one.refusals = append(one.refusals, s.refusals...)
 		one.PullSecrets = append(one.PullSecrets, s.PullSecrets...)
 		one.alwaysPull = one.alwaysPull || s.alwaysPull
 		if s.alwaysPull {
@@ -68,6 +70,8 @@ func (c *Candidate) merge(spellings []*Candidate) *Candidate {
 	}
 	slices.Sort(one.namespaces)
 	one.namespaces = slices.Compact(one.namespaces)
+	slices.Sort(one.refusals)
+	one.refusals = slices.Compact(one.refusals)
 	slices.SortFunc(one.PullSecrets, workload.CompareSecrets)
 	one.PullSecrets = slices.Compact(one.PullSecrets)
 	return &one

@@ -45,7 +45,7 @@ type summary struct {
 }
 
 func summarize(c *Candidate, p *Plan) summary {
-	s := summary{skipped: skip{reason: skippedNoNodes, why: "No Linux node matches what its pods ask of a node."}, advice: c.access.advice}
+	s := summary{skipped: skip{reason: skippedNoNodes, why: p.nowhere[c]}, advice: c.access.advice}
 	s.widely = p.ignored.About(c.placements)
 	if unwanted, found := p.unwanted[c]; found {
 		s.skipped = unwanted

@@ -18,9 +18,9 @@ import (
 type Absent struct{ Name, Why string }
 
 // Wanted returns the images that at least one of the nodes should have, or that any node should if there are none given;
-// those with the most starts per byte first. If they take more than maxBytes on a node (0 for no limit), those that the
+// those with the most starts per byte first. Their placements are without RuntimeClasses. If they take more than maxBytes on a node (0 for no limit), those that the
 // cluster would choose in a budget of that size are left. Absent are those left out, and why.
-func Wanted(objects []v1alpha1.PrepullImage, nodes []corev1.Node, maxBytes int64, now time.Time) ([]workload.Image, []Absent) {
+func Wanted(objects []v1alpha1.PrepullImage, nodes []corev1.Node, classes nodeclass.RuntimeClasses, maxBytes int64, now time.Time) ([]workload.Image, []Absent) {
 	found, invalid := candidates(objects, now)
 	var absent []Absent
 	for i := range objects {
@@ -30,6 +30,7 @@ func Wanted(objects []v1alpha1.PrepullImage, nodes []corev1.Node, maxBytes int64
 	}
 	var able []*ClassImage
 	for _, c := range found {
+		c.resolve(classes)
 		if !c.useOn(nodes) {
 			continue
 		}

@@ -65,7 +65,7 @@ func TestWantedOnNodes(t *testing.T) {
 			{"large:1", "The images of a node take 367 MB at most (--max-bytes), and this one alone takes 1.0 GB."},
 		}, always[2])},
 	} {
-		images, absent := Wanted(objects, test.nodes, test.bytes, time.Unix(1e9, 0))
+		images, absent := Wanted(objects, test.nodes, nil, test.bytes, time.Unix(1e9, 0))
 		var got []string
 		for _, image := range images {
 			got = append(got, image.Name)

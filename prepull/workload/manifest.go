@@ -32,7 +32,7 @@ func FromManifest(obj metav1.Object) []Image {
 	for _, s := range t.spec.ImagePullSecrets {
 		secrets = append(secrets, v1alpha1.SecretReference{Namespace: obj.GetNamespace(), Name: s.Name})
 	}
-	placement := PlacementOf(t.spec, KindOf(obj) == "DaemonSet")
+	placement := PlacementOf(t.spec, false)
 	var images []Image
 	for _, name := range ImagesOf(obj, map[string]string{v1alpha1.LabelRewrite: v1alpha1.RewriteTags}) {
 		images = append(images, Image{Name: name, Placements: []v1alpha1.Placement{placement}, PullSecrets: secrets})

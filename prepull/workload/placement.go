@@ -33,9 +33,19 @@ func Anywhere() v1alpha1.Placement {
 // PlacementOf is what pods of a spec ask of their node, in a normal form: equal constraints are equal placements, and a
 // pod has that of its template. With ofDaemonSet what the DaemonSet controller adds to its pods is left out.
 func PlacementOf(spec *corev1.PodSpec, ofDaemonSet bool) v1alpha1.Placement {
-	p := v1alpha1.Placement{NodeAffinity: normalAffinity(spec.Affinity, ofDaemonSet), Tolerations: normalTolerations(spec.Tolerations)}
+	affinity, tolerations, resources := spec.Affinity, spec.Tolerations, extendedResources(spec)
+	for _, name := range resources {
+		tolerations = append(slices.Clip(tolerations), toleratedFor(name))
+	}
+	if spec.NodeName != "" {
+		affinity, tolerations, resources = onNode(affinity, spec.NodeName), append(slices.Clip(tolerations), unscheduled), nil
+	}
+	p := v1alpha1.Placement{NodeAffinity: normalAffinity(affinity, ofDaemonSet), Tolerations: normalTolerations(tolerations), Resources: resources}
 	if len(spec.NodeSelector) > 0 {
 		p.NodeSelector = spec.NodeSelector
+	}
+	if spec.RuntimeClassName != nil {
+		p.RuntimeClassName = *spec.RuntimeClassName
 	}
 	if len(PlacementKey(p)) > maxPlacementBytes {
 		return Anywhere()
@@ -45,7 +55,7 @@ func PlacementOf(spec *corev1.PodSpec, ofDaemonSet bool) v1alpha1.Placement {
 
 // PlacementKey is the same for equal placements in normal form, and only for them.
 func PlacementKey(p v1alpha1.Placement) string {
-	if p.NodeSelector == nil && p.NodeAffinity == nil && p.Tolerations == nil {
+	if p.NodeSelector == nil && p.NodeAffinity == nil && p.Tolerations == nil && p.RuntimeClassName == "" && p.Resources == nil {
 		return "{}" // what most pods ask for
 	}
 	key, _ := json.Marshal(p) // nothing in it can fail to be encoded

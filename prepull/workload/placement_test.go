@@ -9,12 +9,28 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload/workloadtest"
 )
+
+// asking are containers that request resources.
+func asking(lists ...map[string]string) []corev1.Container {
+	containers := make([]corev1.Container, len(lists))
+	for i, list := range lists {
+		containers[i].Resources.Requests = corev1.ResourceList{}
+		for name, quantity := range list {
+			containers[i].Resources.Requests[corev1.ResourceName(name)] = resource.MustParse(quantity)
+		}
+	}
+	return containers
+}
 
 func TestPlacementOf(t *testing.T) {
 	t.Parallel()
@@ -76,7 +92,41 @@ func TestPlacementOf(t *testing.T) {
 			spec: corev1.PodSpec{Affinity: workloadtest.Requiring(fields(workloadtest.OnNode("n1")))},
 			want: v1alpha1.Placement{NodeAffinity: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{fields(workloadtest.OnNode("n1"))}}},
 		},
-		"a node name says nothing": {spec: corev1.PodSpec{NodeName: "n1"}},
+		"a node name: no taint keeps the pod off that the scheduler minds": {
+			spec: corev1.PodSpec{NodeName: "n1", Containers: asking(map[string]string{"example.com/gpu": "1"})},
+			want: v1alpha1.Placement{NodeAffinity: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{fields(workloadtest.OnNode("n1"))}}, Tolerations: []corev1.Toleration{
+				{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}, {Key: "example.com/gpu", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
+			}},
+		},
+		"a node name, beside what else is asked for": {
+			spec: corev1.PodSpec{NodeName: "n1", NodeSelector: map[string]string{"a": "b"}, Affinity: workloadtest.Requiring(term(exists), fields(workloadtest.OnNode("n2")))},
+			want: v1alpha1.Placement{
+				NodeSelector: map[string]string{"a": "b"},
+				NodeAffinity: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{
+					fields(workloadtest.OnNode("n1"), workloadtest.OnNode("n2")),
+					{MatchExpressions: []corev1.NodeSelectorRequirement{exists}, MatchFields: []corev1.NodeSelectorRequirement{workloadtest.OnNode("n1")}},
+				}},
+				Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}},
+			},
+		},
+		"a RuntimeClass": {spec: corev1.PodSpec{RuntimeClassName: ptr.To("gvisor")}, want: v1alpha1.Placement{RuntimeClassName: "gvisor"}},
+		"extended resources of all containers, and taints of their names": {
+			spec: corev1.PodSpec{InitContainers: asking(map[string]string{"example.com/rdma": "1"}), Containers: asking(map[string]string{"example.com/gpu": "2"}, map[string]string{"example.com/gpu": "1"})},
+			want: v1alpha1.Placement{Resources: []string{"example.com/gpu", "example.com/rdma"}, Tolerations: []corev1.Toleration{
+				{Key: "example.com/gpu", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
+				{Key: "example.com/rdma", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule},
+			}},
+		},
+		"a limit is a request": {
+			spec: corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"example.com/gpu": resource.MustParse("1")}}}}},
+			want: v1alpha1.Placement{Resources: []string{"example.com/gpu"}, Tolerations: []corev1.Toleration{{Key: "example.com/gpu", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}}},
+		},
+		"what every node has, and nothing of a resource": {
+			spec: corev1.PodSpec{Containers: asking(map[string]string{
+				"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi", "hugepages-2Mi": "2Mi", "pods": "1", "gpu": "1", "example.com/none": "0",
+				"kubernetes.io/x": "1", "deviceclass.resource.kubernetes.io/gpu": "1", "requests.example.com/gpu": "1", "example.com/not a name": "1",
+			})},
+		},
 		"too large to keep": {
 			spec: corev1.PodSpec{Affinity: workloadtest.RequireZones([]string{strings.Repeat("z", maxPlacementBytes)})}, want: Anywhere(),
 		},
@@ -121,6 +171,43 @@ func TestAPodHasThePlacementOfItsTemplate(t *testing.T) {
 	ofDS.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeUnschedulable, Operator: corev1.TolerationOpExists}}
 	if diff := cmp.Diff(RequirementsOf(ds, nil).Placement, RequirementsOf(ofDS, nil).Placement); diff != "" {
 		t.Errorf("placement (-DaemonSet +pod):\n%s", diff)
+	}
+}
+
+// Of a stored pod the node is the scheduler's, unless it was created with one, and so is what it took from resource claims.
+func TestWhatTheSchedulerDidIsNoConstraint(t *testing.T) {
+	t.Parallel()
+	named := func(fields string) []metav1.ManagedFieldsEntry {
+		return []metav1.ManagedFieldsEntry{{Manager: "kubelet"}, {Manager: "x", FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}}
+	}
+	onNode := PlacementOf(&corev1.PodSpec{NodeName: "n1"}, false)
+	for name, test := range map[string]struct {
+		managed []metav1.ManagedFieldsEntry
+		claimed []string
+		want    v1alpha1.Placement
+	}{
+		"a node of the scheduler":           {named(`{"f:spec":{"f:schedulerName":{}}}`), nil, v1alpha1.Placement{Resources: []string{"example.com/gpu"}}},
+		"a node that the pod was born with": {named(`{"f:spec":{"f:nodeName":{},"f:schedulerName":{}}}`), nil, onNode},
+		"a resource of a claim":             {nil, []string{"example.com/gpu"}, v1alpha1.Placement{}},
+		"another one of a claim":            {nil, []string{"example.com/nic"}, v1alpha1.Placement{Resources: []string{"example.com/gpu"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pod := workloadtest.RolledOut("api", "app:v1")
+			pod.ManagedFields, pod.Spec.NodeName = test.managed, "n1"
+			pod.Spec.Containers[0].Resources = asking(map[string]string{"example.com/gpu": "1"})[0].Resources
+			if test.claimed != nil {
+				pod.Status.ExtendedResourceClaimStatus = &corev1.PodExtendedResourceClaimStatus{}
+				for _, name := range test.claimed {
+					pod.Status.ExtendedResourceClaimStatus.RequestMappings = append(pod.Status.ExtendedResourceClaimStatus.RequestMappings, corev1.ContainerExtendedResourceRequest{ResourceName: name})
+				}
+			}
+			got := RequirementsOf(pod, nil).Placement
+			got.Tolerations = slices.DeleteFunc(got.Tolerations, func(t corev1.Toleration) bool { return t.Key == "example.com/gpu" })
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("placement (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -38,7 +38,7 @@ func RequirementsOf(obj metav1.Object, namespace map[string]string) Requirements
 		return Requirements{}
 	}
 	r := Requirements{
-		Placement: PlacementOf(t.spec, ofDaemonSet(obj)),
+		Placement: placementIn(obj, t.spec),
 		priority:  priorityOf(t.annotations),
 		need:      NeedOf(t.annotations),
 		Always:    alwaysPulled(pullsOf(obj, namespace)),
@@ -54,11 +54,27 @@ func RequirementsOf(obj metav1.Object, namespace map[string]string) Requirements
 	return r
 }
 
+// placementIn is the placement of an object's pods. Of a stored pod the scheduler's work is left out: the node that it chose,
+// and the extended resources that it took from resource claims, which no node offers.
+func placementIn(obj metav1.Object, spec *corev1.PodSpec) v1alpha1.Placement {
+	pod, stored := obj.(*corev1.Pod)
+	if !stored {
+		return PlacementOf(spec, false)
+	}
+	asked := *spec
+	if !namesNode(pod) {
+		asked.NodeName = ""
+	}
+	p := PlacementOf(&asked, ofDaemonSet(pod))
+	p.Resources = withoutClaimed(p.Resources, pod)
+	return p
+}
+
 // ofDaemonSet is true for a pod of a DaemonSet. Its controller puts the node's name in the place of the affinity that the
 // template requires, so where such pods may run is in the template alone.
-func ofDaemonSet(obj metav1.Object) bool {
-	owner := metav1.GetControllerOfNoCopy(obj)
-	return KindOf(obj) == "Pod" && owner != nil && owner.Kind == "DaemonSet"
+func ofDaemonSet(pod *corev1.Pod) bool {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	return owner != nil && owner.Kind == "DaemonSet"
 }
 
 // priorityOf reads the annotation of a pod or its template; what is not a whole number of 32 bits counts as 0.

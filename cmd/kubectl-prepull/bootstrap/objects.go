@@ -25,28 +25,44 @@ type group struct {
 }
 
 // groups divides images by where they go: one that goes to several places is in several groups.
-func groups(images []workload.Image) []*group {
-	var all []*group
+func groups(images []workload.Image) (all []*group, notes []string) {
 	byKey := map[string]*group{}
 	for _, image := range images {
-		for _, p := range placements(image) {
+		said, more := placements(image)
+		notes = append(notes, more...)
+		for _, p := range said {
 			key := hash(p)
-			if byKey[key] == nil {
-				byKey[key] = &group{placement: p}
-				all = append(all, byKey[key])
+			g := byKey[key]
+			if g == nil {
+				g = &group{placement: p}
+				byKey[key] = g
+				all = append(all, g)
 			}
-			byKey[key].images = append(byKey[key].images, image)
+			if n := len(g.images); n == 0 || g.images[n-1].Name != image.Name {
+				g.images = append(g.images, image)
+			}
 		}
 	}
-	return all
+	return all, notes
 }
 
-// placements of an image, at least one.
-func placements(image workload.Image) []v1alpha1.Placement {
+// placements of an image, at least one, as far as an object can say them, and what is left out.
+func placements(image workload.Image) (said []v1alpha1.Placement, notes []string) {
 	if len(image.Placements) == 0 {
-		return []v1alpha1.Placement{{}}
+		return []v1alpha1.Placement{{}}, nil
 	}
-	return image.Placements
+	for _, p := range image.Placements {
+		if len(p.Resources) > 0 {
+			notes = append(notes, fmt.Sprintf("%s: no object can ask for nodes that offer %s, so more nodes may get it than need it", image.Name, strings.Join(p.Resources, ", ")))
+			p.Resources = nil
+		}
+		if p.RuntimeClassName != "" {
+			notes = append(notes, fmt.Sprintf("%s: what RuntimeClass %s asks of nodes is not known here, so nodes with any taints get it, and more than need it", image.Name, p.RuntimeClassName))
+			p.RuntimeClassName, p.Tolerations = "", workload.Anywhere().Tolerations
+		}
+		said = append(said, p)
+	}
+	return said, notes
 }
 
 // hash tells placements apart. They consist of types that always marshal.
@@ -64,8 +80,9 @@ func unbound(p v1alpha1.Placement) bool {
 // daemonSets are plain DaemonSets for a cluster without kube-prepull, one for each placement.
 func daemonSets(images []workload.Image, o *Output) (string, []string, error) {
 	var objects []any
-	var notes, secrets []string
-	for _, g := range groups(images) {
+	var secrets []string
+	all, notes := groups(images)
+	for _, g := range all {
 		s := plan.Standalone{Namespace: o.Namespace, Name: daemonSetName, NoopImage: o.noopImage, Placement: g.placement}
 		if !unbound(g.placement) {
 			s.Name += "-" + hash(g.placement)
@@ -112,7 +129,9 @@ func Declare(image workload.Image) (objects []any, notes []string) {
 		spec.ImagePullSecrets = append(spec.ImagePullSecrets, secret)
 	}
 	known := map[string]bool{}
-	for _, p := range placements(image) {
+	said, more := placements(image)
+	notes = append(notes, more...)
+	for _, p := range said {
 		if p.NodeAffinity != nil {
 			notes = append(notes, image.Name+": a PrepullImage has no node affinity, so more nodes may get it than need it")
 			p.NodeAffinity = nil

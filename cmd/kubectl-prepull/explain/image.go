@@ -65,6 +65,9 @@ func (q question) image(ctx context.Context, argument string) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := q.resolve(ctx, objects); err != nil {
+		return nil, err
+	}
 	object, err := find(objects, argument)
 	if u := (unknown{}); errors.As(err, &u) {
 		return nil, q.whoUses(ctx, u)
@@ -161,8 +164,8 @@ func queueWords(n *inventory.Node, i int) string {
 
 // whyNotListed says why an image is not in the list of a node.
 func whyNotListed(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory.Node, m *corev1.Node) string {
-	if m.Labels[corev1.LabelOSStable] != string(corev1.Linux) {
-		return n.Message
+	if why := inventory.Unable(m); why != "" {
+		return why
 	}
 	unfit := ""
 	for _, p := range workload.PlacementsOf(o) {
@@ -188,6 +191,23 @@ func whyNotListed(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory
 		return "nobody waits for the node: " + n.Message
 	}
 	return "it has not got into the list yet"
+}
+
+// resolve adds to the placements of images what RuntimeClasses ask of nodes. Who may not read these sees their names.
+func (q question) resolve(ctx context.Context, images []v1alpha1.PrepullImage) error {
+	classes, err := inventory.ReadRuntimeClasses(ctx, q.client, images)
+	if apierrors.IsForbidden(err) || err == nil && classes == nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for i := range images {
+		for j, p := range images[i].Status.Placements {
+			images[i].Status.Placements[j], _ = classes.Resolve(p)
+		}
+	}
+	return nil
 }
 
 // whoUses adds to an image that is not known the pods that use it, and why it was not learned from them. Who may not read

@@ -154,15 +154,24 @@ func placementWords(p *v1alpha1.Placement) string {
 		words = append(words, key+"="+p.NodeSelector[key])
 	}
 	if p.NodeAffinity != nil {
+		if len(p.NodeAffinity.NodeSelectorTerms) == 0 {
+			return "no node"
+		}
 		var terms []string
 		for _, t := range p.NodeAffinity.NodeSelectorTerms {
 			terms = append(terms, termWords(t))
 		}
 		words = append(words, strings.Join(terms, " or "))
 	}
+	if len(p.Resources) > 0 {
+		words = append(words, "the resource "+strings.Join(p.Resources, ", the resource "))
+	}
 	where := "any node"
 	if len(words) > 0 {
 		where = "nodes with " + strings.Join(words, ", ")
+	}
+	if p.RuntimeClassName != "" {
+		where += " for RuntimeClass " + p.RuntimeClassName
 	}
 	return where + tolerationWords(p.Tolerations)
 }

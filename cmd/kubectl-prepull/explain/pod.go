@@ -63,6 +63,9 @@ func (q question) pod(ctx context.Context, namespace, name string) (answer, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := q.resolve(ctx, objects); err != nil {
+		return nil, err
+	}
 	fleet, err := inventory.ReadFleet(ctx, q.client, q.home, imagesOf(&pod)...)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/bootstrap"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
@@ -99,7 +100,11 @@ func (c choice) read(ctx context.Context, kube client.Reader, limit int64, now t
 	if err != nil {
 		return nil, nil, err
 	}
-	images, absent := plan.Wanted(objects.Items, nodes, limit, now)
+	classes, err := inventory.ReadRuntimeClasses(ctx, kube, objects.Items)
+	if err != nil {
+		return nil, nil, err
+	}
+	images, absent := plan.Wanted(objects.Items, nodes, classes, limit, now)
 	for _, a := range absent {
 		notes = append(notes, fmt.Sprintf("%s is left out: %s", a.Name, a.Why))
 	}

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
@@ -18,7 +19,7 @@ const (
 	NodeFailing     NodeState = "Failing"     // it cannot pull an image of its list, or not start the prepull pod
 	NodePulling     NodeState = "Pulling"     // images of its list are missing
 	NodeNotReady    NodeState = "NotReady"    // nobody waits for it: it is cordoned, not ready, full or leaves
-	NodeNotSelected NodeState = "NotSelected" // no image is wanted there, or it does not run Linux
+	NodeNotSelected NodeState = "NotSelected" // no image is wanted there, it does not run Linux, or it is a virtual node
 	NodeComplete    NodeState = "Complete"    // it has every image of its list
 )
 
@@ -73,11 +74,9 @@ type NodeImage struct {
 // nodeOf puts together what a node, its pods and the list of its class tell.
 func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
 	n := Node{Name: m.node.Name, Taints: m.node.Spec.Taints, Condition: m.condition}
-	if l == nil {
-		n.State, n.Message = NodeNotSelected, "no image is wanted there"
-		if m.node.Labels[corev1.LabelOSStable] != string(corev1.Linux) {
-			n.Message = "it does not run Linux"
-		}
+	unable := Unable(m.node)
+	if l == nil || unable != "" {
+		n.State, n.Message = NodeNotSelected, cmp.Or(unable, "no image is wanted there")
 		return n
 	}
 	n.Class, n.ImageCount = l.class, len(l.images)
@@ -115,6 +114,17 @@ func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
 		n.State, n.Message = NodePulling, n.doing(pods)
 	}
 	return n
+}
+
+// Unable says why a node can run no prepull pods, empty if it can.
+func Unable(n *corev1.Node) string {
+	if n.Labels[corev1.LabelOSStable] != string(corev1.Linux) {
+		return "it does not run Linux"
+	}
+	if by := nodeclass.VirtualBy(n); by != "" {
+		return "it is a virtual node, which runs no DaemonSet pods (" + by + ")"
+	}
+	return ""
 }
 
 // doing says what a node does that is not complete.

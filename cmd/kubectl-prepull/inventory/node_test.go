@@ -50,7 +50,11 @@ func TestNodeOf(t *testing.T) {
 		"cordoned":      {change: func(n *corev1.Node) { n.Spec.Unschedulable = true }, want: NodeNotReady, message: "it is cordoned", images: "QQ"},
 		"not ready":     {change: func(n *corev1.Node) { n.Status.Conditions = nil }, want: NodeNotReady, message: "it is not ready", images: "QQ"},
 		"another class": {change: func(n *corev1.Node) { n.Labels["pool"] = "x" }, want: NodeNotSelected, message: "no image is wanted there"},
-		"Windows":       {change: func(n *corev1.Node) { n.Labels[corev1.LabelOSStable] = "windows" }, want: NodeNotSelected, message: "it does not run Linux"},
+		"a virtual node": {
+			change: func(n *corev1.Node) { n.Labels["eks.amazonaws.com/compute-type"] = "fargate" }, pods: []*prepullPod{pod("now", done("a", 1))},
+			want: NodeNotSelected, message: "it is a virtual node, which runs no DaemonSet pods (label eks.amazonaws.com/compute-type=fargate)",
+		},
+		"Windows": {change: func(n *corev1.Node) { n.Labels[corev1.LabelOSStable] = "windows" }, want: NodeNotSelected, message: "it does not run Linux"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

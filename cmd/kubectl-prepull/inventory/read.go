@@ -8,10 +8,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
@@ -45,6 +47,20 @@ func ReadPrepullImages(ctx context.Context, c client.Reader) ([]v1alpha1.Prepull
 		return nil, fmt.Errorf("listing PrepullImages: %w", err)
 	}
 	return found, nil
+}
+
+// ReadRuntimeClasses lists what the RuntimeClasses ask of nodes if pods of one of the images have any.
+func ReadRuntimeClasses(ctx context.Context, c client.Reader, images []v1alpha1.PrepullImage) (nodeclass.RuntimeClasses, error) {
+	has := func(p v1alpha1.Placement) bool { return p.RuntimeClassName != "" }
+	asked := func(o v1alpha1.PrepullImage) bool { return slices.ContainsFunc(o.Status.Placements, has) }
+	if !slices.ContainsFunc(images, asked) {
+		return nil, nil
+	}
+	var found nodev1.RuntimeClassList
+	if err := c.List(ctx, &found); err != nil {
+		return nil, fmt.Errorf("listing RuntimeClasses: %w", err)
+	}
+	return nodeclass.RuntimeClassesOf(found.Items), nil
 }
 
 // Images are PrepullImages, those with trouble first.
@@ -146,7 +162,7 @@ func (f *Fleet) addNode(n *corev1.Node, wanted map[string][]string) {
 	}
 	m.node = &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.Labels, DeletionTimestamp: n.DeletionTimestamp},
-		Spec:       n.Spec, Status: corev1.NodeStatus{Conditions: n.Status.Conditions},
+		Spec:       n.Spec, Status: corev1.NodeStatus{Conditions: n.Status.Conditions, Capacity: n.Status.Capacity, Allocatable: n.Status.Allocatable},
 	}
 	f.machines = append(f.machines, m)
 	f.byName[n.Name] = m
