@@ -28,7 +28,7 @@ func dueQuestions(images []v1alpha1.PrepullImage, asked map[string]time.Time, in
 	var due []question
 	for i := range images {
 		o := &images[i]
-		if o.DeletionTimestamp != nil || workload.ValidImage(o.Spec.Image) != nil || leftOutByConfiguration(o) {
+		if o.DeletionTimestamp != nil || workload.ValidImage(o.Spec.Image) != nil || leftOut(o) {
 			continue
 		}
 		last, before := asked[o.Name]
@@ -49,9 +49,9 @@ func dueQuestions(images []v1alpha1.PrepullImage, asked map[string]time.Time, in
 	return due
 }
 
-// leftOutByConfiguration is true for an image that will not be pulled, whatever a registry says of it.
-func leftOutByConfiguration(o *v1alpha1.PrepullImage) bool {
-	return o.Status.State == plan.StateSkipped+": "+plan.SkippedExcluded
+// leftOut is true for an image that is not pulled, whatever a registry says of it.
+func leftOut(o *v1alpha1.PrepullImage) bool {
+	return o.Status.State == plan.StateSkipped+": "+plan.SkippedExcluded || o.Status.State == plan.StateSkipped+": "+plan.SkippedRemembered
 }
 
 // secretsOf are the pull secrets of an image, as its users or the person who declared it have them.

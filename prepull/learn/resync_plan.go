@@ -51,6 +51,7 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 		known[images[i].Spec.Image] = true
 		declared[images[i].Spec.Image] = declared[images[i].Spec.Image] || !images[i].Managed()
 	}
+	forget := forgotten(images, now)
 	var changes []change
 	for i := range images {
 		o := &images[i]
@@ -60,6 +61,7 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 			continue
 		}
 		want, gone := planOne(o, c, keep, now)
+		gone = gone || want.Remembered && forget[o.Name] && !c.partial
 		if gone || !want.equal(learnedOf(o.Status)) {
 			changes = append(changes, change{image: o.Spec.Image, object: o, retire: gone, want: want})
 		}

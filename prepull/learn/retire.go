@@ -49,8 +49,11 @@ func expire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) 
 		since = next.LastSeenTime.Time
 	}
 	period := keep.gone
-	if slices.ContainsFunc(next.Users, c.stored) {
+	displaced := slices.ContainsFunc(next.Users, c.stored)
+	if displaced {
 		period = keep.rollback
 	}
-	return next, have.UserCount == 0 && now.Sub(since) >= period
+	over := have.UserCount == 0 && now.Sub(since) >= period
+	next.Remembered = over && o.Managed() && !displaced && next.habitual(now)
+	return next, over && !next.Remembered
 }

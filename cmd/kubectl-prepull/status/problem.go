@@ -2,9 +2,11 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // Problem is something that somebody should look at.
@@ -88,13 +90,17 @@ func explained(n *inventory.Node, failing map[string]bool) bool {
 	return false
 }
 
-// skipped are images that somebody wants and that have no place; what the configuration leaves out is no problem.
+// noProblems are the reasons for which images have no place that nobody has to do anything about: the configuration leaves them
+// out, or nobody uses them.
+var noProblems = []string{plan.SkippedExcluded, plan.SkippedTooSmall, plan.SkippedRemembered}
+
+// skipped are images that somebody wants and that have no place.
 func skipped(images []inventory.Image) []Problem {
 	var found []Problem
 	at := map[string]int{}
 	for i := range images {
 		image := &images[i]
-		if image.State != inventory.ImageSkipped || image.Reason == "Excluded" || image.Reason == "TooSmall" {
+		if image.State != inventory.ImageSkipped || slices.Contains(noProblems, image.Reason) {
 			continue
 		}
 		if same, known := at[image.Reason]; known {
