@@ -17,8 +17,8 @@ const levels = "0123456789abcdefghijklmnopqrstuvwxyz"
 // levelsPerDouble is how many levels higher twice as many starts are. A week that passes takes as many off.
 const levelsPerDouble = 2
 
-// lowestLevel is the binary logarithm of the starts of the first level that is not none.
-const lowestLevel = -2
+// fewestStarts are those of the first level that is not none. Fewer are forgotten.
+const fewestStarts = 0.25
 
 // mondayOffset are the hours from the Monday before to the beginning of Unix time, which was a Thursday.
 const mondayOffset = 3 * 24
@@ -63,7 +63,10 @@ func (s *Starts) expectedIn(hour int64) float64 {
 	if since%hoursOfWeek == 0 {
 		value += float64(s.HourCount)
 	}
-	return math.Ldexp(value, -int(since/hoursOfWeek))
+	if value = math.Ldexp(value, -int(since/hoursOfWeek)); value < fewestStarts {
+		return 0
+	}
+	return value
 }
 
 // weekAt is Week as it is at a time.
@@ -91,11 +94,11 @@ func slotOf(hour int64) int {
 
 // levelOf a number of starts is the nearest level.
 func levelOf(starts float64) byte {
-	if starts <= 0 {
+	if starts < fewestStarts {
 		return levels[0]
 	}
-	level := 1 + int(math.Round(levelsPerDouble*(math.Log2(starts)-lowestLevel)))
-	return levels[min(max(level, 0), len(levels)-1)]
+	level := 1 + int(math.Round(levelsPerDouble*math.Log2(starts/fewestStarts)))
+	return levels[min(level, len(levels)-1)]
 }
 
 // startsOf a level; 0 of one that there is not.
@@ -104,5 +107,5 @@ func startsOf(level byte) float64 {
 	if i <= 0 {
 		return 0
 	}
-	return math.Exp2(float64(i-1)/levelsPerDouble + lowestLevel)
+	return fewestStarts * math.Exp2(float64(i-1)/levelsPerDouble)
 }

@@ -50,6 +50,8 @@ func TestExpected(t *testing.T) {
 		"a week without leaves half":                         {started(8, eight), eight.Add(2 * oneWeek), 1, 2},
 		"so it does where starts of other hours are written": {started(8, eight, eight.Add(8*24*time.Hour)), eight.Add(2 * oneWeek), 1, 2},
 		"the last hour of the week":                          {started(8, monday.Add(-time.Minute)), monday.Add(oneWeek - time.Hour), 1, 4},
+		"a quarter of a start is the least":                  {started(1, eight), eight.Add(2 * oneWeek), 1, 0.25},
+		"and less is none":                                   {started(1, eight), eight.Add(3 * oneWeek), 168, 0},
 		"after months it is forgotten":                       {started(8, eight, eight.Add(20*oneWeek+time.Hour)), eight.Add(21 * oneWeek), 1, 0},
 		"another time zone is the same hour":                 {started(8, eight.In(time.FixedZone("", 5*3600+1800))), eight.Add(oneWeek), 1, 4},
 		"very many are as many as can be told":               {started(math.MaxInt32, eight, eight.Add(time.Minute), eight.Add(time.Hour)), eight.Add(oneWeek), 1, startsOf('z')},
