@@ -28,7 +28,8 @@ func retire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) 
 
 // expire is the status of an image that no stored object references, and whether its time is over. That is at once when
 // none of its last users is in a namespace that is still opted in, otherwise when its retention is over; but not as long
-// as its status says that it is in use, since it may have come back into use while the census was taken.
+// as its status says that it is in use, since it may have come back into use while the census was taken. A learned image with
+// a habit is remembered then, unless its workload is there and uses another one.
 func expire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
 	have := learnedOf(o.Status)
 	next := have.withoutUsers(now)
