@@ -49,10 +49,10 @@ func dueQuestions(images []v1alpha1.PrepullImage, asked map[string]time.Time, in
 	return due
 }
 
-// leftOut is true for an image that will not be pulled, whatever a registry says of it.
+// leftOut is true for an image that is not pulled, whatever a registry says of it.
 func leftOut(o *v1alpha1.PrepullImage) bool {
 	reason, skipped := strings.CutPrefix(o.Status.State, plan.StateSkipped+": ")
-	return skipped && (reason == plan.SkippedExcluded || reason == plan.SkippedReplaced)
+	return skipped && (reason == plan.SkippedExcluded || reason == plan.SkippedReplaced || reason == plan.SkippedRemembered)
 }
 
 // secretsOf are the pull secrets of an image, as its users or the person who declared it have them.

@@ -1,26 +1,9 @@
 package v1alpha1
 
-import (
-	"fmt"
-	"math"
-	"time"
-)
-
-// StartsHalfLife is how long it takes until a start of a container weighs half.
-const StartsHalfLife = 24 * time.Hour
+import "fmt"
 
 // Managed is true for an image that kube-prepull learned, false for one that a person declared.
 func (i *PrepullImage) Managed() bool { return i.Labels[LabelManagedBy] == Name }
-
-// At is the value of a decaying count at a time; 0 if there is none. A count from the future (another replica's clock is
-// ahead) is taken as it is.
-func (s *Starts) At(now time.Time) float64 {
-	if s == nil {
-		return 0
-	}
-	age := max(0, now.Sub(s.Time.Time))
-	return s.Count.AsApproximateFloat64() * math.Exp2(-age.Hours()/StartsHalfLife.Hours())
-}
 
 // String is namespace/name.
 func (r SecretReference) String() string { return r.Namespace + "/" + r.Name }

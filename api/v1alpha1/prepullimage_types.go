@@ -107,7 +107,8 @@ type PrepullImageStatus struct {
 	// +optional
 	FirstReadyTime *metav1.Time `json:"firstReadyTime,omitempty"`
 
-	// starts counts pods that were started with the image, decaying with a half-life of 24 hours.
+	// starts counts pods that were started with the image, decaying with a half-life of 24 hours, and remembers the hours of
+	// the week in which they were.
 	// +optional
 	Starts *Starts `json:"starts,omitempty"`
 
@@ -122,6 +123,11 @@ type PrepullImageStatus struct {
 	// its place, or a pod of theirs runs it.
 	// +optional
 	UserCount int32 `json:"userCount,omitempty"`
+
+	// remembered is set if nobody has used the image for longer than it is kept, and it is likely to start again within a
+	// week. It is then pulled a few hours before its usual time, and else only known.
+	// +optional
+	Remembered bool `json:"remembered,omitempty"`
 
 	// placements are where the users may run: the distinct scheduling constraints of their pods. Users with more than
 	// eight different ones, or with one that is too large to keep, have a single one that allows every node.
@@ -223,12 +229,21 @@ type Placement struct {
 	Resources []string `json:"resources,omitempty"`
 }
 
-// Starts is a decaying count.
+// Starts is a decaying count, and when in the week it grows.
 type Starts struct {
 	// count is the value at time.
 	Count resource.Quantity `json:"count"`
 	// time is when count was computed.
 	Time metav1.Time `json:"time"`
+	// hourCount is how many starts there were in the hour of time, up to then. They come into week when the hour is over.
+	// +optional
+	HourCount int32 `json:"hourCount,omitempty"`
+	// week is how many starts each hour of the week had, from Monday 00:00 UTC on: a character for each. 0 is none, 1 a
+	// quarter of a start, and each further one of 2 to 9 and a to z is 1.41 times the one before. It is an average of the
+	// weeks, in which each counts half as much as the next one. Empty if there were none.
+	// +optional
+	// +kubebuilder:validation:MaxLength=168
+	Week string `json:"week,omitempty"`
 }
 
 // User is a workload that uses an image.

@@ -280,7 +280,7 @@ func (l *Learner) flush(ctx context.Context, image string, n int) error {
 	}
 	now := time.Now()
 	_, err = l.images.update(ctx, o, func(have learned) learned {
-		have.Starts = plusStarts(have.Starts, n, now)
+		have.Starts = have.Starts.Plus(n, now)
 		return have
 	})
 	return err

@@ -55,6 +55,7 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 		known[images[i].Spec.Image] = true
 		declared[images[i].Spec.Image] = declared[images[i].Spec.Image] || !images[i].Managed()
 	}
+	forget := forgotten(images, now)
 	for i := range images {
 		o := &images[i]
 		// A person has declared an image that was learned before: one object is enough.
@@ -63,6 +64,7 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 			continue
 		}
 		want, gone := planOne(o, c, keep, now)
+		gone = gone || want.Remembered && forget[o.Name] && c.whole()
 		if gone || !want.equal(learnedOf(o.Status)) {
 			changes = append(changes, change{image: o.Spec.Image, object: o, retire: gone, want: want})
 		}

@@ -45,7 +45,8 @@ func (c *census) inScope(u v1alpha1.User) bool {
 
 // expire is the status of an image that no stored object references, and whether its time is over. That is soon when
 // none of its last users is in a namespace that is still opted in, otherwise when its retention is over; but not as long
-// as its status says that it is in use, since it may have come back into use while the census was taken.
+// as its status says that it is in use, since it may have come back into use while the census was taken. A learned image with
+// a habit is remembered then, unless its workload is there and uses another one.
 func expire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
 	have := learnedOf(o.Status)
 	next := have.withoutUsers(now)
@@ -62,8 +63,11 @@ func expire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) 
 		since = next.LastSeenTime.Time
 	}
 	period := keep.gone
-	if slices.ContainsFunc(next.Users, c.stored) {
+	displaced := slices.ContainsFunc(next.Users, c.stored)
+	if displaced {
 		period = keep.rollback
 	}
-	return next, have.UserCount == 0 && now.Sub(since) >= period
+	over := have.UserCount == 0 && now.Sub(since) >= period
+	next.Remembered = over && o.Managed() && !displaced && next.habitual(now)
+	return next, over && !next.Remembered
 }

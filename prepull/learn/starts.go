@@ -2,12 +2,10 @@ package learn
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -19,15 +17,6 @@ const (
 	// countedPods bounds how many pods are remembered as counted, in each of two generations.
 	countedPods = 8192
 )
-
-// plusStarts is the count at now with n more starts.
-func plusStarts(s *v1alpha1.Starts, n int, now time.Time) *v1alpha1.Starts {
-	count := s.At(now) + float64(n)
-	return &v1alpha1.Starts{
-		Count: *resource.NewMilliQuantity(int64(math.Round(count*1000)), resource.DecimalSI),
-		Time:  metav1.NewTime(now.Truncate(time.Second)),
-	}
-}
 
 // observation is what a stored object tells the learner.
 type observation struct {

@@ -2,7 +2,6 @@ package learn
 
 import (
 	"fmt"
-	"math"
 	"testing"
 	"time"
 
@@ -17,54 +16,6 @@ import (
 
 func starts(count string, at time.Time) *v1alpha1.Starts {
 	return &v1alpha1.Starts{Count: resource.MustParse(count), Time: metav1.NewTime(at)}
-}
-
-func TestPlusStarts(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		before *v1alpha1.Starts
-		n      int
-		want   string
-	}{
-		"the first start":                 {nil, 1, "1"},
-		"more at the same time":           {starts("3", prepulltest.Noon), 2, "5"},
-		"half is left after a day":        {starts("8", prepulltest.Noon.Add(-24*time.Hour)), 1, "5"},
-		"a quarter after two":             {starts("8", prepulltest.Noon.Add(-48*time.Hour)), 1, "3"},
-		"thousandths are kept":            {starts("1", prepulltest.Noon.Add(-24*time.Hour)), 0, "500m"},
-		"nothing is left after a year":    {starts("1000", prepulltest.Noon.Add(-365*24*time.Hour)), 1, "1"},
-		"a clock ahead of ours adds none": {starts("4", prepulltest.Noon.Add(time.Hour)), 1, "5"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			got := plusStarts(test.before, test.n, prepulltest.Noon.Add(400*time.Millisecond))
-			// Less than a second of decay is less than a thousandth here.
-			if got.Count.Cmp(resource.MustParse(test.want)) != 0 {
-				t.Errorf("count = %s, want %s", got.Count.String(), test.want)
-			}
-			if !got.Time.Time.Equal(prepulltest.Noon) {
-				t.Errorf("time = %v, want the whole second", got.Time)
-			}
-		})
-	}
-}
-
-func FuzzStartsDecay(f *testing.F) {
-	f.Add(int64(1000), int64(3600), int64(7200), 3)
-	f.Fuzz(func(t *testing.T, milli, a, b int64, n int) {
-		milli, a, b, n = milli&0xffffffff, a&0xffffffff, b&0xffffffff, n&0xffff
-		s := &v1alpha1.Starts{Count: *resource.NewMilliQuantity(milli, resource.DecimalSI), Time: metav1.NewTime(prepulltest.Noon)}
-		sooner, later := prepulltest.Noon.Add(time.Duration(min(a, b))*time.Second), prepulltest.Noon.Add(time.Duration(max(a, b))*time.Second)
-		if s.At(later) > s.At(sooner) || s.At(later) < 0 {
-			t.Errorf("the count grows from %v to %v", s.At(sooner), s.At(later))
-		}
-		added := plusStarts(s, n, sooner)
-		if got, want := added.At(later), plusStarts(s, 0, sooner).At(later); got < want {
-			t.Errorf("%d more starts make %v of %v", n, got, want)
-		}
-		if math.Abs(added.At(sooner)-s.At(sooner)-float64(n)) > 0.001 {
-			t.Errorf("%v and %d more starts are %v", s.At(sooner), n, added.At(sooner))
-		}
-	})
 }
 
 func TestStartCounter(t *testing.T) {

@@ -24,6 +24,7 @@ type learned struct {
 	Starts        *v1alpha1.Starts `json:"starts,omitempty"`
 	Users         []v1alpha1.User  `json:"users,omitempty"`
 	UserCount     int32            `json:"userCount,omitempty"`
+	Remembered    bool             `json:"remembered,omitempty"`
 
 	Placements  []v1alpha1.Placement       `json:"placements,omitempty"`
 	PullSecrets []v1alpha1.SecretReference `json:"pullSecrets,omitempty"`
@@ -35,7 +36,7 @@ type learned struct {
 
 func learnedOf(s v1alpha1.PrepullImageStatus) learned {
 	return learned{
-		s.FirstSeenTime, s.LastSeenTime, s.Starts, s.Users, s.UserCount,
+		s.FirstSeenTime, s.LastSeenTime, s.Starts, s.Users, s.UserCount, s.Remembered,
 		s.Placements, s.PullSecrets, s.Priority, s.Required, s.Autoscaled, s.AlwaysPull,
 	}
 }
@@ -66,6 +67,7 @@ func (l learned) seen(now time.Time) learned {
 		l.FirstSeenTime = &t
 	}
 	l.LastSeenTime = &t
+	l.Remembered = false
 	return l
 }
 

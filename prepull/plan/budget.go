@@ -92,12 +92,19 @@ func (b budget) dominantShare(used budget) float64 {
 	return max(float64(used.images)/float64(b.images), float64(used.bytes)/float64(b.bytes))
 }
 
+// maxLastWords is how much is told of the name of an image.
+const maxLastWords = 200
+
 // leaveOut tells why images have no place in a budget of which others use a part. They are in the order of their rank,
-// and how many go before them is told.
-func (b budget) leaveOut(images []*ClassImage, used budget) []skip {
+// and how many go before them is told, and which is the last one with a place; last is empty if there is none.
+func (b budget) leaveOut(images []*ClassImage, used budget, last string) []skip {
 	places := fmt.Sprintf("A node gets %d images at most (maxImagesPerNode)", b.images)
 	bytes := fmt.Sprintf("The images of a node take %s at most (maxBytesPerNode)", sizeWords(b.bytes))
 	before := fmt.Sprintf(", and %d with %s go before this one with ", used.images, sizeWords(used.bytes))
+	after := ""
+	if last != "" {
+		after = " The last one with a place is " + last[:min(len(last), maxLastWords)] + "."
+	}
 	skips := make([]skip, len(images))
 	for i, c := range images {
 		s := skip{reason: skippedOverBudget}
@@ -105,9 +112,9 @@ func (b budget) leaveOut(images []*ClassImage, used budget) []skip {
 		case c.bytes() > b.bytes:
 			s.why = bytes + ", and this one alone takes " + c.bytesWords() + "."
 		case used.images >= b.images:
-			s.why, s.detail = places, fmt.Sprintf(", and %d go before this one.", used.images+i)
+			s.why, s.detail = places, fmt.Sprintf(", and %d go before this one.%s", used.images+i, after)
 		default:
-			s.why, s.detail = bytes, before+c.bytesWords()+"."
+			s.why, s.detail = bytes, before+c.bytesWords()+"."+after
 		}
 		skips[i] = s
 	}

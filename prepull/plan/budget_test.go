@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -100,26 +101,35 @@ func TestWhatIsLeftOutSaysWhy(t *testing.T) {
 		used        budget
 		why, detail string
 	}{
-		"no place": {1e9, budget{2, 3e9}, "A node gets 2 images at most (maxImagesPerNode)", ", and 3 go before this one."},
+		"no place": {1e9, budget{2, 3e9}, "A node gets 2 images at most (maxImagesPerNode)", ", and 3 go before this one. The last one with a place is shop/app:v1."},
 		"no bytes": {
-			5e9, budget{1, 29e9}, "The images of a node take 30 GB at most (maxBytesPerNode)", ", and 1 with 29 GB go before this one with 5.0 GB.",
+			5e9, budget{1, 29e9}, "The images of a node take 30 GB at most (maxBytesPerNode)", ", and 1 with 29 GB go before this one with 5.0 GB. The last one with a place is shop/app:v1.",
 		},
 		"no bytes for what may be anything": {
 			0, budget{1, 30e9},
-			"The images of a node take 30 GB at most (maxBytesPerNode)", ", and 1 with 30 GB go before this one with 210 MB as long as its size is not known.",
+			"The images of a node take 30 GB at most (maxBytesPerNode)", ", and 1 with 30 GB go before this one with 210 MB as long as its size is not known. The last one with a place is shop/app:v1.",
 		},
 		"larger than the budget, with places or without": {
 			40e9, budget{2, 29e9}, "The images of a node take 30 GB at most (maxBytesPerNode), and this one alone takes 40 GB.", "",
 		},
 	} {
 		c := &Candidate{Size: tc.size}
-		got := b.leaveOut([]*ClassImage{{Candidate: &Candidate{}}, {Candidate: c}}, tc.used)[1]
+		got := b.leaveOut([]*ClassImage{{Candidate: &Candidate{}}, {Candidate: c}}, tc.used, "shop/app:v1")[1]
 		if want := (skip{"OverBudget", tc.why, tc.detail}); got != want {
 			t.Errorf("%s: got %+v, want %+v", name, got, want)
 		}
 	}
 	c := &Candidate{Size: 1}
-	if nothing := (budget{images: 2}).leaveOut([]*ClassImage{{Candidate: c}}, budget{})[0]; nothing.why != "The images of a node take 0 B at most (maxBytesPerNode), and this one alone takes 1 B." {
+	if nothing := (budget{images: 2}).leaveOut([]*ClassImage{{Candidate: c}}, budget{}, "")[0]; nothing.why != "The images of a node take 0 B at most (maxBytesPerNode), and this one alone takes 1 B." {
 		t.Errorf("no budget at all: %s", nothing.why)
+	}
+}
+
+func TestALongNameIsCutShort(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 1000)
+	got := budget{images: 1, bytes: unbounded}.leaveOut([]*ClassImage{{Candidate: &Candidate{}}}, budget{images: 1}, long)[0]
+	if len(got.why)+len(got.detail) > 400 || !strings.Contains(got.detail, long[:maxLastWords]) {
+		t.Errorf("%d characters: %s", len(got.detail), got.detail)
 	}
 }

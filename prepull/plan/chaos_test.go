@@ -130,6 +130,9 @@ func (c *chaos) addImage() {
 		return
 	}
 	o.Status.AlwaysPull = c.IntN(2) == 0
+	if c.IntN(6) == 0 {
+		o.Status.Starts.HourCount, o.Status.Remembered = 2, true
+	}
 	p := v1alpha1.Placement{}
 	switch c.IntN(5) {
 	case 0:

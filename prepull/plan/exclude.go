@@ -19,7 +19,7 @@ func unwanted(found []*Candidate, o Options) map[*Candidate]skip {
 		} else if i := slices.IndexFunc(o.Exclude, c.matches); i >= 0 {
 			skips[c] = skip{reason: SkippedExcluded, why: fmt.Sprintf("The image matches the pattern %s (exclude).", o.Exclude[i])}
 		} else if c.Size > 0 && c.Size < o.MinBytes {
-			skips[c] = skip{reason: skippedTooSmall, why: fmt.Sprintf("The image takes %d bytes, and one is worth a place from %d on (minBytes).", c.Size, o.MinBytes)}
+			skips[c] = skip{reason: SkippedTooSmall, why: fmt.Sprintf("The image takes %d bytes, and one is worth a place from %d on (minBytes).", c.Size, o.MinBytes)}
 		}
 	}
 	return skips

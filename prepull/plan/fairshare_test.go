@@ -147,8 +147,8 @@ func TestWhatIsLeftOutIsCounted(t *testing.T) {
 		}
 	}
 	want := []string{
-		"b: A node gets 2 images at most (maxImagesPerNode), and 2 go before this one.",
-		"c: A node gets 2 images at most (maxImagesPerNode), and 3 go before this one.",
+		"b: A node gets 2 images at most (maxImagesPerNode), and 2 go before this one. The last one with a place is x.",
+		"c: A node gets 2 images at most (maxImagesPerNode), and 3 go before this one. The last one with a place is x.",
 		"z: The images of a node take 50 B at most (maxBytesPerNode), and this one alone takes 99 B.",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -102,7 +102,7 @@ type Plan struct {
 	// spelled finds the candidate that stands for several spellings of an image.
 	spelled map[*Candidate]*Candidate
 
-	// unwanted are the images that the configuration leaves out.
+	// unwanted are the images that the configuration leaves out, and those that are only remembered.
 	unwanted map[*Candidate]skip
 
 	// Classes is how far each class is.
@@ -156,6 +156,7 @@ func Make(s State, o Options, now time.Time) Plan {
 		stored[ds.Name] = ds
 	}
 	left := unwanted(found, o)
+	recalled := leaveMemories(found, left, now)
 	var wanted, leftOut []*Candidate
 	for _, c := range found {
 		if _, out := left[c]; out {
@@ -164,7 +165,7 @@ func Make(s State, o Options, now time.Time) Plan {
 			wanted = append(wanted, c)
 		}
 	}
-	p := Plan{unwanted: left, Joining: map[string]Joining{}}
+	p := Plan{unwanted: left, Joining: map[string]Joining{}, Next: recalled}
 	wanted, p.spelled = mergeSpellings(wanted, s.spellingsListed(), s.Pulls)
 	classified := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses, now)
 	classes := classified.Classes
@@ -344,6 +345,9 @@ func (cp *ClassPlan) chooseFrom(able []*ClassImage, now time.Time) []*ClassImage
 		if len(displaced) == 0 {
 			for i, image := range left {
 				image.over = over[i]
+			}
+			if len(left) > 0 {
+				cp.lookAgainBy(forecastChanges(able, now))
 			}
 			return chosen
 		}

@@ -161,7 +161,7 @@ func TestOverTheBudget(t *testing.T) {
 		t.Errorf("list (-want +got):\n%s", diff)
 	}
 	got := s.status(workload.ObjectName("a:0"))
-	const words = "A node gets 2 images at most (maxImagesPerNode), and 3 go before this one."
+	const words = "A node gets 2 images at most (maxImagesPerNode), and 3 go before this one. The last one with a place is a:2."
 	if got.State != "Skipped: OverBudget" || got.Conditions[0].Message != words || got.Ready != "" {
 		t.Errorf("status %+v", got)
 	}

@@ -34,8 +34,12 @@ type Candidate struct {
 	// inUse is set if somebody uses it now, or a person wants it. Others are kept for a rollback, or for a while.
 	inUse bool
 
+	// starts are what they are worth now.
 	starts float64
 	since  time.Time
+
+	// remembered is set if nobody has used it for longer than it is kept.
+	remembered bool
 
 	// versions are what other versions of it have, too.
 	versions []version
@@ -166,7 +170,8 @@ func (c *Candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
 	c.objects = append(c.objects, o)
 	c.inUse = c.inUse || !o.Managed() || o.Status.UserCount > 0
 	c.need = max(c.need, needFor(o))
-	c.starts += o.Status.Starts.At(now)
+	c.remembered = o.Status.Remembered && !c.inUse
+	c.starts += startsWorth(o.Status.Starts, now)
 	c.Size = max(c.Size, cmp.Or(o.Status.SizeBytes, o.Status.DownloadBytes))
 	c.autoscaled = c.autoscaled || o.Status.Autoscaled
 	c.alwaysPull = c.alwaysPull || o.Status.AlwaysPull
@@ -220,7 +225,8 @@ const (
 	skippedOverBudget = "OverBudget"
 	SkippedExcluded   = "Excluded"
 	SkippedReplaced   = "Replaced"
-	skippedTooSmall   = "TooSmall"
+	SkippedTooSmall   = "TooSmall"
+	SkippedRemembered = "Remembered"
 	skippedNoNodes    = "NoNodes"
 	skippedInvalid    = "InvalidImage"
 )
@@ -257,7 +263,11 @@ func choose(able []*ClassImage, b budget) (chosen, left []*ClassImage, over []sk
 			left = append(left, image)
 		}
 	}
-	return chosen, left, b.leaveOut(left, used)
+	last := ""
+	if len(chosen) > 0 {
+		last = chosen[len(chosen)-1].image
+	}
+	return chosen, left, b.leaveOut(left, used, last)
 }
 
 // rank sorts images by what they are worth: declared ones before learned ones, those in use before those that are kept,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
@@ -149,6 +150,9 @@ func TestThePageOfAnImage(t *testing.T) {
 	t.Parallel()
 	o := app(failing)
 	a := &imageAnswer{Image: inventory.ImageOf(o), Retries: o.Status.Retries, Placements: []string{placementWords(&o.Status.Placements[0])}}
+	a.Starts = &startsAnswer{Count: 12.34, Expected: 30, ExpectedHours: 4, BusiestHours: []time.Time{noon.Add(3 * 24 * time.Hour), noon.Add(-4 * time.Hour), noon.Add(2 * 24 * time.Hour)}}
+	a.Rank = &plan.Rank{Place: 7, Of: 60, Why: []string{"in use", "priority 5", "69 MB"}}
+	a.Kept = &inventory.Kept{For: inventory.KeptForRollback, Until: noon.Add(3 * time.Hour)}
 	a.OnNodes = []onNode{
 		{Node: "node-1", State: warmth.PullDone, Seconds: 12}, {Node: "node-2", State: warmth.PullDone, Seconds: 9},
 		{Node: "node-3", State: notListed, Message: "it could not be pulled"},
@@ -166,6 +170,10 @@ STATE        Failing: NotFound, on 2 of 3 nodes
 KNOWN AS     PrepullImage app-v1-12345678, learned, first seen 60m ago
 SIZE         69 MB, pulled in 12 s by the slowest node
 USERS        Deployment shop/app, and 1 more
+KEPT         for a rollback: for 3 h 0 min more
+STARTS       12.3 lately (each weighs half after a day), 30 usual in the 4 hours from now on
+             busiest hours of the week (UTC): Mon 12:00, Fri 08:00, Sun 12:00
+RANK         7 of 60: in use; priority 5; 69 MB
 MAY RUN ON   nodes with pool=web without a taint
 
 NODES            STATE       WAITED   WHY

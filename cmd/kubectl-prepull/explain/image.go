@@ -13,6 +13,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
@@ -26,6 +27,15 @@ type imageAnswer struct {
 
 	// Selected is what the manager says of its place on the nodes, where that is not just a place on all that want it.
 	Selected string `json:"selected,omitempty"`
+
+	// Starts are how often pods start with it; nil if none was seen.
+	Starts *startsAnswer `json:"starts,omitempty"`
+
+	// Rank is where it stands among all images, and why; nil if no node is to have it for another reason.
+	Rank *plan.Rank `json:"rank,omitempty"`
+
+	// Kept is why it is known although nothing uses it, and until when; nil if something does, or a person declared it.
+	Kept *inventory.Kept `json:"kept,omitempty"`
 
 	// Placements are where its users may run, in words.
 	Placements []string `json:"placements"`
@@ -83,7 +93,13 @@ func (q question) image(ctx context.Context, argument string) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	retention, err := inventory.ReadRetention(ctx, q.client, q.home)
+	if err != nil {
+		return nil, err
+	}
 	a := imageAnswerOf(object, fleet)
+	a.Starts, a.Kept = startsAnswerOf(object.Status.Starts, q.now), retention.KeptOf(object, objects)
+	a.Rank = plan.RankOf(objects, object, q.now)
 	a.LastStarts, a.LastStartsUnknown = starts, unknown
 	return a, nil
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -31,6 +32,16 @@ func (a *imageAnswer) write(p *page) {
 	p.text("SIZE", a.sizeWords())
 	p.text("DIGEST", a.Digest)
 	p.text("USERS", usersWords(&a.Image))
+	if a.Kept != nil {
+		p.text("KEPT", keptWords(a.Kept, p.now))
+	}
+	if a.Starts != nil {
+		p.text("STARTS", a.Starts.words())
+		p.text("", a.Starts.busiestWords())
+	}
+	if a.Rank != nil {
+		p.text("RANK", fmt.Sprintf("%d of %d: %s", a.Rank.Place, a.Rank.Of, strings.Join(a.Rank.Why, "; ")))
+	}
 	for i, words := range a.Placements {
 		label := "MAY RUN ON"
 		if i > 0 {
@@ -107,6 +118,21 @@ func usersWords(i *inventory.Image) string {
 		words = strings.Join(append(names, fmt.Sprintf("and %d more", rest)), ", ")
 	}
 	return strings.Join(append([]string{words}, replaced...), "; ")
+}
+
+// keptWords say why an image is known that nothing uses, and how much longer.
+func keptWords(k *inventory.Kept, now time.Time) string {
+	left := "the time is over"
+	if k.Until.After(now) {
+		left = "for " + cli.Seconds(k.Until.Sub(now).Seconds()) + " more"
+	}
+	switch k.For {
+	case inventory.KeptForRollback:
+		return "for a rollback: " + left
+	case inventory.KeptForUsualTime:
+		return "because it is likely to start again at its usual time of the week: " + left + " at most"
+	}
+	return "for a while after its users went: " + left
 }
 
 // writeNodes shows nodes of which the same is to be said together.

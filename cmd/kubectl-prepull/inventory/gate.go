@@ -16,15 +16,24 @@ import (
 // ReadGateKey reads the key of the gate's taint from the configuration of the manager. Where there is none, or it may not be
 // read, it is the default: the taint must go even if all else is gone.
 func ReadGateKey(ctx context.Context, c client.Reader, home string) (string, error) {
+	config, err := readConfiguration(ctx, c, home)
+	if err != nil {
+		return "", err
+	}
+	return gateKey(config)
+}
+
+// readConfiguration reads the configuration of the manager, which is empty where there is none, or it may not be read.
+func readConfiguration(ctx context.Context, c client.Reader, home string) ([]byte, error) {
 	var stored corev1.ConfigMap
 	err := c.Get(ctx, client.ObjectKey{Namespace: home, Name: v1alpha1.Name}, &stored)
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-		return v1alpha1.TaintWarming, nil
+		return nil, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("reading the ConfigMap of the manager: %w", err)
+		return nil, fmt.Errorf("reading the ConfigMap of the manager: %w", err)
 	}
-	return gateKey([]byte(stored.Data["config.yaml"]))
+	return []byte(stored.Data["config.yaml"]), nil
 }
 
 // gateKey reads nothing else of a configuration, which may be one of another version.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // Problem is something that somebody should look at.
@@ -89,8 +90,9 @@ func explained(n *inventory.Node, failing map[string]bool) bool {
 	return false
 }
 
-// asMeant are the reasons for which an image is skipped that are no problem: the configuration leaves it out, or no pod runs it.
-var asMeant = []string{"Excluded", "TooSmall", "Replaced"}
+// noProblems are the reasons for which images have no place that nobody has to do anything about: the configuration leaves them
+// out, or nobody uses them.
+var noProblems = []string{plan.SkippedExcluded, plan.SkippedTooSmall, plan.SkippedRemembered, plan.SkippedReplaced}
 
 // skipped are images that somebody wants and that have no place.
 func skipped(images []inventory.Image) []Problem {
@@ -98,7 +100,7 @@ func skipped(images []inventory.Image) []Problem {
 	at := map[string]int{}
 	for i := range images {
 		image := &images[i]
-		if image.State != inventory.ImageSkipped || slices.Contains(asMeant, image.Reason) {
+		if image.State != inventory.ImageSkipped || slices.Contains(noProblems, image.Reason) {
 			continue
 		}
 		if same, known := at[image.Reason]; known {

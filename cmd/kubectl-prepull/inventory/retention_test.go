@@ -1,0 +1,52 @@
+package inventory
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+)
+
+func TestWhatAnImageIsKeptFor(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	r, err := retentionOf([]byte("retention: 2h\nsomethingNew: true\n"))
+	if err != nil || r.Gone.Duration != 2*time.Hour || r.Rollback.Duration != 24*time.Hour {
+		t.Fatalf("the retention is %v, %v", r, err)
+	}
+	if r, err := retentionOf(nil); err != nil || r.Gone.Duration != 24*time.Hour {
+		t.Errorf("without a configuration it is %v, %v", r, err)
+	}
+	if _, err := retentionOf([]byte("retention: soon")); err == nil {
+		t.Error("no duration is read")
+	}
+	used := func(count int32, users ...string) v1alpha1.PrepullImage {
+		o := v1alpha1.PrepullImage{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.Name}}}
+		o.Status.UserCount, o.Status.LastSeenTime = count, &metav1.Time{Time: noon}
+		for _, name := range users {
+			o.Status.Users = append(o.Status.Users, v1alpha1.User{Kind: "Deployment", Namespace: "shop", Name: name})
+		}
+		return o
+	}
+	others := []v1alpha1.PrepullImage{used(1, "api"), used(0, "gone")}
+	remembered, declared := used(0, "gone"), used(0, "api")
+	remembered.Status.Remembered, declared.Labels = true, nil
+	for name, test := range map[string]struct {
+		image v1alpha1.PrepullImage
+		want  *Kept
+	}{
+		"in use":                    {used(1, "api"), nil},
+		"declared":                  {declared, nil},
+		"its workload uses another": {used(0, "api"), &Kept{KeptForRollback, noon.Add(24 * time.Hour)}},
+		"its workload is gone":      {used(0, "gone"), &Kept{KeptForRetention, noon.Add(2 * time.Hour)}},
+		"remembered":                {remembered, &Kept{KeptForUsualTime, noon.Add(8 * 24 * time.Hour)}},
+		"nobody knows when it was":  {v1alpha1.PrepullImage{ObjectMeta: used(0).ObjectMeta}, nil},
+	} {
+		got := r.KeptOf(&test.image, others)
+		if (got == nil) != (test.want == nil) || got != nil && *got != *test.want {
+			t.Errorf("%s: %+v, want %+v", name, got, test.want)
+		}
+	}
+}
