@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 func main() {
@@ -38,6 +39,7 @@ type result struct {
 // bench is the cluster that is measured.
 type bench struct {
 	*cluster.Cluster
+	registry    *registry.Registry // of real nodes
 	deployments int
 	results     []result
 }
@@ -141,6 +143,9 @@ func auditPolicy(users ...string) ([]byte, error) {
 	})
 }
 
+// maxSmall is up to how many nodes a control plane does that is set up for few.
+const maxSmall = 500
+
 // up starts a cluster of fake nodes whose API server records what some users write.
 func up(ctx context.Context, dir string, fakes cluster.FakeNodes, writers []string, settings ...string) (*bench, error) {
 	policy := dir + "-audit-policy.json"
@@ -152,7 +157,7 @@ func up(ctx context.Context, dir string, fakes cluster.FakeNodes, writers []stri
 		return nil, err
 	}
 	c, err := cluster.Up(ctx, cluster.Options{
-		Dir: dir, Progress: os.Stderr,
+		Dir: dir, Progress: os.Stderr, Large: fakes.Count > maxSmall,
 		APIServerFlags: []string{"--audit-policy-file=" + policy, "--audit-log-path=" + dir + "/logs/audit.log"},
 	})
 	if err != nil {
