@@ -82,6 +82,9 @@ func (c *Cluster) startKWOK(ctx context.Context, podReady string) error {
 		return nil
 	}
 	stages := []string{nodefast.DefaultNodeInit, podReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete}
+	if c.state.Options.Large {
+		stages = append(stages, largeKWOK)
+	}
 	if err := os.WriteFile(path, []byte(strings.Join(stages, "\n---\n")), 0o644); err != nil {
 		return err
 	}
