@@ -59,15 +59,19 @@ func spread(ctx context.Context, dir string, nodes int) (results []result, err e
 	return append(results, ratio), nil
 }
 
+// spreadFirst is how many nodes bring the list. The others join then, and take it at once: a list that many nodes bring comes to
+// them in waves.
+const spreadFirst = 20
+
 func spreadOnce(ctx context.Context, dir string, nodes int, words, setting string) (results []result, err error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, err
 	}
 	fakes := cluster.FakeNodes{
-		Count: nodes, InitContainer: fakeInitContainer, ImageVolumes: fakeImageVolumes,
+		Count: min(nodes, spreadFirst), InitContainer: fakeInitContainer, ImageVolumes: fakeImageVolumes,
 		NodeInfo: corev1.NodeSystemInfo{KubeletVersion: "v1.37.0", ContainerRuntimeVersion: "containerd://2.4.0"},
 	}
-	b, err := up(ctx, dir, fakes, nil, "--set", setting)
+	b, err := up(ctx, dir, nodes > maxSmall, fakes, nil, "--set", setting)
 	if err != nil {
 		return nil, err
 	}
@@ -80,13 +84,20 @@ func spreadOnce(ctx context.Context, dir string, nodes int, words, setting strin
 			return nil, err
 		}
 	}
-	if err := b.waitEverywhere(ctx, nodes, spreadImages-1); err != nil {
+	if err := b.waitEverywhere(ctx, fakes.Count, spreadImages-1); err != nil {
 		return nil, err
 	}
 	if setting == ways[0].setting {
 		if err := b.waitHeld(ctx, spreadImages-1); err != nil {
 			return nil, err
 		}
+	}
+	fakes.Prefix, fakes.Taints, fakes.Count = "joined-", []corev1.Taint{fakeTaint}, nodes-fakes.Count
+	if err := b.AddFakeNodes(ctx, fakes); err != nil {
+		return nil, err
+	}
+	if err := b.waitEverywhere(ctx, nodes, spreadImages-1); err != nil {
+		return nil, err
 	}
 	err = b.spreadOne(ctx, nodes, words, spreadTarget(setting, nodes))
 	return b.results, err
