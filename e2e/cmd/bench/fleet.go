@@ -17,8 +17,13 @@ import (
 // fleetShapes is how many shapes the nodes of the fleet have.
 const fleetShapes = 12
 
-// fleetTimeout is how long a step of the fleet may take.
-const fleetTimeout = 15 * time.Minute
+const (
+	// fleetTimeout is how long a step of the fleet may take.
+	fleetTimeout = 15 * time.Minute
+
+	// fleetPace is how often it is looked at: often would be much of what the cluster does.
+	fleetPace = 2 * time.Second
+)
 
 // fleet measures the memory of the manager with many images in use by workloads, and more and more nodes of twelve shapes. The
 // first nodes bring the images, one of each shape, and all others hold them: so does a cluster whose nodes come one by one.
@@ -90,7 +95,9 @@ func (b *bench) deployFleet(ctx context.Context, images int) error {
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("creating Deployments: %w", err)
 	}
-	err := b.poll(ctx, "the images to be learned", fleetTimeout, func() (bool, error) { return b.countImages(ctx) >= images, ctx.Err() })
+	err := b.poll(ctx, "the images to be learned", fleetTimeout, func() (bool, error) {
+		return b.countImages(ctx) >= images, sleep(ctx, fleetPace)
+	})
 	fmt.Fprintf(os.Stderr, "  %d images are learned after %s\n", images, time.Since(start).Round(time.Second))
 	return err
 }
@@ -112,7 +119,8 @@ func (b *bench) waitFleet(ctx context.Context, nodes int, held bool) error {
 			told = time.Now()
 			fmt.Fprintf(os.Stderr, "  %d of %d prepull pods are ready, %d lists bring %d images\n", ready, nodes, len(lists.Items), brought)
 		}
-		return len(lists.Items) == fleetShapes && ready == nodes && (!held || brought == 0), nil
+		done := len(lists.Items) == fleetShapes && ready == nodes && (!held || brought == 0)
+		return done, sleep(ctx, fleetPace)
 	})
 }
 
@@ -166,7 +174,7 @@ func (b *bench) watchMemory(ctx context.Context) func() (float64, error) {
 	done := make(chan seen, 1)
 	go func() {
 		var s seen
-		for s.err == nil && sleep(ctx, 500*time.Millisecond) == nil {
+		for s.err == nil && sleep(ctx, time.Second) == nil {
 			now, err := b.resident(ctx)
 			if ctx.Err() == nil {
 				s.most, s.err = max(s.most, now), err
