@@ -19,7 +19,7 @@ import (
 const fixedRegistry = "registry.test"
 
 // TestAnUpgradeFromInitContainersAlone installs this version where an earlier one has left its DaemonSet, which brings five images
-// as init containers and holds none (testdata/init-containers.json, as that version wrote it). Nothing is pulled again: not by the
+// as init containers and holds none (prepull/plan/testdata/init-containers.json, as that version wrote it). Nothing is pulled again: not by the
 // upgrade, which restarts no prepull pod, not when the images are held with the next list, and not when that is switched off and on.
 func TestAnUpgradeFromInitContainersAlone(t *testing.T) {
 	t.Parallel()
@@ -46,7 +46,7 @@ func TestAnUpgradeFromInitContainersAlone(t *testing.T) {
 		former = append(former, fmt.Sprintf("%s/shop/app-%d:v1", fixedRegistry, i))
 		p.Declare(t, fmt.Sprint("app-", i), former[i])
 	}
-	p.apply(t, "testdata/init-containers.json")
+	p.apply(t, lab.Source("prepull/plan/testdata/init-containers.json"))
 	p.waitReadyPod(t)
 	was := p.pulledAndPods(t)
 
