@@ -1,10 +1,10 @@
 package prepull
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,7 +27,7 @@ import (
 // our own, and of most objects only the fields that it uses. Read other ones with the manager's API reader.
 func CacheOptions(namespace string) cache.Options {
 	ours := map[string]cache.Config{namespace: {LabelSelector: labels.SelectorFromSet(v1alpha1.PrepullLabels())}}
-	known := &stringPool{}
+	known := &pool{}
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
@@ -50,38 +50,15 @@ func strip[T client.Object](slim func(T)) func(any) (any, error) {
 	}
 }
 
-// maxPooled is how many strings a stringPool knows at most. It starts anew when it is full.
-const maxPooled = 20_000
-
-// maxPooledLists is how many lists of image volumes one knows at most.
-const maxPooledLists = 500
-
-// stringPool makes equal strings of many objects one: what is on one node is on most, and was decoded for each anew.
-type stringPool struct {
-	mu    sync.Mutex
-	known map[string]string
-
-	// held are the image volumes of prepull pods, by the label of their list.
-	held map[string][]corev1.Volume
-}
-
-func (p *stringPool) one(s string) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if known, found := p.known[s]; found {
-		return known
-	}
-	if p.known == nil || len(p.known) == maxPooled {
-		p.known = map[string]string{}
-	}
-	p.known[s] = s
-	return s
-}
-
-func (p *stringPool) stripPod(pod *corev1.Pod) {
+func (p *pool) stripPod(pod *corev1.Pod) {
 	skipped := p.skippedBy(pod.Annotations)
+	kept := skipped
+	if times := warmth.PackTimes(pod); times != "" {
+		kept = map[string]string{warmth.AnnotationTimes: times}
+		maps.Copy(kept, skipped)
+	}
 	pod.ObjectMeta = essentials(pod.ObjectMeta)
-	pod.Annotations = skipped
+	pod.Labels, pod.Annotations = p.labelsOf(pod.Labels), kept
 	spec := corev1.PodSpec{NodeName: pod.Spec.NodeName, Volumes: p.heldBy(pod)}
 	if spec.NodeName == "" {
 		spec.Affinity = pod.Spec.Affinity // says which node it is meant for
@@ -109,7 +86,7 @@ func (p *stringPool) stripPod(pod *corev1.Pod) {
 }
 
 // skippedBy are the annotations of a prepull pod that say what it goes without, nil if there are none.
-func (p *stringPool) skippedBy(annotations map[string]string) map[string]string {
+func (p *pool) skippedBy(annotations map[string]string) map[string]string {
 	var skipped map[string]string
 	for key, value := range annotations {
 		if strings.HasPrefix(key, v1alpha1.AnnotationSkipped) {
@@ -123,7 +100,7 @@ func (p *stringPool) skippedBy(annotations map[string]string) map[string]string 
 }
 
 // heldBy are the image volumes of a prepull pod. Pods of one list share them.
-func (p *stringPool) heldBy(pod *corev1.Pod) []corev1.Volume {
+func (p *pool) heldBy(pod *corev1.Pod) []corev1.Volume {
 	held := warmth.HeldBy(pod)
 	if len(held) == 0 {
 		return nil
@@ -150,25 +127,36 @@ func (p *stringPool) heldBy(pod *corev1.Pod) []corev1.Volume {
 	return volumes
 }
 
-// stripStatuses keeps the images that containers run if that is asked for.
-func (p *stringPool) stripStatuses(statuses []corev1.ContainerStatus, images bool) []corev1.ContainerStatus {
+// stripStatuses keeps the images that containers run if that is asked for. When those started and ended that ran well is in an
+// annotation.
+func (p *pool) stripStatuses(statuses []corev1.ContainerStatus, images bool) []corev1.ContainerStatus {
 	statuses = slices.Clone(statuses)
 	for i, s := range statuses {
 		image := ""
 		if images {
 			image = p.one(s.Image)
 		}
-		statuses[i] = corev1.ContainerStatus{
+		kept := corev1.ContainerStatus{
 			Name:                 p.one(s.Name),
 			Image:                image,
 			State:                p.stripState(s.State),
 			LastTerminationState: p.stripState(s.LastTerminationState),
 		}
+		if warmth.RanWell(&kept) {
+			kept.State.Terminated.StartedAt, kept.State.Terminated.FinishedAt = metav1.Time{}, metav1.Time{}
+		}
+		statuses[i] = kept
 	}
-	return statuses
+	return p.statusesOf(statuses)
 }
 
-func (p *stringPool) stripState(s corev1.ContainerState) corev1.ContainerState {
+// running says that a container runs.
+var running = &corev1.ContainerStateRunning{}
+
+func (p *pool) stripState(s corev1.ContainerState) corev1.ContainerState {
+	if s.Running != nil {
+		s.Running = running
+	}
 	if t := s.Terminated; t != nil {
 		s.Terminated = &corev1.ContainerStateTerminated{
 			ExitCode: t.ExitCode, Reason: p.one(t.Reason), Message: p.one(t.Message), StartedAt: t.StartedAt, FinishedAt: t.FinishedAt,
@@ -177,7 +165,7 @@ func (p *stringPool) stripState(s corev1.ContainerState) corev1.ContainerState {
 	return s
 }
 
-func (p *stringPool) stripEvent(e *corev1.Event) {
+func (p *pool) stripEvent(e *corev1.Event) {
 	*e = corev1.Event{
 		ObjectMeta:     essentials(e.ObjectMeta),
 		InvolvedObject: corev1.ObjectReference{UID: e.InvolvedObject.UID, FieldPath: p.one(e.InvolvedObject.FieldPath)},
@@ -187,7 +175,7 @@ func (p *stringPool) stripEvent(e *corev1.Event) {
 	}
 }
 
-func (p *stringPool) stripNode(n *corev1.Node) {
+func (p *pool) stripNode(n *corev1.Node) {
 	n.ObjectMeta = essentials(n.ObjectMeta)
 	n.Spec = corev1.NodeSpec{Unschedulable: n.Spec.Unschedulable, Taints: n.Spec.Taints}
 	for i := range n.Spec.Taints {
@@ -204,19 +192,20 @@ func (p *stringPool) stripNode(n *corev1.Node) {
 			})
 		}
 	}
-	for _, image := range n.Status.Images {
-		for i, name := range image.Names {
-			image.Names[i] = p.one(name)
-		}
+	for key, value := range n.Labels {
+		n.Labels[p.one(key)] = p.one(value)
 	}
-	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images, Allocatable: p.stripResources(n), NodeInfo: corev1.NodeSystemInfo{
+	for i := range n.Status.Images {
+		n.Status.Images[i].Names = p.namesOf(n.Status.Images[i].Names)
+	}
+	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images, Allocatable: p.resourcesOf(p.stripResources(n)), NodeInfo: corev1.NodeSystemInfo{
 		KubeletVersion: p.one(n.Status.NodeInfo.KubeletVersion), ContainerRuntimeVersion: p.one(n.Status.NodeInfo.ContainerRuntimeVersion),
 	}}
 }
 
 // stripResources keeps how large the disk of a node is, and which extended resources it offers, of each of which it has one:
 // how many there are changes with the health of devices, and is nothing to us.
-func (p *stringPool) stripResources(n *corev1.Node) corev1.ResourceList {
+func (p *pool) stripResources(n *corev1.Node) corev1.ResourceList {
 	var kept corev1.ResourceList
 	keep := func(name corev1.ResourceName, quantity resource.Quantity) {
 		if kept == nil {

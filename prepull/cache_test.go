@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
-	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +15,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
@@ -31,7 +31,7 @@ func TestTheCacheKeepsWhatAPlanNeeds(t *testing.T) {
 		prepulltest.Pod("node-001", prepulltest.Noon, prepulltest.Done("install", 0, 1), prepulltest.Done(a, 2, 3), prepulltest.Waits(b, "ErrImagePull", "b:1: not found")),
 	}
 	want := plan.Make(s, planOptions, prepulltest.Noon)
-	var known stringPool
+	var known pool
 	for i := range s.Nodes {
 		known.stripNode(&s.Nodes[i])
 	}
@@ -57,14 +57,17 @@ func TestTheCacheDropsTheRest(t *testing.T) {
 	pod.Spec.InitContainers = []corev1.Container{{Name: "x"}}
 	pod.Status.PodIP = "10.0.0.1"
 	pod.Status.InitContainerStatuses[0].ImageID = "sha256:a"
-	out, err := strip(new(stringPool).stripPod)(pod)
+	out, err := strip(new(pool).stripPod)(pod)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(prepulltest.Pod("a", prepulltest.Noon, prepulltest.Done("x", 1, 2)), out); diff != "" {
+	want := prepulltest.Pod("a", prepulltest.Noon, prepulltest.Done("x", 1, 2))
+	want.Annotations = map[string]string{warmth.AnnotationTimes: warmth.PackTimes(want)}
+	want.Status.InitContainerStatuses[0].State.Terminated = &corev1.ContainerStateTerminated{Reason: "Completed"}
+	if diff := cmp.Diff(want, out); diff != "" {
 		t.Errorf("pod (-want +got):\n%s", diff)
 	}
-	if out, err := strip(new(stringPool).stripPod)("a tombstone"); out != "a tombstone" || err != nil {
+	if out, err := strip(new(pool).stripPod)("a tombstone"); out != "a tombstone" || err != nil {
 		t.Errorf("%v, %v", out, err)
 	}
 }
@@ -81,27 +84,9 @@ func TestTheCacheKeepsOfAnEventWhatAFailureNeeds(t *testing.T) {
 	full := want.DeepCopy()
 	full.Annotations = map[string]string{"a": "b"}
 	full.InvolvedObject.Name, full.Reason, full.Source.Host = "pod", "Failed", "node-000"
-	new(stringPool).stripEvent(full)
+	new(pool).stripEvent(full)
 	if diff := cmp.Diff(&want, full); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)
-	}
-}
-
-func TestEqualStringsAreKeptOnce(t *testing.T) {
-	t.Parallel()
-	var known stringPool
-	text := func(i int) string { return fmt.Sprint("image-", i) }
-	first := known.one(text(1))
-	if again := known.one(text(1)); again != first || unsafe.StringData(again) != unsafe.StringData(first) {
-		t.Error("a string is kept twice")
-	}
-	for i := range 2 * maxPooled {
-		if got := known.one(text(i)); got != text(i) {
-			t.Fatalf("%s became %s", text(i), got)
-		}
-	}
-	if len(known.known) > maxPooled {
-		t.Errorf("%d strings are known", len(known.known))
 	}
 }
 
@@ -111,7 +96,7 @@ func TestOnlyWhatTheCacheKeepsIsAChange(t *testing.T) {
 		n := prepulltest.Node("a", "amd64")
 		n.ResourceVersion = "1"
 		edit(&n)
-		new(stringPool).stripNode(&n)
+		new(pool).stripNode(&n)
 		return &n
 	}
 	for name, tc := range map[string]struct {
@@ -170,7 +155,7 @@ func BenchmarkCache(b *testing.B) {
 	for b.Loop() {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
-		var known stringPool
+		var known pool
 		kept := make([]any, 0, 2*nodes)
 		for i := range nodes {
 			var n corev1.Node

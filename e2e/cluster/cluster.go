@@ -225,8 +225,11 @@ func (c *Cluster) Run(ctx context.Context, p Process) error {
 }
 
 // TrustRegistry lets every node pull from a registry, host:port, over plain HTTP.
-func (c *Cluster) TrustRegistry(address string) error {
-	dir := c.state.path("registries", address)
+func (c *Cluster) TrustRegistry(address string) error { return c.TrustRegistryAs(address, address) }
+
+// TrustRegistryAs lets every node pull from a registry under another name.
+func (c *Cluster) TrustRegistryAs(name, address string) error {
+	dir := c.state.path("registries", name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func controlPlane(s *state, authority *pki, ports *portClaims) ([]Process, error
 	if err := credentials(s, authority); err != nil {
 		return nil, fmt.Errorf("issuing certificates: %w", err)
 	}
-	return []Process{
+	processes := []Process{
 		{Name: "etcd", Path: s.program("etcd"), Args: []string{
 			"--name=etcd", "--data-dir=" + s.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
 			"--listen-client-urls=" + s.Etcd, "--advertise-client-urls=" + s.Etcd,
@@ -85,7 +85,11 @@ func controlPlane(s *state, authority *pki, ports *portClaims) ([]Process, error
 			"--kubeconfig=" + s.path("kube-scheduler.kubeconfig"), "--leader-elect=false",
 			"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", local[3]), "--cert-dir=" + s.path("pki"),
 		}},
-	}, nil
+	}
+	for i, p := range processes {
+		processes[i] = s.sized(p)
+	}
+	return processes, nil
 }
 
 func credentials(s *state, authority *pki) error {

@@ -36,6 +36,9 @@ type FakeNodes struct {
 // fakeAnnotation tells KWOK which nodes are its own.
 const fakeAnnotation = "kwok.x-k8s.io/node"
 
+// fakeNodeTime is how much longer a fake node is waited for where there are many.
+const fakeNodeTime = 50 * time.Millisecond
+
 // AddFakeNodes returns when the nodes are Ready.
 func (c *Cluster) AddFakeNodes(ctx context.Context, fakes FakeNodes) error {
 	if err := c.startKWOK(ctx, podReady(fakes.InitContainer, fakes.ImageVolumes)); err != nil {
@@ -65,7 +68,8 @@ func (c *Cluster) AddFakeNodes(ctx context.Context, fakes FakeNodes) error {
 		}
 		return ready >= fakes.Count, c.failure(ctx, "")
 	}
-	if err := poll(ctx, 3*time.Minute, 200*time.Millisecond, allReady); err != nil {
+	timeout := 3*time.Minute + time.Duration(fakes.Count)*fakeNodeTime
+	if err := poll(ctx, timeout, 200*time.Millisecond, allReady); err != nil {
 		return fmt.Errorf("waiting for fake nodes to be Ready: %w; the end of KWOK's log:\n%s", err, c.Log("kwok"))
 	}
 	return c.waitDefaultServiceAccount(ctx)
@@ -78,14 +82,17 @@ func (c *Cluster) startKWOK(ctx context.Context, podReady string) error {
 		return nil
 	}
 	stages := []string{nodefast.DefaultNodeInit, podReady, podfast.DefaultPodComplete, podfast.DefaultPodDelete}
+	if c.state.Options.Large {
+		stages = append(stages, largeKWOK)
+	}
 	if err := os.WriteFile(path, []byte(strings.Join(stages, "\n---\n")), 0o644); err != nil {
 		return err
 	}
-	return c.Run(ctx, Process{Name: "kwok", Path: c.state.program("kwok"), Args: []string{
+	return c.Run(ctx, c.state.sized(Process{Name: "kwok", Path: c.state.program("kwok"), Args: []string{
 		"--kubeconfig=" + c.Kubeconfig(), "--config=" + path,
 		"--manage-all-nodes=false", "--manage-nodes-with-annotation-selector=" + fakeAnnotation + "=fake",
 		"--node-lease-duration-seconds=40",
-	}})
+	}}))
 }
 
 // podReady is KWOK's stage in which a pod becomes Ready, after its init containers and image volumes have taken their time.

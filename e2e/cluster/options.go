@@ -29,6 +29,8 @@ type Options struct {
 	AdmissionPlugins []string
 	// Kubelet is merged into the configuration of every kubelet (kubelet.config.k8s.io/v1beta1), key by key.
 	Kubelet map[string]any
+	// Large sets the control plane and KWOK up as clusters of thousands of nodes do.
+	Large bool
 	// Detached lets the cluster outlive the process that starts it; Down ends it.
 	Detached bool
 	// Lifeline is a file that somebody has locked (flock, exclusively): the cluster ends when he lets go of it, or dies.

@@ -68,10 +68,7 @@ func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *c
 	if w == nil || w.Reason != "PodInitializing" && w.Reason != "ErrImagePull" && w.Reason != "ImagePullBackOff" {
 		return pod
 	}
-	var since time.Time
-	if front > 0 {
-		since = statuses[front-1].State.Terminated.FinishedAt.Time
-	}
+	since := endBefore(pod, front)
 	if t := s.LastTerminationState.Terminated; t != nil && t.FinishedAt.After(since) {
 		since = t.FinishedAt.Time
 	}

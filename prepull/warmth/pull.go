@@ -56,16 +56,18 @@ func PullsOf(pod *corev1.Pod, failed FailedPullEvents, lists func(image string) 
 	pod = WithPullEvents(pod, failed)
 	pulls = heldPulls(pod, lists)
 	var previous time.Time
+	runs := runsOf(pod)
 	front := !slices.ContainsFunc(pulls, func(p Pull) bool { return p.State == PullActive })
 	for i := range pod.Status.InitContainerStatuses {
 		s := &pod.Status.InitContainerStatuses[i]
 		p := Pull{Name: s.Name, State: PullQueued}
 		if RanWell(s) {
-			p.State, p.Took = PullDone, pullTime(previous, s.State.Terminated)
+			started, ended := runs.next(s.State.Terminated)
+			p.State, p.Took = PullDone, pullTime(previous, started)
 			if f, _, skipped := SkippedBy(pod, s.Name); skipped {
 				p.State, p.Took, p.Reason, p.Message = PullFailed, 0, f.Reason, f.Message
 			}
-			previous = s.State.Terminated.FinishedAt.Time
+			previous = ended
 		} else if front {
 			front = false
 			p.State = PullActive

@@ -273,16 +273,18 @@ func readSizes(n *corev1.Node, byDigest map[string][]*Image) {
 func (w *Warmth) readPod(pod *corev1.Pod, position int, deadline time.Duration, now time.Time) {
 	node, statuses := pod.Spec.NodeName, pod.Status.InitContainerStatuses
 	var previous time.Time
+	runs := runsOf(pod)
 	for i := range statuses {
 		s := &statuses[i]
 		image := w.Images[s.Name]
-		if t := s.State.Terminated; RanWell(s) {
+		if RanWell(s) {
+			started, ended := runs.next(s.State.Terminated)
 			if f, _, skipped := SkippedBy(pod, s.Name); image != nil && !skipped {
-				image.SetRan(node, pullTime(previous, t))
+				image.SetRan(node, pullTime(previous, started))
 			} else if image != nil && pod.DeletionTimestamp == nil && !image.There(position) {
 				Put(&image.Failed, node, f)
 			}
-			previous = t.FinishedAt.Time
+			previous = ended
 			continue
 		}
 		if pod.DeletionTimestamp == nil {
@@ -351,9 +353,9 @@ func ScheduledAt(pod *corev1.Pod) time.Time {
 
 // pullTime is how long a container waited for its image, from the end of the one before it. It contains a second or
 // so in which the kubelet notices that end.
-func pullTime(previous time.Time, t *corev1.ContainerStateTerminated) time.Duration {
-	if previous.IsZero() || t.StartedAt.Time.Before(previous) {
+func pullTime(previous, started time.Time) time.Duration {
+	if previous.IsZero() || started.Before(previous) {
 		return 0
 	}
-	return t.StartedAt.Sub(previous)
+	return started.Sub(previous)
 }

@@ -2,22 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
-	"github.com/kube-prepull/kube-prepull/e2e/images"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
-	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 const (
@@ -32,46 +25,31 @@ const (
 var controlPrograms = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
 
 // change measures on a real node what one new image costs it that has a list of fifty, in both ways to hold images.
-func change(ctx context.Context, dir string) (results []result, err error) {
-	c, err := cluster.Up(ctx, cluster.Options{Dir: dir, Progress: os.Stderr, Nodes: []cluster.Node{{Name: "node-1"}}})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, c.Down(context.WithoutCancel(ctx))) }()
-	r, err := lab.Serve(c, registry.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	if err := lab.PushProduct(ctx, filepath.Join(c.Dir(), "images"), r.Addr()); err != nil {
-		return nil, err
-	}
-	n := &changingNode{bench: &bench{Cluster: c}, registry: r}
-	if err := images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, filepath.Join(c.Dir(), "sleeper")); err != nil {
-		return nil, err
-	}
-	if err := n.namespace(ctx, changeNamespace); err != nil {
-		return nil, err
-	}
-	var took, used []time.Duration
-	for _, way := range ways {
-		elapsed, burnt, err := n.measureChange(ctx, way.setting)
-		if err != nil {
-			return nil, err
+func change(ctx context.Context, dir string) ([]result, error) {
+	return onNodes(ctx, dir, []cluster.Node{{Name: "node-1"}}, func(ctx context.Context, b *bench) error {
+		n := &changingNode{bench: b}
+		if err := n.namespace(ctx, changeNamespace); err != nil {
+			return err
 		}
-		took, used = append(took, elapsed), append(used, burnt)
-		n.add("one new image on a node with a list of 50, "+way.words, elapsed.Seconds(), "s", "")
-		n.add("one new image on a node with a list of 50, "+way.words+": kubelet, containerd and shims", burnt.Seconds(), "CPU s", "")
-	}
-	n.add("one new image on a node with a list of 50: part of the processor time", used[0].Seconds()/used[1].Seconds(), "times", "< 0.1")
-	n.add("one new image on a node with a list of 50: part of the time", took[0].Seconds()/took[1].Seconds(), "times", "")
-	return n.results, nil
+		var took, used []time.Duration
+		for _, way := range ways {
+			elapsed, burnt, err := n.measureChange(ctx, way.setting)
+			if err != nil {
+				return err
+			}
+			took, used = append(took, elapsed), append(used, burnt)
+			n.add("one new image on a node with a list of 50, "+way.words, elapsed.Seconds(), "s", "")
+			n.add("one new image on a node with a list of 50, "+way.words+": kubelet, containerd and shims", burnt.Seconds(), "CPU s", "")
+		}
+		n.add("one new image on a node with a list of 50: part of the processor time", used[0].Seconds()/used[1].Seconds(), "times", "< 0.1")
+		n.add("one new image on a node with a list of 50: part of the time", took[0].Seconds()/took[1].Seconds(), "times", "")
+		return nil
+	})
 }
 
 // changingNode is a node, and the images that it has.
 type changingNode struct {
 	*bench
-	registry  *registry.Registry
 	installed bool
 	count     int
 }
@@ -81,22 +59,11 @@ func (n *changingNode) image(i int) string {
 	return fmt.Sprintf("%s/%s/app-%d:v1", n.registry.Addr(), changeNamespace, i)
 }
 
-// push puts an image with a name into the registry, and returns the whole name.
-func (n *changingNode) push(ctx context.Context, name string, seed uint64) (string, error) {
-	description := images.Image{
-		Size: changeSize, Seed: seed, Entrypoint: []string{"/sleeper"},
-		Binaries: map[string]string{"/sleeper": filepath.Join(n.Dir(), "sleeper")},
-	}
-	image := n.registry.Addr() + "/" + name
-	_, err := description.Push(ctx, image, remote.WithTransport(n.registry.Transport()))
-	return image, err
-}
-
 // bring deploys so many more images, and returns when all are there.
 func (n *changingNode) bring(ctx context.Context, count int) error {
 	first := n.count
 	for n.count < first+count {
-		if _, err := n.push(ctx, fmt.Sprintf("%s/app-%d:v1", changeNamespace, n.count), uint64(1000+n.count)); err != nil {
+		if _, err := n.push(ctx, fmt.Sprintf("%s/app-%d:v1", changeNamespace, n.count), changeSize, uint64(1000+n.count)); err != nil {
 			return err
 		}
 		n.count++
@@ -149,7 +116,7 @@ func (n *changingNode) measureChange(ctx context.Context, setting string) (took,
 
 // podTook is how long the newest prepull pod took from its creation until it was ready.
 func (n *changingNode) podTook(ctx context.Context) (took time.Duration, err error) {
-	err = n.poll(ctx, "the prepull pod to be ready", func() (bool, error) {
+	err = n.poll(ctx, "the prepull pod to be ready", joinTimeout, func() (bool, error) {
 		pod, err := n.prepullPod(ctx)
 		if err != nil || !lab.PodRunning(pod) {
 			return false, err
@@ -173,19 +140,6 @@ func (n *changingNode) prepullPod(ctx context.Context) (*corev1.Pod, error) {
 	return &pods.Items[0], nil
 }
 
-// poll asks until something is so.
-func (n *changingNode) poll(ctx context.Context, what string, is func() (bool, error)) error {
-	for deadline := time.Now().Add(joinTimeout); time.Now().Before(deadline); {
-		if done, err := is(); done || err != nil {
-			return err
-		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("waited %s for %s", joinTimeout, what)
-}
-
 // burntOnNodes is the processor time of what runs on the nodes.
 func (n *changingNode) burntOnNodes() (time.Duration, error) {
 	programs, err := cluster.Burnt(n.Dir())
@@ -199,13 +153,4 @@ func (n *changingNode) burntOnNodes() (time.Duration, error) {
 		}
 	}
 	return all, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

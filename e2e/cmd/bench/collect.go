@@ -2,11 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 
@@ -14,74 +9,53 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
-	"github.com/kube-prepull/kube-prepull/e2e/images"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
-	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 // collectTimeout is more than two periods of a kubelet's garbage collection of images (ImageGCPeriod in pkg/kubelet/kubelet.go).
 const collectTimeout = 12 * time.Minute
 
 // collect counts the images that a kubelet leaves which takes its disk for full: it removes all that it may.
-func collect(ctx context.Context, dir string) (results []result, err error) {
-	c, err := cluster.Up(ctx, cluster.Options{Dir: dir, Progress: os.Stderr, Nodes: []cluster.Node{
-		{Name: "node-1", Kubelet: map[string]any{"imageGCHighThresholdPercent": 1, "imageGCLowThresholdPercent": 0, "imageMinimumGCAge": "1s"}},
-	}})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, c.Down(context.WithoutCancel(ctx))) }()
-	r, err := lab.Serve(c, registry.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	if err := lab.PushProduct(ctx, filepath.Join(c.Dir(), "images"), r.Addr()); err != nil {
-		return nil, err
-	}
-	if err := lab.Install(ctx, c, r.Addr()); err != nil {
-		return nil, err
-	}
-	n := &changingNode{bench: &bench{Cluster: c}, registry: r}
-	if err := images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, filepath.Join(c.Dir(), "sleeper")); err != nil {
-		return nil, err
-	}
+func collect(ctx context.Context, dir string) ([]result, error) {
+	greedy := map[string]any{"imageGCHighThresholdPercent": 1, "imageGCLowThresholdPercent": 0, "imageMinimumGCAge": "1s"}
+	return onNodes(ctx, dir, []cluster.Node{{Name: "node-1", Kubelet: greedy}}, func(ctx context.Context, b *bench) error {
+		if err := lab.Install(ctx, b.Cluster, b.registry.Addr()); err != nil {
+			return err
+		}
+		return (&changingNode{bench: b}).collect(ctx)
+	})
+}
+
+// collect brings five images that are held and one that is not, and returns when the kubelet has removed that.
+func (n *changingNode) collect(ctx context.Context) error {
 	if err := n.namespace(ctx, changeNamespace); err != nil {
-		return nil, err
+		return err
 	}
 	if err := n.bring(ctx, 5); err != nil {
-		return nil, err
+		return err
 	}
 	if err := n.waitHeld(ctx, 5); err != nil {
-		return nil, err
+		return err
 	}
 	unheld, err := n.pullOnce(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// Until now the containers that brought the images keep them, too.
 	if err := n.restartPrepullPod(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	r.ResetCounts()
-	for deadline := time.Now().Add(collectTimeout); ; {
+	n.registry.ResetCounts()
+	err = n.poll(ctx, "the kubelet to collect an image", collectTimeout, func() (bool, error) {
 		there, err := n.images(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(there, unheld) {
-			break
-		}
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("the kubelet has collected nothing in %s", collectTimeout)
-		}
-		if err := sleep(ctx, time.Second); err != nil {
-			return nil, err
-		}
+		return !slices.Contains(there, unheld), err
+	})
+	if err != nil {
+		return err
 	}
 	there, err := n.images(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	left := 0
 	for i := range 5 {
@@ -91,8 +65,8 @@ func collect(ctx context.Context, dir string) (results []result, err error) {
 	}
 	n.add("garbage collection on a full disk: images left of 5 that are held", float64(left), "images", "5")
 	n.add("garbage collection on a full disk: images left of 1 that is not", 0, "images", "0")
-	n.add("garbage collection on a full disk: images pulled again", float64(r.Counts(changeNamespace+"/*").BlobGets), "blobs", "0")
-	return n.results, nil
+	n.add("garbage collection on a full disk: images pulled again", float64(n.registry.Counts(changeNamespace+"/*").BlobGets), "blobs", "0")
+	return nil
 }
 
 // images are the names of what the node lists.
@@ -110,7 +84,7 @@ func (n *changingNode) images(ctx context.Context) ([]string, error) {
 
 // pullOnce has a pod run that is gone when it returns, and its image listed.
 func (n *changingNode) pullOnce(ctx context.Context) (string, error) {
-	image, err := n.push(ctx, "once/app:v1", 999)
+	image, err := n.push(ctx, "once/app:v1", changeSize, 999)
 	if err != nil {
 		return "", err
 	}
@@ -118,7 +92,7 @@ func (n *changingNode) pullOnce(ctx context.Context) (string, error) {
 	if _, err := pods.Create(ctx, lab.PodOn("node-1", "once", image), metav1.CreateOptions{}); err != nil {
 		return "", err
 	}
-	err = n.poll(ctx, "the node to list the image of a pod", func() (bool, error) {
+	err = n.poll(ctx, "the node to list the image of a pod", joinTimeout, func() (bool, error) {
 		there, err := n.images(ctx)
 		return slices.Contains(there, image), err
 	})
@@ -129,9 +103,9 @@ func (n *changingNode) pullOnce(ctx context.Context) (string, error) {
 }
 
 // waitHeld returns when so many images are held.
-func (n *changingNode) waitHeld(ctx context.Context, count int) error {
-	return n.poll(ctx, "images to be held", func() (bool, error) {
-		list, err := n.Client().AppsV1().DaemonSets(system).List(ctx, metav1.ListOptions{})
+func (b *bench) waitHeld(ctx context.Context, count int) error {
+	return b.poll(ctx, "images to be held", joinTimeout, func() (bool, error) {
+		list, err := b.Client().AppsV1().DaemonSets(system).List(ctx, metav1.ListOptions{})
 		if err != nil || len(list.Items) != 1 {
 			return false, err
 		}
@@ -149,7 +123,7 @@ func (n *changingNode) restartPrepullPod(ctx context.Context) error {
 	if err := n.Client().CoreV1().Pods(system).Delete(ctx, former.Name, metav1.DeleteOptions{}); err != nil {
 		return err
 	}
-	return n.poll(ctx, "the next prepull pod to be ready", func() (bool, error) {
+	return n.poll(ctx, "the next prepull pod to be ready", joinTimeout, func() (bool, error) {
 		pod, err := n.prepullPod(ctx)
 		return err == nil && pod.UID != former.UID && lab.PodRunning(pod), nil
 	})

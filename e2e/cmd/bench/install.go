@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -84,14 +85,45 @@ func (b *bench) runManager(ctx context.Context) error {
 	if err := b.kubeconfig(ctx, dir+"/kubeconfig"); err != nil {
 		return err
 	}
-	err = b.Run(ctx, cluster.Process{
-		Name: "manager", Path: dir + "/kube-prepull", Env: []string{"GOMEMLIMIT=256MiB"},
+	return b.startManager(ctx, "manager")
+}
+
+// startManager starts what runManager has made ready, with a log of a name.
+func (b *bench) startManager(ctx context.Context, name string) error {
+	dir := filepath.Join(b.Dir(), "manager")
+	err := b.Run(ctx, cluster.Process{
+		Name: name, Path: dir + "/kube-prepull", Env: []string{"GOMEMLIMIT=256MiB"},
 		Args: []string{"--config=" + dir + "/config.yaml", "--kubeconfig=" + dir + "/kubeconfig", "--namespace=" + system},
 	})
 	if err != nil {
 		return err
 	}
 	return b.waitPublished(ctx)
+}
+
+// stopManager ends it, and returns when it has gone.
+func (b *bench) stopManager(ctx context.Context) error {
+	programs, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		return err
+	}
+	for _, link := range programs {
+		if path, _ := os.Readlink(link); path != filepath.Join(b.Dir(), "manager", "kube-prepull") {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+			return fmt.Errorf("ending the manager: %w", err)
+		}
+		return b.poll(ctx, "the manager to end", time.Minute, func() (bool, error) {
+			_, err := os.Readlink(link)
+			return err != nil, nil
+		})
+	}
+	return errors.New("no manager runs")
 }
 
 // kubeconfig acts as the manager's ServiceAccount.

@@ -4,19 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
-	"github.com/kube-prepull/kube-prepull/e2e/images"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
-	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 const (
@@ -28,71 +22,54 @@ const (
 
 // livePod measures on a real node what a pod of another image waits while the node's prepull pod works through a list
 // on a slow registry: at most for the one pull in flight.
-func livePod(ctx context.Context, dir string) (results []result, err error) {
-	c, err := cluster.Up(ctx, cluster.Options{Dir: dir, Progress: os.Stderr, Nodes: []cluster.Node{{Name: "node-1"}}})
+func livePod(ctx context.Context, dir string) ([]result, error) {
+	return onNodes(ctx, dir, []cluster.Node{{Name: "node-1"}}, func(ctx context.Context, b *bench) error {
+		if err := lab.Install(ctx, b.Cluster, b.registry.Addr()); err != nil {
+			return err
+		}
+		return b.livePod(ctx)
+	})
+}
+
+func (b *bench) livePod(ctx context.Context) error {
+	b.registry.SetBandwidth(slowRegistry)
+	alone, err := b.push(ctx, "live/alone:v1", liveSize, 1)
 	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, c.Down(context.WithoutCancel(ctx))) }()
-	r, err := lab.Serve(c, registry.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	if err := lab.PushProduct(ctx, filepath.Join(c.Dir(), "images"), r.Addr()); err != nil {
-		return nil, err
-	}
-	if err := lab.Install(ctx, c, r.Addr()); err != nil {
-		return nil, err
-	}
-	b := &bench{Cluster: c}
-	sleeper := filepath.Join(c.Dir(), "sleeper")
-	if err := images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, sleeper); err != nil {
-		return nil, err
-	}
-	push := func(name string, size int64, seed uint64) (string, error) {
-		image := fmt.Sprintf("%s/live/%s:v1", r.Addr(), name)
-		_, err := images.Image{Size: size, Seed: seed, Binaries: map[string]string{"/sleeper": sleeper}, Entrypoint: []string{"/sleeper"}}.Push(ctx, image, remote.WithTransport(r.Transport()))
-		return image, err
-	}
-	r.SetBandwidth(slowRegistry)
-	alone, err := push("alone", liveSize, 1)
-	if err != nil {
-		return nil, err
+		return err
 	}
 	without, err := b.startLive(ctx, "alone", alone)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	b.add("live pod of 20 MB at 100 Mbit/s: nothing else pulls", without.Seconds(), "s", "")
 
 	if err := b.namespace(ctx, "listed"); err != nil {
-		return nil, err
+		return err
 	}
 	for i := range listedImages {
-		image, err := push(fmt.Sprint("listed-", i), listedSize, uint64(10+i))
+		image, err := b.push(ctx, fmt.Sprintf("live/listed-%d:v1", i), listedSize, uint64(10+i))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := b.deploy(ctx, "listed", fmt.Sprint("listed-", i), image); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := b.waitPulling(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	live, err := push("live", liveSize, 2)
+	live, err := b.push(ctx, "live/live:v1", liveSize, 2)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	with, err := b.startLive(ctx, "live", live)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	onePull := float64(listedSize) * 8 / slowRegistry
 	b.add("live pod of 20 MB at 100 Mbit/s: the prepull pod is at 6 images of 50 MB", with.Seconds(), "s",
 		fmt.Sprintf("< %.1f (one pull of ours)", without.Seconds()+onePull+1))
-	return b.results, nil
+	return nil
 }
 
 // startLive starts a pod outside of opted-in namespaces, and returns how long it takes until it runs.

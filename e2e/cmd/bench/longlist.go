@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"time"
 
@@ -14,7 +12,6 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
-	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 const (
@@ -24,47 +21,36 @@ const (
 
 // longListJoin measures how long a node that joins with the gate on is held for twenty images, beside what its kubelet takes to
 // pull them one after the other for pods.
-func longListJoin(ctx context.Context, dir string) (results []result, err error) {
-	c, err := cluster.Up(ctx, cluster.Options{Dir: dir, Progress: os.Stderr, Nodes: []cluster.Node{
-		{Name: "system-1"}, {Name: "web-1", Labels: web, Taints: []corev1.Taint{{Key: "pool", Value: "web", Effect: corev1.TaintEffectNoSchedule}}},
-	}})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, c.Down(context.WithoutCancel(ctx))) }()
-	r, err := lab.Serve(c, registry.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	n := &newNodes{bench: &bench{Cluster: c}, registry: r}
-	if err := n.prepare(ctx, longList, longListSize); err != nil {
-		return nil, err
-	}
-	r.SetBandwidth(slowRegistry)
-	bare, inTurn, err := n.pullInTurn(ctx, "bare-1")
-	if err != nil {
-		return nil, err
-	}
-	r.SetBandwidth(0)
-	if err := n.install(ctx); err != nil {
-		return nil, err
-	}
-	node := &changingNode{bench: n.bench}
-	if err := node.waitHeld(ctx, longList); err != nil {
-		return nil, err
-	}
-	r.SetBandwidth(slowRegistry)
-	held, err := n.heldFor(ctx, "gated-1")
-	if err != nil {
-		return nil, err
-	}
-	name := fmt.Sprintf("a node that joins, %d images of %d MB at 100 Mbit/s: ", longList, longListSize>>20)
-	n.add(name+"the pulls of a kubelet for pods, without what is between", bare.Seconds(), "s", "")
-	n.add(name+"pods in turn, first creation to last Ready", inTurn.Seconds(), "s", "")
-	n.add(name+"node Ready to taint gone", held.Seconds(), "s", fmt.Sprintf("< %.1f", 1.05*bare.Seconds()+3))
-	n.add(name+"taint beside the pulls", held.Seconds()/bare.Seconds(), "times", "")
-	return n.results, nil
+func longListJoin(ctx context.Context, dir string) ([]result, error) {
+	return onNodes(ctx, dir, systemAndWeb, func(ctx context.Context, b *bench) error {
+		n := &newNodes{bench: b}
+		if err := n.prepare(ctx, longList, longListSize); err != nil {
+			return err
+		}
+		n.registry.SetBandwidth(slowRegistry)
+		bare, inTurn, err := n.pullInTurn(ctx, "bare-1")
+		if err != nil {
+			return err
+		}
+		n.registry.SetBandwidth(0)
+		if err := n.install(ctx); err != nil {
+			return err
+		}
+		if err := n.waitHeld(ctx, longList); err != nil {
+			return err
+		}
+		n.registry.SetBandwidth(slowRegistry)
+		held, err := n.heldFor(ctx, "gated-1")
+		if err != nil {
+			return err
+		}
+		name := fmt.Sprintf("a node that joins, %d images of %d MB at 100 Mbit/s: ", longList, longListSize>>20)
+		n.add(name+"the pulls of a kubelet for pods, without what is between", bare.Seconds(), "s", "")
+		n.add(name+"pods in turn, first creation to last Ready", inTurn.Seconds(), "s", "")
+		n.add(name+"node Ready to taint gone", held.Seconds(), "s", fmt.Sprintf("< %.1f", 1.05*bare.Seconds()+3))
+		n.add(name+"taint beside the pulls", held.Seconds()/bare.Seconds(), "times", "")
+		return nil
+	})
 }
 
 // pulled is what a kubelet says of the time that a pull took.
@@ -76,14 +62,13 @@ func (n *newNodes) pullInTurn(ctx context.Context, node string) (pulls, all time
 	if err := n.AddNode(ctx, cluster.Node{Name: node, Labels: web, Taints: []corev1.Taint{{Key: "pool", Value: "web", Effect: corev1.TaintEffectNoSchedule}}}); err != nil {
 		return 0, 0, err
 	}
-	poll := (&changingNode{bench: n.bench}).poll
 	start := time.Now()
 	for i, image := range n.images {
 		pod := lab.PodOn(node, fmt.Sprintf("%s-%d", node, i), image)
 		if _, err := n.Client().CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 			return 0, 0, err
 		}
-		err := poll(ctx, pod.Name+" to run", func() (bool, error) {
+		err := n.poll(ctx, pod.Name+" to run", joinTimeout, func() (bool, error) {
 			is, err := n.Client().CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
 			return err == nil && lab.PodRunning(is), err
 		})
@@ -119,7 +104,7 @@ func (n *newNodes) heldFor(ctx context.Context, name string) (time.Duration, err
 		return 0, err
 	}
 	var ready time.Time
-	err := (&changingNode{bench: n.bench}).poll(ctx, name+" to be untainted", func() (bool, error) {
+	err := n.poll(ctx, name+" to be untainted", joinTimeout, func() (bool, error) {
 		node, err := n.Client().CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false, nil // its kubelet has not said a word

@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
+	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 func main() {
@@ -38,6 +39,8 @@ type result struct {
 // bench is the cluster that is measured.
 type bench struct {
 	*cluster.Cluster
+	registry    *registry.Registry // of real nodes
+	scrapeToken string
 	deployments int
 	results     []result
 }
@@ -52,7 +55,9 @@ func run(ctx context.Context) (err error) {
 	nodes := flag.Int("fake-nodes", 500, "nodes that KWOK runs")
 	deployments := flag.Int("deployments", 1000, "Deployments in the burst, each with an image of its own")
 	spreadNodes := flag.Int("spread-nodes", 200, "nodes that KWOK runs where a change of the list is measured")
-	only := flag.String("only", "", "measure this part alone: manager, live-pod, new-node, long-list, change, spread or collect")
+	fleetNodes := flag.Int("fleet-nodes", 10_000, "nodes that KWOK runs where the manager's memory is measured with many")
+	fleetImages := flag.Int("fleet-images", 5_000, "images that are in use there")
+	only := flag.String("only", "", "measure this part alone: manager, live-pod, new-node, long-list, change, spread, collect or fleet, which is measured only if it is named")
 	flag.Parse()
 
 	dir, err := os.MkdirTemp("", "kpp-bench-")
@@ -66,9 +71,16 @@ func run(ctx context.Context) (err error) {
 	manyChange := func(ctx context.Context, dir string) ([]result, error) {
 		return spread(ctx, dir, *spreadNodes)
 	}
-	results, err := measureParts(ctx, dir, *only, []part{
+	manyAtRest := func(ctx context.Context, dir string) ([]result, error) {
+		return fleet(ctx, dir, *fleetNodes, *fleetImages)
+	}
+	parts := []part{
 		{"manager", manager}, {"live-pod", livePod}, {"new-node", newNode}, {"long-list", longListJoin}, {"change", change}, {"spread", manyChange}, {"collect", collect},
-	})
+	}
+	if *only == "fleet" { // a quarter of an hour, and ten gigabytes
+		parts = []part{{"fleet", manyAtRest}}
+	}
+	results, err := measureParts(ctx, dir, *only, parts)
 	if err != nil {
 		return err
 	}
@@ -107,13 +119,13 @@ func measureParts(ctx context.Context, dir, only string, parts []part) ([]result
 
 // manyNodes measures the manager in a cluster of fake nodes.
 func manyNodes(ctx context.Context, dir string, nodes, deployments int) (results []result, err error) {
-	b, err := up(ctx, dir, cluster.FakeNodes{Count: nodes}, []string{"system:serviceaccount:kube-prepull:kube-prepull"}, "--set", "config.resyncInterval=20s")
+	b, err := up(ctx, dir, nodes > maxSmall, cluster.FakeNodes{Count: nodes}, []string{"system:serviceaccount:kube-prepull:kube-prepull"}, "--set", "config.resyncInterval=20s")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.Down(context.WithoutCancel(ctx))) }()
 	b.deployments = deployments
-	for _, measure := range []func(context.Context) error{b.inProcess, b.rewrite, b.oneAfterTheOther, b.burst, b.steady, b.memory, b.shapes} {
+	for _, measure := range []func(context.Context) error{b.inProcess, b.rewrite, b.oneAfterTheOther, b.burst, b.steady, b.memoryOfFew, b.shapes} {
 		if err := measure(ctx); err != nil {
 			return nil, err
 		}
@@ -141,8 +153,11 @@ func auditPolicy(users ...string) ([]byte, error) {
 	})
 }
 
+// maxSmall is up to how many nodes a control plane does that is set up for few.
+const maxSmall = 500
+
 // up starts a cluster of fake nodes whose API server records what some users write.
-func up(ctx context.Context, dir string, fakes cluster.FakeNodes, writers []string, settings ...string) (*bench, error) {
+func up(ctx context.Context, dir string, large bool, fakes cluster.FakeNodes, writers []string, settings ...string) (*bench, error) {
 	policy := dir + "-audit-policy.json"
 	content, err := auditPolicy(writers...)
 	if err != nil {
@@ -152,7 +167,7 @@ func up(ctx context.Context, dir string, fakes cluster.FakeNodes, writers []stri
 		return nil, err
 	}
 	c, err := cluster.Up(ctx, cluster.Options{
-		Dir: dir, Progress: os.Stderr,
+		Dir: dir, Progress: os.Stderr, Large: large,
 		APIServerFlags: []string{"--audit-policy-file=" + policy, "--audit-log-path=" + dir + "/logs/audit.log"},
 	})
 	if err != nil {

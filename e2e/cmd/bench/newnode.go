@@ -4,20 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
-	"github.com/kube-prepull/kube-prepull/e2e/images"
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
-	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
 // What a new node is to pull.
@@ -34,67 +28,55 @@ var warming = corev1.Taint{Key: "kube-prepull.io/warming", Effect: corev1.TaintE
 // newNodes is a cluster that nodes join, and the registry that they pull from.
 type newNodes struct {
 	*bench
-	registry *registry.Registry
-	images   []string
+	images []string
 }
 
 // newNode measures on real nodes what pods wait that a node was made for: without kube-prepull, with it, and with its gate;
 // and what three nodes that join at once do to each other.
-func newNode(ctx context.Context, dir string) (results []result, err error) {
-	// Managers run on a node of their own, and the images are known from one that has them.
-	c, err := cluster.Up(ctx, cluster.Options{Dir: dir, Progress: os.Stderr, Nodes: []cluster.Node{
-		{Name: "system-1"}, {Name: "web-1", Labels: web, Taints: []corev1.Taint{{Key: "pool", Value: "web", Effect: corev1.TaintEffectNoSchedule}}},
-	}})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, c.Down(context.WithoutCancel(ctx))) }()
-	r, err := lab.Serve(c, registry.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	n := &newNodes{bench: &bench{Cluster: c}, registry: r}
-	if err := n.prepare(ctx, hotImages, hotSize); err != nil {
-		return nil, err
-	}
-	r.SetBandwidth(slowRegistry)
-	if err := n.podsOn(ctx, "without kube-prepull", "bare-1"); err != nil {
-		return nil, err
-	}
-	r.SetBandwidth(0)
-	if err := n.install(ctx); err != nil {
-		return nil, err
-	}
-	r.SetBandwidth(slowRegistry)
-	if err := n.podsOn(ctx, "without the gate", "open-1"); err != nil {
-		return nil, err
-	}
-	if err := n.podsOn(ctx, "with the gate", "gated-1", warming); err != nil {
-		return nil, err
-	}
-	if err := n.atOnce(ctx, "three new nodes at once", "three"); err != nil {
-		return nil, err
-	}
-	return n.results, n.atOnce(ctx, "the first three nodes of a class at once, in waves of one", "first", corev1.Taint{Key: "class", Value: "new", Effect: corev1.TaintEffectNoSchedule})
+func newNode(ctx context.Context, dir string) ([]result, error) {
+	return onNodes(ctx, dir, systemAndWeb, func(ctx context.Context, b *bench) error {
+		n := &newNodes{bench: b}
+		if err := n.prepare(ctx, hotImages, hotSize); err != nil {
+			return err
+		}
+		n.registry.SetBandwidth(slowRegistry)
+		if err := n.podsOn(ctx, "without kube-prepull", "bare-1"); err != nil {
+			return err
+		}
+		n.registry.SetBandwidth(0)
+		if err := n.install(ctx); err != nil {
+			return err
+		}
+		n.registry.SetBandwidth(slowRegistry)
+		if err := n.podsOn(ctx, "without the gate", "open-1"); err != nil {
+			return err
+		}
+		if err := n.podsOn(ctx, "with the gate", "gated-1", warming); err != nil {
+			return err
+		}
+		if err := n.atOnce(ctx, "three new nodes at once", "three"); err != nil {
+			return err
+		}
+		return n.atOnce(ctx, "the first three nodes of a class at once, in waves of one", "first", corev1.Taint{Key: "class", Value: "new", Effect: corev1.TaintEffectNoSchedule})
+	})
 }
 
 // web are the labels of the nodes that the workload runs on.
 var web = map[string]string{"pool": "web"}
+
+// systemAndWeb are a node for the managers, and one that has the images that nodes which join are to pull.
+var systemAndWeb = []cluster.Node{
+	{Name: "system-1"}, {Name: "web-1", Labels: web, Taints: []corev1.Taint{{Key: "pool", Value: "web", Effect: corev1.TaintEffectNoSchedule}}},
+}
 
 // prepare makes the workload, which has no pods yet: so many images of a size.
 func (n *newNodes) prepare(ctx context.Context, count int, size int64) error {
 	if err := n.namespace(ctx, shop); err != nil {
 		return err
 	}
-	sleeper := filepath.Join(n.Dir(), "sleeper")
-	if err := images.GoBuild(ctx, lab.Source("e2e/cmd/sleeper"), runtime.GOARCH, sleeper); err != nil {
-		return err
-	}
 	for i := range count {
-		image := fmt.Sprintf("%s/%s/hot-%d:v1", n.registry.Addr(), shop, i)
-		description := images.Image{Size: size, Seed: uint64(100 + i), Binaries: map[string]string{"/sleeper": sleeper}, Entrypoint: []string{"/sleeper"}}
-		if _, err := description.Push(ctx, image, remote.WithTransport(n.registry.Transport())); err != nil {
+		image, err := n.push(ctx, fmt.Sprintf("%s/hot-%d:v1", shop, i), size, uint64(100+i))
+		if err != nil {
 			return err
 		}
 		d := benchDeployment(fmt.Sprint("hot-", i), image)
@@ -112,24 +94,19 @@ var tolerate = []corev1.Toleration{{Key: "pool", Operator: corev1.TolerationOpEx
 
 // install returns when the first node of the workload has its images.
 func (n *newNodes) install(ctx context.Context) error {
-	if err := lab.PushProduct(ctx, filepath.Join(n.Dir(), "images"), n.registry.Addr()); err != nil {
-		return err
-	}
 	err := lab.Install(ctx, n.Cluster, n.registry.Addr(),
 		"--set", "config.nodeCondition=true", "--set", "config.gate.enabled=true", "--set", "config.maxConcurrentNodes=1")
 	if err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(joinTimeout); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+	return n.poll(ctx, "the first node to have the images", joinTimeout, func() (bool, error) {
 		node, err := n.Client().CoreV1().Nodes().Get(ctx, "web-1", metav1.GetOptions{})
 		if err != nil {
-			return err
+			return false, err
 		}
-		if _, reason, message := imagesReady(node); reason == "ImagesPresent" && message == fmt.Sprintf("%[1]d of %[1]d images", len(n.images)) {
-			return nil
-		}
-	}
-	return errors.New("the first node does not get the images")
+		_, reason, message := imagesReady(node)
+		return reason == "ImagesPresent" && message == fmt.Sprintf("%[1]d of %[1]d images", len(n.images)), nil
+	})
 }
 
 // podsOn has pods wait for a node, one with each image, and measures from the creation of the node.

@@ -59,7 +59,7 @@ func (b *bench) shapes(ctx context.Context) error {
 		return err
 	}
 	b.add("12 shapes: new image: DaemonSet writes", float64(seen.revisions()-revisions), "writes", "12")
-	return b.memory(ctx)
+	return b.memoryOfFew(ctx)
 }
 
 // labelNodes gives the nodes three zones, two pools and two tiers.

@@ -1,0 +1,42 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+)
+
+// TestTheDaemonSetOfAFormerVersionStays holds what an upgrade finds: the DaemonSet of five images as the last version wrote it that
+// brought all of them (testdata/init-containers.json, read back from an API server). It is written when an image comes, and not before.
+func TestTheDaemonSetOfAFormerVersionStays(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("testdata/init-containers.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var former appsv1.DaemonSet
+	if err := json.Unmarshal(content, &former); err != nil {
+		t.Fatal(err)
+	}
+	o := holding
+	o.NoopImage, o.PriorityClassName, o.MaxConcurrentNodes = "registry.test/kube-prepull-noop:lab", "kube-prepull", intstr.FromInt32(50)
+	s := State{Nodes: ableNodes(3), DaemonSets: []*appsv1.DaemonSet{&former}}
+	var images []string
+	for i := range 5 {
+		images = append(images, fmt.Sprintf("registry.test/shop/app-%d:v1", i))
+		s.Images = append(s.Images, prepulltest.Declared(fmt.Sprint("app-", i), images[i]))
+	}
+	s.runPods(prepulltest.Noon, none)
+	if p := Make(s, o, prepulltest.Noon); len(p.Roll)+len(p.UpdateInPlace)+len(p.DeleteOrphaned)+len(p.DeleteEmpty) > 0 {
+		t.Errorf("an upgrade rolls %d DaemonSets, updates %d in place and deletes %d", len(p.Roll), len(p.UpdateInPlace), len(p.DeleteOrphaned)+len(p.DeleteEmpty))
+	}
+	s.Images = append(s.Images, prepulltest.Declared("next", "registry.test/shop/next:v1"))
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	s.wantDivided(t, "with another image", "[registry.test/shop/next:v1]", fmt.Sprint(images))
+}
