@@ -160,6 +160,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	}
 	p := Plan{unwanted: left, Joining: map[string]Joining{}}
 	wanted, p.spelled = mergeSpellings(wanted, s.spellingsListed(), s.Pulls)
+	awaitGuards(wanted, s.Pulls)
 	classified := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses)
 	classes := classified.Classes
 	classOf := make(map[string]string, len(s.Nodes))
