@@ -3,11 +3,10 @@
 package pullsecret
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -73,15 +72,20 @@ func Parse(s *corev1.Secret) (content []byte, problem string) {
 			return nil, fmt.Sprintf("holds a login of more than %d KiB", maxLogin>>10)
 		}
 	}
-	content, err = json.Marshal(config)
-	if err != nil {
-		return nil, "holds no credentials that a kubelet can read"
-	}
-	if len(content) > maxCredentials {
+	if content = config.Content(); len(content) > maxCredentials {
 		return nil, fmt.Sprintf("holds more than %d KiB of credentials", maxCredentials>>10)
 	}
 	return content, ""
 }
+
+// Content is what a kubernetes.io/dockerconfigjson Secret holds with a configuration. Equal ones give equal content.
+func (c Config) Content() []byte {
+	content, _ := json.Marshal(c) // strings in maps can be encoded
+	return content
+}
+
+// Equal tells whether two configurations say the same.
+func (c Config) Equal(other Config) bool { return maps.Equal(c.Auths, other.Auths) }
 
 // Read parses what Parse returned. What is no configuration has no entries.
 func Read(content []byte) Config {
@@ -100,10 +104,4 @@ func readableAuth(auth string) bool {
 	}
 	decoded, err := encoding.DecodeString(auth)
 	return err == nil && strings.Contains(string(decoded), ":")
-}
-
-// Hash of the content of a pull secret, as Parse returns it.
-func Hash(content []byte) string {
-	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:])
 }

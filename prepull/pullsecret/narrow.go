@@ -1,7 +1,6 @@
 package pullsecret
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -23,7 +22,7 @@ const (
 // most, each once. A login without a name and a password is none.
 func (c Config) Offers(repository string) []Entry {
 	var offers []Entry
-	if len(spellings(repository)) == 0 {
+	if len(spellings(repository, 1)) == 0 {
 		return nil
 	}
 	for _, e := range c.matching(repository) {
@@ -37,72 +36,68 @@ func (c Config) Offers(repository string) []Entry {
 	return offers
 }
 
-// Narrow is the content of a copy with the offers for each repository under exactly its key; without any there is none. A guard
-// is a repository to which such a key would be offered, as registry.example.com/app is to registry.example.com/app2, though
-// nobody named the Secret for it: it gets a key of its own, which goes first, with an empty login, and that is none to a runtime.
-// Guards that no key needs are left out. full are the repositories for which there was no room, sorted.
-func Narrow(offers map[string][]Entry, guards []string) (content []byte, full []string) {
-	narrow := Config{Auths: map[string]Entry{}}
+// Narrow is a configuration with the offers for each repository under exactly its key. A guard is a repository to which such a key
+// would be offered, as registry.example.com/app is to registry.example.com/app2, though nobody named the Secret for it: it gets a
+// key of its own, which goes first, with an empty login, and that is none to a runtime. Guards that no key needs are left out.
+// full are the repositories for which there was no room, sorted.
+func Narrow(offers map[string][]Entry, guards []string) (narrow Config, full []string) {
+	narrow.Auths = map[string]Entry{}
 	room := maxCopied
 	var keys []string
 	for _, repository := range slices.Sorted(maps.Keys(offers)) {
-		if len(offers[repository]) == 0 {
+		entries := offers[repository]
+		if len(entries) == 0 {
 			continue
 		}
-		if room -= sizeOf(offers[repository]); room < 0 {
+		if room -= sizeOf(entries); room < 0 {
 			full = append(full, repository)
 			continue
 		}
 		keys = append(keys, repository)
-		for i, text := range spellings(repository)[:len(offers[repository])] {
-			narrow.Auths[text] = offers[repository][i]
+		for i, text := range spellings(repository, len(entries)) {
+			narrow.Auths[text] = entries[i]
 		}
-	}
-	if len(keys) == 0 {
-		return nil, full
 	}
 	for _, repository := range guards {
 		if slices.ContainsFunc(keys, func(key string) bool { return strings.HasPrefix(repository, key) }) {
-			narrow.Auths[spellings(repository)[0]] = Entry{}
+			for _, text := range spellings(repository, 1) {
+				narrow.Auths[text] = Entry{}
+			}
 		}
 	}
-	content, err := json.Marshal(narrow)
-	if err != nil {
-		return nil, slices.Sorted(maps.Keys(offers))
-	}
-	return content, full
+	return narrow, full
 }
 
-// sizeOf entries as they are written.
-func sizeOf(entries []Entry) int {
-	text, _ := json.Marshal(entries)
-	return len(text)
+// Has tells whether a narrow configuration has a key for exactly a repository, be it a guard.
+func (c Config) Has(repository string) bool {
+	return slices.ContainsFunc(spellings(repository, 1), func(text string) bool {
+		_, found := c.Auths[text]
+		return found
+	})
 }
 
-// spellings are keys that the kubelet takes for a repository and nothing shorter, the plain one first. It strips the scheme, and
-// a version of the protocol: a repository whose path begins with one needs another before it.
-func spellings(repository string) []string {
+// spellings are some keys that the kubelet takes for a repository and for nothing shorter, in the order of Offers. It strips
+// the scheme, and a version of the protocol: a repository whose path begins with one needs another before it.
+func spellings(repository string, n int) []string {
 	host, path, _ := strings.Cut(repository, "/")
 	var keys []string
 	for _, version := range []string{"/", "/v1/", "/v2/"} {
 		for _, scheme := range []string{"", "https://", "http://"} {
 			text := scheme + host + version + path
-			if key, ok := entryKey(text); ok && key == repository && keyMatches(key, repository) && len(keys) < maxOffers {
+			if key, ok := entryKey(text); ok && key == repository && keyMatches(key, repository) && len(keys) < n {
 				keys = append(keys, text)
 			}
 		}
 	}
+	slices.Sort(keys)
 	return keys
 }
 
-// Narrowed are the offers in the content of a copy by their repositories. Guards are none.
-func (c Config) Narrowed() map[string][]Entry {
-	offers := map[string][]Entry{}
-	for _, text := range slices.Sorted(maps.Keys(c.Auths)) {
-		key, ok := entryKey(text)
-		if e := c.Auths[text]; ok && e != (Entry{}) {
-			offers[key] = append(offers[key], e)
-		}
+// sizeOf entries as they are written.
+func sizeOf(entries []Entry) int {
+	size := 0
+	for _, e := range entries {
+		size += len(Config{Auths: map[string]Entry{"": e}}.Content())
 	}
-	return offers
+	return size
 }

@@ -1,7 +1,6 @@
 package pullsecret
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,28 +29,28 @@ func TestACopyHoldsTheKeysOfItsRepositories(t *testing.T) {
 	}{
 		"several logins, with their addresses": {
 			wide, []string{"r.test/shop/app"}, nil,
-			`{"auths":{"https://r.test/shop/app":{"username":"w","password":"p","email":"e@x"},"r.test/shop/app":{"auth":"dTpw"}}}`,
+			`"https://r.test/shop/app":{"auth":"dTpw"},"r.test/shop/app":{"username":"w","password":"p","email":"e@x"}`,
 		},
-		"no key but theirs": {wide, []string{"s.test/app"}, nil, `{"auths":{"s.test/app":{"username":"w","password":"p","email":"e@x"}}}`},
+		"no key but theirs": {wide, []string{"s.test/app"}, nil, `"s.test/app":{"username":"w","password":"p","email":"e@x"}`},
 		"a guard for what a key would be offered to": {
 			wide, []string{"s.test/app"}, []string{"s.test/app2", "s.test/other"},
-			`{"auths":{"s.test/app":{"username":"w","password":"p","email":"e@x"},"s.test/app2":{}}}`,
+			`"s.test/app":{"username":"w","password":"p","email":"e@x"},"s.test/app2":{}`,
 		},
 		"no guard without a key": {wide, []string{"s.example/app"}, []string{"s.example/app2"}, ""},
 		"a path like a version of the protocol": {
 			wide, []string{"s.test/v2/app"}, []string{"s.test/v2/app2"},
-			`{"auths":{"s.test/v1/v2/app":{"username":"w","password":"p","email":"e@x"},"s.test/v1/v2/app2":{}}}`,
+			`"s.test/v1/v2/app":{"username":"w","password":"p","email":"e@x"},"s.test/v1/v2/app2":{}`,
 		},
 		"Docker Hub's": {
 			`{"auths":{"https://index.docker.io/v1/":{"username":"u","password":"p"}}}`, []string{"docker.io/library/nginx"}, nil,
-			`{"auths":{"docker.io/library/nginx":{"username":"u","password":"p"}}}`,
+			`"docker.io/library/nginx":{"username":"u","password":"p"}`,
 		},
 		"an empty login is none": {`{"auths":{"r.test":{}}}`, []string{"r.test/app"}, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			content, full := Narrow(offersOf(tc.source, tc.repositories...), tc.guards)
-			if diff := cmp.Diff(tc.want, string(content)); diff != "" || len(full) > 0 {
+			narrow, full := Narrow(offersOf(tc.source, tc.repositories...), tc.guards)
+			if diff := cmp.Diff(`{"auths":{`+tc.want+`}}`, string(narrow.Content())); diff != "" || len(full) > 0 {
 				t.Errorf("no room for %q; content (-want +got):\n%s", full, diff)
 			}
 		})
@@ -68,10 +67,9 @@ func TestFiveLoginsForARepository(t *testing.T) {
 	if len(offers) != maxOffers || offers[0].Username != "https://r.test/shop/app" || offers[4].Username != "r.test/s" {
 		t.Fatalf("offers %v", offers)
 	}
-	content, _ := Narrow(map[string][]Entry{"r.test/shop/app": offers}, nil)
-	narrow := Read(content)
-	if got := narrow.Narrowed()["r.test/shop/app"]; len(got) != maxOffers || len(narrow.Auths) != maxOffers {
-		t.Errorf("the copy has %v", narrow.Auths)
+	narrow, _ := Narrow(map[string][]Entry{"r.test/shop/app": offers}, nil)
+	if diff := cmp.Diff(offers, narrow.Offers("r.test/shop/app")); diff != "" || len(narrow.Auths) != maxOffers {
+		t.Errorf("the copy offers (-want +got):\n%s", diff)
 	}
 }
 
@@ -82,8 +80,8 @@ func TestACopyHasRoom(t *testing.T) {
 	for i := range 100 {
 		repositories = append(repositories, fmt.Sprintf("r.test/%03d", i))
 	}
-	content, full := Narrow(offersOf(source, repositories...), nil)
-	if n := len(Read(content).Auths); len(content) > 2*maxCopied || n == 0 || n+len(full) != 100 || full[0] != repositories[n] {
+	narrow, full := Narrow(offersOf(source, repositories...), nil)
+	if n, content := len(narrow.Auths), narrow.Content(); len(content) > 2*maxCopied || n == 0 || n+len(full) != 100 || full[0] != repositories[n] {
 		t.Errorf("%d bytes with %d keys, no room for %d", len(content), n, len(full))
 	}
 }
@@ -102,13 +100,19 @@ func FuzzNoKeyIsOfferedToOthers(f *testing.F) {
 		}
 		source := Config{map[string]Entry{one: {Username: "1", Password: "p"}, two: {Username: "2", Password: "q"}}}
 		offers := map[string][]Entry{first: source.Offers(first), second: source.Offers(second)}
-		content, _ := Narrow(offers, []string{"r.test/guarded"})
+		narrow, _ := Narrow(offers, []string{"r.test/guarded"})
+		content := narrow.Content()
 		for repository := range offers {
-			want := Matching(repository, [][]byte{mustMarshal(t, source)})
+			want := Matching(repository, [][]byte{source.Content()})
 			got := Matching(repository, [][]byte{content})
 			if len(got) < len(want) || !slices.ContainsFunc(want, func(l Login) bool { return slices.Contains(got, l) }) && len(want) > 0 {
 				t.Fatalf("%q is offered %v, want %v: %s", repository, got, want, content)
 			}
+		}
+		again, _ := Narrow(map[string][]Entry{first: narrow.Offers(first), second: narrow.Offers(second)}, []string{"r.test/guarded"})
+		thrice, _ := Narrow(map[string][]Entry{first: again.Offers(first), second: again.Offers(second)}, []string{"r.test/guarded"})
+		if !thrice.Equal(again) {
+			t.Fatalf("narrowed again %s is %s", again.Content(), thrice.Content())
 		}
 		beneath := func(key string) bool { return len(offers[key]) > 0 && strings.HasPrefix(other, key) }
 		if got := Matching(other, [][]byte{content}); len(got) > 0 && !beneath(first) && !beneath(second) {
@@ -117,9 +121,9 @@ func FuzzNoKeyIsOfferedToOthers(f *testing.F) {
 		if offers[other] != nil {
 			return
 		}
-		content, _ = Narrow(offers, []string{other})
-		if got := Matching(other, [][]byte{content}); len(got) > 0 && got[0] != (Login{}) {
-			t.Fatalf("%q is offered %v before no login: %s", other, got, content)
+		narrow, _ = Narrow(offers, []string{other})
+		if got := Matching(other, [][]byte{narrow.Content()}); len(got) > 0 && got[0] != (Login{}) {
+			t.Fatalf("%q is offered %v before no login: %s", other, got, narrow.Content())
 		}
 	})
 }
@@ -131,13 +135,4 @@ func isRepository(text string) bool {
 		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune(".-_/", r))
 	}
 	return found && host != "" && path != "" && !strings.ContainsFunc(text, ok) && !strings.HasPrefix(path, "/") && !strings.HasSuffix(path, "/")
-}
-
-func mustMarshal(t *testing.T, v any) []byte {
-	t.Helper()
-	text, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
 }
