@@ -149,9 +149,11 @@ func (s pullSource) note(keys map[plan.Key]string, narrow pullsecret.Config, ful
 			// There is nothing to guard it from.
 		case slices.Contains(full, repository):
 			keys[key] = "holds more logins than a copy has room for"
+		case !s.read():
+			// It is not known yet, or what the problem is says it.
 		case noop != "" && strings.HasPrefix(noop, repository):
 			keys[key] = fmt.Sprintf("is not used for %s: nodes would use it for the image of prepull pods, %s, too", repository, noop)
-		case s.read():
+		default:
 			host, _, _ := strings.Cut(repository, "/")
 			keys[key] = "holds no login for " + host
 		}
