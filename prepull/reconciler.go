@@ -58,7 +58,7 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	known.Hide(s.Pods)
 	s.Pulls, s.Held = known.Pulls, r.nodes.see(s.Nodes, now)
 	p := plan.Make(s, r.options.Options, now)
-	r.credentials.Need(known, plan.NeededSecrets(p.Classes), s.DaemonSets)
+	r.credentials.Need(known, plan.NeededKeys(p.Classes), s.DaemonSets)
 	if !known.Complete {
 		again, err := r.nodes.act(ctx, p.Overdue(), now)
 		// Nothing tells when a deadline passes of a node that could be untainted already.

@@ -153,9 +153,7 @@ func (r *refresher) keys(ctx context.Context, questions []question) (map[v1alpha
 	keys := map[v1alpha1.SecretReference][]byte{}
 	for i := range list.Items {
 		if stored, ok := credentials.CopyOf(&list.Items[i]); ok {
-			for _, source := range stored.Sources {
-				keys[source] = list.Items[i].Data[corev1.DockerConfigJsonKey]
-			}
+			keys[stored.Source] = list.Items[i].Data[corev1.DockerConfigJsonKey]
 		}
 	}
 	return keys, nil

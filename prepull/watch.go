@@ -41,7 +41,7 @@ func setupReconciler(mgr ctrl.Manager, o Options, resynced *atomic.Bool) error {
 	if err != nil {
 		return err
 	}
-	keeper, err := credentials.SetupWithManager(mgr, credentials.Options{Namespace: o.Namespace, Enabled: o.PullSecrets, Clocks: o.Clocks})
+	keeper, err := credentials.SetupWithManager(mgr, credentials.Options{Namespace: o.Namespace, NoopImage: o.NoopImage, Enabled: o.PullSecrets, Clocks: o.Clocks})
 	if err != nil {
 		return fmt.Errorf("setting up the keeper of credentials: %w", err)
 	}

@@ -66,7 +66,7 @@ type PrepullImageSpec struct {
 	// image leaves it empty.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:MaxItems=32
 	ImagePullSecrets []SecretReference `json:"imagePullSecrets,omitempty"`
 }
 
@@ -137,10 +137,10 @@ type PrepullImageStatus struct {
 	Placements []Placement `json:"placements,omitempty"`
 
 	// pullSecrets are the Secrets that the users' pods pull the image with, those of their service accounts included;
-	// eight at most.
+	// 32 at most, which the namespaces of the users take in turn.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:MaxItems=32
 	PullSecrets []SecretReference `json:"pullSecrets,omitempty"`
 
 	// priority is the highest value of the annotation kube-prepull.io/priority on the users' pod templates. Over budget,

@@ -43,8 +43,8 @@ func TestAPrivateImageStartsWithTheRegistryCutOff(t *testing.T) {
 	d.Spec.Template.Spec.ServiceAccountName = "runner"
 	p.Deploy(t, "vault", d)
 	p.WaitState(t, batch, "Ready")
-	if copies := p.copies(t); len(copies) != 1 || copies[0].Type != corev1.SecretTypeDockerConfigJson {
-		t.Errorf("two secrets of the same content have %d copies, want 1", len(copies))
+	if copies := p.copies(t); len(copies) != 2 || copies[0].Type != corev1.SecretTypeDockerConfigJson || copies[1].Type != corev1.SecretTypeDockerConfigJson {
+		t.Errorf("two secrets have %d copies, want 2", len(copies))
 	}
 
 	p.Registry.SetDown(true)

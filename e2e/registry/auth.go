@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/subtle"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -17,6 +18,8 @@ type Auth struct {
 	// Token sends clients to the token server of the Registry, which gives out a token for the credentials. Default:
 	// false, clients are asked for the credentials themselves (basic auth).
 	Token bool
+	// Anonymous lets in whoever gives no credentials, with a token if Token is set, as public registries do. Wrong ones are refused.
+	Anonymous bool
 	// TokenLife is how long a token is good for. Default: 5 minutes.
 	TokenLife time.Duration
 }
@@ -29,6 +32,34 @@ type auth struct {
 
 	mu      sync.Mutex
 	private rules[Auth]
+	users   map[string]map[string]int64
+}
+
+// Users are how many requests for each repository, or for a token for it, came with which user: "" for those without a login.
+func (r *Registry) Users() map[string]map[string]int64 {
+	r.auth.mu.Lock()
+	defer r.auth.mu.Unlock()
+	users := map[string]map[string]int64{}
+	for repo, of := range r.auth.users {
+		users[repo] = maps.Clone(of)
+	}
+	return users
+}
+
+// saw counts a request of a user, for tokens too.
+func (a *auth) saw(repo, user string) {
+	if repo == "" {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.users == nil {
+		a.users = map[string]map[string]int64{}
+	}
+	if a.users[repo] == nil {
+		a.users[repo] = map[string]int64{}
+	}
+	a.users[repo][user]++
 }
 
 // Private makes the repositories that match a pattern private: a name, or a prefix that ends in a star. The best
@@ -54,7 +85,7 @@ func (a *auth) find(repo string) (Auth, bool) {
 
 // accepts reports whether credentials open a private repository.
 func (a Auth) accepts(user, password string) bool {
-	return subtle.ConstantTimeCompare([]byte(user), []byte(a.User))&
+	return a.Anonymous && user == "" || subtle.ConstantTimeCompare([]byte(user), []byte(a.User))&
 		subtle.ConstantTimeCompare([]byte(password), []byte(a.Password)) == 1
 }
 
@@ -69,6 +100,8 @@ func (a *auth) wrap(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		user, _, _ := r.BasicAuth()
+		a.saw(parse(r.URL.Path).repo, user)
 		if challenge := a.check(r, time.Now()); challenge != "" {
 			unauthorized(w, challenge)
 			return

@@ -75,6 +75,9 @@ func (a *auth) serveToken(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost && r.PostForm.Get("grant_type") == "password" {
 		user, password, named = r.PostForm.Get("username"), r.PostForm.Get("password"), true
 	}
+	for repo := range parseScopes(r.Form["scope"]) {
+		a.saw(repo, user)
+	}
 	if named && !a.knows(user, password) {
 		refuse(w, http.StatusUnauthorized, "wrong user or password")
 		return

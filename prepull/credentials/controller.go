@@ -17,12 +17,16 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // Options of a keeper.
 type Options struct {
 	// Namespace is where the copies live: the manager's own.
 	Namespace string
+
+	// NoopImage is the image that every prepull pod has, as in its container. No login is offered to it.
+	NoopImage string
 
 	// Enabled is set if pull secrets are used. If not, the copies of an earlier time are deleted.
 	Enabled bool
@@ -51,7 +55,11 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Keeper, error) {
 func newKeeper(c client.Client, live client.Reader, o Options) *Keeper {
 	// Where pull secrets are not used there is nothing to wait for.
 	known := Knowledge{Pulls: plan.Pulls{Off: !o.Enabled}, Complete: !o.Enabled}
-	return &Keeper{client: c, live: live, namespace: o.Namespace, clocks: o.Clocks, off: !o.Enabled, exchange: newExchange(known)}
+	k := &Keeper{client: c, live: live, namespace: o.Namespace, clocks: o.Clocks, off: !o.Enabled, exchange: newExchange(known)}
+	if canonical, err := workload.CanonicalImage(o.NoopImage); err == nil {
+		k.noop = workload.Repository(canonical)
+	}
+	return k
 }
 
 // Changes has an event when more is known, or something else.

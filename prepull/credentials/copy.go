@@ -1,8 +1,6 @@
 package credentials
 
 import (
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,79 +18,61 @@ const CopyPrefix = v1alpha1.Name + "-pull-"
 
 // Annotations of a copy.
 const (
-	// AnnotationSources are the Secrets that it is a copy of: shop/registry,web/registry.
-	AnnotationSources = "kube-prepull.io/pull-secret-sources"
+	// AnnotationSource is the Secret that it is a copy of, such as shop/registry. A copy of an earlier version may name several.
+	AnnotationSource = "kube-prepull.io/pull-secret-sources"
 
-	// annotationStrays are those of them that do not say the same at the moment, since when and why:
-	// shop/registry=differs@2026-11-23T12:00:00Z.
-	annotationStrays = "kube-prepull.io/pull-secret-strays"
+	// annotationMissing is since when that is gone or not valid.
+	annotationMissing = "kube-prepull.io/pull-secret-missing"
 
-	// annotationChanged is when its credentials changed last.
+	// annotationChanged is when a login in it changed last.
 	annotationChanged = "kube-prepull.io/pull-secret-changed"
+
+	// annotationStrays is on copies of an earlier version.
+	annotationStrays = "kube-prepull.io/pull-secret-strays"
 )
 
-// pullCopy is a Secret in our namespace with the credentials of one or more pull secrets of workloads. It does not hold
-// the credentials themselves.
+// pullCopy is a Secret in our namespace with logins of a pull secret of workloads.
 type pullCopy struct {
 	name string
 
-	// hash of its content.
-	hash string
+	// Source is the Secret that it is a copy of.
+	Source v1alpha1.SecretReference
 
-	// Sources are the Secrets that it is a copy of, sorted.
-	Sources []v1alpha1.SecretReference
+	// config is its content.
+	config pullsecret.Config
 
-	// divergent are the sources that do not say the same.
-	divergent map[v1alpha1.SecretReference]divergence
+	// missing is since when the source is not there or not valid, in whole seconds; zero if it is.
+	missing time.Time
 
-	// changed is when its content changed last, in whole seconds.
+	// changed is when a login in it changed last, in whole seconds.
 	changed time.Time
 
 	// version is its resource version.
 	version string
 }
 
-// divergence is why and since when a source does not say what its copy does.
-type divergence struct {
-	// missing is set if the source is not there or not valid; otherwise it differs, and another source was followed.
-	missing bool
-	since   time.Time
-}
-
 // equal tells whether two copies are stored as the same.
 func (c pullCopy) equal(other pullCopy) bool {
-	return c.name == other.name && c.hash == other.hash && c.changed.Equal(other.changed) && slices.Equal(c.Sources, other.Sources) &&
-		maps.EqualFunc(c.divergent, other.divergent, func(a, b divergence) bool { return a.missing == b.missing && a.since.Equal(b.since) })
+	return c.name == other.name && c.Source == other.Source && c.config.Equal(other.config) && c.missing.Equal(other.missing) && c.changed.Equal(other.changed)
 }
 
-// CopyOf reads a stored copy; false if the Secret is not one.
+// CopyOf reads a stored copy; false if the Secret is not one. A copy of several Secrets stays that of the first.
 func CopyOf(s *corev1.Secret) (pullCopy, bool) {
 	if !strings.HasPrefix(s.Name, CopyPrefix) || s.Type != corev1.SecretTypeDockerConfigJson || s.DeletionTimestamp != nil {
 		return pullCopy{}, false
 	}
-	c := pullCopy{
-		name:      s.Name,
-		hash:      pullsecret.Hash(s.Data[corev1.DockerConfigJsonKey]),
-		divergent: map[v1alpha1.SecretReference]divergence{},
-		version:   s.ResourceVersion,
-	}
-	c.changed, _ = time.Parse(time.RFC3339, s.Annotations[annotationChanged])
-	for text := range strings.SplitSeq(s.Annotations[AnnotationSources], ",") {
+	var sources []v1alpha1.SecretReference
+	for text := range strings.SplitSeq(s.Annotations[AnnotationSource], ",") {
 		if ref, ok := parseReference(text); ok {
-			c.Sources = append(c.Sources, ref)
+			sources = append(sources, ref)
 		}
 	}
-	slices.SortFunc(c.Sources, workload.CompareSecrets)
-	c.Sources = slices.Compact(c.Sources)
-	for text := range strings.SplitSeq(s.Annotations[annotationStrays], ",") {
-		source, rest, _ := strings.Cut(text, "=")
-		why, when, _ := strings.Cut(rest, "@")
-		ref, ok := parseReference(source)
-		since, err := time.Parse(time.RFC3339, when)
-		if ok && err == nil {
-			c.divergent[ref] = divergence{missing: why == "missing", since: since}
-		}
+	c := pullCopy{name: s.Name, config: pullsecret.Read(s.Data[corev1.DockerConfigJsonKey]), version: s.ResourceVersion}
+	if len(sources) > 0 {
+		c.Source = slices.MinFunc(sources, workload.CompareSecrets)
 	}
+	c.missing, _ = time.Parse(time.RFC3339, s.Annotations[annotationMissing])
+	c.changed, _ = time.Parse(time.RFC3339, s.Annotations[annotationChanged])
 	return c, true
 }
 
@@ -103,29 +83,34 @@ func parseReference(text string) (v1alpha1.SecretReference, bool) {
 
 // annotations are what is stored of a copy beside its content.
 func (c pullCopy) annotations() map[string]string {
-	var sources, divergent []string
-	for _, ref := range c.Sources {
-		sources = append(sources, ref.String())
-		if s, found := c.divergent[ref]; found {
-			why := "differs"
-			if s.missing {
-				why = "missing"
-			}
-			divergent = append(divergent, fmt.Sprintf("%s=%s@%s", ref.String(), why, s.since.UTC().Format(time.RFC3339)))
-		}
-	}
-	return map[string]string{
-		AnnotationSources: strings.Join(sources, ","),
-		annotationStrays:  strings.Join(divergent, ","),
+	annotations := map[string]string{
+		AnnotationSource:  c.Source.String(),
 		annotationChanged: c.changed.UTC().Format(time.RFC3339),
 	}
+	if !c.missing.IsZero() {
+		annotations[annotationMissing] = c.missing.UTC().Format(time.RFC3339)
+	}
+	return annotations
 }
 
-// secret is a new copy. It is of the newer type whatever its sources are.
-func (c pullCopy) secret(namespace string, content []byte) *corev1.Secret {
+// secret is a new copy. It is of the newer type whatever its source is.
+func (c pullCopy) secret(namespace string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: c.name, Labels: v1alpha1.PrepullLabels(), Annotations: c.annotations()},
 		Type:       corev1.SecretTypeDockerConfigJson,
-		Data:       map[string][]byte{corev1.DockerConfigJsonKey: content},
+		Data:       map[string][]byte{corev1.DockerConfigJsonKey: c.config.Content()},
 	}
+}
+
+// patch changes a stored copy, if it is still the one that was read.
+func (c pullCopy) patch(was pullCopy) map[string]any {
+	annotations := map[string]any{annotationMissing: nil, annotationStrays: nil}
+	for key, value := range c.annotations() {
+		annotations[key] = value
+	}
+	patch := map[string]any{"metadata": map[string]any{"resourceVersion": was.version, "annotations": annotations}}
+	if !c.config.Equal(was.config) {
+		patch["data"] = map[string][]byte{corev1.DockerConfigJsonKey: c.config.Content()}
+	}
+	return patch
 }

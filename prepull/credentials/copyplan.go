@@ -9,171 +9,158 @@ import (
 	"time"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/pullsecret"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
-// divergenceGrace is how long a source may say something else than its copy before it gets another one, or be gone before it
-// has none. In between a rotation reaches all namespaces, and what was deleted to be made anew is there again.
-const divergenceGrace = 30 * time.Minute
+// missingGrace is how long a source may be gone before it has no copy. What was deleted to be made anew is there again by then.
+const missingGrace = 30 * time.Minute
 
 // pullSource is a pull secret that images need, as it was read last.
 type pullSource struct {
 	ref v1alpha1.SecretReference
 
-	// hash of its credentials; empty if it has none, or if it could not be read.
-	hash string
+	// config are its credentials; nothing if it has none, or if it could not be read.
+	config pullsecret.Config
 
 	// problem is why it cannot be had, in words; empty if it can, or if it could not be read.
 	problem string
 
 	// refused is set if the problem is that it may not be used: that is obeyed at once.
 	refused bool
+
+	// keys are the repositories that its copy should have a key for.
+	keys map[string]plan.Use
 }
 
-func (s pullSource) missing() bool { return s.hash == "" && s.problem != "" }
+func (s pullSource) read() bool { return len(s.config.Auths) > 0 }
 
 // copyPlan is what has to be written so that every source that can be had has its copy.
 type copyPlan struct {
 	create []pullCopy
 	update []pullCopy
 
-	// unneeded are the names of copies without a source, sorted. They may go when no DaemonSet names them.
+	// unneeded are the names of copies without a source or a login, sorted. They may go when no DaemonSet names them.
 	unneeded []string
 
-	// of is the name of the copy of each source that has one.
-	of map[v1alpha1.SecretReference]string
+	// of are the copies of the sources that have one.
+	of map[v1alpha1.SecretReference]pullCopy
+
+	// keys is what becomes of the keys: empty if a copy has it, otherwise why not, in words. What is not known yet is not there.
+	keys map[plan.Key]string
 }
 
-// planCopies gives every wanted source a copy. The name of a copy never changes, because another one in the template of
-// a DaemonSet restarts a pod on every node: a source that rotates takes its copy along, with all that share it. Those
-// that do not follow within the grace time get another one. What cannot be read at the moment is left as it is.
-func planCopies(wanted []pullSource, existing []pullCopy, now time.Time) copyPlan {
+// planCopies gives every wanted source a copy with the logins for the repositories that need them, and nothing else. noop is
+// the repository of the image that every prepull pod has: no key may be offered to it.
+func planCopies(wanted []pullSource, existing []pullCopy, noop string, now time.Time) copyPlan {
 	now = now.Truncate(time.Second)
-	p := copyPlan{of: map[v1alpha1.SecretReference]string{}}
-	without := map[v1alpha1.SecretReference]pullSource{}
-	for _, s := range wanted {
-		without[s.ref] = s
+	p := copyPlan{of: map[v1alpha1.SecretReference]pullCopy{}, keys: map[plan.Key]string{}}
+	mine, taken := map[v1alpha1.SecretReference]pullCopy{}, map[string]bool{}
+	existing = slices.SortedFunc(slices.Values(existing), func(a, b pullCopy) int { return strings.Compare(a.name, b.name) })
+	for _, c := range existing {
+		taken[c.name] = true
+		if _, found := mine[c.Source]; !found {
+			mine[c.Source] = c
+		}
 	}
-	taken := map[string]bool{}
-	var copies []pullCopy
-	for _, was := range slices.SortedFunc(slices.Values(existing), func(a, b pullCopy) int { return strings.Compare(a.name, b.name) }) {
-		taken[was.name] = true
-		is := was.follow(without, now)
-		if len(is.Sources) == 0 {
-			p.unneeded = append(p.unneeded, was.name)
+	for _, s := range slices.SortedFunc(slices.Values(wanted), func(a, b pullSource) int { return workload.CompareSecrets(a.ref, b.ref) }) {
+		was, found := mine[s.ref]
+		next := s.follow(was, noop, now, p.keys)
+		switch {
+		case next == nil:
 			continue
+		case !found:
+			next.name = copyName(s.ref, taken)
+			p.create = append(p.create, *next)
+		case !next.equal(was):
+			p.update = append(p.update, *next)
 		}
-		for _, ref := range is.Sources {
-			delete(without, ref)
-		}
-		copies = append(copies, is)
+		p.of[s.ref] = *next
 	}
-	left := make([]pullSource, 0, len(without))
-	for _, s := range without {
-		left = append(left, s)
-	}
-	slices.SortFunc(left, func(a, b pullSource) int { return workload.CompareSecrets(a.ref, b.ref) })
-	for _, s := range left {
-		if s.hash == "" || s.refused {
-			continue
+	for _, c := range existing {
+		if p.of[c.Source].name != c.name {
+			p.unneeded = append(p.unneeded, c.name)
 		}
-		i := slices.IndexFunc(copies, func(c pullCopy) bool { return c.hash == s.hash })
-		if i < 0 {
-			i = len(copies)
-			copies = append(copies, pullCopy{name: copyName(s.ref, taken), hash: s.hash, changed: now})
-		}
-		copies[i].Sources = append(copies[i].Sources, s.ref)
-		slices.SortFunc(copies[i].Sources, workload.CompareSecrets)
 	}
-	p.compare(copies, existing)
 	return p
 }
 
-// compare finds what differs between the copies as they should be and as they are.
-func (p *copyPlan) compare(copies, existing []pullCopy) {
-	stored := map[string]pullCopy{}
-	for _, c := range existing {
-		stored[c.name] = c
-	}
-	for _, c := range copies {
-		for _, ref := range c.Sources {
-			p.of[ref] = c.name
+// follow is the copy of a source as it should be, nil if it should have none. was is what it has, if it has one: while the
+// source cannot be read, or is gone for a while, that speaks for it. What is known of its keys is noted.
+func (s pullSource) follow(was pullCopy, noop string, now time.Time, keys map[plan.Key]string) *pullCopy {
+	next, config := was, s.config
+	next.Source = s.ref
+	switch {
+	case s.read():
+		next.missing = time.Time{}
+	case was.name == "" || s.refused:
+		return nil
+	default:
+		config = was.config
+		if s.problem != "" && was.missing.IsZero() {
+			next.missing = now
 		}
-		if was, found := stored[c.name]; !found {
-			p.create = append(p.create, c)
-		} else if !c.equal(was) {
-			p.update = append(p.update, c)
+		if s.problem != "" && now.Sub(next.missing) >= missingGrace {
+			return nil
 		}
 	}
-}
-
-// follow is a copy as it should be, with the sources that are still wanted and belong to it; none if it is not needed.
-func (c pullCopy) follow(wanted map[v1alpha1.SecretReference]pullSource, now time.Time) pullCopy {
-	next := c
-	next.Sources, next.divergent = nil, map[v1alpha1.SecretReference]divergence{}
-	var members []pullSource
-	for _, ref := range c.Sources {
-		s, found := wanted[ref]
-		mark, strayed := c.divergent[ref]
-		if !found || s.refused || s.missing() && strayed && now.Sub(mark.since) >= divergenceGrace {
-			continue
+	offers, guards := map[string][]pullsecret.Entry{}, []string{}
+	for repository, use := range s.keys {
+		switch {
+		case use == plan.UseGuard:
+			guards = append(guards, repository)
+		case noop == "" || !strings.HasPrefix(noop, repository):
+			offers[repository] = config.Offers(repository)
 		}
-		members = append(members, s)
 	}
-	next.hash = c.lead(members)
-	rotated := next.hash != c.hash
-	if rotated {
+	narrow, full := pullsecret.Narrow(offers, guards)
+	next.config = narrow
+	if was.name == "" || s.renews(was.config, narrow) {
 		next.changed = now
 	}
-	for _, s := range members {
-		mark, strayed := c.divergent[s.ref]
+	s.note(keys, narrow, full, noop)
+	if len(narrow.Auths) == 0 {
+		return nil
+	}
+	return &next
+}
+
+// renews tells whether an image may be let in now that was not before: it has other logins, or is denied and had none. A key
+// for a new image changes nothing for the others.
+func (s pullSource) renews(was, is pullsecret.Config) bool {
+	for repository, use := range s.keys {
+		before, after := was.Offers(repository), is.Offers(repository)
+		if len(before) > 0 && !slices.Equal(before, after) || len(before) == 0 && len(after) > 0 && use == plan.UseDenied {
+			return true
+		}
+	}
+	return false
+}
+
+// note says what becomes of the keys of a source.
+func (s pullSource) note(keys map[plan.Key]string, narrow pullsecret.Config, full []string, noop string) {
+	for repository, use := range s.keys {
+		key := plan.Key{Secret: s.ref, Repository: repository}
 		switch {
-		case s.hash == next.hash:
-			next.Sources = append(next.Sources, s.ref)
-			continue
-		case s.hash == "" && !s.missing() && !rotated:
-			// It could not be read, which says nothing.
-		case (rotated || !s.missing()) && (!strayed || mark.missing):
-			// It was not followed: what it says later is no rotation.
-			mark, strayed = divergence{since: now}, true
-		case !strayed:
-			mark, strayed = divergence{missing: true, since: now}, true
-		}
-		if s.hash != "" && now.Sub(mark.since) >= divergenceGrace {
-			continue
-		}
-		next.Sources = append(next.Sources, s.ref)
-		if strayed {
-			next.divergent[s.ref] = mark
+		case narrow.Has(repository):
+			keys[key] = ""
+		case use == plan.UseGuard:
+			// There is nothing to guard it from.
+		case slices.Contains(full, repository):
+			keys[key] = "holds more logins than a copy has room for"
+		case !s.read():
+			// It is not known yet, or what the problem is says it.
+		case noop != "" && strings.HasPrefix(noop, repository):
+			keys[key] = fmt.Sprintf("is not used for %s: nodes would use it for the image of prepull pods, %s, too", repository, noop)
+		default:
+			host, _, _ := strings.Cut(repository, "/")
+			keys[key] = "holds no login for " + host
 		}
 	}
-	return next
 }
 
-// lead is the hash of what a copy should say: what the first of its sources says that rotated, or what it says now. What
-// is known to differ leads only if nothing else speaks for the copy.
-func (c pullCopy) lead(members []pullSource) string {
-	stays := false
-	for _, s := range members {
-		mark, strayed := c.divergent[s.ref]
-		differs := strayed && !mark.missing
-		if s.hash != "" && s.hash != c.hash && !differs {
-			return s.hash
-		}
-		stays = stays || s.hash == c.hash || s.hash == "" && !differs
-	}
-	if stays {
-		return c.hash
-	}
-	for _, s := range members {
-		if s.hash != "" {
-			return s.hash
-		}
-	}
-	return c.hash
-}
-
-// copyName is a name for the copy that a source is the first of, and takes it.
+// copyName is a name for the copy of a source, and takes it.
 func copyName(ref v1alpha1.SecretReference, taken map[string]bool) string {
 	for i := 0; ; i++ {
 		text := ref.String()

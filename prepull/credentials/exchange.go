@@ -3,6 +3,7 @@ package credentials
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
+	"github.com/kube-prepull/kube-prepull/prepull/pullsecret"
 )
 
 // exchange is what the keeper and whoever plans tell each other. Neither waits for the other.
@@ -28,8 +30,8 @@ func newExchange(known Knowledge) exchange {
 
 // need is what a plan needs.
 type need struct {
-	// secrets are the pull secrets of images with a place, true if the registry denies one of those.
-	secrets map[v1alpha1.SecretReference]bool
+	// keys are what copies should have for images with a place.
+	keys map[plan.Key]plan.Use
 
 	// named are the copies that DaemonSets name.
 	named map[string]bool
@@ -41,6 +43,15 @@ type need struct {
 	told bool
 }
 
+// secrets are the pull secrets that are needed, true if the registry denies an image that needs it.
+func (n need) secrets() map[v1alpha1.SecretReference]bool {
+	secrets := map[v1alpha1.SecretReference]bool{}
+	for key, use := range n.keys {
+		secrets[key.Secret] = secrets[key.Secret] || use == plan.UseDenied
+	}
+	return secrets
+}
+
 // Knowledge is what is known of pull secrets at a time. It is only read.
 type Knowledge struct {
 	// Pulls is what has come of the needed pull secrets.
@@ -49,8 +60,9 @@ type Knowledge struct {
 	// Complete is set if a plan can be carried out: without the stored copies it would take them out of the DaemonSets.
 	Complete bool
 
-	// words are in pull secrets, sorted; version tells one knowledge from another.
+	// words are in pull secrets, sorted, and hider hides them; version tells one knowledge from another.
 	words   []string
+	hider   *strings.Replacer
 	version int
 }
 
@@ -61,14 +73,13 @@ func (e *exchange) Known() Knowledge {
 	return e.known
 }
 
-// Need says which pull secrets a plan needs that was made with some knowledge, true for those of images that a registry
-// denies, and which DaemonSets are stored.
-func (e *exchange) Need(k Knowledge, secrets map[v1alpha1.SecretReference]bool, stored []*appsv1.DaemonSet) {
-	n := need{secrets: secrets, named: namedCopies(stored), told: true}
+// Need says which keys a plan needs that was made with some knowledge, and which DaemonSets are stored.
+func (e *exchange) Need(k Knowledge, keys map[plan.Key]plan.Use, stored []*appsv1.DaemonSet) {
+	n := need{keys: keys, named: namedCopies(stored), told: true}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n.current = k.version == e.known.version
-	if was := e.need; was.told && n.current == was.current && maps.Equal(n.secrets, was.secrets) && maps.Equal(n.named, was.named) {
+	if was := e.need; was.told && n.current == was.current && maps.Equal(n.keys, was.keys) && maps.Equal(n.named, was.named) {
 		return
 	}
 	e.need = n
@@ -89,7 +100,10 @@ func (e *exchange) publish(k Knowledge) {
 	if k.Complete == e.known.Complete && k.Pulls.Equal(e.known.Pulls) && slices.Equal(k.words, e.known.words) {
 		return
 	}
-	k.version = e.known.version + 1
+	k.version, k.hider = e.known.version+1, e.known.hider
+	if !slices.Equal(k.words, e.known.words) {
+		k.hider = pullsecret.Redactor(k.words)
+	}
 	e.known = k
 	e.need.current = false
 	wake(e.changes)

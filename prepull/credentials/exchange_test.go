@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // woken takes the event out of a channel, if there is one.
@@ -44,7 +44,7 @@ func TestNobodyIsWokenForWhatIsKnown(t *testing.T) {
 	if v.gets.Load()+int64(v.lists) > 0 || v.Known().Complete {
 		t.Error("it is looked for pull secrets before anybody needs one")
 	}
-	needed := map[v1alpha1.SecretReference]bool{secretRef("shop", "login"): false}
+	needed := map[plan.Key]plan.Use{{Secret: secretRef("shop", "login"), Repository: "r.test/app"}: plan.UseLogin}
 	v.Need(v.Known(), needed, nil)
 	if !woken(v.asks) {
 		t.Error("a new need wakes nobody")
@@ -68,7 +68,7 @@ func TestNobodyIsWokenForWhatIsKnown(t *testing.T) {
 func TestACopyStaysUntilAPlanWasMadeWithoutIt(t *testing.T) {
 	t.Parallel()
 	v := newVault(t, loginSecret("shop", "login", "old"))
-	needed := map[v1alpha1.SecretReference]bool{secretRef("shop", "login"): false}
+	needed := map[plan.Key]plan.Use{{Secret: secretRef("shop", "login"), Repository: "r.test/app"}: plan.UseLogin}
 	v.Need(v.Known(), needed, nil)
 	v.reconcile(t)
 	before := v.Known()

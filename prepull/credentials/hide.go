@@ -1,8 +1,6 @@
 package credentials
 
 import (
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/prepull/pullsecret"
@@ -13,14 +11,9 @@ func (k Knowledge) Hide(pods []*corev1.Pod) {
 	if len(k.words) == 0 {
 		return
 	}
-	var words *strings.Replacer
 	for i, pod := range pods {
-		if !pullsecret.HasMessages(pod) {
-			continue
+		if pullsecret.HasMessages(pod) {
+			pods[i] = pullsecret.RedactPod(pod, k.hider)
 		}
-		if words == nil {
-			words = pullsecret.Redactor(k.words)
-		}
-		pods[i] = pullsecret.RedactPod(pod, words)
 	}
 }

@@ -41,6 +41,9 @@ type Keeper struct {
 	namespace string
 	clocks    clock.Clocks
 
+	// noop is the repository of the image that every prepull pod has.
+	noop string
+
 	// off is set if pull secrets are not used, and swept once the copies of an earlier time are gone.
 	off   bool
 	swept bool
@@ -62,8 +65,7 @@ type Keeper struct {
 
 // reading is what a pull secret said when it was read last.
 type reading struct {
-	content []byte
-	hash    string
+	config  pullsecret.Config
 	problem string
 
 	// words are hidden where a kubelet quotes them.
@@ -91,41 +93,71 @@ func (c *Keeper) sync(ctx context.Context, n need, now time.Time) (time.Time, er
 		c.pulls = plan.Pulls{Off: true}
 		return time.Time{}, c.sweep(ctx, n.named)
 	}
-	if err := c.list(ctx, n.secrets, now); err != nil {
+	needed := n.secrets()
+	if err := c.list(ctx, needed, now); err != nil {
 		return now.Add(c.clocks.SecretRetry), err
 	}
-	refs, excess := c.bounded(n.secrets)
-	wanted, next, readErr := c.refresh(ctx, refs, n.secrets, now)
-	p := planCopies(wanted, slices.Collect(maps.Values(c.copies)), now)
+	refs, excess := c.bounded(needed)
+	wanted, next, readErr := c.refresh(ctx, refs, needed, now)
+	withKeys(wanted, n.keys)
+	p := planCopies(wanted, slices.Collect(maps.Values(c.copies)), c.noop, now)
 	writeErr := c.write(ctx, p, n)
-	c.pulls = plan.Pulls{Copies: map[v1alpha1.SecretReference]string{}, Changed: map[string]time.Time{}, Problems: map[v1alpha1.SecretReference]string{}}
-	for ref, name := range p.of {
-		if stored, found := c.copies[name]; found {
-			c.pulls.Copies[ref] = name
-			c.pulls.Changed[name] = stored.changed
-		}
-	}
-	for _, s := range wanted {
-		if s.problem != "" {
-			c.pulls.Problems[s.ref] = s.problem
-		}
-	}
-	for _, ref := range excess {
-		c.pulls.Problems[ref] = fmt.Sprintf("is one too many: %d are used at most", maxSources)
-	}
+	c.pulls = c.outcome(p, n, wanted, excess)
 	if c.stale {
 		next = now.Add(c.clocks.PassPace)
 	}
 	return next, errors.Join(readErr, writeErr)
 }
 
-// bounded are the needed pull secrets that are used, and those that are too many. What is copied goes first.
+// withKeys says what each source is needed for.
+func withKeys(wanted []pullSource, keys map[plan.Key]plan.Use) {
+	of := make(map[v1alpha1.SecretReference]map[string]plan.Use, len(wanted))
+	for i := range wanted {
+		wanted[i].keys = map[string]plan.Use{}
+		of[wanted[i].ref] = wanted[i].keys
+	}
+	for key, use := range keys {
+		if of[key.Secret] != nil {
+			of[key.Secret][key.Repository] = use
+		}
+	}
+}
+
+// outcome is what is known once a plan was carried out, as far as that worked.
+func (c *Keeper) outcome(p copyPlan, n need, wanted []pullSource, excess []v1alpha1.SecretReference) plan.Pulls {
+	pulls := plan.Pulls{
+		Copies: map[v1alpha1.SecretReference]string{}, Changed: map[string]time.Time{},
+		Keys: map[plan.Key]string{}, Problems: map[v1alpha1.SecretReference]string{},
+	}
+	for ref, planned := range p.of {
+		if stored, found := c.copies[planned.name]; found {
+			pulls.Copies[ref] = stored.name
+			pulls.Changed[stored.name] = stored.changed
+		}
+	}
+	for key, why := range p.keys {
+		stored := c.copies[pulls.Copies[key.Secret]].config
+		if why != "" || stored.Has(key.Repository) || n.keys[key] != plan.UseGuard && len(stored.Offers(key.Repository)) > 0 {
+			pulls.Keys[key] = why
+		}
+	}
+	for _, s := range wanted {
+		if s.problem != "" {
+			pulls.Problems[s.ref] = s.problem
+		}
+	}
+	for _, ref := range excess {
+		pulls.Problems[ref] = fmt.Sprintf("is one too many: %d are used at most", maxSources)
+	}
+	return pulls
+}
+
+// bounded are the needed pull secrets that are used, and those that are too many. Namespaces take turns, each with what is
+// copied already first.
 func (c *Keeper) bounded(needed map[v1alpha1.SecretReference]bool) (refs, excess []v1alpha1.SecretReference) {
 	copied := map[v1alpha1.SecretReference]bool{}
 	for _, stored := range c.copies {
-		for _, ref := range stored.Sources {
-			copied[ref] = true
-		}
+		copied[stored.Source] = true
 	}
 	var fresh []v1alpha1.SecretReference
 	for _, ref := range slices.SortedFunc(maps.Keys(needed), workload.CompareSecrets) {
@@ -135,7 +167,7 @@ func (c *Keeper) bounded(needed map[v1alpha1.SecretReference]bool) (refs, excess
 			fresh = append(fresh, ref)
 		}
 	}
-	refs = append(refs, fresh...)
+	refs = workload.InTurn(append(refs, fresh...))
 	end := min(maxSources, len(refs))
 	return refs[:end], refs[end:]
 }
@@ -168,7 +200,7 @@ func (c *Keeper) refresh(ctx context.Context, refs []v1alpha1.SecretReference, d
 		if !found {
 			continue
 		}
-		wanted = append(wanted, pullSource{ref: ref, hash: r.hash, problem: r.problem})
+		wanted = append(wanted, pullSource{ref: ref, config: r.config, problem: r.problem})
 		if again := c.due(r, denied[ref]); !r.at.IsZero() && (next.IsZero() || again.Before(next)) {
 			next = again
 		}
@@ -224,7 +256,7 @@ func (c *Keeper) readOne(ctx context.Context, ref v1alpha1.SecretReference, know
 	if problem != "" {
 		return reading{problem: problem, at: now}, nil
 	}
-	return reading{content: content, hash: pullsecret.Hash(content), words: pullsecret.Words(content), at: now}, nil
+	return reading{config: pullsecret.Read(content), words: pullsecret.Words(content), at: now}, nil
 }
 
 // list reads the stored copies at the start, when they were found to be others, and along with their sources: somebody

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -101,13 +102,16 @@ func secretRef(namespace, name string) v1alpha1.SecretReference {
 // pass syncs with references that are needed; those with a ! belong to an image that is denied.
 func (v *vault) pass(t *testing.T, now time.Time, daemonSets []*appsv1.DaemonSet, refs ...string) (time.Time, error) {
 	t.Helper()
-	needed := map[v1alpha1.SecretReference]bool{}
+	needed := map[plan.Key]plan.Use{}
 	for _, text := range refs {
 		ref, _ := parseReference(strings.TrimSuffix(text, "!"))
-		needed[ref] = strings.HasSuffix(text, "!")
+		needed[plan.Key{Secret: ref, Repository: "r.test/app"}] = plan.UseLogin
+		if strings.HasSuffix(text, "!") {
+			needed[plan.Key{Secret: ref, Repository: "r.test/app"}] = plan.UseDenied
+		}
 	}
 	ctx := log.IntoContext(t.Context(), logr.FromSlogHandler(slog.NewTextHandler(&v.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	return v.sync(ctx, need{secrets: needed, named: namedCopies(daemonSets), current: true}, now)
+	return v.sync(ctx, need{keys: needed, named: namedCopies(daemonSets), current: true}, now)
 }
 
 func (v *vault) mustPass(t *testing.T, now time.Time, daemonSets []*appsv1.DaemonSet, refs ...string) time.Time {
@@ -143,13 +147,13 @@ func (v *vault) rotate(t *testing.T, namespace, name, password string) {
 	}
 }
 
-func TestAPullSecretIsCopiedOnceAndFollowed(t *testing.T) {
+func TestAPullSecretIsCopiedAndFollowed(t *testing.T) {
 	t.Parallel()
 	v := newVault(t, loginSecret("shop", "login", "old"), loginSecret("web", "login", "old"))
 	v.mustPass(t, prepulltest.Noon, nil, "shop/login", "web/login")
 	first := v.contents(t)
 	name := v.pulls.Copies[secretRef("shop", "login")]
-	if len(first) != 1 || !strings.Contains(first[0], "old") || name == "" || v.pulls.Copies[secretRef("web", "login")] != name {
+	if len(first) != 2 || first[0] != `{"auths":{"r.test/app":{"username":"u","password":"old"}}}` || name == "" || v.pulls.Copies[secretRef("web", "login")] == name {
 		t.Fatalf("copies %d, %+v", len(first), v.pulls)
 	}
 	gets, writes := v.gets.Load(), v.writes
@@ -160,11 +164,10 @@ func TestAPullSecretIsCopiedOnceAndFollowed(t *testing.T) {
 		t.Errorf("%d reads and %d writes while nothing is due", v.gets.Load()-gets, v.writes-writes)
 	}
 	v.rotate(t, "shop", "login", "new")
-	v.rotate(t, "web", "login", "new")
 	now := prepulltest.Noon.Add(clock.Production().SecretInterval)
 	v.mustPass(t, now, nil, "shop/login", "web/login")
-	if got := v.contents(t); len(got) != 1 || !strings.Contains(got[0], "new") {
-		t.Errorf("the copy does not follow")
+	if got := strings.Join(v.contents(t), ""); strings.Count(got, "new") != 1 || strings.Count(got, "old") != 1 {
+		t.Errorf("not just the one copy follows")
 	}
 	if got := v.pulls; got.Copies[secretRef("shop", "login")] != name || !got.Changed[name].Equal(now) {
 		t.Errorf("the copy is another one, or not known to have changed: %+v", got)
@@ -301,6 +304,22 @@ func TestNotMorePullSecretsThanTheLimit(t *testing.T) {
 	}
 	if got := v.pulls.Problems[secretRef("shop", fmt.Sprintf("login-%04d", maxSources-1))]; got != "is one too many: 500 are used at most" {
 		t.Errorf("the one too many %q", got)
+	}
+}
+
+func TestNobodyTakesThePullSecretsOfOthers(t *testing.T) {
+	t.Parallel()
+	v := newVault(t)
+	needed := map[v1alpha1.SecretReference]bool{secretRef("web", "login"): false}
+	v.copies = map[string]pullCopy{}
+	for i := range 600 {
+		ref := secretRef("shop", fmt.Sprintf("login-%04d", i))
+		needed[ref] = true
+		v.copies[ref.Name] = pullCopy{name: ref.Name, Source: ref}
+	}
+	refs, excess := v.bounded(needed)
+	if len(refs) != maxSources || !slices.Contains(refs, secretRef("web", "login")) || len(excess) != 101 {
+		t.Errorf("%d are used, %d are not", len(refs), len(excess))
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 func (c *Keeper) write(ctx context.Context, p copyPlan, n need) error {
 	var errs []error
 	for _, next := range p.create {
-		secret := next.secret(c.namespace, c.content(next.hash))
+		secret := next.secret(c.namespace)
 		if err := c.client.Create(ctx, secret, fieldOwner); err != nil {
 			c.stale = c.stale || apierrors.IsAlreadyExists(err)
 			errs = append(errs, fmt.Errorf("creating the copy %s of a pull secret: %w", next.name, err))
@@ -62,11 +62,7 @@ func (c *Keeper) write(ctx context.Context, p copyPlan, n need) error {
 // update changes a stored copy. What somebody else has changed or deleted meanwhile is looked at again.
 func (c *Keeper) update(ctx context.Context, next pullCopy) error {
 	was := c.copies[next.name]
-	change := map[string]any{"metadata": map[string]any{"resourceVersion": was.version, "annotations": next.annotations()}}
-	if next.hash != was.hash {
-		change["data"] = map[string][]byte{corev1.DockerConfigJsonKey: c.content(next.hash)}
-	}
-	patch, err := json.Marshal(change)
+	patch, err := json.Marshal(next.patch(was))
 	if err != nil {
 		return fmt.Errorf("encoding the copy %s of a pull secret: %w", next.name, err)
 	}
@@ -89,17 +85,7 @@ func (c *Keeper) update(ctx context.Context, next pullCopy) error {
 func (c *Keeper) stored(ctx context.Context, next pullCopy, secret *corev1.Secret) {
 	next.version = secret.ResourceVersion
 	c.copies[next.name] = next
-	log.FromContext(ctx).Info("copied a pull secret", "secret", next.name, "sources", next.annotations()[AnnotationSources])
-}
-
-// content that was read with a hash.
-func (c *Keeper) content(hash string) []byte {
-	for _, r := range c.read {
-		if r.hash == hash {
-			return r.content
-		}
-	}
-	return nil
+	log.FromContext(ctx).Info("copied a pull secret", "secret", next.name, "source", next.Source.String())
 }
 
 // sweep deletes the copies that were made before pull secrets were switched off.

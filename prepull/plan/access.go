@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -23,12 +24,15 @@ type Pulls struct {
 	Copies  map[v1alpha1.SecretReference]string
 	Changed map[string]time.Time
 
-	// Problems say why a source cannot be had. What is neither here nor copied is still to be read or copied.
+	// Keys are what is decided of the needed ones: empty if the copy has an entry, otherwise why it has none, in words.
+	Keys map[Key]string
+
+	// Problems say why a source cannot be had. What is neither here nor in Keys is still to be read or copied.
 	Problems map[v1alpha1.SecretReference]string
 }
 
 func (p Pulls) Equal(other Pulls) bool {
-	return p.Off == other.Off && maps.Equal(p.Copies, other.Copies) && maps.Equal(p.Problems, other.Problems) &&
+	return p.Off == other.Off && maps.Equal(p.Copies, other.Copies) && maps.Equal(p.Keys, other.Keys) && maps.Equal(p.Problems, other.Problems) &&
 		maps.EqualFunc(p.Changed, other.Changed, time.Time.Equal)
 }
 
@@ -64,27 +68,33 @@ func (p Pulls) Access(c *Candidate) Access {
 		return Access{advice: adviceNone}
 	}
 	var a Access
-	var problem string
+	var problem, useless string
 	var used []string
 	for _, ref := range c.PullSecrets {
-		used = append(used, ref.String())
 		name, copied := p.Copies[ref]
 		why := p.Problems[ref]
-		if copied {
+		none, decided := p.Keys[Key{ref, c.repository()}]
+		if copied && decided && none == "" {
 			a.copies = append(a.copies, name)
 			a.changed = latest(a.changed, p.Changed[name])
 		}
-		if why != "" && problem == "" {
-			problem = adviceSecret + ref.String() + " " + why
+		switch {
+		case why != "":
+			problem = cmp.Or(problem, adviceSecret+ref.String()+" "+why)
+		case none != "":
+			useless = cmp.Or(useless, adviceSecret+ref.String()+" "+none)
+		default:
+			used = append(used, ref.String())
+			a.Awaited = a.Awaited || !decided
 		}
-		a.Awaited = a.Awaited || !copied && why == ""
 	}
 	slices.Sort(a.copies)
 	a.copies = slices.Compact(a.copies)
-	a.advice = problem
-	if problem == "" {
-		a.advice = advicePulled + strings.Join(used, ", ")
+	// Others may well have none for this registry.
+	if len(used) > 0 {
+		useless = advicePulled + strings.Join(used, ", ")
 	}
+	a.advice = cmp.Or(problem, useless)
 	return a
 }
 
@@ -102,23 +112,6 @@ func withAdvice(message, advice string) string {
 		return message
 	}
 	return message + "; " + advice
-}
-
-// NeededSecrets are the pull secrets that images with a place need, and whether the registry denies one of them.
-func NeededSecrets(classes []*ClassPlan) map[v1alpha1.SecretReference]bool {
-	needed := map[v1alpha1.SecretReference]bool{}
-	for _, cp := range classes {
-		for _, i := range cp.Images {
-			if i.over.reason != "" || len(i.PullSecrets) == 0 {
-				continue
-			}
-			denied := i.denied()
-			for _, ref := range i.PullSecrets {
-				needed[ref] = needed[ref] || denied
-			}
-		}
-	}
-	return needed
 }
 
 // denied tells whether the status of the image says that the registry denies it.

@@ -26,12 +26,18 @@ func privateObject(image string, starts int, secrets ...v1alpha1.SecretReference
 	return o
 }
 
-// copiedAs are pulls in which the pull secret shop/login is copied.
+// copiedAs are pulls in which the pull secret shop/login is copied for a:1.
 func copiedAs(name string, changed time.Time) Pulls {
 	return Pulls{
 		Copies:  map[v1alpha1.SecretReference]string{secretNamed("shop", "login"): name},
 		Changed: map[string]time.Time{name: changed},
+		Keys:    map[Key]string{hubKey(secretNamed("shop", "login"), "a"): ""},
 	}
+}
+
+// hubKey is a key for a short image name.
+func hubKey(secret v1alpha1.SecretReference, image string) Key {
+	return Key{secret, "docker.io/library/" + image}
 }
 
 func denies(_, _ string) string {
@@ -77,6 +83,13 @@ func TestAnImageWaitsForItsPullSecret(t *testing.T) {
 		t.Errorf("plan %+v", p.Roll)
 	}
 	s.Pulls.Copies[other] = "copy-1"
+	if p := Make(s, testOptions, prepulltest.Noon); len(p.Roll)+len(p.UpdateInPlace) > 0 {
+		t.Errorf("a copy without the key is used: %+v", p.UpdateInPlace)
+	}
+	s.Pulls.Keys[hubKey(other, "a")] = ""
+	if p := Make(s, testOptions, prepulltest.Noon); len(p.Roll) > 0 || len(p.UpdateInPlace) != 1 {
+		t.Errorf("another pull secret rolls pods: %+v", p.Roll)
+	}
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
 	if diff := cmp.Diff([]corev1.LocalObjectReference{{Name: "copy-1"}, {Name: "copy-2"}}, secrets()); diff != "" {
 		t.Errorf("pull secrets (-want +got):\n%s", diff)
@@ -93,6 +106,7 @@ func TestAnImageWaitsForItsPullSecret(t *testing.T) {
 func TestAnImageDoesNotWaitForWhatCannotBeHad(t *testing.T) {
 	t.Parallel()
 	for name, known := range map[string]Pulls{
+		"no login":     {Keys: map[Key]string{hubKey(secretNamed("shop", "login"), "a"): "holds no login for docker.io"}},
 		"missing":      {Problems: map[v1alpha1.SecretReference]string{secretNamed("shop", "login"): "does not exist"}},
 		"switched off": {Off: true},
 	} {
@@ -220,16 +234,98 @@ func TestADeniedImageIsTriedAgainOnceWhenItsPullSecretChanges(t *testing.T) {
 	}
 }
 
-func TestOnlyImagesWithAPlaceNeedTheirPullSecrets(t *testing.T) {
+func TestOnlyImagesWithAPlaceNeedKeys(t *testing.T) {
 	t.Parallel()
 	o := testOptions
 	o.MaxImagesPerNode = 1
 	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{
 		privateObject("a:1", 9, secretNamed("shop", "login")), privateObject("b:1", 1, secretNamed("web", "login")),
 	}}
-	got := NeededSecrets(Make(s, o, prepulltest.Noon).Classes)
-	if diff := cmp.Diff(map[v1alpha1.SecretReference]bool{secretNamed("shop", "login"): false}, got); diff != "" {
+	needed := func() map[Key]Use { return NeededKeys(Make(s, o, prepulltest.Noon).Classes) }
+	if diff := cmp.Diff(map[Key]Use{hubKey(secretNamed("shop", "login"), "a"): UseLogin}, needed()); diff != "" {
 		t.Errorf("needed (-want +got):\n%s", diff)
+	}
+
+	// What failed needs none until it is tried again, unless another login may help.
+	fails := func(reason string) {
+		s.Images[0].Status.Retries = []v1alpha1.Retry{{NodeClass: "linux-amd64", Failures: 1, Time: metav1.NewTime(prepulltest.Noon.Add(firstBackOff))}}
+		s.Images[0].Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionPullFailed, Status: metav1.ConditionTrue, Reason: reason}}
+	}
+	b := hubKey(secretNamed("web", "login"), "b")
+	fails(warmth.CauseNotFound.Reason)
+	if diff := cmp.Diff(map[Key]Use{b: UseLogin}, needed()); diff != "" {
+		t.Errorf("needed while an image is not found (-want +got):\n%s", diff)
+	}
+	fails(warmth.CauseDenied.Reason)
+	if diff := cmp.Diff(map[Key]Use{b: UseLogin, hubKey(secretNamed("shop", "login"), "a"): UseDenied}, needed()); diff != "" {
+		t.Errorf("needed while an image is denied (-want +got):\n%s", diff)
+	}
+	s.Images[0].Status.Retries[0].Time, o.MaxImagesPerNode = metav1.NewTime(prepulltest.Noon), 2
+	fails(warmth.CauseNotFound.Reason)
+	s.Images[0].Status.Retries[0].Time = metav1.NewTime(prepulltest.Noon)
+	if diff := cmp.Diff(map[Key]Use{b: UseLogin, hubKey(secretNamed("shop", "login"), "a"): UseLogin}, needed()); diff != "" {
+		t.Errorf("needed once it is due (-want +got):\n%s", diff)
+	}
+}
+
+// A kubelet takes the key of r.test/shop/app for r.test/shop/app2 too.
+func TestAnImageIsGuardedFromTheKeysOfOthers(t *testing.T) {
+	t.Parallel()
+	shop, web := secretNamed("shop", "login"), secretNamed("web", "login")
+	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{
+		privateObject("r.test/shop/app:1", 9, shop), prepulltest.Learned("r.test/shop/app2:1", 1), privateObject("r.test/shop/app/job:1", 1, shop, web),
+		prepulltest.Learned("r.test/shop/ap:1", 1), prepulltest.Learned("s.test/shop/app2:1", 1),
+	}}
+	const app, app2, job = "r.test/shop/app", "r.test/shop/app2", "r.test/shop/app/job"
+	want := map[Key]Use{{shop, app}: UseLogin, {shop, job}: UseLogin, {web, job}: UseLogin, {shop, app2}: UseGuard}
+	if diff := cmp.Diff(want, NeededKeys(Make(s, testOptions, prepulltest.Noon).Classes)); diff != "" {
+		t.Errorf("needed (-want +got):\n%s", diff)
+	}
+
+	// It waits for its guard only where there is something to guard it from.
+	for name, tc := range map[string]struct {
+		keys map[Key]string
+		want bool
+	}{
+		"a key without a guard": {map[Key]string{{shop, app}: ""}, false},
+		"with one":              {map[Key]string{{shop, app}: "", {shop, app2}: ""}, true},
+		"no key":                {map[Key]string{{shop, app}: "holds no login for r.test"}, true},
+		"another's key":         {map[Key]string{{web, job}: ""}, true},
+	} {
+		s.Pulls = Pulls{Keys: tc.keys}
+		p := Make(s, testOptions, prepulltest.Noon)
+		listed := false
+		for _, l := range p.Classes[0].List {
+			listed = listed || l.image == app2+":1"
+		}
+		if listed != tc.want {
+			t.Errorf("%s: listed is %t, want %t", name, listed, tc.want)
+		}
+	}
+}
+
+func TestWhatIsSaidOfSeveralPullSecrets(t *testing.T) {
+	t.Parallel()
+	shop, web := secretNamed("shop", "login"), secretNamed("web", "login")
+	const app, none = "r.test/app", "holds no login for r.test"
+	copies := map[v1alpha1.SecretReference]string{shop: "copy-1", web: "copy-2"}
+	c := &Candidate{canonical: app + ":1", PullSecrets: []v1alpha1.SecretReference{shop, web}}
+	for name, tc := range map[string]struct {
+		pulls   Pulls
+		copies  int
+		awaited bool
+		advice  string
+	}{
+		"both":             {Pulls{Copies: copies, Keys: map[Key]string{{shop, app}: "", {web, app}: ""}}, 2, false, "it is pulled with shop/login, web/login"},
+		"one has no login": {Pulls{Copies: copies, Keys: map[Key]string{{shop, app}: none, {web, app}: ""}}, 1, false, "it is pulled with web/login"},
+		"none has":         {Pulls{Copies: copies, Keys: map[Key]string{{shop, app}: none, {web, app}: none}}, 0, false, "the Secret shop/login " + none},
+		"one is missing":   {Pulls{Copies: copies, Keys: map[Key]string{{shop, app}: ""}, Problems: map[v1alpha1.SecretReference]string{web: "does not exist"}}, 1, false, "the Secret web/login does not exist"},
+		"one is on its way, and the other has a copy for another image": {Pulls{Copies: copies, Keys: map[Key]string{{shop, app}: none}}, 0, true, "it is pulled with web/login"},
+	} {
+		got := tc.pulls.Access(c)
+		if len(got.copies) != tc.copies || got.Awaited != tc.awaited || got.advice != tc.advice {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 

@@ -167,6 +167,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	}
 	p := Plan{unwanted: left, Joining: map[string]Joining{}, Next: recalled}
 	wanted, p.spelled = mergeSpellings(wanted, s.spellingsListed(), s.Pulls)
+	awaitGuards(wanted, s.Pulls)
 	classified := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses, now)
 	classes := classified.Classes
 	p.lookAgainBy(classified.Next)

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 const (
@@ -228,6 +229,9 @@ func (c *Candidate) registry() string {
 	host, _, _ := strings.Cut(c.canonical, "/")
 	return host
 }
+
+// repository that an image is pulled from, as the kubelet has it.
+func (c *Candidate) repository() string { return workload.Repository(c.canonical) }
 
 // backOff after a number of failures in a row, 1 at least.
 func backOff(failures int32) time.Duration {

@@ -2,6 +2,7 @@ package pullsecret
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -20,7 +21,13 @@ func TestDockerConfig(t *testing.T) {
 	t.Parallel()
 	const unreadable = "holds no credentials that a kubelet can read"
 	auth := base64.StdEncoding.EncodeToString([]byte("me:planted-secret"))
-	large := `{"auths":{"r.test":{"password":"` + strings.Repeat("x", maxCredentials) + `"}}}`
+	long := func(logins, size int) string {
+		var entries []string
+		for i := range logins {
+			entries = append(entries, fmt.Sprintf(`"r%d.test":{"password":%q}`, i, strings.Repeat("x", size)))
+		}
+		return `{"auths":{` + strings.Join(entries, ",") + `}}`
+	}
 	for name, tc := range map[string]struct {
 		secret  *corev1.Secret
 		content string
@@ -46,7 +53,9 @@ func TestDockerConfig(t *testing.T) {
 		"a list instead of a map":                  {cfgSecret(`["planted-secret"]`), "", unreadable},
 		"an auth that is not base64":               {configSecret(`{"auths":{"r.test":{"auth":"planted-secret!"}}}`), "", unreadable},
 		"an auth without a colon":                  {configSecret(`{"auths":{"r.test":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("x")) + `"}}}`), "", unreadable},
-		"more than is held in memory":              {configSecret(large), "", "holds more than 64 KiB of credentials"},
+		"more than is held in memory":              {configSecret(long(17, maxLogin)), "", "holds more than 64 KiB of credentials"},
+		"more logins than are used":                {configSecret(long(maxLogins+1, 1)), "", "holds more than 64 logins"},
+		"a login that is too long":                 {configSecret(long(1, maxLogin+1)), "", "holds a login of more than 4 KiB"},
 		"the key of the other type does not count": {&corev1.Secret{Type: corev1.SecretTypeDockercfg, Data: configSecret(`{"auths":{"r.test":{}}}`).Data}, "", unreadable},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +75,7 @@ func TestBothTypesWithEqualCredentialsAreEqual(t *testing.T) {
 	t.Parallel()
 	a, _ := Parse(configSecret(`{ "auths": {"r.test": {"password":"p", "username":"u"}} }`))
 	b, _ := Parse(cfgSecret(`{"r.test":{"username":"u","password":"p"}}`))
-	if Hash(a) != Hash(b) {
+	if string(a) != string(b) {
 		t.Errorf("%s and %s differ", a, b)
 	}
 }

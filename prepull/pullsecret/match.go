@@ -1,7 +1,6 @@
 package pullsecret
 
 import (
-	"encoding/json"
 	"net"
 	"net/url"
 	"path"
@@ -20,8 +19,8 @@ const dockerHub = "index.docker.io"
 func Matching(repository string, auths [][]byte) []Login {
 	var found []Login
 	for _, auth := range auths {
-		for _, l := range matching(repository, auth) {
-			if !slices.Contains(found, l) {
+		for _, e := range Read(auth).matching(repository) {
+			if l, _ := e.login(); !slices.Contains(found, l) {
 				found = append(found, l)
 			}
 		}
@@ -29,38 +28,34 @@ func Matching(repository string, auths [][]byte) []Login {
 	return found
 }
 
-func matching(repository string, auth []byte) []Login {
-	var config config
-	if json.Unmarshal(auth, &config) != nil {
-		return nil
-	}
-	type entry struct {
+// matching are the entries for a repository, in the kubelet's order.
+func (c Config) matching(repository string) []Entry {
+	type keyed struct {
 		key  string
 		text string
-		Login
+		Entry
 	}
-	var entries []entry
-	for text, written := range config.Auths {
-		l, readable := written.login()
-		if !readable {
+	var entries []keyed
+	for text, e := range c.Auths {
+		if _, readable := e.login(); !readable {
 			return nil
 		}
 		if key, ok := entryKey(text); ok {
-			entries = append(entries, entry{key, text, l})
+			entries = append(entries, keyed{key, text, e})
 		}
 	}
-	slices.SortFunc(entries, func(a, b entry) int {
+	slices.SortFunc(entries, func(a, b keyed) int {
 		if order := strings.Compare(b.key, a.key); order != 0 {
 			return order
 		}
 		return strings.Compare(a.text, b.text) // two spellings of one key
 	})
-	var found, hub []Login
+	var found, hub []Entry
 	for _, e := range entries {
 		if keyMatches(e.key, repository) {
-			found = append(found, e.Login)
+			found = append(found, e.Entry)
 		} else if e.key == dockerHub {
-			hub = append(hub, e.Login)
+			hub = append(hub, e.Entry)
 		}
 	}
 	if len(found) == 0 && strings.HasPrefix(repository, "docker.io/") {

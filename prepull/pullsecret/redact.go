@@ -3,7 +3,6 @@ package pullsecret
 import (
 	"cmp"
 	"encoding/base64"
-	"encoding/json"
 	"net/url"
 	"regexp"
 	"slices"
@@ -45,15 +44,11 @@ func RedactTokens(message string) string {
 // Words are what a kubelet sends to registries of the credentials in a pull secret, in the forms in which it may be
 // quoted. content is as Parse returns it.
 func Words(content []byte) []string {
-	var config config
-	if json.Unmarshal(content, &config) != nil {
-		return nil
-	}
 	var words []string
-	for _, w := range config.Auths {
-		l, readable := w.login()
+	for _, e := range Read(content).Auths {
+		l, readable := e.login()
 		if !readable {
-			l = Login{w.Username, w.Password}
+			l = Login{e.Username, e.Password}
 		}
 		if l.Password == "" {
 			continue

@@ -9,7 +9,7 @@ import (
 )
 
 // MaxPullSecrets is how many Secrets a status names; the CRD allows no more.
-const MaxPullSecrets = 8
+const MaxPullSecrets = 32
 
 // Demand is what one or more users ask for an image: where it should be, with whose credentials, how urgently and how
 // fresh. Without a placement it is nobody's.
@@ -38,20 +38,17 @@ func (d Demand) Plus(more Demand) Demand {
 	return d
 }
 
-// mergeSecrets is have with more, sorted, each once; of too many the first. Neither is changed. What adds nothing gives
-// have.
+// mergeSecrets is have with more, sorted, each once; of too many those whose turn is first (InTurn). Neither is changed. What adds
+// nothing gives have. What is left out of a part would be left out of the whole, so the order of merging does not matter.
 func mergeSecrets(have, more []v1alpha1.SecretReference) []v1alpha1.SecretReference {
-	all := have
-	for _, s := range more {
-		if !slices.Contains(all, s) {
-			all = append(slices.Clip(all), s)
-		}
-	}
-	if len(all) == len(have) {
+	all := slices.SortedFunc(slices.Values(slices.Concat(have, more)), CompareSecrets)
+	all = slices.Compact(all)
+	all = slices.Clip(InTurn(all)[:min(len(all), MaxPullSecrets)])
+	slices.SortFunc(all, CompareSecrets)
+	if slices.Equal(all, have) {
 		return have
 	}
-	slices.SortFunc(all, CompareSecrets)
-	return slices.Clip(all[:min(len(all), MaxPullSecrets)])
+	return all
 }
 
 func CompareSecrets(a, b v1alpha1.SecretReference) int {

@@ -32,19 +32,19 @@ func TestDemandsAddUp(t *testing.T) {
 		return Demand{Placements: free, PullSecrets: SecretsIn("shop", names)}
 	}
 	elsewhere := Demand{Placements: free, PullSecrets: []v1alpha1.SecretReference{{Namespace: "a", Name: "z"}}}
-	first := secrets(0, 7)
-	first.PullSecrets = append([]v1alpha1.SecretReference{{Namespace: "a", Name: "z"}}, first.PullSecrets...)
+	shared := secrets(0, MaxPullSecrets-1)
+	shared.PullSecrets = append([]v1alpha1.SecretReference{{Namespace: "a", Name: "z"}}, shared.PullSecrets...)
 
 	for name, test := range map[string]struct{ a, b, want Demand }{
-		"nobody's and one":                {Demand{}, onGPUs, onGPUs},
-		"one twice":                       {onGPUs, onGPUs, onGPUs},
-		"the higher priority":             {of(2), of(3), of(3)},
-		"a low priority alone stays low":  {Demand{}, of(-3), of(-3)},
-		"none is higher than a low one":   {of(0), of(-3), of(0)},
-		"secrets change no priority":      {of(-3), Demand{}, of(-3)},
-		"as many secrets as may be":       {secrets(4, 8), secrets(0, 4), secrets(0, 8)},
-		"the first of too many":           {secrets(4, 12), secrets(0, 4), secrets(0, 8)},
-		"the first of several namespaces": {secrets(0, 8), elsewhere, first},
+		"nobody's and one":               {Demand{}, onGPUs, onGPUs},
+		"one twice":                      {onGPUs, onGPUs, onGPUs},
+		"the higher priority":            {of(2), of(3), of(3)},
+		"a low priority alone stays low": {Demand{}, of(-3), of(-3)},
+		"none is higher than a low one":  {of(0), of(-3), of(0)},
+		"secrets change no priority":     {of(-3), Demand{}, of(-3)},
+		"as many secrets as may be":      {secrets(9, 32), secrets(0, 9), secrets(0, 32)},
+		"the first of too many":          {secrets(9, 40), secrets(0, 9), secrets(0, 32)},
+		"those of all namespaces":        {secrets(0, 32), elsewhere, shared},
 		"scaled by load": {
 			Demand{Placements: free, Autoscaled: true}, Demand{Placements: free, AlwaysPull: true},
 			Demand{Placements: free, Autoscaled: true, AlwaysPull: true},

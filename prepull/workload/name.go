@@ -75,15 +75,22 @@ func CanonicalImage(image string) (string, error) {
 // other than containerd may search elsewhere for a short name, and the kubelet keeps its record of who may use an image by it
 // (trimImageTagDigest in pkg/kubelet/images/pullmanager). canonical is the image's CanonicalImage.
 func PulledAs(image, canonical string) string {
-	repository, _, _ := strings.Cut(image, "@")
-	if colon := strings.LastIndexByte(repository, ':'); colon > strings.LastIndexByte(repository, '/') {
-		repository = repository[:colon]
-	}
+	repository := Repository(image)
 	_, digest, pinned := strings.Cut(canonical, "@")
 	if pinned {
 		return repository + "@" + digest
 	}
 	return repository + canonical[strings.LastIndexByte(canonical, ':'):]
+}
+
+// Repository is an image string without tag and digest. That of a CanonicalImage is what a kubelet looks for in pull secrets,
+// such as docker.io/library/nginx.
+func Repository(image string) string {
+	repository, _, _ := strings.Cut(image, "@")
+	if colon := strings.LastIndexByte(repository, ':'); colon > strings.LastIndexByte(repository, '/') {
+		repository = repository[:colon]
+	}
+	return repository
 }
 
 // SamePull tells whether a kubelet takes two image strings for one.
