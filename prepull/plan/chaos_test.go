@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -103,7 +104,19 @@ func (c *chaos) relabel(n *corev1.Node) {
 	if c.IntN(3) == 0 {
 		labels["gpu"] = "true"
 	}
+	if c.IntN(12) == 0 {
+		labels["type"] = "virtual-kubelet"
+	}
 	n.Labels = labels
+	c.attach(n)
+}
+
+// attach a device, or take it away.
+func (c *chaos) attach(n *corev1.Node) {
+	n.Status.Allocatable = nil
+	if c.IntN(3) == 0 {
+		n.Status.Allocatable = corev1.ResourceList{"example.com/gpu": *resource.NewQuantity(c.Int64N(2), resource.DecimalSI)}
+	}
 }
 
 func (c *chaos) taint(n *corev1.Node) {
@@ -131,7 +144,11 @@ func (c *chaos) addImage() {
 	}
 	o.Status.AlwaysPull = c.IntN(2) == 0
 	p := v1alpha1.Placement{}
-	switch c.IntN(5) {
+	switch c.IntN(7) {
+	case 5:
+		p.Resources = []string{"example.com/gpu"}
+	case 6:
+		p.RuntimeClassName = "sandboxed"
 	case 0:
 		p.NodeSelector = map[string]string{"pool": []string{"a", "b"}[c.IntN(2)]}
 	case 1:
@@ -157,7 +174,13 @@ func pick[T any](c *chaos, list []T) *T {
 func (c *chaos) happen() {
 	n, o := pick(c, c.Nodes), pick(c, c.Images)
 	what := ""
-	switch k := c.IntN(24); {
+	switch k := c.IntN(26); {
+	case k == 24:
+		c.attach(n)
+		what = "device " + n.Name + fmt.Sprint(len(n.Status.Allocatable))
+	case k == 25:
+		c.RuntimeClasses = []nodeclass.RuntimeClasses{nil, {"sandboxed": nil}, {"sandboxed": {NodeSelector: map[string]string{"pool": "a"}}}}[c.IntN(3)]
+		what = fmt.Sprint("RuntimeClasses ", c.RuntimeClasses)
 	case k == 22:
 		c.full[n.Name] = true
 		what = "full " + n.Name
@@ -382,6 +405,12 @@ func (c *chaos) check(t *testing.T) {
 					t.Errorf("%s on %s is not ready", pod.Name, n.Name)
 				}
 			}
+		}
+	}
+	for i := range c.Nodes {
+		onIt := func(p *corev1.Pod) bool { return warmth.NodeOf(p) == c.Nodes[i].Name }
+		if nodeclass.VirtualBy(&c.Nodes[i]) != "" && slices.ContainsFunc(c.Pods, onIt) {
+			t.Errorf("the virtual %s has a pod", c.Nodes[i].Name)
 		}
 	}
 	c.Accepted = map[string]string{}
