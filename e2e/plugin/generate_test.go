@@ -238,7 +238,7 @@ func TestImagesOfTheClusterAreExported(t *testing.T) {
 	if !has(output, everywhere) || !has(output, elsewhere) {
 		t.Errorf("for a node that is yet to come it exports\n%s", output)
 	}
-	if !strings.Contains(notes, "no node matches pool=none-yet: these are the images for a node with the labels kubernetes.io/os=linux,pool=none-yet and no taint") {
+	if !strings.Contains(notes, "no node matches pool=none-yet: these are the images for a node with the labels kubernetes.io/os=linux,pool=none-yet, whatever devices it has, and no taint") {
 		t.Errorf("it does not say that there is no node:\n%s", notes)
 	}
 	script, _ := g.run(t, "", "export", "--node", "node-1", "--format", "bash-ctr", "--max-bytes", "100Gi")

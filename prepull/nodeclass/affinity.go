@@ -82,17 +82,13 @@ func separate(classes []*Class) {
 		}
 		var others, siblings []*Class
 		for _, other := range classes {
-			switch {
-			case other == c:
-				continue
-			case !slices.Equal(other.taints, c.taints):
-				if len(c.taints) == 0 {
-					continue
-				}
-			case len(c.resources) == 0 || !c.isLike(other):
-				continue
-			default:
+			tainted := len(c.taints) > 0 && !slices.Equal(other.taints, c.taints)
+			offers := len(c.resources) > 0 && other != c && other.isLike(c)
+			if offers {
 				other.apart = append(other.apart, c)
+			}
+			if !tainted && !offers {
+				continue
 			}
 			others = append(others, other)
 			if other.Os == c.Os && other.Arch == c.Arch && slices.Equal(other.labels, c.labels) {

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -81,74 +80,6 @@ func newChaos(seed uint64) *chaos {
 	return c
 }
 
-func (c *chaos) addNode() {
-	c.made++
-	n := prepulltest.Node(fmt.Sprintf("node-%03d", c.made), "amd64")
-	c.Nodes = append(c.Nodes, n)
-	c.relabel(&c.Nodes[len(c.Nodes)-1])
-	c.taint(&c.Nodes[len(c.Nodes)-1])
-	c.Nodes[len(c.Nodes)-1].Status.NodeInfo = corev1.NodeSystemInfo{
-		KubeletVersion: []string{"v1.35.1", "v1.36.0", "v1.36.0", "v1.37.0", "v1.37.0"}[c.IntN(5)], ContainerRuntimeVersion: "containerd://2.1.0",
-	}
-}
-
-func (c *chaos) relabel(n *corev1.Node) {
-	labels := map[string]string{}
-	for _, key := range []string{corev1.LabelOSStable, corev1.LabelArchStable, corev1.LabelHostname} {
-		labels[key] = n.Labels[key]
-	}
-	if c.IntN(2) == 0 {
-		labels["pool"] = []string{"a", "b", "c"}[c.IntN(3)]
-	}
-	if c.IntN(3) == 0 {
-		labels["gpu"] = "true"
-	}
-	n.Labels = labels
-}
-
-func (c *chaos) taint(n *corev1.Node) {
-	n.Spec.Taints = nil
-	if c.IntN(3) == 0 {
-		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "gpu", Value: "true",
-			Effect: []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute}[c.IntN(2)]})
-	}
-	if c.IntN(4) == 0 {
-		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "storage.example.com" + nodeclass.AgentTaintSuffix, Effect: corev1.TaintEffectNoSchedule})
-	}
-}
-
-func (c *chaos) addImage() {
-	c.made++
-	image := fmt.Sprintf("r%d.test/app%d:1", c.IntN(2), c.made)
-	if twin := pick(c, c.Images); c.IntN(4) == 0 {
-		image = fmt.Sprintf("r%d.test/app%d:latest", c.IntN(2), c.made)
-	} else if bare, found := strings.CutSuffix(cmp.Or(twin, &v1alpha1.PrepullImage{}).Spec.Image, ":latest"); found {
-		image = bare
-	}
-	o := prepulltest.Learned(image, 1+c.IntN(5))
-	if slices.ContainsFunc(c.Images, func(i v1alpha1.PrepullImage) bool { return i.Name == o.Name }) {
-		return
-	}
-	o.Status.AlwaysPull = c.IntN(2) == 0
-	if c.IntN(6) == 0 {
-		o.Status.Starts.HourCount, o.Status.Remembered = 2, true
-	}
-	p := v1alpha1.Placement{}
-	switch c.IntN(5) {
-	case 0:
-		p.NodeSelector = map[string]string{"pool": []string{"a", "b"}[c.IntN(2)]}
-	case 1:
-		p.NodeSelector = map[string]string{"gpu": "true"}
-		p.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
-	case 2:
-		p.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
-	case 3:
-		p.NodeSelector = map[string]string{fmt.Sprintf("key-%d", c.IntN(3)): "x"}
-	}
-	o.Status.Placements = []v1alpha1.Placement{p}
-	c.Images = append(c.Images, o)
-}
-
 func pick[T any](c *chaos, list []T) *T {
 	if len(list) == 0 {
 		return nil
@@ -160,7 +91,13 @@ func pick[T any](c *chaos, list []T) *T {
 func (c *chaos) happen() {
 	n, o := pick(c, c.Nodes), pick(c, c.Images)
 	what := ""
-	switch k := c.IntN(24); {
+	switch k := c.IntN(26); {
+	case k == 24:
+		c.attach(n)
+		what = "device " + n.Name + fmt.Sprint(len(n.Status.Allocatable))
+	case k == 25:
+		c.RuntimeClasses = []nodeclass.RuntimeClasses{nil, {"sandboxed": nil}, {"sandboxed": {NodeSelector: map[string]string{"pool": "a"}}}}[c.IntN(3)]
+		what = fmt.Sprint("RuntimeClasses ", c.RuntimeClasses)
 	case k == 22:
 		c.full[n.Name] = true
 		what = "full " + n.Name
@@ -385,6 +322,12 @@ func (c *chaos) check(t *testing.T) {
 					t.Errorf("%s on %s is not ready", pod.Name, n.Name)
 				}
 			}
+		}
+	}
+	for i := range c.Nodes {
+		onIt := func(p *corev1.Pod) bool { return warmth.NodeOf(p) == c.Nodes[i].Name }
+		if nodeclass.VirtualBy(&c.Nodes[i]) != "" && slices.ContainsFunc(c.Pods, onIt) {
+			t.Errorf("the virtual %s has a pod", c.Nodes[i].Name)
 		}
 	}
 	c.Accepted = map[string]string{}

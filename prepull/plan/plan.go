@@ -180,10 +180,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	pods, former, again := podsOfGoneNodes(s.Pods, s.Nodes, now)
 	on, of := podsByClass(pods, classOf)
 
-	p.ignored, p.nowhere = classified.IgnoredWords(o.MaxNodeClasses), map[*Candidate]string{}
-	for i, c := range wanted {
-		p.nowhere[c] = c.whyNowhere(classified.WhyNowhere(i, c.placements))
-	}
+	p.ignored, p.nowhere = classified.IgnoredWords(o.MaxNodeClasses), whyNowhere(wanted, classified.WhyNowhere)
 	planned := map[string]*ClassPlan{}
 	for _, c := range classes {
 		name := daemonSetName(c)
@@ -396,17 +393,4 @@ func (cp *ClassPlan) reasons(current []Listed) reasons {
 		why.urgent = slices.ContainsFunc(brought[first:], func(name string) bool { return !failing[name] })
 	}
 	return why
-}
-
-// lookAgainBy makes sure that somebody looks again at a time, unless it is zero.
-func (p *Plan) lookAgainBy(t time.Time) { p.Next = sooner(p.Next, t) }
-
-func (cp *ClassPlan) lookAgainBy(t time.Time) { cp.next = sooner(cp.next, t) }
-
-// sooner of two times, of which a zero one does not count.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 )
 
@@ -20,10 +21,15 @@ func (c *Candidate) resolve(classes nodeclass.RuntimeClasses) {
 	c.refusals = slices.Compact(c.refusals)
 }
 
-// whyNowhere is why an image has a use on no node: what keeps its pods from being created, or what the nodes lack.
-func (c *Candidate) whyNowhere(nodes string) string {
-	if len(c.refusals) > 0 {
-		return strings.Join(c.refusals, " ")
+// whyNowhere is why images have a use on no node: what keeps their pods from being created, or what nodes say of an image, by
+// its index, and its placements.
+func whyNowhere(images []*Candidate, nodes func(image int, placements []v1alpha1.Placement) string) map[*Candidate]string {
+	why := make(map[*Candidate]string, len(images))
+	for i, c := range images {
+		why[c] = strings.Join(c.refusals, " ")
+		if len(c.refusals) == 0 {
+			why[c] = nodes(i, c.placements)
+		}
 	}
-	return nodes
+	return why
 }

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
@@ -23,6 +24,23 @@ func known(image string, starts, size int64, p v1alpha1.Placement, conditions ..
 		Starts: &v1alpha1.Starts{Count: *resource.NewQuantity(starts, resource.DecimalSI), Time: now},
 	}
 	return o
+}
+
+// Placements of images are given without RuntimeClasses.
+func TestWantedOfARuntimeClass(t *testing.T) {
+	t.Parallel()
+	selector := map[string]string{"kata": "yes"}
+	objects := []v1alpha1.PrepullImage{known("a:1", 1, 1, v1alpha1.Placement{RuntimeClassName: "kata"})}
+	classes := nodeclass.RuntimeClasses{"kata": {NodeSelector: selector}}
+	nodes := []corev1.Node{{ObjectMeta: metav1.ObjectMeta{Labels: selector}}}
+	images, _ := Wanted(objects, nodes, classes, 0, time.Unix(1e9, 0))
+	if want := []v1alpha1.Placement{{NodeSelector: selector}}; len(images) != 1 || !cmp.Equal(images[0].Placements, want) {
+		t.Errorf("images %+v", images)
+	}
+	nodes[0].Labels = nil
+	if images, _ = Wanted(objects, nodes, classes, 0, time.Unix(1e9, 0)); len(images) != 0 {
+		t.Errorf("on another node: %+v", images)
+	}
 }
 
 func TestWantedOnNodes(t *testing.T) {

@@ -174,8 +174,9 @@ func TestAPodHasThePlacementOfItsTemplate(t *testing.T) {
 	}
 }
 
-// Of a stored pod the node is the scheduler's, unless it was created with one, and so is what it took from resource claims.
-func TestWhatTheSchedulerDidIsNoConstraint(t *testing.T) {
+// Of a stored pod the node is the scheduler's, unless it was created with one, and so is what it took from resource claims; what
+// its RuntimeClass asks for is in it.
+func TestWhatBecameOfAStoredPodIsNoConstraint(t *testing.T) {
 	t.Parallel()
 	named := func(fields string) []metav1.ManagedFieldsEntry {
 		return []metav1.ManagedFieldsEntry{{Manager: "kubelet"}, {Manager: "x", FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}}
@@ -194,7 +195,7 @@ func TestWhatTheSchedulerDidIsNoConstraint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pod := workloadtest.RolledOut("api", "app:v1")
-			pod.ManagedFields, pod.Spec.NodeName = test.managed, "n1"
+			pod.ManagedFields, pod.Spec.NodeName, pod.Spec.RuntimeClassName = test.managed, "n1", ptr.To("kata")
 			pod.Spec.Containers[0].Resources = asking(map[string]string{"example.com/gpu": "1"})[0].Resources
 			if test.claimed != nil {
 				pod.Status.ExtendedResourceClaimStatus = &corev1.PodExtendedResourceClaimStatus{}

@@ -54,14 +54,16 @@ func RequirementsOf(obj metav1.Object, namespace map[string]string) Requirements
 	return r
 }
 
-// placementIn is the placement of an object's pods. Of a stored pod the scheduler's work is left out: the node that it chose,
-// and the extended resources that it took from resource claims, which no node offers.
+// placementIn is the placement of an object's pods. What a RuntimeClass asks for was added to a stored pod when it was created.
+// The scheduler's work is left out: the node that it chose, and the extended resources that it took from resource claims, which
+// no node offers.
 func placementIn(obj metav1.Object, spec *corev1.PodSpec) v1alpha1.Placement {
 	pod, stored := obj.(*corev1.Pod)
 	if !stored {
 		return PlacementOf(spec, false)
 	}
 	asked := *spec
+	asked.RuntimeClassName = nil
 	if !namesNode(pod) {
 		asked.NodeName = ""
 	}

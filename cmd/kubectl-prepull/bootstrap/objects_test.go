@@ -89,3 +89,29 @@ func TestAPrepullImageForEachPlacement(t *testing.T) {
 		t.Errorf("the notes, -want +got:\n%s", diff)
 	}
 }
+
+// What only the planner of a cluster can do goes to more nodes, not to fewer, and a person is told.
+func TestPlacementsThatNoObjectCanSay(t *testing.T) {
+	t.Parallel()
+	image := []workload.Image{{Name: "a:1", Placements: []v1alpha1.Placement{
+		{NodeSelector: web.NodeSelector, Resources: []string{"example.com/gpu", "example.com/nic"}},
+		{NodeSelector: web.NodeSelector, RuntimeClassName: "kata"},
+		web,
+	}}}
+	want := []string{
+		"a:1: no object can ask for nodes that offer example.com/gpu, example.com/nic, so more nodes may get it than need it",
+		"a:1: what RuntimeClass kata asks of nodes is not known here, so nodes with any taints get it, and more than need it",
+	}
+	for _, format := range []render{daemonSets, prepullImages} {
+		text, notes, err := format(image, &Output{noopImage: "noop:1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, notes); diff != "" {
+			t.Errorf("the notes, -want +got:\n%s", diff)
+		}
+		if objects, tolerating, images := strings.Count(text, "kind:"), strings.Count(text, "- operator: Exists"), strings.Count(text, "a:1"); objects != 2 || tolerating != 1 || images != 2 {
+			t.Errorf("%d objects, %d of them tolerate everything, %d have the image:\n%s", objects, tolerating, images, text)
+		}
+	}
+}

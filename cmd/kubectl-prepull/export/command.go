@@ -96,7 +96,7 @@ func (c choice) read(ctx context.Context, kube client.Reader, limit int64, now t
 	if err := kube.List(ctx, &objects); err != nil {
 		return nil, nil, fmt.Errorf("listing PrepullImages: %w", err)
 	}
-	nodes, notes, err := c.nodes(ctx, kube)
+	nodes, notes, err := c.nodes(ctx, kube, objects.Items)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -114,8 +114,8 @@ func (c choice) read(ctx context.Context, kube client.Reader, limit int64, now t
 	return images, notes, nil
 }
 
-// nodes are those to have images for, none if any node counts.
-func (c choice) nodes(ctx context.Context, kube client.Reader) ([]corev1.Node, []string, error) {
+// nodes are those to have some of the images for, none if any node counts.
+func (c choice) nodes(ctx context.Context, kube client.Reader, images []v1alpha1.PrepullImage) ([]corev1.Node, []string, error) {
 	if c.node != "" {
 		var node corev1.Node
 		if err := kube.Get(ctx, client.ObjectKey{Name: c.node}, &node); err != nil {
@@ -137,8 +137,8 @@ func (c choice) nodes(ctx context.Context, kube client.Reader) ([]corev1.Node, [
 	if len(list.Items) > 0 {
 		return list.Items, nil, nil
 	}
-	node := imagined(selector)
-	note := fmt.Sprintf("no node matches %s: these are the images for a node with the labels %s and no taint", selector, labels.Set(node.Labels))
+	node := imagined(selector, images)
+	note := fmt.Sprintf("no node matches %s: these are the images for a node with the labels %s, whatever devices it has, and no taint", selector, labels.Set(node.Labels))
 	return []corev1.Node{node}, []string{note}, nil
 }
 
@@ -156,9 +156,17 @@ func (c choice) labels() (labels.Selector, error) {
 	return selector, err
 }
 
-// imagined is a node as a selector asks for it, of a group that has none now.
-func imagined(selector labels.Selector) corev1.Node {
-	node := corev1.Node{}
+// imagined is a node as a selector asks for it, of a group that has none now. What it will offer no label tells: all that pods
+// of some images ask for.
+func imagined(selector labels.Selector, images []v1alpha1.PrepullImage) corev1.Node {
+	node := corev1.Node{Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{}}}
+	for i := range images {
+		for _, p := range images[i].Status.Placements {
+			for _, name := range p.Resources {
+				node.Status.Allocatable[corev1.ResourceName(name)] = resource.MustParse("1")
+			}
+		}
+	}
 	node.Labels = map[string]string{corev1.LabelOSStable: string(corev1.Linux)}
 	requirements, _ := selector.Requirements()
 	for _, r := range requirements {

@@ -9,7 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 )
 
 func TestANodeThatIsYetToCome(t *testing.T) {
@@ -26,9 +28,18 @@ func TestANodeThatIsYetToCome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, imagined(selector).Labels); diff != "" {
+		if diff := cmp.Diff(want, imagined(selector, nil).Labels); diff != "" {
 			t.Errorf("%q: -want +got:\n%s", text, diff)
 		}
+	}
+}
+
+func TestANodeThatIsYetToComeHasWhateverDevices(t *testing.T) {
+	t.Parallel()
+	image := v1alpha1.PrepullImage{Status: v1alpha1.PrepullImageStatus{Placements: []v1alpha1.Placement{{}, {Resources: []string{"example.com/gpu"}}}}}
+	node := imagined(labels.Everything(), []v1alpha1.PrepullImage{image})
+	if why := nodeclass.Unfit(&node, &image.Status.Placements[1]); why != "" {
+		t.Error(why)
 	}
 }
 
