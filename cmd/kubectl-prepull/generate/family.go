@@ -45,6 +45,15 @@ func controllerOf(object map[string]any) map[string]any {
 	return nil
 }
 
+// ControllerOf is kind and name of the controller of an object, empty if it has none.
+func ControllerOf(object map[string]any) string {
+	owner := controllerOf(object)
+	if owner == nil {
+		return ""
+	}
+	return printable(at(owner, "kind") + " " + at(owner, "name"))
+}
+
 // at is a string at a path, empty if there is none.
 func at(object map[string]any, path ...string) string {
 	last := len(path) - 1
