@@ -34,13 +34,15 @@ type Output struct {
 type render func(images []workload.Image, o *Output) (text string, notes []string, err error)
 
 var formats = map[string]render{
-	"list":          list,
-	"daemonset":     daemonSets,
-	"prepullimages": prepullImages,
-	"bash-ctr":      bashCtr,
-	"bash-crictl":   bashCrictl,
-	"eks-user-data": eksUserData,
-	"cloud-init":    cloudInit,
+	"list":               list,
+	"daemonset":          daemonSets,
+	"prepullimages":      prepullImages,
+	"bash-ctr":           bashCtr,
+	"bash-crictl":        bashCrictl,
+	"eks-user-data":      eksUserData,
+	"cloud-init":         cloudInit,
+	"aks-prepared-image": aks,
+	"gke-boot-disk":      gke,
 }
 
 // AddFlags gives a command the flags that choose a format and set it up.

@@ -103,8 +103,14 @@ func daemonSets(images []workload.Image, o *Output) (string, []string, error) {
 		notes = append(notes, "the DaemonSets pull with these Secrets, which must be in their namespace: "+strings.Join(secrets, ", "))
 	}
 	text, err := Documents(objects)
+	if size := len(text) / max(1, len(objects)); size > maxObject {
+		notes = append(notes, fmt.Sprintf("a DaemonSet has %d bytes or more, and etcd takes %d: leave images out, or use prepullimages", size, maxObject))
+	}
 	return text, notes, err
 }
+
+// maxObject is how many bytes of an object etcd takes by default (--max-request-bytes).
+const maxObject = 1536 << 10
 
 // prepullImages declares images to kube-prepull.
 func prepullImages(images []workload.Image, _ *Output) (string, []string, error) {

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"bytes"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,12 +38,78 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-func TestOutputOfAnotherFormat(t *testing.T) {
+func TestOutputThatSomebodyMadeUp(t *testing.T) {
+	t.Parallel()
+	type item struct {
+		Name      string         `json:"name"`
+		SizeBytes int64          `json:"sizeBytes"`
+		Nodes     map[string]int `json:"nodes"`
+		Users     []string       `json:"users,omitempty"`
+	}
+	value := map[string][]item{"items": {{"a", 12000000000, map[string]int{"ready": 3}, []string{"x", "y"}}, {"b", 5, nil, nil}}}
+	file := t.TempDir() + "/template"
+	if err := os.WriteFile(file, []byte("{.items[1].name}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for format, want := range map[string]string{
+		"name":                      "node/a\nnode/b\n",
+		"jsonpath={.items[*].name}": "a b",
+		"jsonpath={range .items[*]}{.name}={.sizeBytes}{\"\\n\"}{end}":                               "a=12000000000\nb=5\n",
+		"jsonpath={.items[0].nothing}":                                                               "",
+		"jsonpath-file=" + file:                                                                      "b",
+		"jsonpath-as-json={.items[*].name}":                                                          "[\n    \"a\",\n    \"b\"\n]\n",
+		"go-template={{range .items}}{{.name}};{{end}}":                                              "a;b;",
+		"custom-columns=NAME:.name,SIZE:sizeBytes,READY:{.nodes.ready},USERS:{users[*]},NO:.nothing": "NAME   SIZE          READY    USERS    NO\na      12000000000   3        x,y      <none>\nb      5             <none>   <none>   <none>\n",
+	} {
+		var o Output
+		c := &cobra.Command{Use: "c"}
+		o.AddListFlag(c, "items", "node")
+		if err := c.ParseFlags([]string{"-o", format}); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err := o.Print(&out, value, func() error { t.Error("it prints a table"); return nil })
+		if diff := cmp.Diff(want, out.String()); diff != "" || err != nil {
+			t.Errorf("%s: error %v (-want +got):\n%s", format, err, diff)
+		}
+	}
+}
+
+func TestColumnsOfOneThing(t *testing.T) {
+	t.Parallel()
 	var o Output
 	c := &cobra.Command{Use: "c"}
 	o.AddFlag(c)
-	if err := c.ParseFlags([]string{"-o", "xml"}); err == nil {
-		t.Error("no error")
+	if err := c.ParseFlags([]string{"-o", "custom-columns=READY:.images.ready"}); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := o.Print(&out, map[string]any{"images": map[string]int{"ready": 3}}, nil); err != nil || out.String() != "READY\n3\n" {
+		t.Errorf("it prints %q: %v", out.String(), err)
+	}
+}
+
+func TestFormatsThatAreWrong(t *testing.T) {
+	t.Parallel()
+	const one = "it must be one of table, wide, json, yaml, custom-columns=, jsonpath=, jsonpath-as-json=, jsonpath-file=, go-template=, go-template-file="
+	for format, want := range map[string]string{
+		"xml": one, "": one, "name": one, "xml=a": one, "jsonpath": one, "custom-columns": one, "table=": one,
+		"jsonpath=":                "template format specified but no template given",
+		"jsonpath={.a":             "error parsing jsonpath {.a",
+		"go-template={{":           "error parsing template {{",
+		"jsonpath-file=/none":      "error reading --template /none",
+		"custom-columns=":          "custom columns are HEADER:path",
+		"custom-columns=A":         "custom columns are HEADER:path",
+		"custom-columns=A:.a,B":    "custom columns are HEADER:path",
+		"custom-columns=A:.a[":     "custom column A: ",
+		"custom-columns=A:{.a}{b}": "custom columns are HEADER:path",
+	} {
+		var o Output
+		c := &cobra.Command{Use: "c"}
+		o.AddFlag(c)
+		if err := c.ParseFlags([]string{"-o", format}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", format, err, want)
+		}
 	}
 }
 

@@ -64,7 +64,7 @@ func TestCommandLinesThatAreWrong(t *testing.T) {
 		"--platform linux/a_":             {2, "error: --node-selector and --platform: "},
 		"--max-bytes many":                {2, "error: --max-bytes must be a quantity"},
 		"--max-bytes -1":                  {2, "error: --max-bytes must be a quantity"},
-		"--format xml":                    {2, "error: --format must be one of bash-crictl, bash-ctr, cloud-init, daemonset, eks-user-data, list, prepullimages, not \"xml\""},
+		"--format xml":                    {2, "error: --format must be one of aks-prepared-image, bash-crictl, bash-ctr, cloud-init, daemonset, eks-user-data, gke-boot-disk, list, prepullimages, not \"xml\""},
 		"--parallel 65":                   {2, "error: --parallel must be from 1 to 64"},
 		"more":                            {2, "error: unknown command \"more\""},
 		"--max-bytes 1Gi":                 {1, "error: listing PrepullImages: "},

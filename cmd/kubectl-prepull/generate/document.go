@@ -9,6 +9,7 @@ import (
 	"io"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -21,39 +22,73 @@ type Document struct {
 	File   string
 	Line   int
 	Object map[string]any
+
+	part part
 }
 
 // Where is the place of the document, for messages.
 func (d Document) Where() string { return fmt.Sprintf("%s:%d", d.File, d.Line) }
 
-// ReadDocuments reads the YAML documents and the JSON values of a file or a stream. Those without content are left out. The
-// error says in which line what is wrong.
-func ReadDocuments(file string, r io.Reader) ([]Document, error) {
+// WhereIs is the first place in the document that has these words, for messages.
+func (d Document) WhereIs(words string) string {
+	before, _, found := bytes.Cut(d.part.text, []byte(words))
+	if strings.TrimSpace(words) == "" || !found {
+		return d.Where()
+	}
+	return fmt.Sprintf("%s:%d", d.File, d.part.line+bytes.Count(before, []byte("\n")))
+}
+
+// Input is what was read.
+type Input struct {
+	// Documents are the objects in it.
+	Documents []Document
+
+	// Notes are what a person should know, a line each.
+	Notes []string
+
+	// Problems are what could not be read, each with its place.
+	Problems []error
+}
+
+func (in *Input) add(more Input) {
+	in.Documents = append(in.Documents, more.Documents...)
+	in.Notes = append(in.Notes, more.Notes...)
+	in.Problems = append(in.Problems, more.Problems...)
+}
+
+// ReadDocuments reads the YAML documents and the JSON values of a file or a stream. Those without content are left out, and
+// those that are broken, or no objects, are problems. The error says that the whole could not be read.
+func ReadDocuments(file string, r io.Reader) (Input, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
+		return Input{}, fmt.Errorf("reading %s: %w", file, err)
 	}
 	if len(text) > maxBytes {
-		return nil, fmt.Errorf("%s is larger than %d MiB", file, maxBytes>>20)
+		return Input{}, fmt.Errorf("%s is larger than %d MiB", file, maxBytes>>20)
 	}
-	if bytes.IndexByte(text, 0) >= 0 {
-		return nil, fmt.Errorf("%s is not a text file", file)
+	if text = utf8Of(text); bytes.IndexByte(text, 0) >= 0 {
+		return Input{}, fmt.Errorf("%s is not a text file", file)
 	}
-	var documents []Document
+	var in Input
 	for _, part := range split(text) {
 		object, err := part.read()
+		if twice := repeated.FindStringSubmatch(fmt.Sprint(err)); twice != nil {
+			in.Notes = append(in.Notes, fmt.Sprintf("%s:%d: the key %s is there twice, and the last one counts here; kubectl apply refuses it", file, part.begin(), twice[1]))
+			err = yaml.Unmarshal(part.text, &object)
+		}
 		if err != nil {
-			return nil, explain(file, part, err)
+			in.Problems = append(in.Problems, explain(file, part, err))
+			continue
 		}
 		switch o := object.(type) {
 		case nil:
 		case map[string]any:
-			documents = append(documents, Document{File: file, Line: part.begin(), Object: o})
+			in.Documents = append(in.Documents, Document{File: file, Line: part.begin(), Object: o, part: part})
 		default:
-			return nil, fmt.Errorf("%s:%d: this is not a Kubernetes object", file, part.begin())
+			in.Problems = append(in.Problems, fmt.Errorf("%s:%d: this is not a Kubernetes object", file, part.begin()))
 		}
 	}
-	return documents, nil
+	return in, nil
 }
 
 // part of a stream: a document, and the line that it begins in.
@@ -91,7 +126,12 @@ func (p part) read() (value any, err error) {
 	if json.Unmarshal(p.text, &value) == nil {
 		return value, nil
 	}
-	err = yaml.Unmarshal(p.text, &value)
+	// With a merge key, a key that replaces a merged one would count as one that is there twice.
+	if bytes.Contains(p.text, []byte("<<:")) {
+		err = yaml.Unmarshal(p.text, &value)
+	} else {
+		err = yaml.UnmarshalStrict(p.text, &value)
+	}
 	return value, err
 }
 
@@ -157,6 +197,9 @@ var (
 
 // unknownAnchor is an error that the library gives no line of.
 var unknownAnchor = regexp.MustCompile(`unknown anchor '(.+)' referenced`)
+
+// repeated is an error about a key that a map has twice.
+var repeated = regexp.MustCompile(`key ("[^"]*") already set in map`)
 
 // action begins what only a template engine understands.
 const action = "{{"

@@ -13,12 +13,15 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
+// found is what is in a file, or the error of the command about it.
 func found(text, namespace string) (*Found, error) {
-	documents, err := ReadDocuments("app.yaml", strings.NewReader(text))
+	in, err := ReadDocuments("app.yaml", strings.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
-	return Read(documents, namespace)
+	f := Read(in.Documents, namespace)
+	f.Notes, f.Problems = append(in.Notes, f.Notes...), append(in.Problems, f.Problems...)
+	return f, f.Nothing("app.yaml")
 }
 
 func namesOf(images []workload.Image) []string {
@@ -104,7 +107,9 @@ spec: {template: {spec: {nodeSelector: {kubernetes.io/os: windows}, containers: 
 	if diff := cmp.Diff(want, f.Images); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if want := []string{"DaemonSet windows is left out: its pods run on windows"}; !cmp.Equal(want, f.Notes) {
+	if want := []string{
+		"DaemonSet windows is left out: its pods run on windows", "Deployment out is left out: its pods have the label kube-prepull.io/enabled=false",
+	}; !cmp.Equal(want, f.Notes) {
 		t.Errorf("the notes are %q", f.Notes)
 	}
 }
@@ -112,8 +117,8 @@ spec: {template: {spec: {nodeSelector: {kubernetes.io/os: windows}, containers: 
 func TestWhatIsWrongIsSaidInASentence(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"":                           "there is nothing in the input: give manifests with -f, or pipe them in",
-		"# only a comment\n---\n":    "there is nothing in the input: give manifests with -f, or pipe them in",
+		"":                           "there is nothing in the input: give manifests with -f, or pipe them in; a chart has some after `helm template NAME CHART`",
+		"# only a comment\n---\n":    "there is nothing in the input: give manifests with -f, or pipe them in; a chart has some after `helm template NAME CHART`",
 		"a: b: c\n":                  "app.yaml:1: this is not YAML: mapping values are not allowed in this context",
 		"kind: Pod\n---\na:\n\tb: 1": "app.yaml:4: this is not YAML: found character that cannot start any token",
 		"a: 1\nb:\n  - c\n d: 2\n":   "app.yaml:4: this is not YAML: did not find expected key",
@@ -122,19 +127,19 @@ func TestWhatIsWrongIsSaidInASentence(t *testing.T) {
 		"kind: Pod\n---\nspec: [a\n---\nkind: Pod\n":                                                           "app.yaml:3: this is not YAML: did not find expected ',' or ']'",
 		"kind: Pod\n---\nkind: Pod\nspec: *nothing\n":                                                          "app.yaml:4: this is not YAML: unknown anchor 'nothing' referenced",
 		"{\"kind\": \"Pod\"}\n{\n\"kind\" \"Pod\"}\n":                                                          "app.yaml:3: this is not YAML: did not find expected ',' or '}'",
-		"{\"kind\": \"Service\"}\n\n{\n\"kind\": \"Pod\", \"spec\": {\"containers\": [{\"image\": \"a b\"}]}}": `app.yaml:3: Pod: image "a b": the image cannot be parsed: invalid reference format`,
+		"{\"kind\": \"Service\"}\n\n{\n\"kind\": \"Pod\", \"spec\": {\"containers\": [{\"image\": \"a b\"}]}}": `app.yaml:4: Pod: image "a b": the image cannot be parsed: invalid reference format`,
 		"hello":                    "app.yaml:1: this is not a Kubernetes object",
 		"\n\n---\n# a list\n- a\n": "app.yaml:5: this is not a Kubernetes object",
 		"a\x00b":                   "app.yaml is not a text file",
 		"# {{ in a comment }}\nkind: Pod\nspec: {containers: [{image: {{ .Values.image }}}]}": "app.yaml:2: this is a template that is not rendered: pipe the output of `helm template` in",
 		"kind: Pod\nspec:\n  {{- if .Values.on }}\n  containers: []\n":                        "app.yaml:3: this is a template that is not rendered: pipe the output of `helm template` in",
 		"kind: ConfigMap\ndata: {a: '{{ fine }}'}\nb:\n  c: 1\n d: 2\n":                       "app.yaml:5: this is not YAML: did not find expected key",
-		"kind: Pod\nspec: {containers: [{image: '{{ .Values.image }}'}]}\n":                   "app.yaml:1: Pod: image \"{{ .Values.image }}\": this is a template that is not rendered: pipe the output of `helm template` in",
+		"kind: Pod\nspec: {containers: [{image: '{{ .Values.image }}'}]}\n":                   "app.yaml:2: Pod: image \"{{ .Values.image }}\": this is a template that is not rendered: pipe the output of `helm template` in",
 		"kind: Service\nmetadata: {name: a, namespace: b}\n---\nkind: ConfigMap\n":            "there is no workload in app.yaml: no pods come of ConfigMap, Service b/a",
 		"image: {tag: a}": "app.yaml:1: this object has no kind: for a values file of Helm there is --helm-values",
-		"kind: Pod\nmetadata: {name: \"a\\e[2J\"}\nspec: {containers: [{image: \"a b\"}]}": `app.yaml:1: Pod a[2J: image "a b": the image cannot be parsed: invalid reference format`,
-		"kind: Pod\nspec: {containers: [{image: \"a;reboot\"}, {image: \"$(reboot)\"}]}":   "app.yaml:1: Pod: image \"$(reboot)\": the image cannot be parsed: invalid reference format\napp.yaml:1: Pod: image \"a;reboot\": the image cannot be parsed: invalid reference format",
-		"kind: Pod\nmetadata: {name: a}\nspec: {containers: 1}":                            "app.yaml:1: Pod a: its pod template cannot be read: cannot restore slice from float64",
+		"kind: Pod\nmetadata: {name: \"a\\e[2J\"}\nspec: {containers: [{image: \"a b\"}]}": `app.yaml:3: Pod a[2J: image "a b": the image cannot be parsed: invalid reference format`,
+		"kind: Pod\nspec: {containers: [{image: \"a;reboot\"}, {image: \"$(reboot)\"}]}":   "app.yaml:2: Pod: image \"$(reboot)\": the image cannot be parsed: invalid reference format\napp.yaml:2: Pod: image \"a;reboot\": the image cannot be parsed: invalid reference format",
+		"kind: Pod\nmetadata: {name: a}\nspec: {containers: 1}":                            "app.yaml:1: Pod a: its pod template cannot be read: spec.containers is a number, which does not fit there",
 	} {
 		_, err := found(text, "")
 		if err == nil || err.Error() != want {
@@ -158,24 +163,21 @@ func TestAFolderIsReadAsAWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	documents, notes, err := ReadPath(dir, nil)
+	in, err := ReadPath(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := Read(documents, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := Read(in.Documents, "")
 	if got := namesOf(f.Images); !cmp.Equal(got, []string{"a:1", "b:1"}) {
 		t.Errorf("the images are %q", got)
 	}
-	if len(notes) != 1 || !strings.HasSuffix(notes[0], "values.yml:1 is left out: it has no kind, so it is no Kubernetes object") {
-		t.Errorf("the notes are %q", notes)
+	if len(f.Problems) != 1 || !strings.HasSuffix(f.Problems[0].Error(), "values.yml:1: this object has no kind: for a values file of Helm there is --helm-values") {
+		t.Errorf("the problems are %v", f.Problems)
 	}
-	if _, _, err := ReadPath(filepath.Join(dir, "empty"), nil); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if _, err := ReadPath(filepath.Join(dir, "empty"), nil); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("a folder that is not there: %v", err)
 	}
-	if _, _, err := ReadPath(t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "there is no manifest in ") {
+	if _, err := ReadPath(t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "there is no manifest in ") {
 		t.Errorf("an empty folder: %v", err)
 	}
 }
@@ -191,14 +193,11 @@ func TestAKustomizationIsBuilt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	documents, err := Build(dir)
+	in, err := Build(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := Read(documents, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := Read(in.Documents, "")
 	want := []workload.Image{{Name: "registry.test/a:v2", Placements: []v1alpha1.Placement{{Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}}}}}}
 	if diff := cmp.Diff(want, f.Images); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -211,10 +210,12 @@ func FuzzReadDocuments(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		documents, err := ReadDocuments("f", strings.NewReader(text))
-		if err != nil && strings.Contains(err.Error(), "\n") {
-			t.Errorf("%q: the error has several lines: %v", text, err)
+		in, err := ReadDocuments("f", strings.NewReader(text))
+		for _, problem := range append(in.Problems, err) {
+			if problem != nil && strings.Contains(problem.Error(), "\n") {
+				t.Errorf("%q: the error has several lines: %v", text, problem)
+			}
 		}
-		_, _ = Read(documents, "")
+		Read(in.Documents, "")
 	})
 }

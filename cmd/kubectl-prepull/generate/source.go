@@ -19,71 +19,81 @@ const stdin = "standard input"
 // extensions of the files in a folder that are manifests.
 var extensions = []string{".yaml", ".yml", ".json"}
 
-// ReadPath reads a file, all manifests in a folder and the folders in it, or what is piped in for "-". In a folder, what is
-// no Kubernetes object is left out, with a note.
-func ReadPath(path string, in io.Reader) (documents []Document, notes []string, err error) {
+// ReadPath reads a file, all manifests in a folder and the folders in it, or what is piped in for "-". In a folder, a file that
+// cannot be read is a problem, and the others are read.
+func ReadPath(path string, in io.Reader) (Input, error) {
 	if path == "-" {
-		documents, err = ReadDocuments(stdin, in)
-		return documents, nil, err
+		return ReadDocuments(stdin, in)
+	}
+	if strings.HasPrefix(path, "https://") || strings.HasPrefix(path, "http://") {
+		return Input{}, fmt.Errorf("%s is not fetched: pipe it in, curl -fsSL %s | kubectl prepull generate -f -", path, path)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading manifests: %w", err)
+		return Input{}, fmt.Errorf("reading manifests: %w", err)
 	}
 	if !info.IsDir() {
-		documents, err = readFile(path)
-		return documents, nil, err
+		return readFile(path)
 	}
-	err = filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
+	return readFolder(path)
+}
+
+// readFolder reads the files of a folder and of those in it. As with kubectl, links to files count and links to folders do not.
+func readFolder(path string) (Input, error) {
+	var in Input
+	root := strings.TrimSuffix(path, string(filepath.Separator)) + string(filepath.Separator) // a folder that is a link is read itself
+	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return fmt.Errorf("reading manifests: %w", err)
+			in.Problems = append(in.Problems, fmt.Errorf("reading manifests: %w", err))
+			return nil
 		}
-		if file != path && strings.HasPrefix(entry.Name(), ".") {
+		if file != root && strings.HasPrefix(entry.Name(), ".") {
 			if entry.IsDir() {
 				return fs.SkipDir
 			}
 			return nil
 		}
-		if entry.IsDir() || !slices.Contains(extensions, strings.ToLower(filepath.Ext(file))) {
+		if entry.IsDir() {
+			return nil
+		}
+		if target, err := os.Stat(file); err == nil && target.IsDir() {
+			in.Notes = append(in.Notes, file+" is left out: it is a link to a folder")
+			return nil
+		}
+		if !slices.Contains(extensions, strings.ToLower(filepath.Ext(file))) {
 			return nil
 		}
 		more, err := readFile(file)
 		if err != nil {
-			return err
+			more.Problems = append(more.Problems, err)
 		}
-		for _, d := range more {
-			if kind, _ := d.Object["kind"].(string); kind == "" {
-				notes = append(notes, d.Where()+" is left out: it has no kind, so it is no Kubernetes object")
-				continue
-			}
-			documents = append(documents, d)
-		}
+		in.add(more)
 		return nil
 	})
-	if err == nil && len(documents) == 0 {
+	if err == nil && len(in.Documents)+len(in.Problems) == 0 {
 		err = fmt.Errorf("there is no manifest in %s: no file that ends in %s has a Kubernetes object", path, strings.Join(extensions, ", "))
 	}
-	return documents, notes, err
+	return in, err
 }
 
-func readFile(path string) ([]Document, error) {
+func readFile(path string) (Input, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading manifests: %w", err)
+		return Input{}, fmt.Errorf("reading manifests: %w", err)
 	}
 	defer file.Close()
 	return ReadDocuments(path, file)
 }
 
 // Build renders a kustomization, as kubectl kustomize does.
-func Build(dir string) ([]Document, error) {
+func Build(dir string) (Input, error) {
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
-		return nil, fmt.Errorf("building the kustomization: %w", err)
+		return Input{}, fmt.Errorf("building the kustomization: %w", err)
 	}
 	text, err := built.AsYaml()
 	if err != nil {
-		return nil, fmt.Errorf("building the kustomization: %w", err)
+		return Input{}, fmt.Errorf("building the kustomization: %w", err)
 	}
 	return ReadDocuments("kustomization "+dir, strings.NewReader(string(text)))
 }

@@ -1,17 +1,17 @@
 package generate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"unicode"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
@@ -23,124 +23,163 @@ type Found struct {
 	// Notes are what a person should know, a line each.
 	Notes []string
 
+	// Problems are objects and images that cannot be used, each with its place.
+	Problems []error
+
+	inValues  bool
 	workloads int
 	others    []string
+	leftOut   map[string][]string
+	loose     []looseNote
 }
 
-// templatePaths are where objects keep a pod template: workloads of Kubernetes, PodTemplates, CronJobs, and whatever else
-// is made alike, such as the Rollouts of Argo, the CloneSets of OpenKruise and the Services of Knative.
-var templatePaths = [][]string{
-	{"spec", "template"},
-	{"spec", "jobTemplate", "spec", "template"},
-	{"template"},
+// looseNote is about an image outside of pod specs.
+type looseNote struct{ image, text string }
+
+// item is an object and the document that it is in.
+type item struct {
+	document *Document
+	object   map[string]any
 }
 
-// Read finds the images of the workloads among documents. Objects without pods are left out; if there is nothing else, the
-// error says so. Errors are one for each image or object that cannot be used.
-func Read(documents []Document, namespace string) (*Found, error) {
-	found := &Found{}
-	var problems []error
-	var images []workload.Image
-	for _, d := range documents {
-		for _, object := range Flatten(d.Object) {
-			more, errs := found.read(object, namespace)
-			for _, err := range errs {
-				problems = append(problems, fmt.Errorf("%s: %w", d.Where(), err))
-			}
-			images = append(images, more...)
+// Read finds the images of the workloads among documents. Objects without pods are left out.
+func Read(documents []Document, namespace string) *Found {
+	found := &Found{leftOut: map[string][]string{}}
+	var items []item
+	var objects []map[string]any
+	for i := range documents {
+		for _, object := range Flatten(documents[i].Object) {
+			items, objects = append(items, item{&documents[i], object}), append(objects, object)
 		}
 	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
-	}
-	if found.workloads == 0 {
-		return nil, nothingIn(documents, found.others)
+	family := familyOf(objects)
+	var images []workload.Image
+	for _, i := range items {
+		images = append(images, found.read(i, family, namespace)...)
 	}
 	found.Images = workload.MergeImages(images)
-	return found, nil
+	found.Notes = append(found.Notes, counted(found.leftOut)...)
+	known := map[string]bool{}
+	for _, image := range found.Images {
+		known[image.Name] = true
+	}
+	for _, l := range found.loose {
+		if !known[l.image] {
+			found.Notes = append(found.Notes, l.text)
+		}
+	}
+	return found
 }
 
-// nothingIn says that no pods come of documents.
-func nothingIn(documents []Document, others []string) error {
-	if len(documents) == 0 {
-		return errors.New("there is nothing in the input: give manifests with -f, or pipe them in")
+// Nothing says why there are no images in what was read from a place, nil if there are some.
+func (f *Found) Nothing(place string) error {
+	switch {
+	case len(f.Images) > 0:
+		return nil
+	case f.inValues:
+		return fmt.Errorf("there is no whole image in %s, at no key that is called image or images or ends in Image: "+
+			"what the chart uses is in helm template NAME CHART --values FILE | kubectl prepull generate -f -", place)
+	case len(f.Problems) > 0:
+		return errors.Join(f.Problems...)
+	case f.workloads > 0:
+		return fmt.Errorf("there is no image to pull in %s: it has pods, and none of their images counts", place)
+	case len(f.others) == 0:
+		return errors.New("there is nothing in the input: give manifests with -f, or pipe them in; a chart has some after `helm template NAME CHART`")
 	}
-	slices.Sort(others)
-	others = slices.Compact(others)
+	others := slices.Compact(slices.Sorted(slices.Values(f.others)))
 	if len(others) > 5 {
 		others = append(others[:5], "...")
 	}
-	return fmt.Errorf("there is no workload in %s: no pods come of %s", documents[0].File, strings.Join(others, ", "))
+	return fmt.Errorf("there is no workload in %s: no pods come of %s", place, strings.Join(others, ", "))
 }
 
-// read returns the images of one object, or what is wrong with it.
-func (f *Found) read(object map[string]any, namespace string) ([]workload.Image, []error) {
-	name := NameOf(object)
-	if kind, _ := object["kind"].(string); kind == "" {
-		return nil, []error{errors.New("this object has no kind: for a values file of Helm there is --helm-values")}
+// read returns the images of one object.
+func (f *Found) read(i item, family family, namespace string) []workload.Image {
+	name := NameOf(i.object)
+	if kind, _ := i.object["kind"].(string); kind == "" {
+		f.Problems = append(f.Problems, fmt.Errorf("%s: this object has no kind: for a values file of Helm there is --helm-values", i.document.Where()))
+		return nil
 	}
-	owner, err := workloadOf(object, namespace)
-	if err != nil {
-		return nil, []error{fmt.Errorf("%s: %w", name, err)}
+	shape := shapeOf(i.object)
+	for _, l := range shape.loose {
+		text := fmt.Sprintf("%s: %s: %s is %s, outside of a pod spec, and is left out: what pods have of it is up to whoever reads it", i.document.WhereIs(l.image), name, l.path, l.image)
+		f.loose = append(f.loose, looseNote{l.image, printable(text)})
 	}
-	if owner == nil {
+	if len(shape.templates) == 0 {
 		f.others = append(f.others, name)
-		return nil, nil
+		return nil
 	}
 	f.workloads++
-	if os := systemOf(owner); os != "" && os != string(corev1.Linux) {
-		f.Notes = append(f.Notes, fmt.Sprintf("%s is left out: its pods run on %s", name, os))
-		return nil, nil
+	if why := cmp.Or(leftover(i.object), onlyAtHelm(i.object)); why != "" {
+		f.leftOut[why] = append(f.leftOut[why], name)
+		return nil
 	}
-	images := workload.FromManifest(owner)
-	var problems []error
-	for _, image := range images {
+	placement, err := placementOf(family.head(i.object), i.object)
+	var images []workload.Image
+	for _, template := range shape.templates {
+		var pod *corev1.PodTemplateSpec
+		if err == nil {
+			pod, err = podOf(template)
+		}
+		if err != nil {
+			f.Problems = append(f.Problems, fmt.Errorf("%s: %s: %w", i.document.Where(), name, err))
+			return images
+		}
+		images = append(images, f.imagesOf(i, typed(i.object, pod, namespace), pod, placement)...)
+	}
+	return images
+}
+
+// imagesOf returns the images of one pod template of an object. A placement that is not nil is that of all of them.
+func (f *Found) imagesOf(i item, owner metav1.Object, pod *corev1.PodTemplateSpec, placement []v1alpha1.Placement) []workload.Image {
+	name := NameOf(i.object)
+	if os := systemOf(&pod.Spec); os != "" && os != string(corev1.Linux) {
+		f.Notes = append(f.Notes, fmt.Sprintf("%s is left out: its pods run on %s", name, os))
+		return nil
+	}
+	if pod.Labels[v1alpha1.LabelEnabled] == v1alpha1.Disabled {
+		why := fmt.Sprintf("its pods have the label %s=%s", v1alpha1.LabelEnabled, v1alpha1.Disabled)
+		f.leftOut[why] = append(f.leftOut[why], name)
+		return nil
+	}
+	var images []workload.Image
+	for _, image := range workload.FromManifest(owner) {
+		if image.Name == injected {
+			f.Notes = append(f.Notes, fmt.Sprintf("%s: %s: the image %q is left out: an injector puts another one there", i.document.Where(), name, injected))
+			continue
+		}
 		err := workload.ValidImage(image.Name)
 		if strings.Contains(image.Name, action) {
 			err = errNotRendered
 		}
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: image %q: %w", name, image.Name, err))
+			f.Problems = append(f.Problems, fmt.Errorf("%s: %s: image %q: %w", i.document.WhereIs(image.Name), name, image.Name, err))
+			continue
 		}
+		if placement != nil {
+			image.Placements = placement
+		}
+		images = append(images, image)
 	}
-	return images, problems
+	return images
 }
 
-// workloadOf is an object as a typed one that has its pod template, nil if it has none.
-func workloadOf(object map[string]any, namespace string) (metav1.Object, error) {
-	var pod corev1.PodTemplateSpec
-	content, isPod := object, object["kind"] == "Pod"
-	if !isPod {
-		if content = templateIn(object); content == nil {
-			return nil, nil
-		}
-	}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, &pod); err != nil {
-		return nil, fmt.Errorf("its pod template cannot be read: %w", err)
-	}
-	if own, _ := mapAt(object, "metadata")["namespace"].(string); own != "" {
-		namespace = own
-	}
-	meta := metav1.ObjectMeta{Namespace: namespace}
-	switch {
-	case isPod:
-		meta.Labels, meta.Annotations = pod.Labels, pod.Annotations
-		return &corev1.Pod{ObjectMeta: meta, Spec: pod.Spec}, nil
-	case object["kind"] == "DaemonSet":
-		return &appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: pod}}, nil
-	}
-	return &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Template: pod}}, nil
-}
+// injected is what Istio's gateways have for an image until a pod is admitted.
+const injected = "auto"
 
-// templateIn finds the pod template of an object by its shape: something with spec.containers.
-func templateIn(object map[string]any) map[string]any {
-	for _, path := range templatePaths {
-		template := mapAt(object, path...)
-		if _, found := mapAt(template, "spec")["containers"]; found {
-			return template
+// onlyAtHelm says why pods of a chart do not come with it, or nothing if they do: tests, and hooks that run when it goes.
+func onlyAtHelm(object map[string]any) string {
+	hooks, found := mapAt(object, "metadata", "annotations")["helm.sh/hook"].(string)
+	if !found {
+		return ""
+	}
+	for hook := range strings.SplitSeq(hooks, ",") {
+		hook = strings.TrimSpace(hook)
+		if !strings.HasPrefix(hook, "test") && !strings.HasSuffix(hook, "-delete") {
+			return ""
 		}
 	}
-	return nil
+	return "it is a hook of Helm that runs for tests or when the release is deleted"
 }
 
 // mapAt is the map at a path, nil if there is none.
@@ -149,23 +188,6 @@ func mapAt(object map[string]any, path ...string) map[string]any {
 		object, _ = object[key].(map[string]any)
 	}
 	return object
-}
-
-// systemOf is the operating system that a workload asks for, empty if it does not.
-func systemOf(workload metav1.Object) string {
-	var spec *corev1.PodSpec
-	switch w := workload.(type) {
-	case *corev1.Pod:
-		spec = &w.Spec
-	case *appsv1.DaemonSet:
-		spec = &w.Spec.Template.Spec
-	case *appsv1.Deployment:
-		spec = &w.Spec.Template.Spec
-	}
-	if spec.OS != nil {
-		return string(spec.OS.Name)
-	}
-	return spec.NodeSelector[corev1.LabelOSStable]
 }
 
 // Flatten is an object, or the objects of a list, as kubectl get prints it.

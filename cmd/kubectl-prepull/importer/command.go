@@ -23,9 +23,9 @@ func Command(env *cli.Environment) *cobra.Command {
 		Short: "Print PrepullImages for what kube-fledged or OpenKruise was told to pull",
 		Long: `Print PrepullImages for what kube-fledged or OpenKruise was told to pull.
 
-It reads ImageCaches of kube-fledged (v1alpha2, v1alpha3), and ImagePullJobs and ImageListPullJobs of
-OpenKruise. Everything that has no equivalent has a line on the error stream. Most images need not be
-taken over: kube-prepull learns those that pods use.`,
+It reads ImageCaches of kube-fledged, and ImagePullJobs, ImageListPullJobs and the AdvancedCronJobs that
+make those of OpenKruise. Everything that has no equivalent, and what cannot be read, has a line on the
+error stream. Most images need not be taken over: kube-prepull learns those that pods use.`,
 		Example: `  kubectl get imagecaches -A -o yaml | kubectl prepull import -f - | kubectl apply -f -`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -47,17 +47,17 @@ taken over: kube-prepull learns those that pods use.`,
 	return c
 }
 
-// read converts what is in files. If anything in them cannot be converted, nothing is.
+// read converts what is in files. What cannot be read has a note, unless it is all that there is.
 func read(files []string, env *cli.Environment) (text string, notes []string, err error) {
 	var origins []*origin
 	var problems []error
 	for _, file := range files {
-		documents, more, err := generate.ReadPath(file, env.In)
+		in, err := generate.ReadPath(file, env.In)
 		if err != nil {
 			return "", notes, err
 		}
-		notes = append(notes, more...)
-		for _, d := range documents {
+		notes, problems = append(notes, in.Notes...), append(problems, in.Problems...)
+		for _, d := range in.Documents {
 			for _, object := range generate.Flatten(d.Object) {
 				o, err := convert(object, d.Where(), *env.Kube.Namespace)
 				if err != nil {
@@ -68,14 +68,19 @@ func read(files []string, env *cli.Environment) (text string, notes []string, er
 			}
 		}
 	}
-	if len(problems) > 0 {
-		return "", nil, errors.Join(problems...)
-	}
-	if len(origins) == 0 {
-		return "", notes, errors.New("there is nothing in the input: no object of kube-fledged or OpenKruise")
-	}
 	text, more, err := print(origins)
-	return text, append(notes, more...), err
+	switch notes = append(notes, more...); {
+	case err != nil:
+		return "", notes, err
+	case text == "" && len(problems) > 0:
+		return "", notes, errors.Join(problems...)
+	case text == "":
+		return "", notes, errors.New("there is nothing in the input: no object of kube-fledged or OpenKruise that says what to pull")
+	}
+	for _, problem := range problems {
+		notes = append(notes, problem.Error())
+	}
+	return text, notes, nil
 }
 
 // print writes PrepullImages, and above each where it comes from.

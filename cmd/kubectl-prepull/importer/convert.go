@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -11,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	sigsjson "sigs.k8s.io/json"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/generate"
@@ -38,32 +38,53 @@ func convert(object map[string]any, place, namespace string) (*origin, error) {
 	kind, _ := object["kind"].(string)
 	version, _ := object["apiVersion"].(string)
 	o := &origin{name: generate.NameOf(object), place: place}
-	switch kind + " " + version {
-	case "ImageCache kubefledged.io/v1alpha2", "ImageCache kubefledged.io/v1alpha3":
+	group, _, _ := strings.Cut(version, "/")
+	owner := generate.ControllerOf(object)
+	switch {
+	case kind == "ImageCache" && slices.Contains(cacheVersions, version):
 		err = o.fromCache(text, namespace)
-	case "ImagePullJob apps.kruise.io/v1alpha1", "ImagePullJob apps.kruise.io/v1beta1",
-		"ImageListPullJob apps.kruise.io/v1alpha1", "ImageListPullJob apps.kruise.io/v1beta1":
+	case group == kruise && slices.Contains(jobKinds, kind) && owner != "":
+		o.note("it is left out: %s made it, which makes another one when it is deleted", owner)
+	case group == kruise && slices.Contains(jobKinds, kind):
 		err = o.fromJob(kind, text, namespace)
+	case group == kruise && kind == "AdvancedCronJob":
+		err = o.fromCronJob(text, namespace)
 	default:
-		err = fmt.Errorf("%s is none of ImageCache (kubefledged.io/v1alpha2, v1alpha3), ImagePullJob and ImageListPullJob (apps.kruise.io/v1alpha1, v1beta1)",
-			strings.TrimSpace(version+" "+kind))
+		err = fmt.Errorf("%s is none of ImageCache (%s), ImagePullJob, ImageListPullJob and AdvancedCronJob (%s)",
+			strings.TrimSpace(version+" "+kind), strings.Join(cacheVersions, ", "), kruise)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", place, err)
 	}
-	for _, image := range o.images {
-		if err := workload.ValidImage(image.Name); err != nil {
-			return nil, fmt.Errorf("%s: %s: image %q: %w", place, o.name, image.Name, err)
+	o.images = slices.DeleteFunc(o.images, func(image workload.Image) bool {
+		err := workload.ValidImage(image.Name)
+		if err != nil {
+			o.note("image %q is left out: %v", image.Name, err)
 		}
-	}
+		return err != nil
+	})
 	return o, nil
 }
 
-// strict decodes JSON, and fails at a field that nobody accounts for.
-func strict(text []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	return decoder.Decode(into)
+// cacheVersions are those of an ImageCache, the newest first. Its fields have always had the same names.
+var cacheVersions = []string{"kubefledged.io/v1alpha3", "kubefledged.io/v1alpha2", "kubefledged.k8s.io/v1alpha1", "fledged.k8s.io/v1alpha1"}
+
+// kruise is the group of OpenKruise, and jobKinds are its kinds that pull. Their versions have the same fields.
+const kruise = "apps.kruise.io"
+
+var jobKinds = []string{"ImagePullJob", "ImageListPullJob"}
+
+// decode reads JSON. A field that is not known has a note.
+func (o *origin) decode(text []byte, into any) error {
+	unknown, err := sigsjson.UnmarshalStrict(text, into)
+	o.noteUnknown(unknown)
+	return err
+}
+
+func (o *origin) noteUnknown(unknown []error) {
+	for _, field := range unknown {
+		o.note("%v: it is left out", field)
+	}
 }
 
 func (o *origin) note(format string, args ...any) {
@@ -93,7 +114,7 @@ func (o *origin) add(image string, selector map[string]string, secrets []v1alpha
 // fromCache reads an ImageCache.
 func (o *origin) fromCache(text []byte, namespace string) error {
 	var cache imageCache
-	if err := strict(text, &cache); err != nil {
+	if err := o.decode(text, &cache); err != nil {
 		return fmt.Errorf("reading the ImageCache: %w", err)
 	}
 	namespace = cmp.Or(cache.Metadata.Namespace, namespace)
@@ -107,6 +128,7 @@ func (o *origin) fromCache(text []byte, namespace string) error {
 	secrets := o.secrets(names, namespace)
 	for _, spec := range cache.Spec.CacheSpec {
 		for _, image := range spec.Images {
+			o.noteUnknown(image.unknown)
 			o.add(image.Name, spec.NodeSelector, secrets)
 			if image.ForceFullCache {
 				o.note("forceFullCache of %s has no equivalent: a snapshotter that loads images lazily does so here too", image.Name)
@@ -127,11 +149,33 @@ func (o *origin) fromCache(text []byte, namespace string) error {
 // fromJob reads an ImagePullJob or an ImageListPullJob.
 func (o *origin) fromJob(kind string, text []byte, namespace string) error {
 	var job imagePullJob
-	if err := strict(text, &job); err != nil {
+	if err := o.decode(text, &job); err != nil {
 		return fmt.Errorf("reading the %s: %w", kind, err)
 	}
-	namespace = cmp.Or(job.Metadata.Namespace, namespace)
-	spec := job.Spec
+	return o.fromSpec(kind, job.Spec, cmp.Or(job.Metadata.Namespace, namespace))
+}
+
+// fromCronJob reads an AdvancedCronJob. One that makes other jobs than those that pull images has nothing to take over.
+func (o *origin) fromCronJob(text []byte, namespace string) error {
+	var job advancedCronJob
+	if err := json.Unmarshal(text, &job); err != nil {
+		return fmt.Errorf("reading the AdvancedCronJob: %w", err)
+	}
+	template := job.Spec.Template.ImageListPullJobTemplate
+	switch {
+	case template == nil:
+		o.note("it is left out: it makes jobs that have pods, whose images are learned where their namespace is opted in")
+		return nil
+	case job.Spec.Paused:
+		o.note("it is left out: it is paused")
+		return nil
+	}
+	o.note("schedule %q has no equivalent: the images stay on the nodes, new ones included", job.Spec.Schedule)
+	return o.fromSpec("ImageListPullJob", template.Spec, cmp.Or(job.Metadata.Namespace, namespace))
+}
+
+// fromSpec reads what a job of a kind pulls.
+func (o *origin) fromSpec(kind string, spec pullJobSpec, namespace string) error {
 	images := spec.Images
 	if kind == "ImagePullJob" {
 		images = []string{spec.Image}

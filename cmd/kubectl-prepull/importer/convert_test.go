@@ -49,16 +49,14 @@ func TestWhatCannotBeImported(t *testing.T) {
 	t.Parallel()
 	const cache = "apiVersion: kubefledged.io/v1alpha2\nkind: ImageCache\n"
 	for text, want := range map[string]string{
-		"kind: Pod": "1: Pod is none of ImageCache (kubefledged.io/v1alpha2, v1alpha3), ImagePullJob and ImageListPullJob (apps.kruise.io/v1alpha1, v1beta1)",
-		strings.Replace(cache, "2", "9", 1) + "spec: {}":              "1: kubefledged.io/v1alpha9 ImageCache is none of",
-		cache + "spec: {cacheSpec: [{images: [a], newSelector: {}}]}": `1: reading the ImageCache: json: unknown field "newSelector"`,
-		cache + "spec: {cacheSpec: [{images: [{name: a, new: b}]}]}":  `1: reading the ImageCache: json: unknown field "new"`,
+		"kind: Pod": "1: Pod is none of ImageCache (kubefledged.io/v1alpha3, kubefledged.io/v1alpha2, kubefledged.k8s.io/v1alpha1, fledged.k8s.io/v1alpha1), ImagePullJob, ImageListPullJob and AdvancedCronJob (apps.kruise.io)",
+		strings.Replace(cache, "2", "9", 1) + "spec: {}": "1: kubefledged.io/v1alpha9 ImageCache is none of",
 		cache + "spec: {}": "1: reading the ImageCache: it has no cacheSpec",
-		cache + "metadata: {name: a}\nspec: {cacheSpec: [{images: [a b]}]}":                                   `1: ImageCache a: image "a b": the image cannot be parsed`,
-		"apiVersion: apps.kruise.io/v1alpha1\nkind: ImagePullJob\nspec: {images: [a], completionPolicy: {}}":  `1: ImagePullJob: image "": the image is empty`,
+		cache + "spec: 1":  "1: reading the ImageCache: ",
 		"apiVersion: apps.kruise.io/v1alpha1\nkind: ImageListPullJob\nspec: {completionPolicy: {}}":           "1: reading the ImageListPullJob: it has no images",
 		"apiVersion: apps.kruise.io/v1alpha1\nkind: ImageListPullJob\nspec: {image: a, completionPolicy: {}}": "1: reading the ImageListPullJob: it has images, not image",
 		cache + "spec: {cacheSpec: [{images: []}]}":                                                           "1: reading the ImageCache: it has no images",
+		"a: b: c":               "1: this is not YAML",
 		"":                      "there is nothing in the input",
 		"kind: List\nitems: []": "there is nothing in the input",
 	} {
@@ -75,5 +73,40 @@ func TestASelectorThatSelectsNothing(t *testing.T) {
 		"spec: {image: a, selector: {matchLabels: {x: a}, matchExpressions: [{key: x, operator: In, values: [b]}]}, completionPolicy: {type: Never}}")
 	if code != 0 || !strings.Contains(output, "x: a\n") || !strings.Contains(messages, "selector.matchExpressions x In has no equivalent") {
 		t.Errorf("it ends with %d:\n%s%s", code, output, messages)
+	}
+}
+
+func TestWhatIsLeftOutStopsNothingElse(t *testing.T) {
+	t.Parallel()
+	const (
+		cache   = "apiVersion: kubefledged.io/v1alpha2\nkind: ImageCache\nmetadata: {name: c}\n"
+		job     = "apiVersion: apps.kruise.io/v1beta1\nkind: ImageListPullJob\nmetadata: {name: j"
+		pulls   = "spec: {images: [b], completionPolicy: {type: Never}}\n"
+		cronJob = "apiVersion: apps.kruise.io/v1beta1\nkind: AdvancedCronJob\nmetadata: {name: j}\n"
+	)
+	for text, test := range map[string]struct{ images, note string }{
+		"kind: Pod": {"a", "note: 5: Pod is none of ImageCache"},
+		"- a":       {"a", "note: 5: this is not a Kubernetes object"},
+		cache + "spec: {cacheSpec: [{images: [b], newSelector: {}}]}":                                                              {"a b", `note: 5: ImageCache c: unknown field "spec.cacheSpec[0].newSelector": it is left out`},
+		cache + "spec: {cacheSpec: [{images: [{name: b, new: c}]}]}":                                                               {"a b", `note: 5: ImageCache c: unknown field "new": it is left out`},
+		cache + "spec: {cacheSpec: [{images: [b, c d]}]}":                                                                          {"a b", `note: 5: ImageCache c: image "c d" is left out: the image cannot be parsed`},
+		strings.Replace(cache, "kubefledged.io/v1alpha2", "fledged.k8s.io/v1alpha1", 1) + "spec: {cacheSpec: [{images: [b]}]}":     {"a b", ""},
+		strings.Replace(cache, "kubefledged.io/v1alpha2", "kubefledged.k8s.io/v1alpha1", 1) + "spec: {cacheSpec: [{images: [b]}]}": {"a b", ""},
+		job + "}\n" + pulls: {"a b", ""},
+		job + ", ownerReferences: [{controller: true, kind: CloneSet, name: web}]}\n" + pulls:                              {"a", "note: 5: ImageListPullJob j: it is left out: CloneSet web made it"},
+		cronJob + "spec: {schedule: \"@daily\", template: {imageListPullJobTemplate: {" + strings.TrimSpace(pulls) + "}}}": {"a b", `note: 5: AdvancedCronJob j: schedule "@daily" has no equivalent`},
+		cronJob + "spec: {paused: true, template: {imageListPullJobTemplate: {" + strings.TrimSpace(pulls) + "}}}":         {"a", "note: 5: AdvancedCronJob j: it is left out: it is paused"},
+		cronJob + "spec: {template: {jobTemplate: {spec: {}}}}":                                                            {"a", "note: 5: AdvancedCronJob j: it is left out: it makes jobs that have pods"},
+	} {
+		output, messages, code := imported(t, "apiVersion: kubefledged.io/v1alpha3\nkind: ImageCache\nspec: {cacheSpec: [{images: [{name: a}]}]}\n---\n"+text)
+		var images []string
+		for line := range strings.Lines(output) {
+			if image, found := strings.CutPrefix(line, "  image: "); found {
+				images = append(images, strings.TrimSpace(image))
+			}
+		}
+		if got := strings.Join(images, " "); code != 0 || got != test.images || !strings.HasPrefix(messages, test.note) || (test.note == "") != (messages == "") {
+			t.Errorf("%q ends with %d, images %s:\n%s", text, code, got, messages)
+		}
 	}
 }

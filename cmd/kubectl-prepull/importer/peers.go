@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	sigsjson "sigs.k8s.io/json"
 )
 
 // imageCache is an ImageCache of kube-fledged. In v1alpha2 an image is a string, in v1alpha3 an object.
@@ -25,6 +26,9 @@ type imageCache struct {
 type cachedImage struct {
 	Name           string `json:"name"`
 	ForceFullCache bool   `json:"forceFullCache"`
+
+	// unknown are errors about fields that nobody accounts for.
+	unknown []error
 }
 
 // UnmarshalJSON takes both forms.
@@ -33,7 +37,9 @@ func (c *cachedImage) UnmarshalJSON(text []byte) error {
 		return json.Unmarshal(text, &c.Name)
 	}
 	type object cachedImage
-	return strict(text, (*object)(c))
+	unknown, err := sigsjson.UnmarshalStrict(text, (*object)(c))
+	c.unknown = unknown
+	return err
 }
 
 // imagePullJob is an ImagePullJob or an ImageListPullJob of OpenKruise: they differ in the images alone.
@@ -67,4 +73,18 @@ type pullJobSpec struct {
 type nodeSelector struct {
 	Names                []string `json:"names"`
 	metav1.LabelSelector `json:",inline"`
+}
+
+// advancedCronJob is what counts of an AdvancedCronJob of OpenKruise.
+type advancedCronJob struct {
+	Metadata metav1.ObjectMeta `json:"metadata"`
+	Spec     struct {
+		Schedule string `json:"schedule"`
+		Paused   bool   `json:"paused"`
+		Template struct {
+			ImageListPullJobTemplate *struct {
+				Spec pullJobSpec `json:"spec"`
+			} `json:"imageListPullJobTemplate"`
+		} `json:"template"`
+	} `json:"spec"`
 }

@@ -22,6 +22,7 @@ func Images(env *cli.Environment) *cobra.Command {
 		Short:   "List the images that are known, on how many nodes they are, and why not on all",
 		Example: `  kubectl prepull images
   kubectl prepull images -o wide
+  kubectl prepull images -o custom-columns=IMAGE:.image,READY:.nodes.ready
   kubectl prepull images -o json | jq -r '.images[] | select(.state == "Failing") | .image'`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -29,7 +30,7 @@ func Images(env *cli.Environment) *cobra.Command {
 			return listImages(c.Context(), env, &output)
 		},
 	}
-	output.AddFlag(c)
+	output.AddListFlag(c, "images", "prepullimage.kube-prepull.io")
 	return c
 }
 

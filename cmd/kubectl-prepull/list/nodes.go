@@ -19,6 +19,7 @@ func Nodes(env *cli.Environment) *cobra.Command {
 		Aliases: []string{"node"},
 		Short:   "List the nodes, how many images of their list they have, and what holds them up",
 		Example: `  kubectl prepull nodes
+  kubectl prepull nodes -o jsonpath='{.nodes[?(@.state=="Failing")].name}'
   kubectl prepull nodes -o json | jq -r '.nodes[] | select(.state != "Complete") | .name'`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -26,7 +27,7 @@ func Nodes(env *cli.Environment) *cobra.Command {
 			return listNodes(c.Context(), env, &output)
 		},
 	}
-	output.AddFlag(c)
+	output.AddListFlag(c, "nodes", "node")
 	return c
 }
 
