@@ -89,6 +89,11 @@ func hasEnded(job map[string]any) bool {
 	})
 }
 
+// ofScheduler tells whether an object is a pod of a live cluster: its node is the scheduler's choice.
+func ofScheduler(object map[string]any) bool {
+	return object["kind"] == "Pod" && (at(object, "metadata", "uid") != "" || len(mapAt(object, "status")) > 0)
+}
+
 // ofDaemonSet tells whether a pod is one of a DaemonSet, which binds each of its pods to one node.
 func ofDaemonSet(pod map[string]any) bool {
 	if at(controllerOf(pod), "kind") == "DaemonSet" {

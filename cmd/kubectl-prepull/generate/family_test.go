@@ -13,7 +13,7 @@ import (
 // ofNode is a pod as the DaemonSet controller makes it.
 func ofNode(node, more string) string {
 	return "kind: Pod\nmetadata: {name: d-" + node + more + "}\nspec: {affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: " +
-		"{nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [" + node + "]}]}]}}}, containers: [{image: d:1}]}\n"
+		"{nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [" + node + "]}]}]}}}, nodeName: " + node + ", containers: [{image: d:1}]}\nstatus: {phase: Running}\n"
 }
 
 func controlledBy(kind, name string) string {

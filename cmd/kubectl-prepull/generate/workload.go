@@ -121,6 +121,12 @@ func (f *Found) read(i item, family family, namespace string) []workload.Image {
 		if err == nil {
 			pod, err = podOf(template)
 		}
+		if err == nil && ofScheduler(i.object) {
+			pod.Spec.NodeName = ""
+		}
+		if err == nil && placement == nil && ofDaemonSet(i.object) {
+			placement = []v1alpha1.Placement{workload.PlacementOf(&pod.Spec, true)}
+		}
 		if err != nil {
 			f.Problems = append(f.Problems, fmt.Errorf("%s: %s: %w", i.document.Where(), name, err))
 			return images
