@@ -31,6 +31,6 @@ func onNode(affinity *corev1.Affinity, name string) *corev1.Affinity {
 // trace among the managed fields (BindingREST in pkg/registry/core/pod/storage/storage.go).
 func namesNode(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.ManagedFields, func(m metav1.ManagedFieldsEntry) bool {
-		return m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.Raw, []byte(`"f:nodeName":`))
+		return m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.GetRawBytes(), []byte(`"f:nodeName":`))
 	})
 }

@@ -179,7 +179,7 @@ func TestAPodHasThePlacementOfItsTemplate(t *testing.T) {
 func TestWhatBecameOfAStoredPodIsNoConstraint(t *testing.T) {
 	t.Parallel()
 	named := func(fields string) []metav1.ManagedFieldsEntry {
-		return []metav1.ManagedFieldsEntry{{Manager: "kubelet"}, {Manager: "x", FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}}
+		return []metav1.ManagedFieldsEntry{{Manager: "kubelet"}, {Manager: "x", FieldsV1: metav1.NewFieldsV1(fields)}}
 	}
 	onNode := PlacementOf(&corev1.PodSpec{NodeName: "n1"}, false)
 	for name, test := range map[string]struct {
