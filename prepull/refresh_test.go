@@ -112,7 +112,7 @@ func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 	source := v1alpha1.SecretReference{Namespace: "shop", Name: "registry"}
 	stored := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "kube-prepull", Name: credentials.CopyPrefix + "a", Labels: v1alpha1.PrepullLabels(), Annotations: map[string]string{credentials.AnnotationSources: "shop/registry"},
+			Namespace: "kube-prepull", Name: credentials.CopyPrefix + "a", Labels: v1alpha1.PrepullLabels(), Annotations: map[string]string{credentials.AnnotationSource: "shop/registry"},
 		},
 		Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte("{}")},
 	}
