@@ -41,6 +41,9 @@ func TestACopyHoldsTheKeysOfItsRepositories(t *testing.T) {
 			wide, []string{"s.test/v2/app"}, []string{"s.test/v2/app2"},
 			`"s.test/v1/v2/app":{"username":"w","password":"p","email":"e@x"},"s.test/v1/v2/app2":{}`,
 		},
+		"a path that begins with what is left of it": {
+			wide, []string{"s.test/v1/v"}, nil, `"s.test/v1/v1/v":{"username":"w","password":"p","email":"e@x"}`,
+		},
 		"Docker Hub's": {
 			`{"auths":{"https://index.docker.io/v1/":{"username":"u","password":"p"}}}`, []string{"docker.io/library/nginx"}, nil,
 			`"docker.io/library/nginx":{"username":"u","password":"p"}`,
