@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -26,20 +25,6 @@ func clusterDNSAddress(slot int) string { return fmt.Sprintf("10.%d.0.10", 192+s
 
 // slots is how many clusters with nodes one machine can tell apart.
 const slots = 64
-
-// freePorts returns ports that nothing listens on right now.
-func freePorts(ip string, n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
-		if err != nil {
-			return nil, fmt.Errorf("finding a free port: %w", err)
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
-}
 
 // firstController is the first process of the control plane that needs the API server.
 const firstController = 2
@@ -66,12 +51,12 @@ var unneededControllers = []string{
 }
 
 // controlPlane returns the processes of the control plane, in the order in which they start.
-func controlPlane(s *state, authority *pki) ([]Process, error) {
-	local, err := freePorts("127.0.0.1", 4)
+func controlPlane(s *state, authority *pki, ports *portClaims) ([]Process, error) {
+	local, err := ports.claim("127.0.0.1", 4)
 	if err != nil {
 		return nil, err
 	}
-	public, err := freePorts(s.HostIP, 1)
+	public, err := ports.claim(s.HostIP, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,7 @@ type supervisor struct {
 	authority *pki
 	starter   starter
 	processes []*running
+	ports     portClaims
 	serving   chan struct{} // closed when the API server serves
 	down      chan struct{}
 	closeDown sync.Once
@@ -112,7 +113,7 @@ func (s *supervisor) up(ctx context.Context, dir string) error {
 	if s.authority, err = newPKI(s.state.path("pki")); err != nil {
 		return fmt.Errorf("making the cluster's certificate authority: %w", err)
 	}
-	programs, err := controlPlane(s.state, s.authority)
+	programs, err := controlPlane(s.state, s.authority, &s.ports)
 	if err != nil {
 		return err
 	}
