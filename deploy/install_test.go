@@ -45,6 +45,16 @@ func TestPodsOfHooksPassPodSecurityRestricted(t *testing.T) {
 	}
 }
 
+// TestOpenShiftGivesPodsTheirUsers has the chart rendered for a cluster with SecurityContextConstraints.
+func TestOpenShiftGivesPodsTheirUsers(t *testing.T) {
+	t.Parallel()
+	for _, pod := range pods(decode(t, render(t, "--api-versions", "security.openshift.io/v1"))) {
+		if s := pod.SecurityContext; s.RunAsUser != nil || s.RunAsGroup != nil || !*s.RunAsNonRoot {
+			t.Errorf("a pod's security context is %+v", s)
+		}
+	}
+}
+
 // checkRestricted goes further than the standard: a numeric user, a read-only root and no service links.
 func checkRestricted(t *testing.T, pod *corev1.PodSpec) {
 	t.Helper()

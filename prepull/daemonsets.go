@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,12 +37,12 @@ type daemonSetWriter struct {
 	// refused are the words with which the API server refused to write a DaemonSet, by name.
 	refused map[string]string
 
-	// keepsVolumes is set once the API server was seen to keep image volumes, and dropsVolumes if it drops them.
-	keepsVolumes, dropsVolumes bool
+	// takesVolumes is set once the API server was seen to take pods with image volumes, and noVolumes if it does not.
+	takesVolumes, noVolumes bool
 }
 
-// errDropsVolumes is no fault: the next plan brings all images.
-var errDropsVolumes = errors.New("the API server drops image volumes")
+// errNoVolumes is no fault: the next plan brings all images.
+var errNoVolumes = errors.New("the API server takes no image volumes")
 
 func newDaemonSetWriter(c client.Client, o Options, m *metrics) *daemonSetWriter {
 	return &daemonSetWriter{
@@ -131,8 +132,8 @@ func (w *daemonSetWriter) carryOut(ctx context.Context, s plan.State, write, rem
 		switch {
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
 			behind = true
-		case errors.Is(err, errDropsVolumes):
-			log.FromContext(ctx).Info("the API server drops image volumes: init containers hold all images", "daemonSet", ds.Name)
+		case errors.Is(err, errNoVolumes):
+			log.FromContext(ctx).Info("the API server drops or refuses image volumes: init containers hold all images", "daemonSet", ds.Name)
 			behind = true
 		case err != nil:
 			w.refused[ds.Name] = refusal(err)
@@ -157,42 +158,80 @@ func (w *daemonSetWriter) carryOut(ctx context.Context, s plan.State, write, rem
 	return len(write)+len(remove) > 0, behind, errors.Join(errs...)
 }
 
-// write creates a DaemonSet, or replaces the spec of the stored one. Old API servers drop image volumes and their mounts from
-// what they store: its pods would be ready and have pulled nothing. So the first one is tried before it is written, and what
-// was stored is looked at each time.
+// write creates a DaemonSet, or replaces the spec of the stored one. Before the first image volumes are written, a pod with
+// them is tried. What was stored is looked at each time: another API server may be older.
 func (w *daemonSetWriter) write(ctx context.Context, stored, desired *appsv1.DaemonSet) error {
-	held := plan.HeldIn(desired)
-	if held > 0 && !w.keepsVolumes {
-		tried, err := w.store(ctx, stored, desired, true)
+	held := plan.HeldIn(&desired.Spec.Template.Spec)
+	if held > 0 && !w.takesVolumes {
+		takes, err := w.admitsVolumes(ctx, desired)
 		if err != nil {
 			return err
 		}
-		w.keepsVolumes = plan.HeldIn(tried) == held
-		if w.dropsVolumes = !w.keepsVolumes; w.dropsVolumes {
-			return errDropsVolumes
+		if w.takesVolumes, w.noVolumes = takes, !takes; !takes {
+			return errNoVolumes
 		}
 	}
-	next, err := w.store(ctx, stored, desired, false)
+	next, err := w.store(ctx, stored, desired)
 	if err != nil {
 		return err
 	}
 	w.accepted[desired.Name] = plan.AcceptedHash(&next.Spec)
-	if plan.HeldIn(next) < held {
-		w.keepsVolumes, w.dropsVolumes = false, true
-		return errDropsVolumes
+	if plan.HeldIn(&next.Spec.Template.Spec) < held {
+		w.takesVolumes, w.noVolumes = false, true
+		return errNoVolumes
 	}
 	return nil
 }
 
-// store creates or updates a DaemonSet, or only tries to, and returns what is stored then.
-func (w *daemonSetWriter) store(ctx context.Context, stored, desired *appsv1.DaemonSet, dry bool) (*appsv1.DaemonSet, error) {
-	to := w.client
-	if dry {
-		to = client.NewDryRunClient(to)
+// admitsVolumes tries a pod of a DaemonSet, as a dry run. Old API servers drop image volumes and their mounts from what they
+// store: such a pod would be ready and have pulled nothing. Policies for pods that list the kinds of volumes may not know this
+// one: no such pod would be made. A pod that is refused without image volumes too says nothing about them.
+func (w *daemonSetWriter) admitsVolumes(ctx context.Context, ds *appsv1.DaemonSet) (bool, error) {
+	tried, err := w.tryPod(ctx, ds, ds.Spec.Template.Spec)
+	if err == nil {
+		return plan.HeldIn(&tried.Spec) == plan.HeldIn(&ds.Spec.Template.Spec), nil
 	}
+	if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) {
+		return false, err
+	}
+	_, without := w.tryPod(ctx, ds, plan.WithoutHeld(ds.Spec.Template.Spec))
+	return without != nil, nil
+}
+
+// retryVolumes tries again whether image volumes are taken, where the pods of a stored DaemonSet with some are refused.
+func (w *daemonSetWriter) retryVolumes(ctx context.Context, s *plan.State, refused map[string]string) error {
+	for _, ds := range s.DaemonSets {
+		if refused[ds.Name] == "" || plan.HeldIn(&ds.Spec.Template.Spec) == 0 {
+			continue
+		}
+		takes, err := w.admitsVolumes(ctx, ds)
+		if err != nil {
+			return err
+		}
+		if !takes {
+			log.FromContext(ctx).Info("pods with image volumes are refused: init containers hold all images", "daemonSet", ds.Name)
+			w.takesVolumes, w.noVolumes = false, true
+		}
+	}
+	return nil
+}
+
+// tryPod lets the API server admit a pod of a DaemonSet, and returns what it would store.
+func (w *daemonSetWriter) tryPod(ctx context.Context, ds *appsv1.DaemonSet, spec corev1.PodSpec) (*corev1.Pod, error) {
+	template := ds.Spec.Template.DeepCopy()
+	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: *spec.DeepCopy()}
+	pod.Namespace, pod.GenerateName = ds.Namespace, ds.Name+"-"
+	if err := w.client.Create(ctx, pod, client.DryRunAll, reconcilerOwner); err != nil {
+		return nil, fmt.Errorf("trying a pod of DaemonSet %s: %w", ds.Name, err)
+	}
+	return pod, nil
+}
+
+// store creates or updates a DaemonSet, and returns what is stored then.
+func (w *daemonSetWriter) store(ctx context.Context, stored, desired *appsv1.DaemonSet) (*appsv1.DaemonSet, error) {
 	if stored == nil {
 		next := desired.DeepCopy()
-		if err := to.Create(ctx, next, reconcilerOwner); err != nil {
+		if err := w.client.Create(ctx, next, reconcilerOwner); err != nil {
 			return nil, fmt.Errorf("creating DaemonSet %s: %w", desired.Name, err)
 		}
 		return next, nil
@@ -203,10 +242,10 @@ func (w *daemonSetWriter) store(ctx context.Context, stored, desired *appsv1.Dae
 	for key, value := range desired.Labels {
 		metav1.SetMetaDataLabel(&next.ObjectMeta, key, value)
 	}
-	if err := to.Update(ctx, next, reconcilerOwner); err != nil {
+	if err := w.client.Update(ctx, next, reconcilerOwner); err != nil {
 		return nil, fmt.Errorf("updating DaemonSet %s: %w", desired.Name, err)
 	}
-	if !dry && next.ResourceVersion == stored.ResourceVersion {
+	if next.ResourceVersion == stored.ResourceVersion {
 		// It was right, and only read differently: API servers of two versions do not default the same fields.
 		next = stored
 	}

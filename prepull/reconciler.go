@@ -36,6 +36,7 @@ type reconciler struct {
 	nodes       *nodeWriter
 	daemonSets  *daemonSetWriter
 	statuses    *statusWriter
+	refusedPods *refusedPods
 	metrics     *metrics
 
 	// firstResyncDone is set once the resync has looked at all namespaces for the first time.
@@ -65,17 +66,31 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{RequeueAfter: r.soonest(now, again, now.Add(r.options.Clocks.SecretRetry))}, err
 	}
 	r.measure(s, p)
+	refusedAgain, refusedErr := r.lookForRefusedPods(ctx, &s, &p, now)
 	nodesAgain, nodesErr := r.markNodes(ctx, p, resynced, now)
 	listsAgain, gathering, listsErr := r.daemonSets.act(ctx, s, p, now)
-	err = errors.Join(nodesErr, listsErr)
+	err = errors.Join(refusedErr, nodesErr, listsErr)
 	if gathering {
-		return reconcile.Result{RequeueAfter: r.soonest(now, nodesAgain, listsAgain, p.Next)}, err
+		return reconcile.Result{RequeueAfter: r.soonest(now, refusedAgain, nodesAgain, listsAgain, p.Next)}, err
 	}
 	statusesAgain, statusErr := r.statuses.act(ctx, p, now)
 	if err := errors.Join(err, statusErr); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: r.soonest(now, nodesAgain, listsAgain, statusesAgain, p.Next)}, nil
+	return reconcile.Result{RequeueAfter: r.soonest(now, refusedAgain, nodesAgain, listsAgain, statusesAgain, p.Next)}, nil
+}
+
+// lookForRefusedPods finds out why nodes lack prepull pods, if some do, and plans again if that has changed. What refuses pods
+// may be their image volumes. It returns when to look again, zero if no node lacks one.
+func (r *reconciler) lookForRefusedPods(ctx context.Context, s *plan.State, p *plan.Plan, now time.Time) (time.Time, error) {
+	again, changed, err := r.refusedPods.look(ctx, p.LacksPods, s.Pods, now)
+	if err != nil || !changed {
+		return again, err
+	}
+	err = r.daemonSets.retryVolumes(ctx, s, r.refusedPods.words)
+	s.RefusedPods, s.NoImageVolumes = r.refusedPods.words, r.daemonSets.noVolumes
+	*p = plan.Make(*s, r.options.Options, now)
+	return again, err
 }
 
 // markNodes untaints nodes and writes their conditions, and returns when to look again, zero if there is nothing to wait
@@ -127,7 +142,7 @@ func (r *reconciler) observe(ctx context.Context) (plan.State, error) {
 	if err := r.client.List(ctx, &classes, client.UnsafeDisableDeepCopy); err != nil {
 		return plan.State{}, fmt.Errorf("listing RuntimeClasses: %w", err)
 	}
-	s := plan.State{Images: images.Items, Nodes: nodes.Items, RuntimeClasses: nodeclass.RuntimeClassesOf(classes.Items), Accepted: r.daemonSets.accepted, Refused: r.daemonSets.refused, NoImageVolumes: r.daemonSets.dropsVolumes}
+	s := plan.State{Images: images.Items, Nodes: nodes.Items, RuntimeClasses: nodeclass.RuntimeClassesOf(classes.Items), Accepted: r.daemonSets.accepted, Refused: r.daemonSets.refused, RefusedPods: r.refusedPods.words, NoImageVolumes: r.daemonSets.noVolumes}
 	failed := warmth.PullEvents(events.Items)
 	for i := range pods.Items {
 		s.Pods = append(s.Pods, warmth.WithPullEvents(&pods.Items[i], failed))

@@ -25,6 +25,7 @@ var rooms = map[string]struct {
 	may  []string
 }{
 	"api/clock":            {},
+	"api/scc":              {},
 	"api/fair":             {pure: true},
 	"api/v1alpha1":         {pure: true},
 	"prepull/pulled":       {pure: true},

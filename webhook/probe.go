@@ -94,8 +94,6 @@ func (p *probe) ask(ctx context.Context) error {
 // probePod is one that Pod Security "restricted" admits, of an image that policies have to let in anyhow, with the requests
 // and limits that a quota may demand. It names no user: some policies allow only those that they give.
 func probePod(namespace, image string) *corev1.Pod {
-	security := workload.RestrictedPod()
-	security.RunAsUser, security.RunAsGroup = nil, nil
 	container := workload.RestrictedContainer("probe", image)
 	little := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
 	container.Resources = corev1.ResourceRequirements{Requests: little, Limits: little}
@@ -103,7 +101,7 @@ func probePod(namespace, image string) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: v1alpha1.Name + "-probe-"},
 		Spec: corev1.PodSpec{
 			AutomountServiceAccountToken: ptr.To(false),
-			SecurityContext:              security,
+			SecurityContext:              workload.RestrictedPod(true),
 			Containers:                   []corev1.Container{container},
 		},
 	}

@@ -20,8 +20,8 @@ type Gate struct {
 	// enabled is true if the taint is taken from nodes that are warm. Nothing ever adds it. Default: false.
 	Enabled bool `json:"enabled"`
 
-	// taintKey is the key of the taint: kube-prepull.io/ or startup-taint.cluster-autoscaler.kubernetes.io/ and a name.
-	// Default: kube-prepull.io/warming.
+	// taintKey is the key of the taint: kube-prepull.io/, startup-taint.cluster-autoscaler.kubernetes.io/ or readiness.k8s.io/
+	// and a name. Default: kube-prepull.io/warming.
 	TaintKey string `json:"taintKey"`
 
 	// deadline is how long after its creation a node is untainted at the latest, from 10s to 1h. Default: 5m.
@@ -53,14 +53,14 @@ const (
 )
 
 // gateKeyPrefixes are of the taints that are ours to take away: nobody else waits for them.
-var gateKeyPrefixes = []string{GroupVersion.Group + "/", StartupTaintPrefix}
+var gateKeyPrefixes = []string{GroupVersion.Group + "/", StartupTaintPrefix, ReadinessTaintPrefix}
 
 func (g *Gate) validate(path *field.Path) field.ErrorList {
 	var problems field.ErrorList
 	ours := func(prefix string) bool { return strings.HasPrefix(g.TaintKey, prefix) }
 	if !slices.ContainsFunc(gateKeyPrefixes, ours) || len(validation.IsQualifiedName(g.TaintKey)) > 0 {
 		problems = append(problems, field.Invalid(path.Child("taintKey"), g.TaintKey,
-			"must be "+strings.Join(gateKeyPrefixes, " or ")+" and a name: other taints are not ours to take away"))
+			"must be "+strings.Join(gateKeyPrefixes[:len(gateKeyPrefixes)-1], ", ")+" or "+gateKeyPrefixes[len(gateKeyPrefixes)-1]+" and a name: other taints are not ours to take away"))
 	}
 	if d := g.Deadline.Duration; d < minGateDeadline || d > maxGateDeadline {
 		problems = append(problems, field.Invalid(path.Child("deadline"), d.String(), "must be from 10s to 1h"))

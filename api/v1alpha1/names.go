@@ -43,6 +43,11 @@ const (
 	// gate.taintKey may have it.
 	StartupTaintPrefix = "startup-taint.cluster-autoscaler.kubernetes.io/"
 
+	// ReadinessTaintPrefix begins the keys of taints that the node-readiness-controller takes away, and that Karpenter (1.14
+	// and later) expects to go once a new node has started, as the cluster autoscaler does with --startup-taint-prefix;
+	// gate.taintKey may have it.
+	ReadinessTaintPrefix = "readiness.k8s.io/"
+
 	// LabelRewrite on a namespace pins the images of its workloads to digests: RewriteLatest those that are tagged latest or
 	// not at all, RewriteTags those with any tag. On a pod template (or a bare pod) it says the same for that one workload,
 	// also where a controller owns it, and any other value, such as "off", exempts it.

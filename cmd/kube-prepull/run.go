@@ -21,6 +21,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
+	"github.com/kube-prepull/kube-prepull/api/scc"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/certs"
 	"github.com/kube-prepull/kube-prepull/prepull"
@@ -75,7 +76,11 @@ func run(ctx context.Context, o options, speed int) error {
 		return fmt.Errorf("setting up certs: %w", err)
 	}
 	registries := digest.New(registryOptions(configuration))
-	learner, err := prepull.SetupWithManager(mgr, prepullOptions(configuration, o.namespace, registries, clocks))
+	planned := prepullOptions(configuration, o.namespace, registries, clocks)
+	if planned.AssignedUser, err = scc.AssignUsers(mgr.GetRESTMapper()); err != nil {
+		return err
+	}
+	learner, err := prepull.SetupWithManager(mgr, planned)
 	if err != nil {
 		return fmt.Errorf("setting up prepull: %w", err)
 	}

@@ -38,7 +38,7 @@ var lifecycleTaints = []string{
 // startupTaintPrefixes are of taints that go once a new node has started: those that keep pods off it until its images are
 // there, those that the cluster autoscaler expects to go, and those that the node-readiness-controller takes away for a
 // condition, which may be ours.
-var startupTaintPrefixes = []string{v1alpha1.GroupVersion.Group + "/", v1alpha1.StartupTaintPrefix, "readiness.k8s.io/"}
+var startupTaintPrefixes = []string{v1alpha1.GroupVersion.Group + "/", v1alpha1.StartupTaintPrefix, v1alpha1.ReadinessTaintPrefix}
 
 // AgentTaintSuffix is of taints that network and storage drivers remove once their agent runs on the node.
 const AgentTaintSuffix = "/agent-not-ready"

@@ -70,7 +70,7 @@ func daemonSet(c *nodeclass.Class, images []entry, o Options) *appsv1.DaemonSet 
 }
 
 func prepullPodSpec(c *nodeclass.Class, images []entry, o Options) corev1.PodSpec {
-	spec := pullingPod(images, o.NoopImage, o.NoopFolder)
+	spec := pullingPod(images, o.NoopImage, o.NoopFolder, o.AssignedUser)
 	spec.Affinity = c.Affinity()
 	spec.Tolerations = c.Tolerations(o.Gate.key())
 	spec.HostNetwork = o.HostNetwork
@@ -82,7 +82,7 @@ func prepullPodSpec(c *nodeclass.Class, images []entry, o Options) corev1.PodSpe
 // pullingPod pulls images one after the other, in their order, and then keeps them: those that it brings are kept because
 // their containers are not deleted, and those that it holds because they are mounted (pkg/kubelet/images/image_gc_manager.go).
 // Nothing of them is run: noop is at a path that they cannot know.
-func pullingPod(images []entry, noopImage, noopFolder string) corev1.PodSpec {
+func pullingPod(images []entry, noopImage, noopFolder string, assignedUser bool) corev1.PodSpec {
 	like := workload.RestrictedContainer("", "") // made once: lists are long
 	install := container(like, warmth.InstallContainer, noopImage)
 	install.Args = []string{"install", noopFolder}
@@ -107,7 +107,7 @@ func pullingPod(images []entry, noopImage, noopFolder string) corev1.PodSpec {
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),
 		TerminationGracePeriodSeconds: ptr.To[int64](0),
-		SecurityContext:               workload.RestrictedPod(),
+		SecurityContext:               workload.RestrictedPod(assignedUser),
 	}
 }
 
@@ -176,7 +176,7 @@ func upToDate(stored, desired *appsv1.DaemonSet, accepted string) bool {
 		len(was.InitContainers) == len(is.InitContainers) &&
 		len(was.Containers) == len(is.Containers) &&
 		len(was.Volumes) == len(is.Volumes) &&
-		HeldIn(stored) == HeldIn(desired) &&
+		HeldIn(&stored.Spec.Template.Spec) == HeldIn(&desired.Spec.Template.Spec) &&
 		len(was.Tolerations) == len(is.Tolerations) &&
 		stored.Spec.UpdateStrategy.Type == desired.Spec.UpdateStrategy.Type &&
 		equality.Semantic.DeepEqual(was.Affinity, is.Affinity) &&

@@ -63,8 +63,8 @@ func (s *State) divided(t *testing.T) (brought, held []string) {
 			brought = append(brought, l.Image)
 		}
 	}
-	if HeldIn(ds) != len(held) {
-		t.Errorf("%d of %d held images are mounted", HeldIn(ds), len(held))
+	if HeldIn(&ds.Spec.Template.Spec) != len(held) {
+		t.Errorf("%d of %d held images are mounted", HeldIn(&ds.Spec.Template.Spec), len(held))
 	}
 	slices.Sort(brought)
 	slices.Sort(held)
@@ -371,8 +371,8 @@ func (c *chaos) checkDivision(t *testing.T, ds *appsv1.DaemonSet) (held int) {
 			t.Errorf("%s is %d times in %s", name, times, ds.Name)
 		}
 	}
-	if HeldIn(ds) != held {
-		t.Errorf("%d of %d held images are mounted in %s", HeldIn(ds), held, ds.Name)
+	if HeldIn(&ds.Spec.Template.Spec) != held {
+		t.Errorf("%d of %d held images are mounted in %s", HeldIn(&ds.Spec.Template.Spec), held, ds.Name)
 	}
 	for i, l := range ListOf(ds) {
 		for _, other := range ListOf(ds)[:i] {

@@ -70,14 +70,11 @@ func broughtBy(ds *appsv1.DaemonSet) []corev1.Container {
 	return ds.Spec.Template.Spec.InitContainers[1:]
 }
 
-// HeldIn is how many images a DaemonSet holds as image volumes, and mounts.
-func HeldIn(ds *appsv1.DaemonSet) int {
-	held := map[string]bool{}
-	for _, v := range ds.Spec.Template.Spec.Volumes {
-		held[v.Name] = v.Image != nil
-	}
+// HeldIn is how many images a pod holds as image volumes, and mounts.
+func HeldIn(spec *corev1.PodSpec) int {
+	held := imageVolumes(spec)
 	mounted := 0
-	for _, c := range ds.Spec.Template.Spec.Containers {
+	for _, c := range spec.Containers {
 		for _, m := range c.VolumeMounts {
 			if held[m.Name] {
 				mounted++
@@ -85,4 +82,27 @@ func HeldIn(ds *appsv1.DaemonSet) int {
 		}
 	}
 	return mounted
+}
+
+// WithoutHeld is a pod that holds no image as an image volume, and is as it was otherwise.
+func WithoutHeld(spec corev1.PodSpec) corev1.PodSpec {
+	held := imageVolumes(&spec)
+	spec.Volumes = slices.DeleteFunc(slices.Clone(spec.Volumes), func(v corev1.Volume) bool { return held[v.Name] })
+	spec.Containers = slices.Clone(spec.Containers)
+	for i := range spec.Containers {
+		c := &spec.Containers[i]
+		c.VolumeMounts = slices.DeleteFunc(slices.Clone(c.VolumeMounts), func(m corev1.VolumeMount) bool { return held[m.Name] })
+	}
+	return spec
+}
+
+// imageVolumes are the names of a pod's image volumes.
+func imageVolumes(spec *corev1.PodSpec) map[string]bool {
+	held := map[string]bool{}
+	for _, v := range spec.Volumes {
+		if v.Image != nil {
+			held[v.Name] = true
+		}
+	}
+	return held
 }

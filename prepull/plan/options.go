@@ -52,6 +52,9 @@ type Options struct {
 	// HostNetwork is set if the prepull pods are on the network of their nodes.
 	HostNetwork bool
 
+	// AssignedUser is set if the cluster gives the prepull pods their user and refuses others.
+	AssignedUser bool
+
 	// PriorityClassName is the priority class of the prepull pods; empty means the cluster's default.
 	PriorityClassName string
 }

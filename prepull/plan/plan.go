@@ -32,7 +32,10 @@ type State struct {
 	// Refused are the words with which the API server refused to write a DaemonSet, by name.
 	Refused map[string]string
 
-	// NoImageVolumes is set if the API server drops image volumes from what is written.
+	// RefusedPods are those with which it refuses the pods of a DaemonSet, by its name.
+	RefusedPods map[string]string
+
+	// NoImageVolumes is set if the API server drops image volumes, or a policy refuses pods that have some.
 	NoImageVolumes bool
 
 	// RuntimeClasses are what those that exist ask of nodes.
@@ -72,6 +75,9 @@ type Plan struct {
 
 	// DeletePods are prepull pods that have to leave a node.
 	DeletePods []*corev1.Pod
+
+	// LacksPods is set if a node has no prepull pod with the list of its DaemonSet.
+	LacksPods bool
 
 	// Skips are prepull pods that go on without an image.
 	Skips []Skip
@@ -138,8 +144,8 @@ type ClassPlan struct {
 	// next is when time alone changes the decision; zero if it does not.
 	next time.Time
 
-	// refused is why the DaemonSet of the class cannot be written, empty if it can.
-	refused string
+	// refused is why the class has no DaemonSet, or no pods.
+	refused refusal
 }
 
 // Make decides, in this order: where an image is of use (placeOn), what fails (judgeAll), which images are worth a place
@@ -198,7 +204,8 @@ func Make(s State, o Options, now time.Time) Plan {
 			cp = planClass(c, placed, w, on[c.Name], was, d, o, now)
 			ds = daemonSet(c, cp.List, o)
 		}
-		cp.refused = s.Refused[name]
+		cp.refused = s.refusalOf(name)
+		p.LacksPods = p.LacksPods || was != nil && len(cp.List) > 0 && lacksPods(c, was, on[c.Name])
 		p.Classes = append(p.Classes, cp)
 		p.Quarantined = append(p.Quarantined, cp.quarantined...)
 		p.lookAgainBy(cp.next)

@@ -48,7 +48,7 @@ func (s Standalone) DaemonSet() *appsv1.DaemonSet {
 	for _, image := range s.Images {
 		images = append(images, entry{Candidate: &Candidate{Name: workload.ObjectName(image), image: image}})
 	}
-	spec := pullingPod(images, s.NoopImage, s.noopFolder())
+	spec := pullingPod(images, s.NoopImage, s.noopFolder(), false)
 	spec.NodeSelector = map[string]string{corev1.LabelOSStable: string(corev1.Linux)}
 	maps.Copy(spec.NodeSelector, s.Placement.NodeSelector)
 	if s.Placement.NodeAffinity != nil {

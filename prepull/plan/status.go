@@ -216,8 +216,8 @@ func (s summary) readiness(failed bool) (string, metav1.Condition) {
 	case s.desired > 0 && s.ready == s.desired:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, "OnEveryNode", "Every node that wants the image has it."
 		return StateReady, c
-	case s.refused != "":
-		c.Reason, c.Message = "DaemonSetRefused", "The prepull DaemonSet cannot be written: "+s.refused
+	case s.refused.reason != "":
+		c.Reason, c.Message = s.refused.reason, s.refused.message
 		return StatePending, c
 	case s.broken != nil:
 		c.Reason, c.Message = "PrepullPodFails", fmt.Sprintf("The prepull pod of node %s does not get to its images: %s", s.brokenNode, s.broken.Message)

@@ -40,8 +40,8 @@ type summary struct {
 	broken     *warmth.Failure
 	brokenNode string
 
-	// refused is what the API server says instead of writing a DaemonSet with the image, empty if it does not.
-	refused string
+	// refused is why a class that should have the image has no DaemonSet, or no pods.
+	refused refusal
 }
 
 func summarize(c *Candidate, p *Plan) summary {

@@ -10,14 +10,17 @@ import (
 // set because the user that an image names may be root.
 const restrictedUser = 65532
 
-// RestrictedPod is for pods of our own that Pod Security "restricted" is to admit.
-func RestrictedPod() *corev1.PodSecurityContext {
-	return &corev1.PodSecurityContext{
+// RestrictedPod is for pods of our own that Pod Security "restricted" is to admit. With assigned set it names no user: the
+// cluster gives each namespace its own and refuses all others, as SecurityContextConstraints of OpenShift do.
+func RestrictedPod(assigned bool) *corev1.PodSecurityContext {
+	security := &corev1.PodSecurityContext{
 		RunAsNonRoot:   ptr.To(true),
-		RunAsUser:      ptr.To[int64](restrictedUser),
-		RunAsGroup:     ptr.To[int64](restrictedUser),
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
+	if !assigned {
+		security.RunAsUser, security.RunAsGroup = ptr.To[int64](restrictedUser), ptr.To[int64](restrictedUser)
+	}
+	return security
 }
 
 // RestrictedContainer is one of a pod of our own that does next to nothing. The requests are there for namespaces that

@@ -28,6 +28,7 @@ type subject struct {
 	namespace      string
 	image          string
 	noopImage      string
+	assignedUser   bool // the cluster gives pods their user and refuses others
 	pullSecrets    []string
 	serviceAccount string        // empty is the namespace's default
 	lifetime       time.Duration // after which Kubernetes ends a pod that nobody deleted
@@ -68,7 +69,7 @@ func (s *subject) pod(name, node string) *corev1.Pod {
 			AutomountServiceAccountToken:  ptr.To(false),
 			EnableServiceLinks:            ptr.To(false),
 			ImagePullSecrets:              secrets,
-			SecurityContext:               workload.RestrictedPod(),
+			SecurityContext:               workload.RestrictedPod(s.assignedUser),
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/kube-prepull/kube-prepull/api/scc"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/complete"
@@ -87,6 +88,9 @@ func (o *runOptions) run(ctx context.Context, env *cli.Environment) error {
 		if o.noopImage, err = installedNoop(ctx, c, env.Home); err != nil {
 			return ended(ctx, err, "")
 		}
+	}
+	if o.assignedUser, err = scc.AssignUsers(c.RESTMapper()); err != nil {
+		return ended(ctx, err, "")
 	}
 	o.lifetime = o.timeout
 	l := &laboratory{WithWatch: c, subject: o.subject, progress: func(format string, args ...any) {

@@ -128,8 +128,11 @@ tlsConfig:
 
 {{- define "kube-prepull.podSecurityContext" -}}
 runAsNonRoot: true
+{{- /* OpenShift gives each namespace users of its own, and refuses others. */}}
+{{- if not (.Capabilities.APIVersions.Has "security.openshift.io/v1") }}
 runAsUser: 65532
 runAsGroup: 65532
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
