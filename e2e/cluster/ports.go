@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,12 +16,16 @@ const (
 	lastPort  = 29999
 )
 
+// errTaken is why there is no port where none could even be tried.
+var errTaken = errors.New("other clusters have them all")
+
 // portClaims are the ports that a cluster has chosen. As long as its process lives, no other cluster of the machine chooses them.
 type portClaims struct{ held []net.Listener }
 
 // claim chooses ports of an address that nothing listens on.
 func (c *portClaims) claim(ip string, n int) ([]int, error) {
 	var ports []int
+	var why error
 	for _, offset := range rand.Perm(lastPort - firstPort + 1) {
 		if len(ports) == n {
 			return ports, nil
@@ -33,11 +38,12 @@ func (c *portClaims) claim(ip string, n int) ([]int, error) {
 		l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
 		if err != nil {
 			held.Close()
+			why = err
 			continue
 		}
 		l.Close()
 		c.held = append(c.held, held)
 		ports = append(ports, port)
 	}
-	return nil, errors.New("no free port is left for a cluster")
+	return nil, fmt.Errorf("no port of %s is left for a cluster: %w", ip, cmp.Or(why, errTaken))
 }
