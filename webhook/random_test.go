@@ -191,7 +191,7 @@ func without(value any, originals map[string]string) any {
 // aboutTheSame compares what the handler must not change; of replaced containers and volumes their original images.
 func aboutTheSame(t testing.TB, before, after string) {
 	t.Helper()
-	images := pins.Originals(markerOf(t, after))
+	images := v1alpha1.Originals(markerOf(t, after))
 	if len(images) > 0 {
 		digested(t, after, images)
 	}

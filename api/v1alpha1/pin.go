@@ -21,6 +21,20 @@ func Pinned(image, pin string) (string, bool) {
 	return repository + "@" + digest, true
 }
 
+// Originals are the images that the annotation of a rewritten pod says were replaced, by the names of their containers; of a volume it is volume/name.
+func Originals(marker string) map[string]string {
+	if marker == "" {
+		return nil
+	}
+	images := map[string]string{}
+	for _, entry := range strings.Split(marker, ",") {
+		if name, image, ok := strings.Cut(entry, "="); ok {
+			images[name] = image
+		}
+	}
+	return images
+}
+
 // SplitTag is an image without its tag, and the tag; empty if it has none. A colon before the last slash is that of a port.
 func SplitTag(image string) (repository, tag string) {
 	colon := strings.LastIndexByte(image, ':')

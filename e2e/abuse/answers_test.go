@@ -2,6 +2,7 @@ package abuse
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -49,11 +50,13 @@ func hostileAnswers(ctx context.Context, t *testing.T, s *siege) {
 		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, c)
 	}
 	s.Deploy(t, "besieged", d)
+	lab.Eventually(t, "a manager to ask for all of them", func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(asked) < len(bodies) {
+			return fmt.Errorf("it asked for %d of %d images", len(asked), len(bodies))
+		}
+		return nil
+	})
 	<-ctx.Done()
-	mu.Lock()
-	defer mu.Unlock()
-	t.Logf("a manager asked %v", asked)
-	if len(asked) < len(bodies) {
-		t.Errorf("it asked for %d of %d images", len(asked), len(bodies))
-	}
 }

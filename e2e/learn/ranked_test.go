@@ -130,6 +130,7 @@ func TestAFailingImageWithoutAPlaceHoldsUpNobody(t *testing.T) {
 		image := p.Push(t, fmt.Sprintf("crowded/more-%d:v1", i), images.Image{Seed: uint64(385 + i)})
 		p.Deploy(t, "crowded", lab.Deployment(fmt.Sprint("more-", i), image, 1))
 	}
+	p.WaitState(t, p.Registry.Addr()+"/crowded/more-0:v1", "Ready") // no node has the failing one in its list any more
 	p.Registry.LiftFault("hiccup/app")
 	// Their time has come, that of the image without a place first.
 	p.dueSince(t, missing, 2*time.Minute)

@@ -142,10 +142,10 @@ func (r *resync) onImageChange() handler.Funcs {
 	}
 }
 
-// changedNamespaces are those of users of an image that came since before, or of all users where these ask for more.
+// changedNamespaces are those of users of an image that came since before, or came back, or of all users where these ask for more.
 func changedNamespaces(before, after learned) []string {
 	var namespaces []string
-	more := !equality.Semantic.DeepEqual(before.Placements, after.Placements)
+	more := !equality.Semantic.DeepEqual(before.Placements, after.Placements) || before.UserCount == 0 && after.UserCount > 0
 	for _, u := range after.Users {
 		if at := userIn(before.Users, u); more || at < 0 || before.Users[at].Runs != u.Runs {
 			namespaces = append(namespaces, u.Namespace)

@@ -82,3 +82,33 @@ func TestOptChange(t *testing.T) {
 		})
 	}
 }
+
+// TestChangedNamespaces: whoever begins to use an image has changed what else its namespace runs, also if it used the image before.
+func TestChangedNamespaces(t *testing.T) {
+	t.Parallel()
+	user := func(namespace, runs string) v1alpha1.User {
+		return v1alpha1.User{Namespace: namespace, Kind: "Deployment", Name: "app", Runs: runs}
+	}
+	used := func(count int32, users ...v1alpha1.User) learned { return learned{Users: users, UserCount: count} }
+	web := used(1, user("a", ""))
+	web.Placements = []v1alpha1.Placement{{NodeSelector: map[string]string{"pool": "web"}}}
+	for what, c := range map[string]struct {
+		before, after learned
+		want          []string
+	}{
+		"nothing":                         {used(1, user("a", "")), used(1, user("a", "")), nil},
+		"a first user":                    {learned{}, used(1, user("a", "")), []string{"a"}},
+		"one more":                        {used(1, user("a", "")), used(2, user("a", ""), user("b", "")), []string{"b"}},
+		"one less":                        {used(2, user("a", ""), user("b", "")), used(1, user("a", "")), nil},
+		"the last one goes":               {used(1, user("a", "")), used(0, user("a", "")), nil},
+		"the last one comes back":         {used(0, user("a", "")), used(1, user("a", "")), []string{"a"}},
+		"its pods have another one":       {used(1, user("a", "")), used(0, user("a", "mirror/app")), []string{"a"}},
+		"its pods have this one again":    {used(0, user("a", "mirror/app")), used(1, user("a", "")), []string{"a"}},
+		"they ask for other nodes":        {used(1, user("a", "")), web, []string{"a"}},
+		"one that has another one beside": {used(0, user("a", "mirror/app"), user("b", "")), used(1, user("a", "mirror/app"), user("b", "")), []string{"a", "b"}},
+	} {
+		if diff := cmp.Diff(c.want, changedNamespaces(c.before, c.after)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+}

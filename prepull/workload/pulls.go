@@ -1,6 +1,8 @@
 package workload
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -12,7 +14,7 @@ type pull struct {
 	// of is the name of the container, or of the volume after a slash, which no name has in it.
 	of string
 
-	// image is what is pulled, and written what the object says: a pin makes them differ.
+	// image is what is pulled, and written what the object says, or said before the pod was rewritten: a pin makes them differ.
 	image, written string
 
 	policy corev1.PullPolicy
@@ -27,8 +29,10 @@ func pullsOf(obj metav1.Object, namespace map[string]string) []pull {
 	if t.spec == nil {
 		return nil
 	}
-	var pins map[string]string
-	if KindOf(obj) != "Pod" && v1alpha1.RewriteMode(namespace, t.labels, false) != "" {
+	var pins, originals map[string]string
+	if KindOf(obj) == "Pod" {
+		originals = v1alpha1.Originals(t.annotations[v1alpha1.AnnotationRewritten])
+	} else if v1alpha1.RewriteMode(namespace, t.labels, false) != "" {
 		pins = t.annotations
 	}
 	var pulls []pull
@@ -37,6 +41,9 @@ func pullsOf(obj metav1.Object, namespace map[string]string) []pull {
 			return
 		}
 		p := pull{of, image, image, policy}
+		if original, ok := originals[strings.Replace(of, "/", "volume/", 1)]; ok {
+			p.written = original
+		}
 		if digest, ok := v1alpha1.Pinned(image, pin); ok {
 			// Where the policy stays Always, a pod says so: a digest cannot move, and nobody has to look.
 			p.image, p.policy = digest, corev1.PullIfNotPresent

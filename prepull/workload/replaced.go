@@ -67,14 +67,15 @@ func (c Correction) With(t Template, pod Pulls) Correction {
 	if !c.Pods {
 		c = Correction{Pods: true, run: map[string]bool{}, inPlace: map[string]string{}}
 	}
-	has := map[string]string{}
+	has := map[string]pull{}
 	for _, p := range pod {
 		c.run[p.image] = true
-		has[p.of] = p.image
+		has[p.of] = p
 	}
 	for _, p := range t.pulls {
-		if image := has[p.of]; image != "" && image != p.image && image != p.written && (c.inPlace[p.image] == "" || image < c.inPlace[p.image]) {
-			c.inPlace[p.image] = image
+		other, found := has[p.of]
+		if found && other.image != p.image && other.written != p.written && (c.inPlace[p.image] == "" || other.image < c.inPlace[p.image]) {
+			c.inPlace[p.image] = other.image
 		}
 	}
 	return c

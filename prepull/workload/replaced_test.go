@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload/workloadtest"
 )
 
@@ -48,6 +49,13 @@ func TestPodsCorrectTheirTemplate(t *testing.T) {
 	never := one("mirror/app:v1")
 	never.Spec.Containers[0].ImagePullPolicy = corev1.PullNever
 
+	rewritten := func(app, model string, originals string) *corev1.Pod {
+		p := one(app)
+		p.Spec.Volumes = volume(model)
+		p.Annotations = map[string]string{v1alpha1.AnnotationRewritten: originals}
+		return p
+	}
+
 	for name, test := range map[string]struct {
 		template metav1.Object
 		pods     []*corev1.Pod
@@ -65,6 +73,15 @@ func TestPodsCorrectTheirTemplate(t *testing.T) {
 		"a pod that missed its pin":     {pinned, []*corev1.Pod{one("app:v1")}, nil},
 		"another image in place of the pinned one": {
 			pinned, []*corev1.Pod{one("mirror/app:v1")}, map[string]string{"app@" + workloadtest.DigestA: "mirror/app:v1"},
+		},
+		"a pod that was pinned before its namespace wanted no more pins": {
+			withVolume, []*corev1.Pod{rewritten("app@"+workloadtest.DigestA, "model@"+workloadtest.DigestA, "app=app:v1,volume/app=model:v1")}, nil,
+		},
+		"one that was pinned when the template named another image": {
+			withVolume, []*corev1.Pod{rewritten("app@"+workloadtest.DigestA, "model:v1", "app=mirror/app:v1")}, map[string]string{"app:v1": "app@" + workloadtest.DigestA},
+		},
+		"a digest that somebody else gave it": {
+			withVolume, []*corev1.Pod{rewritten("app@"+workloadtest.DigestA, "model:v1", "")}, map[string]string{"app:v1": "app@" + workloadtest.DigestA},
 		},
 		"an image volume":         {withVolume, []*corev1.Pod{mirrored}, map[string]string{"model:v1": "mirror/model:v1"}},
 		"one that is not pulled":  {withVolume, []*corev1.Pod{never}, nil},

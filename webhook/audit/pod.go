@@ -63,7 +63,7 @@ func slipped(pod *corev1.Pod, images []pins.Container) []finding {
 	if owner == nil || !pins.BuiltIn(owner) || v1alpha1.RewriteMode(opted, pod.Labels, false) == "" {
 		return nil
 	}
-	replaced := pins.Originals(pod.Annotations[v1alpha1.AnnotationRewritten])
+	replaced := v1alpha1.Originals(pod.Annotations[v1alpha1.AnnotationRewritten])
 	var found []finding
 	for _, c := range images {
 		pinned, ok := v1alpha1.Pinned(c.Image, pod.Annotations[c.Pin])
@@ -86,7 +86,7 @@ func gone(pod *corev1.Pod, images []pins.Container) []finding {
 	if len(waiting) == 0 {
 		return nil
 	}
-	replaced := pins.Originals(pod.Annotations[v1alpha1.AnnotationRewritten])
+	replaced := v1alpha1.Originals(pod.Annotations[v1alpha1.AnnotationRewritten])
 	volumes := slices.ContainsFunc(images, isVolume)
 	var found []finding
 	for _, c := range images {

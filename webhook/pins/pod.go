@@ -47,7 +47,7 @@ func PlanPod(w *Object, mode string, ifNotPresent bool) PodPlan {
 	if w.Template.mirror || w.owned && (w.Controller == nil || !BuiltIn(w.Controller)) {
 		return p
 	}
-	done := Originals(w.Template.annotations[v1alpha1.AnnotationRewritten])
+	done := v1alpha1.Originals(w.Template.annotations[v1alpha1.AnnotationRewritten])
 	for _, c := range w.Template.Containers {
 		if _, found := done[c.Name]; found || c.Policy == corev1.PullNever {
 			continue
@@ -91,20 +91,6 @@ func (p *PodPlan) Patch() []Operation {
 	return append(p.operations, p.pod.Annotate(set, nil)...)
 }
 
-// Originals are the images that a marker says were replaced, by the names of their containers.
-func Originals(marker string) map[string]string {
-	if marker == "" {
-		return nil
-	}
-	images := map[string]string{}
-	for _, entry := range strings.Split(marker, ",") {
-		if name, image, ok := strings.Cut(entry, "="); ok {
-			images[name] = image
-		}
-	}
-	return images
-}
-
 // isDigestOf is true for what an image is replaced by, and not for another that somebody gave the pod since.
 func isDigestOf(image, replacement string) bool {
 	repository, _ := v1alpha1.SplitTag(image)
@@ -115,7 +101,7 @@ func isDigestOf(image, replacement string) bool {
 // must neither restart a container nor be refused because of a pull policy.
 func KeepPod(pod, old *Template) []Operation {
 	marker := old.annotations[v1alpha1.AnnotationRewritten]
-	replaced := Originals(marker)
+	replaced := v1alpha1.Originals(marker)
 	var operations []Operation
 	for _, c := range pod.Containers {
 		original, found := replaced[c.Name]
