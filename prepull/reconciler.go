@@ -36,7 +36,7 @@ type reconciler struct {
 	nodes       *nodeWriter
 	daemonSets  *daemonSetWriter
 	statuses    *statusWriter
-	refusedPods *refusedPods
+	refusedPods refusedPods
 	metrics     *metrics
 
 	// firstResyncDone is set once the resync has looked at all namespaces for the first time.

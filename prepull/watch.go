@@ -71,7 +71,7 @@ func setupReconciler(mgr ctrl.Manager, o Options, resynced *atomic.Bool) error {
 			nodes:           newNodeWriter(mgr.GetClient(), o.Gate, o.Clocks, gate),
 			daemonSets:      newDaemonSetWriter(mgr.GetClient(), o, m),
 			statuses:        newStatusWriter(mgr.GetClient(), o.Clocks, m),
-			refusedPods:     &refusedPods{reader: mgr.GetAPIReader(), namespace: o.Namespace},
+			refusedPods:     refusedPods{reader: mgr.GetAPIReader(), namespace: o.Namespace},
 			metrics:         m,
 			firstResyncDone: resynced,
 		})
