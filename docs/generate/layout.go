@@ -67,20 +67,24 @@ func (p *picture) gaps(pad int) (columns, rows []int) {
 		}
 	}
 	for _, a := range p.arrows {
-		if left, right := a.from, a.to; a.beside() && len(a.lines) > 0 {
-			if left.column > right.column {
-				left, right = right, left
-			}
-			between := p.columns[left.lastColumn+1 : right.column]
-			need := labelWidth(a.lines) + 24 + headLength
-			for i, s := range between {
-				need -= s.size + columns[left.lastColumn+1+i]
-			}
-			columns[left.lastColumn] = max(columns[left.lastColumn], need)
+		if a.above() || len(a.lines) == 0 {
+			continue
 		}
+		left, right := a.from, a.to
+		if left.column > right.column {
+			left, right = right, left
+		}
+		need := labelWidth(a.lines) + 24 + headLength
+		if !a.beside() { // it ends in the middle of its column, and has its head elsewhere
+			need -= p.columns[a.to.column].size/2 + headLength
+		}
+		for i, s := range p.columns[left.lastColumn+1 : right.column] {
+			need -= s.size + columns[left.lastColumn+1+i]
+		}
+		columns[left.lastColumn] = max(columns[left.lastColumn], need)
 	}
 	for _, a := range p.arrows {
-		if upper := a.from; !a.beside() && len(a.lines) > 0 {
+		if upper := a.from; a.above() && len(a.lines) > 0 {
 			if upper.row > a.to.row {
 				upper = a.to
 			}
@@ -130,6 +134,11 @@ func (b *box) needs() point {
 // beside tells whether an arrow goes from left to right or back, and not up or down.
 func (a arrow) beside() bool { return a.from.row <= a.to.lastRow && a.to.row <= a.from.lastRow }
 
+// above tells whether an arrow goes straight up or down.
+func (a arrow) above() bool {
+	return !a.beside() && a.from.column <= a.to.lastColumn && a.to.column <= a.from.lastColumn
+}
+
 // path of an arrow: straight if the boxes are beside or above each other, else to the side first and then up or down.
 func (a arrow) path() []point {
 	f, t := a.from.area, a.to.area
@@ -140,7 +149,7 @@ func (a arrow) path() []point {
 			return []point{{f.x + f.width, y}, {t.x, y}}
 		}
 		return []point{{f.x, y}, {t.x + t.width, y}}
-	case a.from.column <= a.to.lastColumn && a.to.column <= a.from.lastColumn:
+	case a.above():
 		x := middle(f.x, f.x+f.width, t.x, t.x+t.width)
 		if f.y < t.y {
 			return []point{{x, f.y + f.height}, {x, t.y}}
@@ -181,6 +190,12 @@ func (f frame) bounds() area {
 		all.x, all.y = x, y
 	}
 	return area{all.x - framePad, all.y - framePad - frameLabel, all.width + 2*framePad, all.height + 2*framePad + frameLabel}
+}
+
+// heading is where the label of a frame stands.
+func (f frame) heading() area {
+	a := f.bounds()
+	return area{a.x + framePad, a.y + 4, labelWidth([]string{f.label}), lineHeight}
 }
 
 func labelWidth(lines []string) int {

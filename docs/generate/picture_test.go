@@ -123,6 +123,9 @@ func checkRoom(t *testing.T, file string, p *picture) {
 		}
 		taken["box "+b.name] = b.area
 	}
+	for _, f := range p.frames {
+		taken["frame "+f.label] = f.heading()
+	}
 	for _, a := range p.arrows {
 		if len(a.lines) > 0 {
 			taken["label "+a.lines[0]] = a.label()
@@ -130,15 +133,15 @@ func checkRoom(t *testing.T, file string, p *picture) {
 		path := a.path()
 		for i := range path[1:] {
 			line := area{min(path[i].x, path[i+1].x), min(path[i].y, path[i+1].y), abs(path[i].x - path[i+1].x), abs(path[i].y - path[i+1].y)}
-			for _, b := range p.boxes {
-				if b != a.from && b != a.to && overlap(line, b.area) {
-					t.Errorf("%s: the arrow from %s to %s goes through %s", file, a.from.name, a.to.name, b.name)
+			for name, one := range taken {
+				if !strings.HasPrefix(name, "label ") && name != "box "+a.from.name && name != "box "+a.to.name && overlap(line, one) {
+					t.Errorf("%s: the arrow from %s to %s goes through %s", file, a.from.name, a.to.name, name)
 				}
 			}
 		}
 	}
 	for name, one := range taken {
-		if one.x < 0 || one.y < 0 || one.x+one.width > whole.width || one.y+one.height > whole.height {
+		if !within(one, whole) {
 			t.Errorf("%s: %s is at %+v, outside of the picture %+v", file, name, one, whole)
 		}
 		for other, two := range taken {
@@ -157,14 +160,24 @@ func checkRoom(t *testing.T, file string, p *picture) {
 				t.Errorf("%s: the frame %q is over %s", file, f.label, b.name)
 			}
 		}
-		if bounds := f.bounds(); bounds.x < 0 || bounds.y < 0 || bounds.width-2*framePad < labelWidth([]string{f.label}) {
-			t.Errorf("%s: the frame %q has no room", file, f.label)
+		bounds := f.bounds()
+		for name, one := range taken {
+			if overlap(bounds, one) && !within(one, bounds) {
+				t.Errorf("%s: the frame %q goes through %s", file, f.label, name)
+			}
+		}
+		if !within(bounds, whole) {
+			t.Errorf("%s: the frame %q is at %+v, outside of the picture %+v", file, f.label, bounds, whole)
 		}
 	}
 }
 
 func overlap(a, b area) bool {
 	return a.x < b.x+b.width && b.x < a.x+a.width && a.y < b.y+b.height && b.y < a.y+a.height
+}
+
+func within(a, b area) bool {
+	return a.x >= b.x && a.y >= b.y && a.x+a.width <= b.x+b.width && a.y+a.height <= b.y+b.height
 }
 
 func abs(n int) int { return max(n, -n) }

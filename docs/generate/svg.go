@@ -51,7 +51,7 @@ func (p *picture) svg(file string) string {
 	for _, f := range p.frames {
 		a := f.bounds()
 		fmt.Fprintf(&out, `<rect class="frame" x="%d" y="%d" width="%d" height="%d" rx="10"/>`+"\n", a.x, a.y, a.width, a.height)
-		fmt.Fprintf(&out, `<text class="label" x="%d" y="%d">%s</text>`+"\n", a.x+framePad, a.y+18, escape(f.label))
+		fmt.Fprintf(&out, `<text class="label" x="%d" y="%d">%s</text>`+"\n", f.heading().x, f.heading().y+14, escape(f.label))
 	}
 	for _, a := range p.arrows {
 		a.draw(&out)
