@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,35 +112,11 @@ func TestThePicturesOfTheDocs(t *testing.T) {
 	}
 }
 
-// checkRoom of texts and arrows.
+// checkRoom of texts, arrows and frames.
 func checkRoom(t *testing.T, file string, p *picture) {
 	t.Helper()
-	canvas := p.size()
-	whole := area{0, 0, canvas.x, canvas.y}
-	taken := map[string]area{}
-	for _, b := range p.boxes {
-		if need := b.needs(); need.x > b.width || need.y > b.height {
-			t.Errorf("%s: the text of %s needs %v, and the box is %+v", file, b.name, need, b.area)
-		}
-		taken["box "+b.name] = b.area
-	}
-	for _, f := range p.frames {
-		taken["frame "+f.label] = f.heading()
-	}
-	for _, a := range p.arrows {
-		if len(a.lines) > 0 {
-			taken["label "+a.lines[0]] = a.label()
-		}
-		path := a.path()
-		for i := range path[1:] {
-			line := area{min(path[i].x, path[i+1].x), min(path[i].y, path[i+1].y), abs(path[i].x - path[i+1].x), abs(path[i].y - path[i+1].y)}
-			for name, one := range taken {
-				if !strings.HasPrefix(name, "label ") && name != "box "+a.from.name && name != "box "+a.to.name && overlap(line, one) {
-					t.Errorf("%s: the arrow from %s to %s goes through %s", file, a.from.name, a.to.name, name)
-				}
-			}
-		}
-	}
+	size := p.size()
+	whole, taken := area{0, 0, size.x, size.y}, takenIn(p)
 	for name, one := range taken {
 		if !within(one, whole) {
 			t.Errorf("%s: %s is at %+v, outside of the picture %+v", file, name, one, whole)
@@ -150,24 +127,66 @@ func checkRoom(t *testing.T, file string, p *picture) {
 			}
 		}
 	}
+	for _, b := range p.boxes {
+		if need := b.needs(); need.x > b.width || need.y > b.height {
+			t.Errorf("%s: the text of %s needs %v, and the box is %+v", file, b.name, need, b.area)
+		}
+	}
+	for _, a := range p.arrows {
+		checkArrow(t, file, a, taken)
+	}
 	for _, f := range p.frames {
-		inside := map[*box]bool{}
-		for _, b := range f.boxes {
-			inside[b] = true
+		checkFrame(t, file, f, p, whole, taken)
+	}
+}
+
+// takenIn is where a picture has boxes, and labels of arrows and frames.
+func takenIn(p *picture) map[string]area {
+	taken := map[string]area{}
+	for _, b := range p.boxes {
+		taken["box "+b.name] = b.area
+	}
+	for _, f := range p.frames {
+		taken["frame "+f.label] = f.heading()
+	}
+	for _, a := range p.arrows {
+		if len(a.lines) > 0 {
+			taken["label "+a.from.name+" "+a.to.name] = a.label()
 		}
-		for _, b := range p.boxes {
-			if !inside[b] && overlap(f.bounds(), b.area) {
-				t.Errorf("%s: the frame %q is over %s", file, f.label, b.name)
-			}
-		}
-		bounds := f.bounds()
+	}
+	return taken
+}
+
+// checkArrow goes through nothing but gaps.
+func checkArrow(t *testing.T, file string, a arrow, taken map[string]area) {
+	t.Helper()
+	path := a.path()
+	for i := range path[1:] {
+		from, to := path[i], path[i+1]
+		line := area{min(from.x, to.x), min(from.y, to.y), abs(from.x - to.x), abs(from.y - to.y)}
 		for name, one := range taken {
-			if overlap(bounds, one) && !within(one, bounds) {
-				t.Errorf("%s: the frame %q goes through %s", file, f.label, name)
+			if name != "box "+a.from.name && name != "box "+a.to.name && overlap(line, one) {
+				t.Errorf("%s: the arrow from %s to %s goes through %s", file, a.from.name, a.to.name, name)
 			}
 		}
-		if !within(bounds, whole) {
-			t.Errorf("%s: the frame %q is at %+v, outside of the picture %+v", file, f.label, bounds, whole)
+	}
+}
+
+// checkFrame has its boxes in it, and nothing else or half of it.
+func checkFrame(t *testing.T, file string, f frame, p *picture, whole area, taken map[string]area) {
+	t.Helper()
+	bounds := f.bounds()
+	if !within(bounds, whole) {
+		t.Errorf("%s: the frame %q is at %+v, outside of the picture %+v", file, f.label, bounds, whole)
+	}
+	for _, b := range p.boxes {
+		if !slices.Contains(f.boxes, b) && overlap(bounds, b.area) {
+			t.Errorf("%s: the frame %q is over %s", file, f.label, b.name)
+		}
+	}
+	for name, one := range taken {
+		if overlap(bounds, one) && !within(one, bounds) {
+			t.Errorf("%s: the frame %q goes through %s", file, f.label, name)
 		}
 	}
 }
