@@ -51,14 +51,14 @@ sbom: image $(BIN)/cyclonedx-gomod ## List the modules in the binaries of the im
 scan: ## Look for known vulnerabilities in what is linked (asks vuln.go.dev).
 	cd deploy/release && go tool govulncheck -C ../.. ./...
 
-generate: $(HELM) ## Generate deep copies, CRD, install.yaml and docs/reference.
+generate: $(HELM) ## Generate deep copies, CRD, install.yaml, docs/reference and pictures.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd paths=./api/... output:crd:dir=deploy/chart/files/crds
 	{ cat deploy/namespace.yaml; $(HELM) template kube-prepull deploy/chart --namespace kube-prepull --no-hooks; } > deploy/install.yaml
 	go run ./docs/generate
 
 check-generate: generate
-	@git diff --exit-code -- api deploy docs/reference || { echo "generated files differ: run make generate, and commit"; exit 1; }
+	@git diff --exit-code -- api deploy docs/reference docs/pictures || { echo "generated files differ: run make generate, and commit"; exit 1; }
 
 lint: check-generate ## Check format, vet, staticcheck, and that generated files are up to date.
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
