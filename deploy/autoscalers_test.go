@@ -184,7 +184,7 @@ func TestTheExamplesForAutoscalers(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("there is no example of %q", left)
 	}
-	if diff := cmp.Diff(map[string]bool{v1alpha1.TaintWarming: true, startup: true}, gates); diff != "" {
+	if diff := cmp.Diff(map[string]bool{v1alpha1.TaintWarming: true, startup: true, v1alpha1.ReadinessTaintPrefix + "images": true}, gates); diff != "" {
 		t.Errorf("gates (-want +got):\n%s", diff)
 	}
 	if rule := kinds["readiness.node.x-k8s.io/v1alpha1 NodeReadinessRule"].object.(*nodeReadinessRule).Spec; len(rule.Conditions) != 1 ||
