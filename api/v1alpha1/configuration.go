@@ -47,7 +47,8 @@ type Configuration struct {
 	MaxBytesPerNode string `json:"maxBytesPerNode"`
 
 	// maxNodeClasses is how many classes of nodes, and so DaemonSets, there are at most, from 1 to 1000. Where there would
-	// be more, the node label with the most values is left out of account: more is pulled than needed. Default: 30.
+	// be more, some of the node labels that workloads ask for are left out of account: more is pulled than needed, and what
+	// needs a pull secret is left out where that may not be. Default: 30.
 	MaxNodeClasses int `json:"maxNodeClasses"`
 
 	// minBytes is the size from which an image is worth a place, as a quantity such as 10Mi; declared images are exempt.

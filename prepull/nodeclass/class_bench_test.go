@@ -42,11 +42,11 @@ func BenchmarkClassify(b *testing.B) {
 		}
 		wanted = append(wanted, []v1alpha1.Placement{p})
 	}
-	if got := Classify(nodes, wanted, 30, prepulltest.Noon); len(got.Classes) != 12 {
+	if got := classify(nodes, wanted, 30, prepulltest.Noon); len(got.Classes) != 12 {
 		b.Fatalf("%d classes", len(got.Classes))
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		Classify(nodes, wanted, 30, prepulltest.Noon)
+		classify(nodes, wanted, 30, prepulltest.Noon)
 	}
 }
