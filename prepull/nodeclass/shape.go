@@ -101,30 +101,26 @@ func (x placementIndex) coarsen(shapes []*shape, traits []trait, offered supply,
 	if len(shapes) <= max && len(traits) <= maxKeys {
 		return traits, nil, true
 	}
-	untainted := partition{of: make([]int, len(shapes))}.divide(func(i int) (string, bool) {
+	untainted := partition{of: make([]int, len(shapes))}.divide(len(shapes), func(i int) (string, bool) {
 		return string(offered.appendTraits(nil, shapes[i].nodes[0], nil)), true
 	})
-	classes := untainted.divide(func(i int) (string, bool) { return string(appendTaints(nil, shapes[i].taints)), true })
+	classes := untainted.divide(len(shapes), func(i int) (string, bool) { return string(appendTaints(nil, shapes[i].taints)), true })
 	if tainted = classes.parts <= max; !tainted {
 		classes = untainted
 	}
-	var idle, dropped []trait
-	for _, t := range x.ranked(traits, shapes, offered) {
-		finer := classes.by(t, shapes, offered)
+	if classes.parts > max {
+		max = classes.parts // architectures always count
+	}
+	var idle []trait
+	for _, t := range x.ranked(traits, shapes, offered, max) {
+		finer := classes.by(t, shapes, offered, max)
 		switch {
 		case finer.parts == classes.parts:
 			idle = append(idle, t)
 		case finer.parts <= max && len(kept) < maxKeys:
 			kept, classes = append(kept, t), finer
 		default:
-			dropped = append(dropped, t)
-		}
-	}
-	for _, t := range dropped {
-		if classes.by(t, shapes, offered).parts > classes.parts {
 			ignored = append(ignored, t)
-		} else {
-			idle = append(idle, t)
 		}
 	}
 	kept = append(kept, idle[:min(len(idle), maxKeys-len(kept))]...)

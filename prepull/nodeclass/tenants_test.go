@@ -52,6 +52,15 @@ func grid(values map[string]int) []corev1.Node {
 	return all
 }
 
+// labelled gives all nodes a label.
+func labelled(nodes []corev1.Node, label string) []corev1.Node {
+	key, value, _ := strings.Cut(label, "=")
+	for i := range nodes {
+		nodes[i].Labels[key] = value
+	}
+	return nodes
+}
+
 func TestWhoPaysForTooManyClasses(t *testing.T) {
 	t.Parallel()
 	same := make([]string, 70)
@@ -59,10 +68,8 @@ func TestWhoPaysForTooManyClasses(t *testing.T) {
 		same[i] = fmt.Sprintf("a-same-%02d", i)
 	}
 	pools := grid(map[string]int{"zz/pool": 2, "zone": 3})
-	for i := range pools {
-		for _, key := range same {
-			pools[i].Labels[key] = "x"
-		}
+	for _, key := range same {
+		labelled(pools, key+"=x")
 	}
 	for name, tc := range map[string]struct {
 		nodes   []corev1.Node
@@ -72,6 +79,7 @@ func TestWhoPaysForTooManyClasses(t *testing.T) {
 	}{
 		"keys that all nodes have alike count for nothing": {pools, []Image{by("a", same...), by("b", "zz/pool", "zone")}, 30, nil},
 		"nor if there is no room for what tells apart":     {pools, []Image{by("a", same...), by("b", "zz/pool", "zone")}, 3, []string{"zone"}},
+		"what tells nothing apart takes no turn":           {labelled(grid(map[string]int{"rack": 4, "pool": 4}), "a-same=x"), []Image{by("a", "rack"), by("b", "a-same", "pool")}, 4, []string{"rack"}},
 		"who asks for more pays":                           {grid(map[string]int{"a": 2, "b": 2, "c": 2, "pool": 4}), []Image{by("a", "a", "b", "c"), by("b", "pool")}, 8, []string{"b", "c"}},
 		"what most ask for stays":                          {grid(map[string]int{"rack": 2, "pool": 4}), []Image{by("a", "rack"), by("b", "pool"), by("c", "pool")}, 4, []string{"rack"}},
 		"among equals what makes fewer classes":            {grid(map[string]int{"rack": 4, "pool": 2}), []Image{by("a", "rack"), by("b", "pool")}, 4, []string{"rack"}},

@@ -17,7 +17,7 @@ type rank struct {
 	// turn is the first place that it has among what a namespace asks for, and votes how many have it there.
 	turn, votes int
 
-	// parts is into how many parts it divides the nodes.
+	// parts is into how many parts it divides the nodes, as far as that matters.
 	parts int
 }
 
@@ -30,11 +30,11 @@ func (t trait) isRestricted() bool {
 
 // ranked are traits in the order in which they may tell classes apart: first labels that no node may give itself, then what
 // namespaces ask for in turn, in one turn what most of them ask for, then what makes the fewest parts. So a namespace that asks
-// for ever more takes nothing from those that ask for little.
-func (x placementIndex) ranked(traits []trait, shapes []*shape, offered supply) []trait {
+// for ever more takes nothing from those that ask for little. What makes more than most parts is of no use.
+func (x placementIndex) ranked(traits []trait, shapes []*shape, offered supply, most int) []trait {
 	ranks := make(map[trait]*rank, len(traits))
 	for _, t := range traits {
-		ranks[t] = &rank{trait: t, turn: math.MaxInt, parts: partition{of: make([]int, len(shapes))}.by(t, shapes, offered).parts}
+		ranks[t] = &rank{trait: t, turn: math.MaxInt, parts: partition{of: make([]int, len(shapes))}.by(t, shapes, offered, most).parts}
 	}
 	for _, asked := range x.askedBy() {
 		var list []*rank
@@ -92,13 +92,13 @@ type partition struct {
 	parts int
 }
 
-// by divides the parts further, by a trait.
-func (p partition) by(t trait, shapes []*shape, offered supply) partition {
-	return p.divide(func(i int) (string, bool) { return offered.traitOf(shapes[i].nodes[0], t) })
+// by divides the parts further, by a trait, and stops where there are more than most of them.
+func (p partition) by(t trait, shapes []*shape, offered supply, most int) partition {
+	return p.divide(most, func(i int) (string, bool) { return offered.traitOf(shapes[i].nodes[0], t) })
 }
 
-// divide divides the parts further, by what each shape has.
-func (p partition) divide(has func(shape int) (string, bool)) partition {
+// divide divides the parts further, by what each shape has, and stops where there are more than most of them.
+func (p partition) divide(most int, has func(shape int) (string, bool)) partition {
 	type part struct {
 		number int
 		value  string
@@ -111,6 +111,9 @@ func (p partition) divide(has func(shape int) (string, bool)) partition {
 		key := part{number, value, found}
 		if _, known := numbers[key]; !known {
 			numbers[key] = len(numbers)
+		}
+		if len(numbers) > most {
+			break
 		}
 		finer.of[i] = numbers[key]
 	}

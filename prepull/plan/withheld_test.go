@@ -71,6 +71,25 @@ func TestAPullSecretStaysWithTheNodesOfItsUsers(t *testing.T) {
 	}
 }
 
+// A person who declares an image asks for its nodes as somebody of a namespace without a name.
+func TestWhoAsksForNodes(t *testing.T) {
+	t.Parallel()
+	declared, learned := prepulltest.Declared("mine", "a:1"), usedBy("a:1", 1, "api")
+	for name, tc := range map[string]struct {
+		images []v1alpha1.PrepullImage
+		want   []string
+	}{
+		"the users of a learned image":     {[]v1alpha1.PrepullImage{learned}, []string{"shop"}},
+		"who declares it":                  {[]v1alpha1.PrepullImage{declared}, []string{""}},
+		"both, if it is used all the same": {[]v1alpha1.PrepullImage{declared, learned}, []string{"", "shop"}},
+	} {
+		found, _ := candidates(tc.images, prepulltest.Noon)
+		if diff := cmp.Diff(tc.want, askedOf(found)[0].Namespaces); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 // TestOnlyTheCopyThatMayBeThereIsUsed has an image whose users come from two namespaces, one of which may run anywhere.
 func TestOnlyTheCopyThatMayBeThereIsUsed(t *testing.T) {
 	t.Parallel()
