@@ -3,6 +3,7 @@ package pin
 import (
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
 
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -330,7 +331,12 @@ func TestANewNamespaceIsPinnedAtOnce(t *testing.T) {
 	images.point(t, "app", "latest", "v1")
 	image := images.Image("app:latest")
 	for i := range 20 {
-		n := pinning{lab.NewPinning(t, fmt.Sprintf("new-%d", i), "latest")}
+		n := product{images.Product}.pinning(t, fmt.Sprintf("new-%d", i))
+		t.Cleanup(func() {
+			if err := n.Client().CoreV1().Namespaces().Delete(context.Background(), n.Name, metav1.DeleteOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
 		n.Deploy(t, n.Name, lab.Deployment("app", image, 0))
 		n.wantPins(t, "deployment", "app", appPin(image, digest))
 	}
