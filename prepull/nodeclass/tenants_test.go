@@ -2,6 +2,7 @@ package nodeclass
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -33,13 +34,11 @@ func by(namespaces string, keys ...string) Image {
 
 // grid are nodes with all combinations of labels: of each key, values 0, 1 and so on, as many as it says.
 func grid(values map[string]int) []corev1.Node {
-	labels := []string{}
 	nodes := [][]string{{}}
-	for key, n := range values {
-		labels = append(labels, key)
+	for _, key := range slices.Sorted(maps.Keys(values)) {
 		var next [][]string
 		for _, node := range nodes {
-			for i := range n {
+			for i := range values[key] {
 				next = append(next, append(slices.Clone(node), fmt.Sprintf("%s=%d", key, i)))
 			}
 		}
