@@ -88,6 +88,27 @@ func TestTheInstalledRolesAreThePermissions(t *testing.T) {
 	}
 }
 
+func TestWhatIsAskedForFollowsTheConfiguration(t *testing.T) {
+	t.Parallel()
+	const header = "apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\n"
+	for text, want := range map[string]settings{
+		"":                             {pullSecrets: true, secretsAnywhere: true, rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto, metrics: true},
+		"pullSecretRoles: namespaces":  {pullSecrets: true, rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto, metrics: true},
+		"pullSecrets: false":           {rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto, metrics: true},
+		"rewritePullPolicy: false":     {pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesAuto, metrics: true},
+		"metricsAuthentication: false": {pullSecrets: true, secretsAnywhere: true, rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto},
+		"nodeCondition: true\ngate: {enabled: true}": {pullSecrets: true, secretsAnywhere: true, rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto, metrics: true, nodeCondition: true, gate: true},
+	} {
+		c, err := v1alpha1.ParseConfiguration([]byte(header + text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := permissionsFor(c); got != want {
+			t.Errorf("%q: %+v", text, got)
+		}
+	}
+}
+
 // render renders the chart with values.
 func render(t *testing.T, values []string) []byte {
 	t.Helper()
