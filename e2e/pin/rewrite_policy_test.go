@@ -101,6 +101,7 @@ func (n pinning) demandAlways(t *testing.T) {
 	})
 	lab.Eventually(t, "the policy to refuse pods", func() error {
 		pod := lab.PodOn("", "tried", n.Image("app:v1"))
+		pod.Namespace = n.Name
 		_, err := n.Client().CoreV1().Pods(n.Name).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if !apierrors.IsInvalid(err) {
 			return errors.Join(errors.New("a pod is not refused"), err)
