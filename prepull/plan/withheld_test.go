@@ -71,6 +71,27 @@ func TestAPullSecretStaysWithTheNodesOfItsUsers(t *testing.T) {
 	}
 }
 
+// Where a class of its own has the nodes of an image, it is pulled there, and its status says that it is not elsewhere.
+func TestAPullSecretIsWithheldFromSomeNodes(t *testing.T) {
+	t.Parallel()
+	image := privateObject("a:1", 9, secretNamed("shop", "login"))
+	image.Status.Placements = []v1alpha1.Placement{{NodeSelector: map[string]string{"pool": "0"}}}
+	s := State{Nodes: append(prepulltest.Nodes(2), prepulltest.Node("arm", "arm64")), Images: []v1alpha1.PrepullImage{image}, Pulls: copiedAs("copy", prepulltest.Noon)}
+	for i, pool := range []string{"0", "1", "0"} {
+		s.Nodes[i].Labels["pool"] = pool
+	}
+	o := testOptions
+	o.MaxNodeClasses = 2
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	selected := meta.FindStatusCondition(s.status(workload.ObjectName("a:1")).Conditions, v1alpha1.ConditionSelected)
+	if selected.Reason != "SecretPartlyWithheld" || !strings.Contains(selected.Message, "on the nodes of some classes only. The Secret shop/login would also go") {
+		t.Errorf("%s: %s", selected.Reason, selected.Message)
+	}
+	if len(s.DaemonSets) != 1 || !strings.HasPrefix(s.DaemonSets[0].Name, "kube-prepull-linux-arm64") {
+		t.Errorf("%d DaemonSets", len(s.DaemonSets))
+	}
+}
+
 // A person who declares an image asks for its nodes as somebody of a namespace without a name.
 func TestWhoAsksForNodes(t *testing.T) {
 	t.Parallel()
