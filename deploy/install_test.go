@@ -197,8 +197,9 @@ func TestWebhooksSeeWhatTeaches(t *testing.T) {
 func TestPermissionsAreTheLeast(t *testing.T) {
 	t.Parallel()
 	objects := installed(t)
-	// Events are on the workloads that they are about; reviews are questions, and nothing is stored of them.
-	creatable := []string{"events", "tokenreviews", "subjectaccessreviews"}
+	// Events are on the workloads that they are about; reviews are questions, and nothing is stored of them; pods are created in
+	// dry runs alone (TestTheManagerStoresNoPods).
+	creatable := []string{"events", "tokenreviews", "subjectaccessreviews", "pods"}
 	for _, role := range all[*rbacv1.ClusterRole](objects) {
 		for _, rule := range role.Rules {
 			// Any Secret of the cluster can be read if its name is known, and none can be listed.
@@ -216,6 +217,27 @@ func TestPermissionsAreTheLeast(t *testing.T) {
 		for _, rule := range role.Rules {
 			checkRule(t, role.Name, rule, []string{"create"}, []string{"list", "patch", "delete"})
 		}
+	}
+}
+
+// A policy lets the manager create pods in dry runs alone, as long as it may create any.
+func TestTheManagerStoresNoPods(t *testing.T) {
+	t.Parallel()
+	for name, objects := range map[string][]client.Object{"kube-prepull": installed(t), "infra": decode(t, render(t, "--namespace", "infra"))} {
+		policy := only[*admissionregistrationv1.ValidatingAdmissionPolicy](t, objects)
+		binding := only[*admissionregistrationv1.ValidatingAdmissionPolicyBinding](t, objects)
+		account := "system:serviceaccount:" + name + ":" + named[*corev1.ServiceAccount](t, objects, v1alpha1.Name).Name
+		if got := policy.Spec.MatchConditions[0].Expression; !strings.Contains(got, "== '"+account+"'") || len(policy.Spec.MatchConditions) != 1 {
+			t.Errorf("the policy is about those with %s, want %s", got, account)
+		}
+		// What is not the manager's must never be refused.
+		if binding.Spec.PolicyName != policy.Name || binding.Spec.MatchResources != nil || *policy.Spec.FailurePolicy != admissionregistrationv1.Ignore {
+			t.Errorf("%+v, %+v", policy.Spec, binding.Spec)
+		}
+	}
+	objects := decode(t, render(t, "--set", "config.rewritePullPolicy=false"))
+	if policies := all[*admissionregistrationv1.ValidatingAdmissionPolicy](objects); len(policies) > 0 {
+		t.Errorf("without permission there is the policy %s", policies[0].Name)
 	}
 }
 

@@ -49,6 +49,7 @@ func TestValuesThatMakeNoSenseAreRefused(t *testing.T) {
 		"a taint of somebody else":              {`config.gate.taintKey=node\.cilium\.io/agent-not-ready`, "/config/gate/taintKey"},
 		"a misspelt key of the gate":            {"config.gate.enable=true", "'enable' not allowed"},
 		"a misspelt configuration key":          {"config.retentoin=3h", "'retentoin' not allowed"},
+		"roles of no kind":                      {"rbac.pullSecrets=none", "/rbac/pullSecrets"},
 		"a derived configuration key":           {"config.noopImage=a", "'noopImage' not allowed"},
 		"more nodes at a time than there are":   {"config.maxConcurrentNodes=200%", "/config/maxConcurrentNodes"},
 		"more images than a pod can list":       {"config.maxImagesPerNode=1000", "/config/maxImagesPerNode"},
@@ -280,7 +281,7 @@ func TestTheSchemaKnowsTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := slices.Collect(maps.Keys(schema.Properties.Config.Properties))
-	got = append(got, "apiVersion", "kind", "noopImage", "priorityClassName", "certificateDirectory", "webhookPort", "healthAddress")
+	got = append(got, "apiVersion", "kind", "noopImage", "priorityClassName", "certificateDirectory", "pullSecretRoles", "webhookPort", "healthAddress")
 	var want []string
 	for f := range reflect.TypeFor[v1alpha1.Configuration]().Fields() {
 		want = append(want, f.Tag.Get("json"))

@@ -23,6 +23,9 @@ type Options struct {
 	// PullSecrets is set if the pull secrets of workloads are copied and used.
 	PullSecrets bool
 
+	// LearnFromPods is set if an image counts once a pod with it is stored.
+	LearnFromPods bool
+
 	// ResyncInterval is how often the opted-in namespaces are listed to repair what admissions missed.
 	ResyncInterval time.Duration
 
@@ -46,7 +49,7 @@ type Options struct {
 // to the learner that it returns.
 func SetupWithManager(mgr ctrl.Manager, o Options) (*learn.Learner, error) {
 	learner, resynced, err := learn.SetupWithManager(mgr, learn.Options{
-		Namespace: o.Namespace, PullSecrets: o.PullSecrets, ResyncInterval: o.ResyncInterval,
+		Namespace: o.Namespace, PullSecrets: o.PullSecrets, FromPods: o.LearnFromPods, ResyncInterval: o.ResyncInterval,
 		Retention: o.Retention, RollbackRetention: o.RollbackRetention, CacheSyncTimeout: crdPatience, Clocks: o.Clocks,
 	})
 	if err != nil {

@@ -2,103 +2,97 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"sync/atomic"
+	"net/http"
+	"slices"
 	"time"
 
-	"k8s.io/utils/ptr"
-
-	"github.com/kube-prepull/kube-prepull/prepull/workload"
-
-	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
-// probeInterval is how often the API server is asked about its AlwaysPullImages admission plugin, and probeTime how long
-// it has to answer.
 const (
-	probeInterval = 10 * time.Minute
-	probeTime     = 10 * time.Second
+	// probeTime is how long the API server has to answer.
+	probeTime = 10 * time.Second
+
+	probeContainer = "probe"
 )
 
-// probe finds out whether the API server's AlwaysPullImages plugin is on: then pods have pull policy Always whatever
-// anybody says, and refuses to store others.
+// probe asks the API server, by dry runs, what becomes of the pull policy of a pod.
 type probe struct {
-	client    client.Client
-	namespace string
-	image     string
-	gauge     prometheus.Gauge
-	on        atomic.Bool
-	failing   bool
-	log       logr.Logger
+	client client.Client
+	image  string
 }
 
-func newProbe(c client.Client, namespace, image string, registry prometheus.Registerer, log logr.Logger) (*probe, error) {
-	p := &probe{
-		client: c, namespace: namespace, image: image, log: log,
-		gauge: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "kube_prepull_always_pull_images",
-			Help: "1 if the AlwaysPullImages admission plugin is on, so that pull policies are left alone; otherwise 0.",
-		}),
+// ask finds out whether a pod with the pull policy IfNotPresent is admitted to a namespace and stays what it is. Where it is
+// refused, one with Always tells whether the policy is the reason. The error says why a pod was refused; nothing else can go wrong.
+func (p probe) ask(ctx context.Context, namespace string) (pullPolicy, error) {
+	stored, refusal := p.create(ctx, namespace, corev1.PullIfNotPresent)
+	switch {
+	case refusal == nil && stored == corev1.PullIfNotPresent:
+		return policyRewritten, nil
+	case refusal == nil:
+		return policyKept, nil
+	case !refused(refusal):
+		return policyUnknown, refusal
 	}
-	if err := registry.Register(p.gauge); err != nil {
-		return nil, fmt.Errorf("registering the metric of AlwaysPullImages: %w", err)
+	if _, err := p.create(ctx, namespace, corev1.PullAlways); err == nil {
+		return policyKept, refusal
 	}
-	return p, nil
+	return policyUnknown, refusal
 }
 
-// NeedLeaderElection is false: every replica rewrites pods.
-func (p *probe) NeedLeaderElection() bool { return false }
-
-// Start asks until ctx ends.
-func (p *probe) Start(ctx context.Context) error {
-	tick := time.NewTicker(probeInterval)
-	defer tick.Stop()
-	for {
-		err := p.ask(ctx)
-		if err != nil && ctx.Err() == nil && !p.failing {
-			// A policy may forbid the pod. Without an answer pods are admitted all the same: the plugin has the last word.
-			p.log.Info("cannot tell whether AlwaysPullImages is on", "reason", err.Error())
-		}
-		p.failing = err != nil
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-// ask lets the API server admit a pod as a dry run.
-func (p *probe) ask(ctx context.Context) error {
+// create lets the API server admit a pod as a dry run, and returns the policy that it would have.
+func (p probe) create(ctx context.Context, namespace string, policy corev1.PullPolicy) (corev1.PullPolicy, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	pod := probePod(p.namespace, p.image)
+	pod := probePod(namespace, p.image, policy)
 	if err := p.client.Create(ctx, pod, client.DryRunAll); err != nil {
-		return fmt.Errorf("creating a pod as a dry run: %w", err)
+		return "", fmt.Errorf("creating a pod as a dry run: %w", err)
 	}
-	on := pod.Spec.Containers[0].ImagePullPolicy == corev1.PullAlways
-	if p.on.Swap(on) != on {
-		p.log.Info("the AlwaysPullImages admission plugin changed", "on", on)
+	// An injector may have put other containers before it.
+	i := slices.IndexFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == probeContainer })
+	if i < 0 {
+		return "", errors.New("the pod has become another one")
 	}
-	p.gauge.Set(map[bool]float64{true: 1}[on])
-	return nil
+	return pod.Spec.Containers[i].ImagePullPolicy, nil
+}
+
+// refused tells whether something in the API server decided against a pod. That a namespace has no service account yet, or is
+// gone, is no such decision, nor is that nobody answers.
+func refused(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	switch code := status.Status().Code; code {
+	case http.StatusUnauthorized, http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return false
+	default:
+		return code >= 400 && code < 500
+	}
 }
 
 // probePod is one that Pod Security "restricted" admits, of an image that policies have to let in anyhow, with the requests
-// and limits that a quota may demand. It names no user: some policies allow only those that they give.
-func probePod(namespace, image string) *corev1.Pod {
-	container := workload.RestrictedContainer("probe", image)
+// and limits that a quota may demand. It names no user: some policies allow only those that they give. It is opted out, or the
+// answer would be of our own making.
+func probePod(namespace, image string, policy corev1.PullPolicy) *corev1.Pod {
+	container := workload.RestrictedContainer(probeContainer, image)
+	container.ImagePullPolicy = policy
 	little := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
 	container.Resources = corev1.ResourceRequirements{Requests: little, Limits: little}
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: v1alpha1.Name + "-probe-"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, GenerateName: v1alpha1.Name + "-probe-", Labels: map[string]string{v1alpha1.LabelEnabled: v1alpha1.Disabled},
+		},
 		Spec: corev1.PodSpec{
 			AutomountServiceAccountToken: ptr.To(false),
 			SecurityContext:              workload.RestrictedPod(true),

@@ -3,27 +3,23 @@ package webhook
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
-	"github.com/go-logr/logr/funcr"
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// dryRuns answers a pod that is created in a dry run, and nothing else.
+// dryRuns admits pods that are created in dry runs, or not, and nothing else.
 type dryRuns struct {
 	client.Client
-	mu     sync.Mutex
-	asked  int
-	policy corev1.PullPolicy
-	err    error
+
+	mu    sync.Mutex
+	asked int
+	admit func(pod *corev1.Pod) error
 }
 
 func (d *dryRuns) Create(_ context.Context, obj client.Object, options ...client.CreateOption) error {
@@ -32,88 +28,88 @@ func (d *dryRuns) Create(_ context.Context, obj client.Object, options ...client
 	d.asked++
 	var o client.CreateOptions
 	o.ApplyOptions(options)
-	if len(o.DryRun) != 1 || o.DryRun[0] != metav1.DryRunAll || obj.GetNamespace() != "kube-prepull" {
-		return errors.New("this pod would be stored, or is not ours")
+	if len(o.DryRun) != 1 || o.DryRun[0] != metav1.DryRunAll {
+		return errors.New("this pod would be stored")
 	}
-	if d.policy != "" {
-		obj.(*corev1.Pod).Spec.Containers[0].ImagePullPolicy = d.policy
-	}
-	return d.err
+	return d.admit(obj.(*corev1.Pod))
 }
 
-func (d *dryRuns) answer(policy corev1.PullPolicy, err error) {
+func (d *dryRuns) become(admit func(pod *corev1.Pod) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.policy, d.err = policy, err
+	d.asked, d.admit = 0, admit
 }
 
-func TestTheProbeKnowsAlwaysPullImages(t *testing.T) {
+func admits(*corev1.Pod) error { return nil }
+
+// setsAlways is what the AlwaysPullImages admission plugin does, and demandsAlways what a policy does.
+func setsAlways(pod *corev1.Pod) error {
+	for i := range pod.Spec.Containers {
+		pod.Spec.Containers[i].ImagePullPolicy = corev1.PullAlways
+	}
+	return nil
+}
+
+func demandsAlways(pod *corev1.Pod) error {
+	for _, c := range pod.Spec.Containers {
+		if c.ImagePullPolicy != corev1.PullAlways {
+			return apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, pod.GenerateName, nil)
+		}
+	}
+	return nil
+}
+
+func refuses(err error) func(*corev1.Pod) error { return func(*corev1.Pod) error { return err } }
+
+func TestWhatTheProbeFindsOut(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var logged sync.Mutex
-		var lines []string
-		log := funcr.New(func(_, args string) { logged.Lock(); defer logged.Unlock(); lines = append(lines, args) }, funcr.Options{})
-		server := &dryRuns{}
-		p, err := newProbe(server, "kube-prepull", "noop", prometheus.NewRegistry(), log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if p.on.Load() {
-			t.Error("known before it was asked")
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		for i, step := range []struct {
-			policy corev1.PullPolicy
-			err    error
-			want   bool
-			log    string // of one line; empty if there is none
-		}{
-			{"", nil, false, ""},
-			{corev1.PullAlways, nil, true, `"on"=true`},
-			{corev1.PullAlways, nil, true, ""},
-			{"", errors.New("exceeded quota"), true, "exceeded quota"},
-			{"", errors.New("exceeded quota"), true, ""},
-			{corev1.PullAlways, nil, true, ""},
-			{"", nil, false, `"on"=false`},
-			{corev1.PullAlways, errors.New("denied"), false, "denied"},
-		} {
-			server.answer(step.policy, step.err)
-			logged.Lock()
-			lines = nil
-			logged.Unlock()
-			if i == 0 {
-				go func() { done <- p.Start(ctx) }()
-			} else {
-				time.Sleep(probeInterval)
+	quota := apierrors.NewForbidden(corev1.Resource("pods"), "probe", errors.New("exceeded quota"))
+	for name, tc := range map[string]struct {
+		admit   func(*corev1.Pod) error
+		want    pullPolicy
+		asked   int
+		refusal bool
+	}{
+		"a pod is admitted as it is": {admits, policyRewritten, 1, false},
+		"something sets Always":      {setsAlways, policyKept, 1, false},
+		"something demands Always":   {demandsAlways, policyKept, 2, true},
+		"a webhook does, with a status of no kind": {func(pod *corev1.Pod) error {
+			if demandsAlways(pod) == nil {
+				return nil
 			}
-			synctest.Wait()
-			var gauge dto.Metric
-			if err := p.gauge.Write(&gauge); err != nil {
-				t.Fatal(err)
+			return &apierrors.StatusError{ErrStatus: metav1.Status{Code: 400, Message: "admission webhook denied the request"}}
+		}, policyKept, 2, true},
+		"every pod is refused": {refuses(quota), policyUnknown, 2, true},
+		"an injector puts its own container first": {func(pod *corev1.Pod) error {
+			sidecar := corev1.Container{Name: "proxy", ImagePullPolicy: corev1.PullAlways}
+			pod.Spec.Containers = append([]corev1.Container{sidecar}, pod.Spec.Containers...)
+			return nil
+		}, policyRewritten, 1, false},
+		"the pod becomes another one":  {func(pod *corev1.Pod) error { pod.Spec.Containers[0].Name = "other"; return nil }, policyUnknown, 1, true},
+		"the API server is busy":       {refuses(apierrors.NewTooManyRequests("later", 1)), policyUnknown, 1, true},
+		"the API server does not work": {refuses(apierrors.NewInternalError(errors.New("etcd"))), policyUnknown, 1, true},
+		"nobody answers":               {refuses(context.DeadlineExceeded), policyUnknown, 1, true},
+		"the namespace is gone":        {refuses(apierrors.NewNotFound(corev1.Resource("namespaces"), "shop")), policyUnknown, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := &dryRuns{admit: tc.admit}
+			got, err := probe{server, "noop"}.ask(t.Context(), "shop")
+			if got != tc.want || server.asked != tc.asked || (err != nil) != tc.refusal {
+				t.Errorf("%s after %d questions, %v", got, server.asked, err)
 			}
-			if p.on.Load() != step.want || (gauge.GetGauge().GetValue() == 1) != step.want || server.asked != i+1 {
-				t.Errorf("step %d: %t, %v, asked %d times", i, p.on.Load(), gauge.GetGauge().GetValue(), server.asked)
-			}
-			if got := strings.Join(lines, "\n"); !strings.Contains(got, step.log) || len(lines) > 1 || (got == "") != (step.log == "") {
-				t.Errorf("step %d logs %q", i, got)
-			}
-		}
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+		})
+	}
 }
 
 func TestTheProbesPodIsRestricted(t *testing.T) {
 	t.Parallel()
-	pod := probePod("kube-prepull", "noop")
+	pod := probePod("kube-prepull", "noop", corev1.PullIfNotPresent)
 	p, c := pod.Spec.SecurityContext, pod.Spec.Containers[0]
 	restricted := *p.RunAsNonRoot && p.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault &&
 		!*c.SecurityContext.AllowPrivilegeEscalation && c.SecurityContext.Capabilities.Drop[0] == "ALL" &&
 		len(pod.Spec.Volumes) == 0 && !pod.Spec.HostNetwork && c.SecurityContext.Privileged == nil
-	if !restricted || c.ImagePullPolicy != corev1.PullIfNotPresent || pod.Name != "" {
+	if !restricted || c.ImagePullPolicy != corev1.PullIfNotPresent || pod.Name != "" || pod.Labels["kube-prepull.io/enabled"] != "false" {
 		t.Errorf("%+v", pod)
 	}
 }

@@ -56,7 +56,7 @@ func newPullKeys(live client.Reader, limit time.Duration) *pullKeys {
 }
 
 // of returns the Docker configurations of a template, in the order in which the kubelet tries them. As there, a Secret
-// that is missing is none. What admission has done to a pod need not be done again.
+// that is missing is none, and neither is one that may not be read. What admission has done to a pod need not be done again.
 func (k *pullKeys) of(ctx context.Context, namespace string, t *pins.Template, pod bool) ([][]byte, error) {
 	names := t.PullSecrets
 	if !pod && !t.OwnSecrets {
@@ -74,7 +74,7 @@ func (k *pullKeys) of(ctx context.Context, namespace string, t *pins.Template, p
 	size := 0
 	for _, name := range names {
 		key, err := k.secrets.get(ctx, client.ObjectKey{Namespace: namespace, Name: name})
-		if client.IgnoreNotFound(err) != nil {
+		if client.IgnoreNotFound(err) != nil && !apierrors.IsForbidden(err) {
 			return nil, err
 		}
 		if size += len(key); key != nil && size <= maxTemplateKeys {

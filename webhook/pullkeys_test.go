@@ -53,6 +53,9 @@ func (s *keyStore) Get(ctx context.Context, key client.ObjectKey, into client.Ob
 			o.ImagePullSecrets = append(o.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 		}
 	case *corev1.Secret:
+		if key.Name == "forbidden" {
+			return apierrors.NewForbidden(corev1.Resource("secrets"), key.Name, nil)
+		}
 		secret, found := s.secrets[key.Name]
 		if !found {
 			return missing
@@ -85,6 +88,7 @@ func TestPullKeysAreThoseOfTheKubelet(t *testing.T) {
 		"those of another account that are there":    {pins.Template{Account: "robot"}, false, []string{`{"auths":{"old":{}}}`}},
 		"an account that is not there":               {pins.Template{Account: "ghost"}, false, nil},
 		"its own and no others":                      {pins.Template{OwnSecrets: true, PullSecrets: []string{"a", "opaque", "gone"}}, false, []string{`{"auths":{"a":{}}}`}},
+		"those that may be read":                     {pins.Template{OwnSecrets: true, PullSecrets: []string{"forbidden", "b"}}, false, []string{`{"auths":{"b":{}}}`}},
 		"an empty list of its own":                   {pins.Template{OwnSecrets: true}, false, nil},
 		"a pod has got those of its account":         {pins.Template{Account: "default"}, true, nil},
 	} {

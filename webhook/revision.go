@@ -18,19 +18,17 @@ import (
 // revisions reads the earlier revisions of workloads.
 type revisions struct{ live client.Reader }
 
-// have tells whether the template of a workload is that of a stored revision of it, as after kubectl rollout undo: its
-// controller then goes back to that revision, and another pin would make a new one.
-func (r revisions) have(ctx context.Context, kind, namespace string, w *pins.Object) (bool, error) {
+// earlier are the templates of a workload's stored revisions.
+type earlier []corev1.PodTemplateSpec
+
+// of a workload. Only some kinds have any.
+func (r revisions) of(ctx context.Context, kind, namespace string, w *pins.Object) (earlier, error) {
 	if kind != "Deployment" && kind != "StatefulSet" && kind != "DaemonSet" {
-		return false, nil
-	}
-	var wanted corev1.PodTemplateSpec
-	if err := json.Unmarshal(w.Template.Raw, &wanted); err != nil {
-		return false, fmt.Errorf("reading the template: %w", err)
+		return nil, nil
 	}
 	selector, err := metav1.LabelSelectorAsSelector(w.Selector)
 	if err != nil {
-		return false, fmt.Errorf("reading the selector: %w", err)
+		return nil, fmt.Errorf("reading the selector: %w", err)
 	}
 	options := []client.ListOption{
 		client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector},
@@ -38,35 +36,58 @@ func (r revisions) have(ctx context.Context, kind, namespace string, w *pins.Obj
 		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}},
 	}
 	if kind == "Deployment" {
-		return r.replicaSet(ctx, w, &wanted, options)
+		return r.replicaSets(ctx, w, options)
 	}
-	return r.controllerRevision(ctx, w, &wanted, options)
+	return r.controllerRevisions(ctx, w, options)
 }
 
-func (r revisions) replicaSet(ctx context.Context, w *pins.Object, wanted *corev1.PodTemplateSpec, options []client.ListOption) (bool, error) {
+func (r revisions) replicaSets(ctx context.Context, w *pins.Object, options []client.ListOption) (earlier, error) {
 	var list appsv1.ReplicaSetList
 	if err := r.live.List(ctx, &list, options...); err != nil {
-		return false, fmt.Errorf("listing ReplicaSets: %w", err)
+		return nil, fmt.Errorf("listing ReplicaSets: %w", err)
 	}
-	return slices.ContainsFunc(list.Items, func(set appsv1.ReplicaSet) bool {
-		// As in EqualIgnoreHash of k8s.io/kubernetes/pkg/controller/deployment/util/deployment_util.go.
-		delete(set.Spec.Template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
-		return w.Controls(&set) && equality.Semantic.DeepEqual(&set.Spec.Template, wanted)
-	}), nil
+	var found earlier
+	for i := range list.Items {
+		if set := &list.Items[i]; w.Controls(set) {
+			// As in EqualIgnoreHash of k8s.io/kubernetes/pkg/controller/deployment/util/deployment_util.go.
+			delete(set.Spec.Template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
+			found = append(found, set.Spec.Template)
+		}
+	}
+	return found, nil
 }
 
-func (r revisions) controllerRevision(ctx context.Context, w *pins.Object, wanted *corev1.PodTemplateSpec, options []client.ListOption) (bool, error) {
+func (r revisions) controllerRevisions(ctx context.Context, w *pins.Object, options []client.ListOption) (earlier, error) {
 	var list appsv1.ControllerRevisionList
 	if err := r.live.List(ctx, &list, options...); err != nil {
-		return false, fmt.Errorf("listing ControllerRevisions: %w", err)
+		return nil, fmt.Errorf("listing ControllerRevisions: %w", err)
 	}
-	return slices.ContainsFunc(list.Items, func(revision appsv1.ControllerRevision) bool {
+	var found earlier
+	for i := range list.Items {
 		var stored struct {
 			Spec struct {
 				Template corev1.PodTemplateSpec `json:"template"`
 			} `json:"spec"`
 		}
-		err := json.Unmarshal(revision.Data.Raw, &stored)
-		return err == nil && w.Controls(&revision) && equality.Semantic.DeepEqual(&stored.Spec.Template, wanted)
-	}), nil
+		revision := &list.Items[i]
+		if err := json.Unmarshal(revision.Data.Raw, &stored); err == nil && w.Controls(revision) {
+			found = append(found, stored.Spec.Template)
+		}
+	}
+	return found, nil
+}
+
+// have tells whether a template is that of one of the revisions, as after kubectl rollout undo: the workload's controller then
+// goes back to that revision, and another pin would make a new one.
+func (e earlier) have(t *pins.Template) (bool, error) {
+	var wanted corev1.PodTemplateSpec
+	if err := json.Unmarshal(t.Raw, &wanted); err != nil {
+		return false, fmt.Errorf("reading the template: %w", err)
+	}
+	return slices.ContainsFunc(e, func(one corev1.PodTemplateSpec) bool { return equality.Semantic.DeepEqual(&one, &wanted) }), nil
+}
+
+// pinned tells whether one of the revisions has a pin.
+func (e earlier) pinned(key, pin string) bool {
+	return slices.ContainsFunc(e, func(one corev1.PodTemplateSpec) bool { return one.Annotations[key] == pin })
 }

@@ -41,8 +41,8 @@ type rewriter struct {
 	// resolve returns the digest that a tag points to.
 	resolve func(ctx context.Context, image string, auths [][]byte, fresh bool) (string, error)
 
-	// ifNotPresent is true if pods with a digest need not have it pulled at every start.
-	ifNotPresent func() bool
+	// ifNotPresent is true if pods of a namespace with a digest need not have it pulled at every start.
+	ifNotPresent func(namespace string) bool
 
 	// report takes note of a tag that could not be resolved.
 	report func(audit.Unpinned)
@@ -118,7 +118,7 @@ func (w *rewriter) pod(ctx context.Context, r *review, object, old *pins.Object,
 	if mode == "" {
 		return verdict{}
 	}
-	p := pins.PlanPod(object, mode, w.ifNotPresent())
+	p := pins.PlanPod(object, mode, w.ifNotPresent(r.hint.Namespace))
 	var v verdict
 	for _, a := range w.ask(ctx, r, &object.Template, p.Questions) {
 		if a.err != nil {
@@ -134,25 +134,36 @@ func (w *rewriter) pod(ctx context.Context, r *review, object, old *pins.Object,
 
 func (w *rewriter) workload(ctx context.Context, r *review, object, old *pins.Object, namespace map[string]string) (verdict, error) {
 	t := &object.Template
-	if old != nil && t.SameBesidesPins(&old.Template) {
-		set := pins.RestorePins(t, &old.Template)
-		w.count(r, restored, len(set))
-		return verdict{patch: t.Annotate(set, nil)}, nil
-	}
-	ofCronJob := r.hint.Kind == "Job" && object.Controller != nil && object.Controller.Kind == "CronJob"
-	mode := v1alpha1.RewriteMode(namespace, t.Labels, object.Controller != nil)
-	// The template of a job cannot change, and that of a CronJob's is pinned there.
-	if mode == "" || ofCronJob || r.hint.Kind == "Job" && old != nil {
-		return verdict{}, nil
-	}
 	var before *pins.Template
 	if old != nil {
 		before = &old.Template
 	}
-	p := pins.PlanPins(t, before, mode)
+	mode := v1alpha1.RewriteMode(namespace, t.Labels, object.Controller != nil)
+	// The template of a job cannot change, and that of a CronJob's is pinned there.
+	elsewhere := r.hint.Kind == "Job" && (old != nil || object.Controller != nil && object.Controller.Kind == "CronJob")
+	if elsewhere {
+		mode = ""
+	}
+	var p pins.Plan
+	if old != nil && t.SameBesidesPins(before) {
+		p = pins.PlanSame(t, before, mode)
+	} else if mode != "" {
+		p = pins.PlanPins(t, before, mode)
+	}
+	if mode == "" {
+		v := w.verdictOn(r, t, p, nil)
+		if !elsewhere && v1alpha1.RewriteMode(namespace, t.Labels, false) != "" {
+			v.warnings = notVerified(pins.Brought(t, before))
+		}
+		return v, nil
+	}
 	p.Questions = w.worthAsking(ctx, r, t, p.Questions)
 	if old != nil && len(p.Questions)+len(p.Remove) > 0 {
-		known, err := w.revisions.have(ctx, r.hint.Kind, r.hint.Namespace, object)
+		revisions, err := w.revisions.of(ctx, r.hint.Kind, r.hint.Namespace, object)
+		known := false
+		if err == nil {
+			known, err = revisions.have(t)
+		}
 		switch {
 		case err != nil: // nothing is better than to roll forward what is rolled back
 			w.log.Info("template let through as it is", "kind", r.hint.Kind, "namespace", r.hint.Namespace, "name", r.hint.Name, "reason", err.Error())
@@ -160,6 +171,7 @@ func (w *rewriter) workload(ctx context.Context, r *review, object, old *pins.Ob
 		case known:
 			return verdict{}, nil
 		}
+		p.Accept(revisions.pinned)
 	}
 	return w.verdictOn(r, t, p, w.ask(ctx, r, t, p.Questions)), nil
 }
@@ -167,9 +179,15 @@ func (w *rewriter) workload(ctx context.Context, r *review, object, old *pins.Ob
 // verdictOn turns the answers of registries into the verdict about a template.
 func (w *rewriter) verdictOn(r *review, t *pins.Template, p pins.Plan, answers []answered) verdict {
 	var v verdict
+	dropped := len(p.Set)
+	for _, c := range p.Refused {
+		v.warnings = append(v.warnings, pinWarning(&c, "is not used: no image like "+c.Image+" is pinned here"))
+	}
 	for _, a := range answers {
-		keep := a.err != nil && !digest.Refused(a.err) && a.question.Keep != ""
-		p.Settle(t, a.question, a.digest, keep)
+		keep := a.err != nil && p.Keeps(a.question, digest.Refused(a.err))
+		if settled := p.Settle(t, a.question, a.digest, keep); a.question.Brought != "" && settled != a.question.Brought {
+			v.warnings = append(v.warnings, pinWarning(&a.question.Container, "is not used: no earlier revision has it, and the registry does not say that "+a.question.Image+" points there"))
+		}
 		switch {
 		case keep:
 			w.count(r, kept, 1)
@@ -181,9 +199,24 @@ func (w *rewriter) verdictOn(r *review, t *pins.Template, p pins.Plan, answers [
 	if !t.Fits(p.Set) {
 		return v
 	}
-	w.count(r, pinned, len(p.Set))
+	w.count(r, restored, dropped)
+	w.count(r, pinned, len(p.Set)-dropped)
 	v.patch = t.Annotate(p.Set, p.Remove)
 	return v
+}
+
+// notVerified are warnings about pins that a request brings to a template which is left alone.
+func notVerified(containers []pins.Container) []string {
+	var warnings []string
+	for _, c := range containers {
+		warnings = append(warnings, pinWarning(&c, "is used as it came, since another object controls the workload"))
+	}
+	return warnings
+}
+
+// pinWarning tells whoever sent a request what becomes of a pin in it.
+func pinWarning(c *pins.Container, what string) string {
+	return shortened(fmt.Sprintf("kube-prepull: the pin of %s %s", audit.InWords(c.Name), what))
 }
 
 // undecided leaves a template as it came, and says what that means for each container that would have been asked for.
@@ -213,8 +246,12 @@ func (w *rewriter) left(r *review, a answered) string {
 }
 
 func warning(a answered, what string) string {
+	return shortened(fmt.Sprintf("kube-prepull: %s of %s %s: %v", a.question.Image, audit.InWords(a.question.Name), what, a.err))
+}
+
+func shortened(text string) string {
 	const most = 250 // the API server cuts warnings off at 256 bytes
-	return workload.Shortened(fmt.Sprintf("kube-prepull: %s of %s %s: %v", a.question.Image, audit.InWords(a.question.Name), what, a.err), most)
+	return workload.Shortened(text, most)
 }
 
 func (w *rewriter) count(r *review, result string, n int) {

@@ -38,10 +38,10 @@ type Options struct {
 	// PullSecrets is true if the pull secrets of workloads and their service accounts are used to resolve tags.
 	PullSecrets bool
 
-	// IfNotPresent is true if pods whose image is replaced get that pull policy where they have Always.
+	// IfNotPresent is true if pods whose image is replaced get that pull policy where they have Always and nothing demands it.
 	IfNotPresent bool
 
-	// ProbeImage is that of a pod which is created as a dry run, to see what becomes of its pull policy.
+	// ProbeImage is that of pods which are created as dry runs, to see what becomes of their pull policy.
 	ProbeImage string
 
 	// AuditInterval is how often all pods of namespaces whose images are pinned are looked at.
@@ -70,7 +70,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newProbe(mgr.GetClient(), o.Namespace, o.ProbeImage, metrics.Registry, mgr.GetLogger().WithName("probe"))
+	p, err := newPullPolicies(mgr.GetClient(), probe{mgr.GetClient(), o.ProbeImage}, o.Namespace, metrics.Registry, mgr.GetLogger().WithName("pull-policies"))
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +78,10 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting up the audit of pins: %w", err)
 	}
-	if err := mgr.Add(p); err != nil {
-		return nil, fmt.Errorf("adding to the manager: %w", err)
+	if o.IfNotPresent {
+		if err := p.setup(mgr); err != nil {
+			return nil, err
+		}
 	}
 	w := &rewriter{
 		cached:       mgr.GetClient(),
@@ -87,7 +89,7 @@ func SetupWithManager(mgr ctrl.Manager, o Options) (*Webhook, error) {
 		labelTime:    o.Clocks.LabelTime,
 		revisions:    revisions{mgr.GetAPIReader()},
 		resolve:      digests.Resolve,
-		ifNotPresent: func() bool { return o.IfNotPresent && !p.on.Load() },
+		ifNotPresent: p.rewritten,
 		report:       report,
 		metrics:      m,
 		log:          mgr.GetLogger().WithName("rewriter"),

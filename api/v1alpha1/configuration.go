@@ -47,7 +47,8 @@ type Configuration struct {
 	MaxBytesPerNode string `json:"maxBytesPerNode"`
 
 	// maxNodeClasses is how many classes of nodes, and so DaemonSets, there are at most, from 1 to 1000. Where there would
-	// be more, the node label with the most values is left out of account: more is pulled than needed. Default: 30.
+	// be more, some of the node labels that workloads ask for are left out of account: more is pulled than needed, and what
+	// needs a pull secret is left out where that may not be. Default: 30.
 	MaxNodeClasses int `json:"maxNodeClasses"`
 
 	// minBytes is the size from which an image is worth a place, as a quantity such as 10Mi; declared images are exempt.
@@ -70,6 +71,11 @@ type Configuration struct {
 	// the network of pods. The namespace must allow that: Pod Security baseline and restricted do not. Default: false.
 	HostNetwork bool `json:"hostNetwork"`
 
+	// learnFrom is templates, if an image counts as soon as a workload names it, or pods, if it counts once a pod of the workload
+	// was stored with it: where policies refuse pods and let their workloads in, nothing is pulled that they refuse. Then a
+	// new image is pulled ahead of all pods but the first. Default: templates.
+	LearnFrom string `json:"learnFrom"`
+
 	// refreshInterval is how often the registry is asked where a tag points that pods pull at every start (imagePullPolicy
 	// Always); at least 1s. Default: 10m.
 	RefreshInterval metav1.Duration `json:"refreshInterval"`
@@ -78,8 +84,13 @@ type Configuration struct {
 	// namespace, so that private images can be pulled. Default: true.
 	PullSecrets bool `json:"pullSecrets"`
 
+	// pullSecretRoles is where the manager may read pull secrets: cluster, which it checks at its start, or namespaces, where
+	// each has a RoleBinding of its own or its Secrets are not used. The chart sets it by rbac.pullSecrets. Default: cluster.
+	PullSecretRoles string `json:"pullSecretRoles"`
+
 	// rewritePullPolicy is true if a container whose image is replaced by a digest also gets imagePullPolicy IfNotPresent
-	// where it has Always. With the AlwaysPullImages admission plugin the policy stays whatever this says. Default: true.
+	// where it has Always. In namespaces where an admission plugin or a policy demands Always it stays, whatever this says; dry
+	// runs of pods tell, which is all that the manager may create. Default: true.
 	RewritePullPolicy bool `json:"rewritePullPolicy"`
 
 	// registries is a list of registries that are reached in another way than by HTTPS with a certificate of a public
@@ -153,6 +164,18 @@ const (
 	CertificatesDirectory   = "directory"
 )
 
+// Values of the key learnFrom.
+const (
+	LearnFromTemplates = "templates"
+	LearnFromPods      = "pods"
+)
+
+// Values of the key pullSecretRoles.
+const (
+	PullSecretRolesCluster    = "cluster"
+	PullSecretRolesNamespaces = "namespaces"
+)
+
 // Registry is how the manager reaches one registry.
 //
 // +kubebuilder:object:generate=false
@@ -176,8 +199,10 @@ func defaultConfiguration() *Configuration {
 		MinBytes:           "0",
 		Gate:               Gate{TaintKey: TaintWarming, Deadline: metav1.Duration{Duration: 5 * time.Minute}, MaxBytes: "10Gi"},
 		Exclude:            []string{},
+		LearnFrom:          LearnFromTemplates,
 		RefreshInterval:    metav1.Duration{Duration: 10 * time.Minute},
 		PullSecrets:        true,
+		PullSecretRoles:    PullSecretRolesCluster,
 		RewritePullPolicy:  true,
 		Registries:         []Registry{},
 		Certificates:       CertificatesAuto,
@@ -268,12 +293,15 @@ func (c *Configuration) validate() field.ErrorList {
 	check(validBytes(c.MinBytes), "minBytes", c.MinBytes, "must be a quantity such as 10Mi")
 	check(!slices.Contains(c.Exclude, ""), "exclude", c.Exclude, "must not contain an empty pattern")
 	problems = append(problems, c.Gate.validate(field.NewPath("gate"))...)
+	check(c.LearnFrom == LearnFromTemplates || c.LearnFrom == LearnFromPods, "learnFrom", c.LearnFrom, "must be templates or pods")
 	check(c.RefreshInterval.Duration >= time.Second, "refreshInterval", c.RefreshInterval.Duration.String(), "must be at least 1s")
 	for _, r := range c.Registries {
 		check(validRegistry(r.Host), "registries", r.Host, "host must be that of a registry as images name it, such as registry.internal:5000")
 		check(r.CA == "" || x509.NewCertPool().AppendCertsFromPEM([]byte(r.CA)), "registries", r.Host, "ca must be certificates in PEM")
 		check(!r.PlainHTTP || r.CA == "", "registries", r.Host, "ca has no meaning with plainHTTP")
 	}
+	check(slices.Contains([]string{PullSecretRolesCluster, PullSecretRolesNamespaces}, c.PullSecretRoles),
+		"pullSecretRoles", c.PullSecretRoles, "must be cluster or namespaces")
 	check(slices.Contains([]string{CertificatesAuto, CertificatesCertManager, CertificatesSelfManaged, CertificatesDirectory}, c.Certificates),
 		"certificates", c.Certificates, "must be auto, cert-manager, self-managed or directory")
 	check((c.Certificates == CertificatesDirectory) == (c.CertificateDirectory != ""),

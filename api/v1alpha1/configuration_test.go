@@ -34,7 +34,9 @@ hostNetwork: true
 gate: {enabled: true, taintKey: startup-taint.cluster-autoscaler.kubernetes.io/images, deadline: 90s, maxBytes: 4Gi}
 exclude: ["*:debug"]
 refreshInterval: 1h
+learnFrom: pods
 pullSecrets: false
+pullSecretRoles: namespaces
 certificates: directory
 certificateDirectory: /certificate
 maxConcurrentNodes: 10%
@@ -57,7 +59,9 @@ logLevel: debug
 				c.Gate = Gate{true, "startup-taint.cluster-autoscaler.kubernetes.io/images", metav1.Duration{Duration: 90 * time.Second}, "4Gi"}
 				c.Exclude = []string{"*:debug"}
 				c.RefreshInterval = metav1.Duration{Duration: time.Hour}
+				c.LearnFrom = LearnFromPods
 				c.PullSecrets = false
+				c.PullSecretRoles = PullSecretRolesNamespaces
 				c.Certificates = "directory"
 				c.CertificateDirectory = "/certificate"
 				c.MaxConcurrentNodes = intstr.FromString("10%")
@@ -159,6 +163,8 @@ unknown: {a: b}
 		"a number that is text":         {header + `maxImagesPerNode: "5"`, []string{`maxImagesPerNode: Invalid value: "5": `}},
 		"half an image":                 {header + "maxImagesPerNode: 1.5", []string{"maxImagesPerNode: Invalid value: 1.5: "}},
 		"certificates from nowhere":     {header + "certificates: acme", []string{`certificates: Invalid value: "acme"`}},
+		"learning from nothing":         {header + "learnFrom: nodes", []string{`learnFrom: Invalid value: "nodes": must be templates or pods`}},
+		"roles of no kind":              {header + "pullSecretRoles: none", []string{`pullSecretRoles: Invalid value: "none": must be cluster or namespaces`}},
 		"certificates: directory alone": {header + "certificates: directory", []string{`certificateDirectory: Invalid value: ""`}},
 		"a directory for nothing":       {header + "certificateDirectory: /a", []string{`certificateDirectory: Invalid value: "/a"`}},
 		"a share beyond all nodes":      {header + "maxConcurrentNodes: 101%", []string{`maxConcurrentNodes: Invalid value: "101%"`}},

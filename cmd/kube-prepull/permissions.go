@@ -23,20 +23,24 @@ type permission struct {
 
 // settings are the configuration's keys that permissions depend on.
 type settings struct {
-	pullSecrets   bool
-	certificates  string
-	metrics       bool // with authentication
-	nodeCondition bool
-	gate          bool
+	pullSecrets       bool
+	secretsAnywhere   bool // those that are read, not the copies
+	rewritePullPolicy bool
+	certificates      string
+	metrics           bool // with authentication
+	nodeCondition     bool
+	gate              bool
 }
 
 func permissionsFor(c *v1alpha1.Configuration) settings {
 	return settings{
-		pullSecrets:   c.PullSecrets,
-		certificates:  c.Certificates,
-		metrics:       c.MetricsAuthentication && c.MetricsAddress != v1alpha1.MetricsOff,
-		nodeCondition: c.NodeCondition,
-		gate:          c.Gate.Enabled,
+		pullSecrets:       c.PullSecrets,
+		secretsAnywhere:   c.PullSecrets && c.PullSecretRoles == v1alpha1.PullSecretRolesCluster,
+		rewritePullPolicy: c.RewritePullPolicy,
+		certificates:      c.Certificates,
+		metrics:           c.MetricsAuthentication && c.MetricsAddress != v1alpha1.MetricsOff,
+		nodeCondition:     c.NodeCondition,
+		gate:              c.Gate.Enabled,
 	}
 }
 
@@ -61,8 +65,11 @@ func clusterPermissions(s settings) []permission {
 		{"", "serviceaccounts", "", []string{"get"}},
 		{"admissionregistration.k8s.io", "mutatingwebhookconfigurations", certs.WebhookConfigurationName, []string{"list", "watch", "patch"}},
 	}
-	if s.pullSecrets {
+	if s.secretsAnywhere {
 		permissions = append(permissions, permission{"", "secrets", "", []string{"get"}})
+	}
+	if s.rewritePullPolicy {
+		permissions = append(permissions, permission{"", "pods", "", []string{"create"}})
 	}
 	if s.metrics {
 		permissions = append(permissions,
@@ -93,7 +100,7 @@ func namespacePermissions(s settings) []permission {
 	return append(permissions, []permission{
 		copies,
 		{"apps", "daemonsets", "", []string{"list", "watch", "create", "update", "delete"}},
-		{"", "pods", "", []string{"list", "watch", "create", "patch", "delete"}},
+		{"", "pods", "", []string{"list", "watch", "patch", "delete"}},
 		{"coordination.k8s.io", "leases", "", []string{"create"}},
 		{"coordination.k8s.io", "leases", v1alpha1.Name, []string{"get", "update"}},
 		{"", "events", "", []string{"list", "watch", "create"}},

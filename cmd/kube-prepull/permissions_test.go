@@ -53,16 +53,19 @@ func TestTheInstalledRolesAreThePermissions(t *testing.T) {
 		settings settings
 		values   []string
 	}{
-		"as installed":                    {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto, metrics: true}, nil},
-		"without pull secrets":            {settings{certificates: v1alpha1.CertificatesAuto, metrics: true}, []string{"--set", "config.pullSecrets=false"}},
-		"with cert-manager":               {settings{pullSecrets: true, certificates: v1alpha1.CertificatesCertManager, metrics: true}, []string{"--set", "config.certificates=cert-manager"}},
-		"without cert-manager":            {settings{pullSecrets: true, certificates: v1alpha1.CertificatesSelfManaged, metrics: true}, []string{"--set", "config.certificates=self-managed"}},
-		"with metrics for everybody":      {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto}, []string{"--set", "config.metricsAuthentication=false"}},
-		"without metrics":                 {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto}, []string{"--set-string", "config.metricsAddress=0"}},
-		"with a certificate of one's own": {settings{pullSecrets: true, certificates: v1alpha1.CertificatesDirectory, metrics: true}, own},
-		"with that, and no pull secrets":  {settings{certificates: v1alpha1.CertificatesDirectory, metrics: true}, append(slices.Clone(own), "--set", "config.pullSecrets=false")},
-		"with a condition on nodes":       {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto, metrics: true, nodeCondition: true}, []string{"--set", "config.nodeCondition=true"}},
-		"with a gate":                     {settings{pullSecrets: true, certificates: v1alpha1.CertificatesAuto, metrics: true, gate: true}, []string{"--set", "config.gate.enabled=true"}},
+		"as installed":                    {settings{rewritePullPolicy: true, pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesAuto, metrics: true}, nil},
+		"without pull secrets":            {settings{rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto, metrics: true}, []string{"--set", "config.pullSecrets=false"}},
+		"with cert-manager":               {settings{rewritePullPolicy: true, pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesCertManager, metrics: true}, []string{"--set", "config.certificates=cert-manager"}},
+		"without cert-manager":            {settings{rewritePullPolicy: true, pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesSelfManaged, metrics: true}, []string{"--set", "config.certificates=self-managed"}},
+		"with metrics for everybody":      {settings{rewritePullPolicy: true, pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesAuto}, []string{"--set", "config.metricsAuthentication=false"}},
+		"without metrics":                 {settings{rewritePullPolicy: true, pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesAuto}, []string{"--set-string", "config.metricsAddress=0"}},
+		"with a certificate of one's own": {settings{rewritePullPolicy: true, pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesDirectory, metrics: true}, own},
+		"with that, and no pull secrets":  {settings{rewritePullPolicy: true, certificates: v1alpha1.CertificatesDirectory, metrics: true}, append(slices.Clone(own), "--set", "config.pullSecrets=false")},
+		"with a condition on nodes":       {settings{rewritePullPolicy: true, pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesAuto, metrics: true, nodeCondition: true}, []string{"--set", "config.nodeCondition=true"}},
+		"with a role for each namespace":  {settings{rewritePullPolicy: true, pullSecrets: true, certificates: v1alpha1.CertificatesAuto, metrics: true}, []string{"--set", "rbac.pullSecrets=namespaces"}},
+		"with roles for no Secrets":       {settings{rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto, metrics: true}, []string{"--set", "rbac.pullSecrets=namespaces,config.pullSecrets=false"}},
+		"with pull policies left alone":   {settings{pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesAuto, metrics: true}, []string{"--set", "config.rewritePullPolicy=false"}},
+		"with a gate":                     {settings{rewritePullPolicy: true, pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesAuto, metrics: true, gate: true}, []string{"--set", "config.gate.enabled=true"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -82,6 +85,27 @@ func TestTheInstalledRolesAreThePermissions(t *testing.T) {
 				t.Errorf("Role (-asked for +granted):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestWhatIsAskedForFollowsTheConfiguration(t *testing.T) {
+	t.Parallel()
+	const header = "apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\n"
+	for text, want := range map[string]settings{
+		"":                             {pullSecrets: true, secretsAnywhere: true, rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto, metrics: true},
+		"pullSecretRoles: namespaces":  {pullSecrets: true, rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto, metrics: true},
+		"pullSecrets: false":           {rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto, metrics: true},
+		"rewritePullPolicy: false":     {pullSecrets: true, secretsAnywhere: true, certificates: v1alpha1.CertificatesAuto, metrics: true},
+		"metricsAuthentication: false": {pullSecrets: true, secretsAnywhere: true, rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto},
+		"nodeCondition: true\ngate: {enabled: true}": {pullSecrets: true, secretsAnywhere: true, rewritePullPolicy: true, certificates: v1alpha1.CertificatesAuto, metrics: true, nodeCondition: true, gate: true},
+	} {
+		c, err := v1alpha1.ParseConfiguration([]byte(header + text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := permissionsFor(c); got != want {
+			t.Errorf("%q: %+v", text, got)
+		}
 	}
 }
 

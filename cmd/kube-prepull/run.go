@@ -192,6 +192,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 			},
 		},
 		PullSecrets:       c.PullSecrets,
+		LearnFromPods:     c.LearnFrom == v1alpha1.LearnFromPods,
 		ResyncInterval:    c.ResyncInterval.Duration,
 		Retention:         c.Retention.Duration,
 		RollbackRetention: c.RollbackRetention.Duration,

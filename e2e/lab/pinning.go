@@ -35,7 +35,36 @@ func (p *Product) Pinning(t *testing.T, name, mode string) *Pinning {
 		namespace.Labels = map[string]string{"kube-prepull.io/rewrite": mode}
 	}
 	n.createNamespace(t, namespace)
+	if mode != "" {
+		n.waitPullPolicy(t)
+	}
 	return n
+}
+
+// waitPullPolicy waits until every manager knows that nothing in the namespace demands the pull policy Always. A bare pod with a
+// pin tells, which asks no registry; so do ten in a row of all managers.
+func (n *Pinning) waitPullPolicy(t *testing.T) {
+	t.Helper()
+	inARow := 0
+	Eventually(t, "pull policies to be rewritten in "+n.Name, func() error {
+		inARow++
+		pod := PodOn("", "tried", n.Image("tried:latest"))
+		pod.Namespace, pod.Spec.Containers[0].ImagePullPolicy = n.Name, corev1.PullAlways
+		pod.Annotations = map[string]string{"pin.kube-prepull.io/app": n.Image("tried:latest") + "@sha256:" + strings.Repeat("0", 64)}
+		tried, err := n.Client().CoreV1().Pods(n.Name).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			inARow = 0
+			return err
+		}
+		if policy := tried.Spec.Containers[0].ImagePullPolicy; policy != corev1.PullIfNotPresent {
+			inARow = 0
+			return fmt.Errorf("a pod has %s", policy)
+		}
+		if inARow < 10 {
+			return fmt.Errorf("it had IfNotPresent %d times", inARow)
+		}
+		return nil
+	})
 }
 
 // Versions pushes images of the sleeper that differ, with the tags v1, v2 and so on, and returns their digests.

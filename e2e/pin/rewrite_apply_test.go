@@ -3,6 +3,7 @@ package pin
 import (
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
 
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -234,7 +235,8 @@ func (n pinning) state(t *testing.T, name string) deploymentState {
 	return deploymentState{d.Generation, d.Spec, n.revisions(t, "deployment", name), lab.PodIdentities(n.pods(t, name))}
 }
 
-// TestPinsThatARequestTouches are put right if they are missing or malformed, and believed if they are well-formed.
+// TestPinsThatARequestTouches are put right if they are missing or malformed. A well-formed one is asked for, unless an earlier
+// revision has it.
 func TestPinsThatARequestTouches(t *testing.T) {
 	t.Parallel()
 	n := pinning{lab.NewPinning(t, "touched", "latest")}
@@ -274,9 +276,12 @@ func TestPinsThatARequestTouches(t *testing.T) {
 				t.Errorf("the registry was asked %d times", now-asked)
 			}
 			n.annotate(t, kind, kind, map[string]any{"pin.kube-prepull.io/app": image + "@" + digests[2]})
-			n.wantPins(t, kind, kind, appPin(image, digests[2]))
+			n.wantPins(t, kind, kind, appPin(image, digests[1]))
 			if kind != "cronjob" {
-				n.waitPods(t, kind, 1, n.digested(kind, digests[2]))
+				n.waitPods(t, kind, 1, n.digested(kind, digests[1]))
+				n.annotate(t, kind, kind, map[string]any{"pin.kube-prepull.io/app": image + "@" + digests[0]})
+				n.wantPins(t, kind, kind, appPin(image, digests[0]))
+				n.waitPods(t, kind, 1, n.digested(kind, digests[0]))
 			}
 			if _, template := n.stored(t, kind, kind); template.Annotations["team"] != "a" {
 				t.Errorf("the annotations are %v, want the user's among them", template.Annotations)
@@ -326,7 +331,12 @@ func TestANewNamespaceIsPinnedAtOnce(t *testing.T) {
 	images.point(t, "app", "latest", "v1")
 	image := images.Image("app:latest")
 	for i := range 20 {
-		n := pinning{lab.NewPinning(t, fmt.Sprintf("new-%d", i), "latest")}
+		n := product{images.Product}.pinning(t, fmt.Sprintf("new-%d", i))
+		t.Cleanup(func() {
+			if err := n.Client().CoreV1().Namespaces().Delete(context.Background(), n.Name, metav1.DeleteOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
 		n.Deploy(t, n.Name, lab.Deployment("app", image, 0))
 		n.wantPins(t, "deployment", "app", appPin(image, digest))
 	}

@@ -24,8 +24,8 @@ import (
 	"k8s.io/client-go/dynamic"
 )
 
-// relabel changes the rewrite label (empty: removes it), and returns when every admission goes by it. A bare pod that is
-// tried out tells; the API server and each manager learn of a label in their own time.
+// relabel changes the rewrite label (empty: removes it), and returns when every admission goes by it, and by what becomes of pull
+// policies. A bare pod that is tried out tells; the API server and each manager learn of a label in their own time.
 func (n pinning) relabel(t *testing.T, mode string) {
 	t.Helper()
 	value := "null"
@@ -42,10 +42,12 @@ func (n pinning) relabel(t *testing.T, mode string) {
 	lab.Eventually(t, "the label to count", func() error {
 		inARow++
 		for tag, want := range map[string]bool{"latest": mode != "", "v1": mode == "tags"} {
-			pod := n.tryPod(t, lab.PodOn("", "probe", n.Image("probe:"+tag)))
-			if got := strings.Contains(pod.Spec.Containers[0].Image, "@"); got != want {
+			tried := lab.PodOn("", "probe", n.Image("probe:"+tag))
+			tried.Spec.Containers[0].ImagePullPolicy = corev1.PullAlways
+			c := n.tryPod(t, tried).Spec.Containers[0]
+			if pinned, kept := strings.Contains(c.Image, "@"), c.ImagePullPolicy == corev1.PullAlways; pinned != want || kept == want {
 				inARow = 0
-				return fmt.Errorf("a pod has the image %s", pod.Spec.Containers[0].Image)
+				return fmt.Errorf("a pod has the image %s, %s", c.Image, c.ImagePullPolicy)
 			}
 		}
 		if inARow < 10 {

@@ -27,6 +27,10 @@ type census struct {
 	templates map[v1alpha1.User][]*predicted
 	byUID     map[types.UID]*predicted
 
+	// proven tells whether a pod of a user, without its UID, has been seen with an image. Of what templates say only that counts;
+	// nil if all of it does.
+	proven func(image string, user v1alpha1.User) bool
+
 	// pullSecrets is set if the pull secrets of workloads are learned.
 	pullSecrets bool
 	// demands are what the users of each image ask for, except for what scalers and service accounts tell.
@@ -140,6 +144,9 @@ func (c *census) settle() {
 	for key, all := range c.templates {
 		for _, t := range all {
 			for _, image := range t.images {
+				if c.proven != nil && !c.proven(image, key) {
+					continue
+				}
 				switch by := t.correction.InPlaceOf(image); {
 				case by != "":
 					c.stand(image, key, standing{replaced, by})

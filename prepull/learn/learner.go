@@ -53,6 +53,8 @@ type Learner struct {
 	// cheap ones.
 	named, searches *lookupQueue
 	reads, lists    *rate.Limiter
+	// fromPods is set if templates teach nothing.
+	fromPods bool
 	// accounts is nil if no pull secrets are learned.
 	accounts *accountReader
 	starts   startCounter
@@ -73,6 +75,7 @@ func newLearner(mgr ctrl.Manager, o Options, m *metrics) *Learner {
 		searches:  newLookupQueue(maxHints),
 		reads:     rate.NewLimiter(readRate, readBurst),
 		lists:     rate.NewLimiter(listRate, listBurst),
+		fromPods:  o.FromPods,
 		log:       log,
 		complain:  rate.Sometimes{First: 1, Interval: 10 * time.Second},
 		metrics:   m,
@@ -186,6 +189,9 @@ func (l *Learner) learn(ctx context.Context, at lookup) (finding, error) {
 	}
 	taught := false
 	for _, use := range usesOf(seen) {
+		if use.predicted && l.fromPods {
+			continue
+		}
 		wrote, err := l.record(ctx, use)
 		if err != nil {
 			return absent, err

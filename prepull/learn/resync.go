@@ -50,8 +50,8 @@ type resync struct {
 	namespace string
 	clocks    clock.Clocks
 	keep      retention
-	// pullSecrets is set if the pull secrets of workloads are learned.
-	pullSecrets bool
+	// pullSecrets is set if the pull secrets of workloads are learned, and fromPods if templates alone teach nothing.
+	pullSecrets, fromPods bool
 	// pace is of the resyncs of all namespaces, of which there is one at a time, and paces are of those of one.
 	pace  resyncPace
 	paces namespacePaces
@@ -71,6 +71,7 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner, firstDone *atomic.Bool
 		clocks:      o.Clocks,
 		keep:        retention{gone: o.Retention, rollback: o.RollbackRetention, optedOut: o.Clocks.OptOutTime},
 		pullSecrets: o.PullSecrets,
+		fromPods:    o.FromPods,
 		pace:        resyncPace{pause: o.Clocks.ResyncPause, interval: o.ResyncInterval},
 		firstDone:   firstDone,
 	}
@@ -217,7 +218,7 @@ func (r *resync) once(ctx context.Context, only string) (resynced, error) {
 	if err != nil {
 		return resynced{}, err
 	}
-	counted, unread := r.count(ctx, namespaces, only)
+	counted, unread := r.count(ctx, namespaces, only, r.provenBy(images.Items))
 	if _, in := namespaces[only]; only != "" && !in {
 		return resynced{}, nil // it has opted out meanwhile
 	}

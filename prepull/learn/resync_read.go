@@ -40,11 +40,23 @@ func (r *resync) optedIn(ctx context.Context) (map[string]map[string]string, err
 	return namespaces, nil
 }
 
+// provenBy tells which users are known to have run which images, nil if templates are believed.
+func (r *resync) provenBy(images []v1alpha1.PrepullImage) func(image string, user v1alpha1.User) bool {
+	if !r.fromPods {
+		return nil
+	}
+	users := map[string][]v1alpha1.User{}
+	for i := range images {
+		users[images[i].Spec.Image] = append(users[images[i].Spec.Image], images[i].Status.Users...)
+	}
+	return func(image string, user v1alpha1.User) bool { return userIn(users[image], user) >= 0 }
+}
+
 // count takes the census, of one opted-in namespace or with an empty name of all. A namespace that cannot be read does not
 // keep the others from being counted; the error names it.
-func (r *resync) count(ctx context.Context, namespaces map[string]map[string]string, only string) (*census, error) {
+func (r *resync) count(ctx context.Context, namespaces map[string]map[string]string, only string, proven func(string, v1alpha1.User) bool) (*census, error) {
 	c := newCensus(namespaces)
-	c.pullSecrets = r.pullSecrets
+	c.pullSecrets, c.proven = r.pullSecrets, proven
 	var errs []error
 	for _, ns := range slices.Sorted(maps.Keys(namespaces)) {
 		if only != "" && ns != only {

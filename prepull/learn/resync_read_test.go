@@ -113,7 +113,7 @@ func TestWhatCannotBeReadIsNamedAndTheRestCounted(t *testing.T) {
 			t.Parallel()
 			live := &shopReader{deployments: twoOfShop(), accounts: map[string]string{"default": "d"}, failing: test.failing}
 			r := &resync{live: live, pullSecrets: !test.noSecrets}
-			c, err := r.count(t.Context(), map[string]map[string]string{"shop": nil}, "")
+			c, err := r.count(t.Context(), map[string]map[string]string{"shop": nil}, "", nil)
 			if (err != nil) != (test.err != "") || err != nil && err.Error() != test.err {
 				t.Errorf("the error is %v, want %q", err, test.err)
 			}

@@ -22,6 +22,9 @@ type Options struct {
 	// PullSecrets is set if the pull secrets of workloads are copied and used.
 	PullSecrets bool
 
+	// FromPods is set if an image counts once a pod with it is stored, and not as soon as a template names it.
+	FromPods bool
+
 	// ResyncInterval is how often the opted-in namespaces are listed to repair what admissions missed.
 	ResyncInterval time.Duration
 

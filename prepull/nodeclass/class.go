@@ -20,9 +20,9 @@ type classification struct {
 	// Classes by name. Every Linux node with an architecture is in exactly one, and a class nobody has a use for is there too.
 	Classes []*Class
 
-	// ignoredKeys are the keys of labels that placements mention, that nodes carry and that tell no classes apart, because
-	// there would be too many, and ignoredResources the same of extended resources; sorted. ignoredTaints is set if taints do
-	// not either. Then more is pulled than is needed, never less.
+	// ignoredKeys are the keys of labels that placements mention, that tell nodes apart and no classes, because there would be
+	// too many, and ignoredResources the same of extended resources; sorted. ignoredTaints is set if taints do not either. Then
+	// more is pulled than is needed. Only what needs a pull secret goes nowhere where that may not be.
 	ignoredKeys, ignoredResources []string
 	ignoredTaints                 bool
 
@@ -72,6 +72,21 @@ type Class struct {
 
 	// fitting tells of each image, in the order that Classify was given, whether it has a use in the class.
 	fitting []bool
+
+	// withheld are the pull secrets that are not to be in the class.
+	withheld map[v1alpha1.SecretReference]bool
+}
+
+// Image is what there is to know of one to tell where it may run.
+type Image struct {
+	// Placements of its users, without RuntimeClasses; none means anywhere.
+	Placements []v1alpha1.Placement
+
+	// Namespaces are those of its users. An image without any is as one of a namespace of its own.
+	Namespaces []string
+
+	// PullSecrets are what it is pulled with.
+	PullSecrets []v1alpha1.SecretReference
 }
 
 // label of a node.
@@ -89,25 +104,25 @@ const (
 )
 
 // Classify divides nodes into at most max classes by the labels that the placements of images mention, by the extended
-// resources that they ask for, and by taints, and finds out which images have a use in which class. placements are those of
-// each image, without RuntimeClasses; none means anywhere. Nodes of another system than Linux, nodes without these labels, and
-// virtual ones have no class: no pod of ours could start there. The architecture always tells classes apart, even if that
-// makes more than max.
-func Classify(nodes []corev1.Node, placements [][]v1alpha1.Placement, max int, now time.Time) classification {
-	asked := newPlacementIndex(placements)
+// resources that they ask for, and by taints, and finds out which images have a use in which class, and which pull secrets may be
+// there. Nodes of another system than Linux, nodes without these labels, and virtual ones have no class: no pod of ours could
+// start there. The architecture always tells classes apart, even if that makes more than max.
+func Classify(nodes []corev1.Node, images []Image, max int, now time.Time) classification {
+	asked := newPlacementIndex(images)
 	real, virtual := divideVirtual(nodes)
 	carried, others := asked.keysOn(real)
 	offered, next := supplyOf(real, asked.resources(), now)
 	result := classification{Next: next, unoffered: offered.none()}
 	traits := traitsOf(carried, offered)
 	shapes := shapesOf(real, traits, offered)
-	kept, tainted := coarsen(shapes, traits[:min(len(traits), maxKeys)], offered, max)
-	result.ignore(traits, kept, tainted)
+	kept, ignored, tainted := asked.coarsen(shapes, traits, offered, max)
+	result.ignore(ignored, tainted)
 	// Nodes with one of the other keys would be of another shape, so no class is to select them.
 	others = others[:min(len(others), maxKeys-min(len(traits), maxKeys))]
 	for _, group := range groupBy(shapes, kept, offered, tainted) {
 		c := newNodeClass(group, kept, others, offered, tainted)
 		c.fitting = asked.fitOn(group, offered)
+		c.withheld = asked.withheldFrom(group, offered)
 		result.Classes = append(result.Classes, c)
 	}
 	tellApart(result.Classes)
@@ -120,6 +135,10 @@ func Classify(nodes []corev1.Node, placements [][]v1alpha1.Placement, max int, n
 // Fits tells whether an image has a use in the class: some node of it fits one of its placements. The whole class gets it,
 // so more may be pulled than is needed, never less. image is its index, as classify was given it.
 func (c *Class) Fits(image int) bool { return c.fitting[image] }
+
+// Withholds tells whether a pull secret is not to be on the nodes of the class: none of those who use it may run on some of them.
+// That is only so where nodes are one class since there would be too many.
+func (c *Class) Withholds(secret v1alpha1.SecretReference) bool { return c.withheld[secret] }
 
 // newNodeClass makes a class of shapes that are the same as far as the traits, and taints if these count, tell.
 func newNodeClass(shapes []*shape, traits []trait, others []string, offered supply, tainted bool) *Class {

@@ -42,11 +42,37 @@ func BenchmarkClassify(b *testing.B) {
 		}
 		wanted = append(wanted, []v1alpha1.Placement{p})
 	}
-	if got := Classify(nodes, wanted, 30, prepulltest.Noon); len(got.Classes) != 12 {
+	if got := classify(nodes, wanted, 30, prepulltest.Noon); len(got.Classes) != 12 {
 		b.Fatalf("%d classes", len(got.Classes))
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		Classify(nodes, wanted, 30, prepulltest.Noon)
+		classify(nodes, wanted, 30, prepulltest.Noon)
+	}
+}
+
+// BenchmarkTooManyClasses is of 10,000 nodes in racks and pools, of which there are more than there may be classes, with 100 labels
+// that workloads of 50 namespaces ask for, some of them with pull secrets.
+func BenchmarkTooManyClasses(b *testing.B) {
+	var nodes []corev1.Node
+	for i := range 10_000 {
+		n := prepulltest.Node(fmt.Sprintf("node-%05d", i), "amd64")
+		for key := range 100 {
+			n.Labels[fmt.Sprintf("key-%d", key)] = fmt.Sprint(i * 7919 % (key*key + 1))
+		}
+		nodes = append(nodes, n)
+	}
+	var images []Image
+	for i := range 5000 {
+		namespace := fmt.Sprint("tenant-", i%50)
+		image := Image{Namespaces: []string{namespace}, Placements: []v1alpha1.Placement{{NodeSelector: map[string]string{fmt.Sprintf("key-%d", i%100): fmt.Sprint(i / 100 % 8)}}}}
+		if i%10 == 0 {
+			image.PullSecrets = []v1alpha1.SecretReference{{Namespace: namespace, Name: fmt.Sprint("login-", i%20)}}
+		}
+		images = append(images, image)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		Classify(nodes, images, 30, prepulltest.Noon)
 	}
 }

@@ -32,7 +32,7 @@ func FuzzClassify(f *testing.F) {
 		r := randomPlaces{Rand: random, named: random.IntN(4) == 0}
 		nodes, wanted := r.nodes(), r.images()
 		limit := []int{1, 2, 3, 5, 8, 100, 100, 100}[random.IntN(8)]
-		got := Classify(nodes, wanted, limit, prepulltest.Noon)
+		got := classify(nodes, wanted, limit, prepulltest.Noon)
 		checkPartition(t, got, nodes, limit)
 		checkSelection(t, got, nodes)
 		checkUses(t, got, wanted, !r.named)
@@ -153,7 +153,7 @@ func checkAnyOrder(t *testing.T, r randomPlaces, got classification, nodes []cor
 	for i, image := range order {
 		shuffled[i] = wanted[image]
 	}
-	again := shown(Classify(nodes, shuffled, limit, prepulltest.Noon), true)
+	again := shown(classify(nodes, shuffled, limit, prepulltest.Noon), true)
 	for name, c := range again {
 		for i, image := range c.Images {
 			c.Images[i] = order[image]
@@ -179,7 +179,7 @@ func checkNewNode(t *testing.T, r randomPlaces, got classification, nodes []core
 	}
 	like.Name = "one-more"
 	like.Labels[corev1.LabelHostname] = like.Name
-	if diff := cmp.Diff(shown(got, false), shown(Classify(append(slices.Clone(nodes), *like), wanted, limit, prepulltest.Noon), false)); diff != "" {
+	if diff := cmp.Diff(shown(got, false), shown(classify(append(slices.Clone(nodes), *like), wanted, limit, prepulltest.Noon), false)); diff != "" {
 		t.Errorf("with one more node (-was +is):\n%s", diff)
 	}
 }
@@ -188,7 +188,7 @@ func checkNewNode(t *testing.T, r randomPlaces, got classification, nodes []core
 func checkNewWorkload(t *testing.T, got classification, nodes []corev1.Node, wanted [][]v1alpha1.Placement, limit int) {
 	t.Helper()
 	image := []v1alpha1.Placement{{NodeSelector: map[string]string{"a-new-key": "x"}}}
-	after := Classify(nodes, append(slices.Clone(wanted), image), limit, prepulltest.Noon)
+	after := classify(nodes, append(slices.Clone(wanted), image), limit, prepulltest.Noon)
 	names := func(c classification) []string { return slices.Sorted(maps.Keys(shown(c, false))) }
 	if diff := cmp.Diff(names(got), names(after)); diff != "" {
 		t.Errorf("with one more workload (-was +is):\n%s", diff)

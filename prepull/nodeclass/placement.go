@@ -21,8 +21,9 @@ type placement struct {
 	affinity    nodeaffinity.RequiredNodeAffinity
 	tolerations []corev1.Toleration
 
-	// keys are those of the labels that it mentions, and resources what a node must offer.
+	// keys are those of the labels that it mentions, and resources what a node must offer. traits are both.
 	keys, resources []string
+	traits          []trait
 
 	// byName is set if it may tell apart any two nodes: it mentions their names.
 	byName bool
@@ -45,6 +46,12 @@ func NewPlacement(p *v1alpha1.Placement) *placement {
 		}
 	}
 	result.byName = result.byName || slices.Contains(result.keys, corev1.LabelHostname)
+	for _, key := range result.keys {
+		result.traits = append(result.traits, trait{name: key})
+	}
+	for _, name := range result.resources {
+		result.traits = append(result.traits, trait{name, true})
+	}
 	return result
 }
 
@@ -68,16 +75,21 @@ func (p *placement) letsIn(n *corev1.Node) bool {
 type placementIndex struct {
 	placements []*placement
 
-	// of are the placements of each image, by their indexes.
-	of [][]int
+	// of are the placements of each image, by their indexes, and namespaces those of its users.
+	of         [][]int
+	namespaces [][]string
+
+	// using are the placements of the images that need a pull secret.
+	using map[v1alpha1.SecretReference][]int
 }
 
-func newPlacementIndex(images [][]v1alpha1.Placement) placementIndex {
-	x := placementIndex{of: make([][]int, 0, len(images))}
+func newPlacementIndex(images []Image) placementIndex {
+	x := placementIndex{of: make([][]int, 0, len(images)), using: map[v1alpha1.SecretReference][]int{}}
 	known := map[string]int{}
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
-	for _, asked := range images {
+	for _, image := range images {
+		asked := image.Placements
 		if len(asked) == 0 {
 			asked = []v1alpha1.Placement{workload.Anywhere()}
 		}
@@ -95,6 +107,14 @@ func newPlacementIndex(images [][]v1alpha1.Placement) placementIndex {
 			indexes = append(indexes, index)
 		}
 		x.of = append(x.of, indexes)
+		namespaces := image.Namespaces
+		if len(namespaces) == 0 {
+			namespaces = []string{""}
+		}
+		x.namespaces = append(x.namespaces, namespaces)
+		for _, secret := range image.PullSecrets {
+			x.using[secret] = append(x.using[secret], indexes...)
+		}
 	}
 	return x
 }
@@ -146,14 +166,44 @@ func (x placementIndex) keysOn(nodes []*corev1.Node) (carried, others []string) 
 func (x placementIndex) fitOn(shapes []*shape, offered supply) []bool {
 	fitting := make([]bool, len(x.placements))
 	for i, p := range x.placements {
-		fits := func(n *corev1.Node) bool { return offered.hasAll(n, p.resources) && p.letsIn(n) }
-		fitting[i] = slices.ContainsFunc(shapes, func(s *shape) bool {
-			return fits(s.nodes[0]) || p.byName && slices.ContainsFunc(s.nodes, fits)
-		})
+		fitting[i] = slices.ContainsFunc(shapes, func(s *shape) bool { return s.fits(p, offered) })
 	}
 	images := make([]bool, len(x.of))
 	for i, placements := range x.of {
 		images[i] = slices.ContainsFunc(placements, func(p int) bool { return fitting[p] })
 	}
 	return images
+}
+
+// fits tells whether a placement fits on a node of the shape.
+func (s *shape) fits(p *placement, offered supply) bool {
+	fits := func(n *corev1.Node) bool { return offered.hasAll(n, p.resources) && p.letsIn(n) }
+	return fits(s.nodes[0]) || p.byName && slices.ContainsFunc(s.nodes, fits)
+}
+
+// withheldFrom are the pull secrets that are not to be on nodes of the shapes: on some of them no user of the Secret fits.
+func (x placementIndex) withheldFrom(shapes []*shape, offered supply) map[v1alpha1.SecretReference]bool {
+	if len(shapes) == 1 {
+		return nil // an image with a use here fits all of them
+	}
+	unfit := map[int][]bool{} // by shape, of the placements that were looked at
+	look := func(p int) []bool {
+		if unfit[p] == nil {
+			unfit[p] = make([]bool, len(shapes))
+			for i, s := range shapes {
+				unfit[p][i] = !s.fits(x.placements[p], offered)
+			}
+		}
+		return unfit[p]
+	}
+	withheld := map[v1alpha1.SecretReference]bool{}
+	for secret, placements := range x.using {
+		for i := range shapes {
+			if !slices.ContainsFunc(placements, func(p int) bool { return !look(p)[i] }) {
+				withheld[secret] = true
+				break
+			}
+		}
+	}
+	return withheld
 }

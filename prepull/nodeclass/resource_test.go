@@ -87,7 +87,7 @@ func TestImagesThatAskForResources(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var got []string
-			for _, c := range Classify(nodes, [][]v1alpha1.Placement{test.asked}, 30, prepulltest.Noon).Classes {
+			for _, c := range classify(nodes, [][]v1alpha1.Placement{test.asked}, 30, prepulltest.Noon).Classes {
 				if c.Fits(0) {
 					got = append(got, nodeNames(c.Nodes)...)
 				}
@@ -151,7 +151,7 @@ func TestNodesThatDifferInWhatTheyOffer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got := map[string][]string{}
-			for _, c := range Classify(test.nodes, [][]v1alpha1.Placement{asking(gpu), asking(rdma)}, 30, prepulltest.Noon).Classes {
+			for _, c := range classify(test.nodes, [][]v1alpha1.Placement{asking(gpu), asking(rdma)}, 30, prepulltest.Noon).Classes {
 				got[c.Nodes[0].Name] = terms(c)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -166,7 +166,7 @@ func TestAResourceRenamesNoClassOfOthers(t *testing.T) {
 	t.Parallel()
 	classes := func(images [][]v1alpha1.Placement, nodes ...corev1.Node) map[string][]string {
 		found := map[string][]string{}
-		for _, c := range Classify(nodes, images, 30, prepulltest.Noon).Classes {
+		for _, c := range classify(nodes, images, 30, prepulltest.Noon).Classes {
 			found[c.Name] = nodeNames(c.Nodes)
 		}
 		return found
@@ -207,7 +207,7 @@ func TestYoungNodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var got []string
-			result := Classify(test.nodes, [][]v1alpha1.Placement{asking(gpu)}, 30, prepulltest.Noon)
+			result := classify(test.nodes, [][]v1alpha1.Placement{asking(gpu)}, 30, prepulltest.Noon)
 			for _, c := range result.Classes {
 				if c.Fits(0) {
 					got = append(got, nodeNames(c.Nodes)...)
@@ -227,15 +227,15 @@ func TestYoungNodes(t *testing.T) {
 func TestTooManyClassesForResources(t *testing.T) {
 	t.Parallel()
 	nodes := []corev1.Node{prepulltest.Node("a", "amd64"), offering(prepulltest.Node("b", "amd64"), gpu)}
-	result := Classify(nodes, [][]v1alpha1.Placement{asking(gpu), {{}}}, 1, prepulltest.Noon)
+	result := classify(nodes, [][]v1alpha1.Placement{asking(gpu), {{}}}, 1, prepulltest.Noon)
 	if len(result.Classes) != 1 || !result.Classes[0].Fits(0) || result.Classes[0].Name != "linux-amd64" {
 		t.Fatalf("there are %d classes; the first is %+v", len(result.Classes), result.Classes[0])
 	}
 	words := result.IgnoredWords(1)
-	if got := words.About(asking(gpu)); !strings.Contains(got, "nodes with and without the resource example.com/gpu are not told apart") {
+	if got := words.Widely(asking(gpu)); !strings.Contains(got, "nodes with and without the resource example.com/gpu are not told apart") {
 		t.Errorf("of the image that asks for it: %q", got)
 	}
-	if got := words.About([]v1alpha1.Placement{{}}); got != "" {
+	if got := words.Widely([]v1alpha1.Placement{{}}); got != "" {
 		t.Errorf("of the other image: %q", got)
 	}
 }
@@ -244,7 +244,7 @@ func TestWhatNobodyOffers(t *testing.T) {
 	t.Parallel()
 	nodes := []corev1.Node{offering(prepulltest.Node("a", "amd64"), gpu), offering(prepulltest.Node("b", "amd64"), rdma)}
 	wanted := [][]v1alpha1.Placement{asking("example.com/none"), append(asking(gpu, "example.com/x"), asking("example.com/none", "example.com/x")...), asking(gpu, rdma)}
-	result := Classify(nodes, wanted, 30, prepulltest.Noon)
+	result := classify(nodes, wanted, 30, prepulltest.Noon)
 	var got []string
 	for i := range wanted {
 		got = append(got, result.WhyNowhere(i, wanted[i]))

@@ -3,7 +3,6 @@ package nodeclass
 import (
 	"cmp"
 	"slices"
-	"sort"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -95,29 +94,39 @@ func groupBy(shapes []*shape, traits []trait, offered supply, tainted bool) [][]
 	return groups
 }
 
-// coarsen returns the traits, and whether taints, tell classes apart if there are to be max at most. The labels with the most
-// values go first, then resources, then taints: each of those may make a class of every node.
-func coarsen(shapes []*shape, traits []trait, offered supply, max int) (kept []trait, tainted bool) {
-	values := make(map[trait]int, len(traits))
-	for _, t := range traits {
-		distinct := map[string]bool{}
-		for _, s := range shapes {
-			if value, found := offered.traitOf(s.nodes[0], t); found && !t.resource {
-				distinct[value] = true
-			}
+// coarsen returns the traits, and whether taints, tell classes apart if there are to be max at most, and which traits would make
+// more of them. Taints come first, since no user of a namespace can add one; then traits, in the order of their ranks, as long as
+// there are not too many. One that tells no more apart than those before it costs nothing, and is kept while there is room.
+func (x placementIndex) coarsen(shapes []*shape, traits []trait, offered supply, max int) (kept, ignored []trait, tainted bool) {
+	if len(shapes) <= max && len(traits) <= maxKeys {
+		return traits, nil, true
+	}
+	untainted := partition{of: make([]int, len(shapes))}.divide(len(shapes), func(i int) (string, bool) {
+		return string(offered.appendTraits(nil, shapes[i].nodes[0], nil)), true
+	})
+	classes := untainted.divide(len(shapes), func(i int) (string, bool) { return string(appendTaints(nil, shapes[i].taints)), true })
+	if tainted = classes.parts <= max; !tainted {
+		classes = untainted
+	}
+	if classes.parts > max {
+		max = classes.parts // architectures always count
+	}
+	var idle []trait
+	for _, t := range x.ranked(traits, shapes, offered, max) {
+		finer := classes.by(t, shapes, offered, max)
+		switch {
+		case finer.parts == classes.parts:
+			idle = append(idle, t)
+		case finer.parts <= max && len(kept) < maxKeys:
+			kept, classes = append(kept, t), finer
+		default:
+			ignored = append(ignored, t)
 		}
-		values[t] = len(distinct)
 	}
-	kept = slices.Clone(traits)
-	slices.SortFunc(kept, func(a, b trait) int { return cmp.Or(values[b]-values[a], strings.Compare(a.name, b.name)) })
-	// Fewer traits never make more classes.
-	dropped := sort.Search(len(kept)+1, func(n int) bool { return len(groupBy(shapes, kept[n:], offered, true)) <= max })
-	if dropped > len(kept) {
-		return nil, false
-	}
-	kept = kept[dropped:]
+	kept = append(kept, idle[:min(len(idle), maxKeys-len(kept))]...)
 	slices.SortFunc(kept, compareTraits)
-	return kept, true
+	slices.SortFunc(ignored, compareTraits)
+	return kept, ignored, tainted
 }
 
 // compareTraits sorts labels before resources.

@@ -37,7 +37,7 @@ func TestVirtualNodes(t *testing.T) {
 			// Of all that classes are selected by, only one class is left: it tolerates everything.
 			nodes := []corev1.Node{prepulltest.Node("a", "amd64"), nodeWith("b", "gpu=yes:NoSchedule"), n}
 			for _, limit := range []int{1, 30} {
-				for _, c := range Classify(nodes, [][]v1alpha1.Placement{{workload.Anywhere()}}, limit, prepulltest.Noon).Classes {
+				for _, c := range classify(nodes, [][]v1alpha1.Placement{{workload.Anywhere()}}, limit, prepulltest.Noon).Classes {
 					member := slices.Contains(nodeNames(c.Nodes), "marked")
 					matches, err := nodeaffinity.NewRequiredNodeAffinity(nil, c.Affinity()).Match(&n)
 					if err != nil || test.virtual != "" && (member || limit == 1 && matches) || test.virtual == "" && limit == 1 && !(member && matches) {
@@ -54,7 +54,7 @@ func TestImagesForVirtualNodesAlone(t *testing.T) {
 	tolerating := selector("type=virtual-kubelet")
 	tolerating.Tolerations = []corev1.Toleration{{Key: virtualTaint, Operator: corev1.TolerationOpExists}}
 	wanted := [][]v1alpha1.Placement{{tolerating}, {selector("type=virtual-kubelet")}, {selector("pool=x")}}
-	got := Classify([]corev1.Node{prepulltest.Node("a", "amd64"), nodeWith("v", "type=virtual-kubelet", virtualTaint+":NoSchedule")}, wanted, 30, prepulltest.Noon)
+	got := classify([]corev1.Node{prepulltest.Node("a", "amd64"), nodeWith("v", "type=virtual-kubelet", virtualTaint+":NoSchedule")}, wanted, 30, prepulltest.Noon)
 	var words []string
 	for i := range wanted {
 		if got.Classes[0].Fits(i) {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
@@ -38,8 +39,8 @@ func (p Pulls) Equal(other Pulls) bool {
 
 // Access is how an image gets past its registry.
 type Access struct {
-	// copies are the names of the Secrets in our namespace that it is pulled with, sorted.
-	copies []string
+	// copies are the Secrets in our namespace that it is pulled with, by name.
+	copies []secretCopy
 
 	// Awaited is set if one of them is on its way: without it the image would fail for nothing.
 	Awaited bool
@@ -49,6 +50,17 @@ type Access struct {
 
 	// changed is when one of the copies changed last; zero if there is none.
 	changed time.Time
+}
+
+// secretCopy is a copy of a pull secret.
+type secretCopy struct {
+	name string
+	of   v1alpha1.SecretReference
+}
+
+// copiesIn are those of the copies that may be on the nodes of a class.
+func (a Access) copiesIn(c *nodeclass.Class) []secretCopy {
+	return slices.DeleteFunc(slices.Clone(a.copies), func(s secretCopy) bool { return c.Withholds(s.of) })
 }
 
 // The openings of an advice, for withAdvice.
@@ -75,7 +87,7 @@ func (p Pulls) Access(c *Candidate) Access {
 		why := p.Problems[ref]
 		none, decided := p.Keys[Key{ref, c.repository()}]
 		if copied && decided && none == "" {
-			a.copies = append(a.copies, name)
+			a.copies = append(a.copies, secretCopy{name, ref})
 			a.changed = latest(a.changed, p.Changed[name])
 		}
 		switch {
@@ -88,8 +100,7 @@ func (p Pulls) Access(c *Candidate) Access {
 			a.Awaited = a.Awaited || !decided
 		}
 	}
-	slices.Sort(a.copies)
-	a.copies = slices.Compact(a.copies)
+	slices.SortFunc(a.copies, func(x, y secretCopy) int { return strings.Compare(x.name, y.name) })
 	// Others may well have none for this registry.
 	if len(used) > 0 {
 		useless = advicePulled + strings.Join(used, ", ")
@@ -136,12 +147,12 @@ func (i *ClassImage) renewed(r *v1alpha1.Retry) *v1alpha1.Retry {
 	return &v1alpha1.Retry{NodeClass: r.NodeClass, Failures: r.Failures, Time: metav1.NewTime(changed)}
 }
 
-// pullSecrets are the copies that a list of images needs, sorted; none if it needs none.
-func pullSecrets(images []entry) []corev1.LocalObjectReference {
+// pullSecrets are the copies that the list of a class needs, sorted; none if it needs none.
+func pullSecrets(c *nodeclass.Class, images []entry) []corev1.LocalObjectReference {
 	names := map[string]bool{}
 	for _, e := range images {
-		for _, name := range e.access.copies {
-			names[name] = true
+		for _, s := range e.access.copiesIn(c) {
+			names[s.name] = true
 		}
 	}
 	var secrets []corev1.LocalObjectReference

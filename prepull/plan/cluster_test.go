@@ -69,7 +69,7 @@ func (s *State) drop(name string) {
 func (s *State) runPods(created time.Time, fails func(node, image string) (words string)) {
 	s.Pods = nil
 	found, _ := candidates(s.Images, prepulltest.Noon)
-	for _, c := range nodeclass.Classify(s.Nodes, placementsOf(found), testOptions.MaxNodeClasses, prepulltest.Noon).Classes {
+	for _, c := range nodeclass.Classify(s.Nodes, askedOf(found), testOptions.MaxNodeClasses, prepulltest.Noon).Classes {
 		ds := s.DaemonSet(daemonSetName(c))
 		if ds == nil {
 			continue

@@ -35,6 +35,13 @@ func NeededKeys(classes []*ClassPlan) map[Key]Use {
 	needed := map[Key]Use{}
 	var placed []string
 	for _, cp := range classes {
+		// Whether there is a login for an image decides whether it is withheld.
+		for c := range cp.withheld {
+			for _, ref := range c.PullSecrets {
+				key := Key{ref, c.repository()}
+				needed[key] = max(needed[key], UseLogin)
+			}
+		}
 		for _, i := range cp.Images {
 			denied := i.denied()
 			if i.over.reason != "" || i.standing == standingOut && !denied {

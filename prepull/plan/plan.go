@@ -124,6 +124,9 @@ type ClassPlan struct {
 	Images []*ClassImage
 	of     map[*Candidate]*ClassImage
 
+	// withheld are those with a use in the class that are left out of it, since their pull secrets may not be there.
+	withheld map[*Candidate]bool
+
 	// budget is what a node of the class has room for.
 	budget budget
 
@@ -174,7 +177,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	p := Plan{unwanted: left, Joining: map[string]Joining{}, Next: recalled}
 	wanted, p.spelled = mergeSpellings(wanted, s.spellingsListed(), s.Pulls)
 	awaitGuards(wanted, s.Pulls)
-	classified := nodeclass.Classify(s.Nodes, placementsOf(wanted), o.MaxNodeClasses, now)
+	classified := nodeclass.Classify(s.Nodes, askedOf(wanted), o.MaxNodeClasses, now)
 	classes := classified.Classes
 	p.lookAgainBy(classified.Next)
 	classOf := make(map[string]string, len(s.Nodes))
@@ -191,7 +194,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	for _, c := range classes {
 		name := daemonSetName(c)
 		was := stored[name]
-		placed := placeOn(wanted, c)
+		placed, withheld := placeOn(wanted, c)
 		// What nodes tell of the size of an image that is left out may bring it back.
 		w := warmth.Observe(c.Pullable, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
 		d := division{able: o.ImageVolumes && !s.NoImageVolumes && c.MountsImages(), still: true}
@@ -204,7 +207,7 @@ func Make(s State, o Options, now time.Time) Plan {
 			cp = planClass(c, placed, w, on[c.Name], was, d, o, now)
 			ds = daemonSet(c, cp.List, o)
 		}
-		cp.refused = s.refusalOf(name)
+		cp.refused, cp.withheld = s.refusalOf(name), withheld
 		p.LacksPods = p.LacksPods || was != nil && len(cp.List) > 0 && lacksPods(c, was, on[c.Name])
 		p.Classes = append(p.Classes, cp)
 		p.Quarantined = append(p.Quarantined, cp.quarantined...)

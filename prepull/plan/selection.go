@@ -107,24 +107,32 @@ func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*Candida
 	return found, invalid
 }
 
-// placementsOf are where the users of each image may run.
-func placementsOf(images []*Candidate) [][]v1alpha1.Placement {
-	placements := make([][]v1alpha1.Placement, len(images))
+// askedOf is what images ask of nodes. What a person declares is as of a namespace without a name.
+func askedOf(images []*Candidate) []nodeclass.Image {
+	asked := make([]nodeclass.Image, len(images))
 	for i, c := range images {
-		placements[i] = c.placements
+		asked[i] = nodeclass.Image{Placements: c.placements, Namespaces: c.namespaces, PullSecrets: c.PullSecrets}
+		if c.declared {
+			asked[i].Namespaces = append([]string{""}, c.namespaces...)
+		}
 	}
-	return placements
+	return asked
 }
 
-// placeOn returns those of the images with a use in a class; they are the ones that the classes were made for.
-func placeOn(images []*Candidate, c *nodeclass.Class) []*Candidate {
-	var placed []*Candidate
+// placeOn returns those of the images with a use in a class; they are the ones that the classes were made for. An image that
+// needs a pull secret is placed only where one of its Secrets may be, and withheld otherwise.
+func placeOn(images []*Candidate, c *nodeclass.Class) (placed []*Candidate, withheld map[*Candidate]bool) {
+	withheld = map[*Candidate]bool{}
 	for i, image := range images {
-		if c.Fits(i) {
+		switch {
+		case !c.Fits(i):
+		case len(image.access.copies) > 0 && len(image.access.copiesIn(c)) == 0:
+			withheld[image] = true
+		default:
 			placed = append(placed, image)
 		}
 	}
-	return placed
+	return placed, withheld
 }
 
 // observedImages are images as nodes report them.
@@ -228,6 +236,7 @@ const (
 	SkippedTooSmall   = "TooSmall"
 	SkippedRemembered = "Remembered"
 	skippedNoNodes    = "NoNodes"
+	skippedWithheld   = "SecretWithheld"
 	skippedInvalid    = "InvalidImage"
 )
 

@@ -177,6 +177,9 @@ func (s summary) selected(old *metav1.Condition) metav1.Condition {
 	case s.over.reason != "":
 		c.Reason = "PartlyOverBudget"
 		c.Message = fmt.Sprintf("The image has a place on the nodes of some classes, and %d of %d leave it out: %s.", s.overClasses, s.usingClasses, strings.TrimSuffix(s.over.why, "."))
+	case s.withheld != "":
+		c.Reason = "SecretPartlyWithheld"
+		c.Message = "The image has a place on the nodes of some classes only. " + s.withheld
 	case s.widely != "":
 		c.Reason, c.Message = "PlacedWidely", s.widely
 	}

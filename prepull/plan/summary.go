@@ -20,6 +20,9 @@ type summary struct {
 	over                      skip
 	overClasses, usingClasses int
 
+	// withheld is why a class that could use the image leaves it out for its pull secrets; empty if none does.
+	withheld string
+
 	// widely is why the image goes to more nodes than need it, empty if it does not.
 	widely string
 
@@ -46,13 +49,17 @@ type summary struct {
 
 func summarize(c *Candidate, p *Plan) summary {
 	s := summary{skipped: skip{reason: skippedNoNodes, why: p.nowhere[c]}, advice: c.access.advice}
-	s.widely = p.ignored.About(c.placements)
+	s.widely = p.ignored.Widely(c.placements)
 	if unwanted, found := p.unwanted[c]; found {
 		s.skipped = unwanted
 	}
 	for _, cp := range p.Classes {
 		if w := cp.Warmth.Images[c.Name]; w != nil {
 			s.observe(w)
+		}
+		if cp.withheld[c] && s.withheld == "" {
+			secret := c.PullSecrets[slices.IndexFunc(c.PullSecrets, cp.Withholds)]
+			s.withheld = p.ignored.Withheld(c.placements, secret)
 		}
 		image := cp.of[c]
 		if image == nil {
@@ -69,10 +76,13 @@ func summarize(c *Candidate, p *Plan) summary {
 			s.retries = append(s.retries, *image.retry)
 		}
 	}
-	if s.overClasses < s.usingClasses {
+	switch {
+	case s.overClasses < s.usingClasses:
 		s.skipped = skip{}
-	} else if s.usingClasses > 0 {
+	case s.usingClasses > 0:
 		s.skipped, s.over = s.over, skip{}
+	case s.withheld != "":
+		s.skipped = skip{reason: skippedWithheld, why: s.withheld}
 	}
 	return s
 }

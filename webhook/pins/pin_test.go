@@ -45,6 +45,7 @@ func TestPinsOfATemplate(t *testing.T) {
 	t.Parallel()
 	a := func(image, digest string) map[string]string { return pinOf("a", image, digest) }
 	found := func(Question) (string, error) { return two, nil }
+	same := func(Question) (string, error) { return one, nil }
 	silent := func(Question) (string, error) { return "", errors.New("no answer") }
 	type change struct {
 		set    map[string]string
@@ -65,7 +66,10 @@ func TestPinsOfATemplate(t *testing.T) {
 		"a digest is left":                           {"tags", nil, templateOf(t, nil, "a=app@"+one), found, "", change{}},
 		"a tag with a digest is left":                {"tags", nil, templateOf(t, nil, "a=app:v1@"+one), found, "", change{}},
 		"what is no image is left":                   {"tags", nil, templateOf(t, nil, "a=App:latest", "b=", "c=${IMAGE}:latest"), found, "", change{}},
-		"a pin that came with a new one stays":       {"latest", nil, templateOf(t, a("app", one), "a=app"), found, "", change{}},
+		"a pin that comes with a new one is asked":   {"latest", nil, templateOf(t, a("app", one), "a=app"), found, "a fresh", change{set: a("app", two)}},
+		"and stays if it is the answer":              {"latest", nil, templateOf(t, a("app", one), "a=app"), same, "a fresh", change{}},
+		"and goes without an answer":                 {"latest", nil, templateOf(t, a("app", one), "a=app"), silent, "a fresh", change{remove: []string{"pin.kube-prepull.io/a"}}},
+		"and where the mode does not ask for it":     {"latest", nil, templateOf(t, a("app:v1", one), "a=app:v1"), found, "", change{remove: []string{"pin.kube-prepull.io/a"}}},
 		"a new one with a stale pin is pinned":       {"latest", nil, templateOf(t, a("app:v1", one), "a=app"), found, "a", change{set: a("app", two)}},
 		"a new one without an answer is left":        {"latest", nil, templateOf(t, a("app:v1", one), "a=app"), silent, "a", change{}},
 		"some are pinned, some not":                  {"latest", nil, templateOf(t, nil, "a=app", "b=app:v1"), found, "a", change{set: a("app", two)}},
@@ -74,7 +78,9 @@ func TestPinsOfATemplate(t *testing.T) {
 		"also if the request dropped it":             {"latest", templateOf(t, a("app", one), "a=app"), templateOf(t, nil, "a=app", "b=b:v1"), silent, "a fresh", change{set: a("app", one)}},
 		"a new image loses the pin without one":      {"latest", templateOf(t, a("app", one), "a=app"), templateOf(t, a("app", one), "a=app:latest"), silent, "a", change{remove: []string{"pin.kube-prepull.io/a"}}},
 		"a new image is pinned":                      {"latest", templateOf(t, a("app", one), "a=app"), templateOf(t, a("app", one), "a=app:latest"), found, "a", change{set: a("app:latest", two)}},
-		"a pin that the request brings stays":        {"latest", templateOf(t, a("app", two), "a=app", "b=b:v1"), templateOf(t, a("app", one), "a=app"), found, "", change{}},
+		"a pin that the request brings is asked":     {"latest", templateOf(t, a("app", two), "a=app", "b=b:v1"), templateOf(t, a("app", one), "a=app"), found, "a fresh", change{set: a("app", two)}},
+		"the one of before stays without an answer":  {"latest", templateOf(t, a("app", two), "a=app", "b=b:v1"), templateOf(t, a("app", one), "a=app"), silent, "a fresh", change{set: a("app", two)}},
+		"one for another image is none of before":    {"tags", templateOf(t, a("app:v1", two), "a=app:v1"), templateOf(t, a("app:v2", one), "a=app:v2"), silent, "a fresh", change{remove: []string{"pin.kube-prepull.io/a"}}},
 		"a bad pin that it brings does not":          {"latest", templateOf(t, a("app", one), "a=app", "b=b:v1"), templateOf(t, a("app", "sha256:1"), "a=app"), found, "a fresh", change{set: a("app", two)}},
 		"the pin of a container that is gone goes":   {"latest", templateOf(t, a("app", one), "a=app", "b=b:v1"), templateOf(t, a("app", one), "b=b:v1"), found, "", change{remove: []string{"pin.kube-prepull.io/a"}}},
 		"so does one that is for a digest now":       {"latest", templateOf(t, a("app", one), "a=app"), templateOf(t, a("app", one), "a=app@"+two), found, "", change{remove: []string{"pin.kube-prepull.io/a"}}},

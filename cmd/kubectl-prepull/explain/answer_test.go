@@ -82,6 +82,7 @@ func TestWhyANodeHasAnImageOrNot(t *testing.T) {
 		"other nodes are asked for":      {labels: map[string]string{"pool": "batch"}, want: notListed, message: "the node has the label pool=batch, and web is asked for"},
 		"it is over budget":              {image: app(selected("False", "OverBudget", "No room.")), want: notListed, message: "No room."},
 		"it is over budget here":         {image: app(selected("True", "PartlyOverBudget", "1 of 2 classes leave it out.")), want: notListed, message: "1 of 2 classes leave it out."},
+		"its secret may not be here":     {image: app(selected("True", "SecretPartlyWithheld", "The Secret would go further.")), want: notListed, message: "The Secret would go further."},
 		"it failed in this class":        {image: app(failing), want: notListed, message: "it could not be pulled, and is tried again later"},
 		"it was learned a moment ago":    {want: notListed, message: "it has not got into the list yet"},
 	}

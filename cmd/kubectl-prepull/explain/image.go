@@ -200,7 +200,7 @@ func whyNotListed(o *v1alpha1.PrepullImage, image *inventory.Image, n *inventory
 	case slices.ContainsFunc(o.Status.Retries, func(r v1alpha1.Retry) bool { return r.NodeClass == n.Class }):
 		return "it could not be pulled, and is tried again later"
 	}
-	if c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionSelected); c != nil && c.Reason == "PartlyOverBudget" {
+	if c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionSelected); c != nil && (c.Reason == "PartlyOverBudget" || c.Reason == "SecretPartlyWithheld") {
 		return c.Message
 	}
 	if n.State == inventory.NodeNotReady {

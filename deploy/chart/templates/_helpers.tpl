@@ -57,6 +57,9 @@ priorityClassName: {{ .Values.priorityClass.name | quote }}
 {{- if .Values.certificate.secretName }}
 certificateDirectory: /etc/kube-prepull-certificate
 {{- end }}
+{{- if eq (include "kube-prepull.pullSecretRoles" .) "namespaces" }}
+pullSecretRoles: namespaces
+{{- end }}
 {{- with .Values.config }}
 {{ toYaml . }}
 {{- end }}
@@ -65,6 +68,16 @@ certificateDirectory: /etc/kube-prepull-certificate
 {{- /* Not empty if the pull secrets of workloads are used. */ -}}
 {{- define "kube-prepull.pullSecrets" -}}
 {{- if ne (toString (.Values.config | default dict).pullSecrets) "false" }}true{{ end -}}
+{{- end -}}
+
+{{- /* Where the pull secrets of workloads may be read: cluster or namespaces, empty if they are not used. */ -}}
+{{- define "kube-prepull.pullSecretRoles" -}}
+{{- if include "kube-prepull.pullSecrets" . }}{{ .Values.rbac.pullSecrets }}{{ end -}}
+{{- end -}}
+
+{{- /* Not empty if pods with a digest get another pull policy than Always. */ -}}
+{{- define "kube-prepull.rewritePullPolicy" -}}
+{{- if ne (toString (.Values.config | default dict).rewritePullPolicy) "false" }}true{{ end -}}
 {{- end -}}
 
 {{- /* Not empty if nodes are given a condition. */ -}}
