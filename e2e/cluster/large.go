@@ -3,8 +3,8 @@ package cluster
 // largeFlags are what programs are told in a cluster of thousands of nodes, after everything else. Leases of 40 seconds would be
 // 500 writes a second for 5,000 nodes: they are long, and nodes that do not renew them are waited for.
 var largeFlags = map[string][]string{
-	"etcd":                    {"--quota-backend-bytes=8589934592"},
-	"kube-apiserver":          {"--max-requests-inflight=3000", "--max-mutating-requests-inflight=1000"},
+	"etcd":           {"--quota-backend-bytes=8589934592"},
+	"kube-apiserver": {"--max-requests-inflight=3000", "--max-mutating-requests-inflight=1000"},
 	// Its usual 20 calls a second are too few to change 5,000 pods; 100 is what Kubernetes' own tests with as many nodes give it.
 	"kube-controller-manager": {"--node-monitor-grace-period=2h", "--kube-api-qps=100", "--kube-api-burst=100"},
 	"kube-scheduler":          {"--kube-api-qps=500", "--kube-api-burst=1000"}, // its own limit of 50 is no cluster's of that size
