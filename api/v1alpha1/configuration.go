@@ -95,7 +95,8 @@ type Configuration struct {
 
 	// registries is a list of registries that are reached in another way than by HTTPS with a certificate of a public
 	// authority, each with host (as images name it, with its port), plainHTTP (true or false) and ca (certificates in PEM
-	// that are trusted for it too). Kubelets do not read it: it is for the manager's own questions. Default: [].
+	// that are trusted for it too). One with host alone says that the registry may send to other hosts at private addresses,
+	// such as a token server inside. Kubelets do not read it: it is for the manager's own questions. Default: [].
 	Registries []Registry `json:"registries"`
 
 	// certificates is where the serving certificate of the webhook comes from: cert-manager, self-managed (a CA of our own in a

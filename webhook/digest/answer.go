@@ -80,6 +80,7 @@ const (
 	errTooLarge = finding("the answer is too large")
 	errNotClear = finding("the answer is not understood")
 	errClosed   = finding("the connection was closed")
+	errInside   = finding("it leads to a private address, which was refused")
 	errBusy     = finding("too many questions are before this one")
 )
 

@@ -111,7 +111,7 @@ func (r *Registries) try(ctx context.Context, w *watch, t *target, login int, qu
 	if err != nil {
 		return err
 	}
-	s := &session{registry: registry, path: reference.Path(t.named), credential: credential, transport: r.transport(t.named), ends: time.Now().Add(sessionTime)}
+	s := &session{registry: registry, path: reference.Path(t.named), credential: credential, transport: r.transport(t.named, registry), ends: time.Now().Add(sessionTime)}
 	if err := question(ctx, s, t.identifier()); err != nil {
 		return err
 	}

@@ -28,7 +28,8 @@ type Options struct {
 
 	// Hosts are the registries that are reached in a way of their own, by their host as images name it, such as
 	// registry.internal:5000, or docker.io for Docker Hub. For all others it is HTTPS with a certificate that the system
-	// trusts, or plain HTTP if HTTPS fails and the host is localhost or a private address.
+	// trusts, or plain HTTP if HTTPS fails and the host is localhost or a private address; and where such a registry sends
+	// further to another host, no private address is connected to.
 	Hosts map[string]Host
 }
 
@@ -52,8 +53,8 @@ type Manifest struct {
 
 // Registries asks the registries that images name. Its methods may be called from any goroutine.
 type Registries struct {
-	common   http.RoundTripper
-	byHost   map[string]http.RoundTripper
+	common   way
+	byHost   map[string]way
 	hosts    hosts
 	room     chan struct{} // for manifests, which are read as a whole
 	refusals *memory.Memory[key, error]
@@ -68,7 +69,7 @@ func New(o Options) *Registries {
 		refusals: memory.New[key, error](maxRefusals),
 		sessions: memory.New[key, *session](maxSessions),
 	}
-	r.common, r.byHost = transports(o)
+	r.common, r.byHost = ways(o)
 	return r
 }
 

@@ -164,7 +164,7 @@ func TestWhateverGoesWrongNamesTheImageAndNoSecret(t *testing.T) {
 		}, "the index has an invalid digest"},
 		"a redirect into the private network": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://169.254.169.254/?"+secret, http.StatusFound)
-		}, "a redirect to a private address was refused"},
+		}, "it leads to a private address, which was refused"},
 		"a connection that is cut": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, "{")

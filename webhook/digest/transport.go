@@ -5,7 +5,7 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
-	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/distribution/reference"
@@ -42,42 +42,73 @@ func newTransport(ca string) *http.Transport {
 	return t
 }
 
-// transports are the common one, and by the host of a registry those that its way of being reached asks for.
-func transports(o Options) (common http.RoundTripper, byHost map[string]http.RoundTripper) {
-	common, byHost = o.Transport, map[string]http.RoundTripper{}
-	if common == nil {
-		common = newTransport("")
+// way is how a registry is reached, and the hosts that it sends further to, for tokens too. Each has connections of its
+// own, since one that was made for a registry must serve no other one that leads to the same host.
+type way struct{ itself, further http.RoundTripper }
+
+// outside connects to no address inside. Through a proxy it is the proxy that connects.
+type outside struct{ direct, proxied http.RoundTripper }
+
+func newOutside(proxied http.RoundTripper) outside {
+	t := newTransport("")
+	t.Proxy = nil
+	t.DialContext = (&net.Dialer{Timeout: callTime, Control: outsideOnly}).DialContext
+	return outside{direct: t, proxied: proxied}
+}
+
+func (o outside) RoundTrip(request *http.Request) (*http.Response, error) {
+	if proxy, err := http.ProxyFromEnvironment(request); proxy != nil || err != nil {
+		return o.proxied.RoundTrip(request)
 	}
-	for host, way := range o.Hosts {
-		one := forced{next: common, host: host, scheme: "https"}
-		if registry, err := name.NewRegistry(host); err == nil {
-			one.host = registry.RegistryStr()
+	return o.direct.RoundTrip(request)
+}
+
+// ways are the common one, and by the host of a registry those that the configuration has: with those, who wrote it
+// vouches for where the registry leads.
+func ways(o Options) (common way, byHost map[string]way) {
+	common, byHost = way{itself: o.Transport, further: o.Transport}, map[string]way{}
+	if o.Transport == nil {
+		t := newTransport("")
+		common = way{itself: t, further: newOutside(t)}
+	}
+	for host, configured := range o.Hosts {
+		t := common.itself
+		if configured.CA != "" && o.Transport == nil {
+			t = newTransport(configured.CA)
 		}
+		own := way{itself: t, further: t}
 		switch {
-		case way.PlainHTTP:
-			one.scheme = "http"
-		case way.CA == "":
-			continue
-		case o.Transport == nil:
-			one.next = newTransport(way.CA)
+		case configured.PlainHTTP:
+			own.itself = newForced(t, host, "http")
+		case configured.CA != "":
+			own.itself = newForced(t, host, "https")
 		}
-		byHost[host] = careful{one}
+		byHost[host] = own
 	}
-	return careful{common}, byHost
+	return common, byHost
 }
 
 // transport is that of a registry, and of the servers that it names for tokens.
-func (r *Registries) transport(named reference.Named) http.RoundTripper {
-	if own, found := r.byHost[reference.Domain(named)]; found {
-		return own
+func (r *Registries) transport(named reference.Named, registry name.Registry) http.RoundTripper {
+	own, found := r.byHost[reference.Domain(named)]
+	if !found {
+		own = r.common
 	}
-	return r.common
+	at := url.URL{Host: registry.RegistryStr()}
+	return careful{way: own, host: at.Hostname()}
 }
 
 // forced speaks to one host in one scheme only, whatever the handshake tries.
 type forced struct {
 	next         http.RoundTripper
 	host, scheme string
+}
+
+func newForced(next http.RoundTripper, host, scheme string) forced {
+	if registry, err := name.NewRegistry(host); err == nil {
+		host = registry.RegistryStr()
+	}
+	return forced{next: next, host: host, scheme: scheme}
 }
 
 func (f forced) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -89,13 +120,20 @@ func (f forced) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // careful follows few redirects, bounds answers, and shows them to the watch of the call.
-type careful struct{ next http.RoundTripper }
+type careful struct {
+	way
+	host string // of the registry, without a port
+}
 
 func (c careful) RoundTrip(request *http.Request) (*http.Response, error) {
-	if err := checkRedirect(request); err != nil {
+	if err := c.check(request); err != nil {
 		return nil, err
 	}
-	response, err := c.next.RoundTrip(request)
+	next := c.itself
+	if request.URL.Hostname() != c.host {
+		next = c.further
+	}
+	response, err := next.RoundTrip(request)
 	if err != nil {
 		return nil, err
 	}
@@ -106,10 +144,9 @@ func (c careful) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// checkRedirect follows a registry to other hosts, but neither to plain HTTP nor from a public one into the private
-// network, such as to the metadata service of a cloud. It is here and not in a client because the handshake has clients
-// of its own.
-func checkRedirect(request *http.Request) error {
+// check lets a registry lead to other hosts, but neither to plain HTTP nor from a public one into the private network, such
+// as to the metadata service of a cloud. It is here and not in a client because the handshake has clients of its own.
+func (c careful) check(request *http.Request) error {
 	from, redirects := request, 0
 	for from.Response != nil && from.Response.Request != nil {
 		from = from.Response.Request
@@ -120,17 +157,8 @@ func checkRedirect(request *http.Request) error {
 		return finding("too many redirects")
 	case from.URL.Scheme == "https" && request.URL.Scheme != "https":
 		return finding("a redirect to plain HTTP was refused")
-	case request.URL.Hostname() != from.URL.Hostname() && private(request.URL.Hostname()):
-		return finding("a redirect to a private address was refused")
+	case request.URL.Hostname() != c.host && insideName(request.URL.Hostname()):
+		return errInside
 	}
 	return nil
-}
-
-func private(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return host == "localhost"
-	}
-	ip = ip.Unmap()
-	return ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified()
 }

@@ -106,11 +106,11 @@ func TestRedirectsLeadNeitherToPlainHTTPNorInside(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ at, to, want string }{
 		"the handshake to plain HTTP":      {"/v2/", "http://r.test/v2/", "r.test: a redirect to plain HTTP was refused"},
-		"the handshake inside":             {"/v2/", "https://169.254.169.254/v2/", "r.test: a redirect to a private address was refused"},
-		"the handshake inside, in two":     {"/v2/", "https://hop.test/", "r.test: a redirect to a private address was refused"},
+		"the handshake inside":             {"/v2/", "https://169.254.169.254/v2/", "r.test: it leads to a private address, which was refused"},
+		"the handshake inside, in two":     {"/v2/", "https://hop.test/", "r.test: it leads to a private address, which was refused"},
 		"the handshake in circles":         {"/v2/", "https://r.test/v2/", "r.test: too many redirects"},
 		"the manifest to plain HTTP":       {"/v2/a/manifests/v1", "http://s.test/x", "r.test: a redirect to plain HTTP was refused"},
-		"the manifest inside":              {"/v2/a/manifests/v1", "https://[::ffff:10.0.0.1]/x", "r.test: a redirect to a private address was refused"},
+		"the manifest inside":              {"/v2/a/manifests/v1", "https://[::ffff:10.0.0.1]/x", "r.test: it leads to a private address, which was refused"},
 		"the manifest in circles":          {"/v2/a/manifests/v1", "/v2/a/manifests/v1", "r.test: too many redirects"},
 		"the manifest to another registry": {"/v2/a/manifests/v1", "https://s.test/x", ""},
 	} {
@@ -121,7 +121,7 @@ func TestRedirectsLeadNeitherToPlainHTTPNorInside(t *testing.T) {
 			r := newTestResolver(t, newOn(func(request *http.Request) (*http.Response, error) {
 				requests++
 				switch {
-				case request.URL.Scheme != "https" || private(request.URL.Hostname()):
+				case request.URL.Scheme != "https" || insideName(request.URL.Hostname()):
 					stray = append(stray, request.URL)
 				case request.URL.Host == "hop.test":
 					return reply(request, http.StatusFound, "Location", "https://localhost:8080/"), nil
