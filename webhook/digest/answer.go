@@ -23,7 +23,7 @@ const (
 	// maxManifests is how many bytes the manifests may have that are read at the same time.
 	maxManifests = 4 << 20
 
-	// defaultRest is how long a registry is left alone that is asked too much and does not say for how long, and maxRest
+	// defaultRest is how long a registry is left alone by who asked too much if it does not say for how long, and maxRest
 	// is the longest that it can ask for.
 	defaultRest = time.Minute
 	maxRest     = 24 * time.Hour
@@ -37,6 +37,7 @@ const (
 type watch struct {
 	answered atomic.Bool
 	asked    atomic.Int64 // the rest that was asked for
+	down     atomic.Bool  // whoever asks
 }
 
 type watchKey struct{}
@@ -46,18 +47,21 @@ func (w *watch) see(response *http.Response) {
 	after := response.Header.Get("Retry-After")
 	if response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusServiceUnavailable && after != "" {
 		w.asked.Store(int64(restOf(after, time.Now())))
+		w.down.Store(response.StatusCode == http.StatusServiceUnavailable)
 	}
 }
 
-// rest is for how long the registry has to be left alone after a call.
-func (w *watch) rest(err error, late bool) time.Duration {
-	if asked := w.asked.Load(); asked > 0 {
-		return time.Duration(asked)
+// rest is for how long the registry has to be left alone after a call: by who asked too much, or by everybody if it is down.
+func (w *watch) rest(who key, err error, late bool) rest {
+	if asked := time.Duration(w.asked.Load()); asked > 0 && !w.down.Load() {
+		return rest{asked, who}
+	} else if asked > 0 {
+		return rest{asked, everybody}
 	}
 	if err != nil && (late || !w.answered.Load()) {
-		return silentRest
+		return rest{silentRest, everybody}
 	}
-	return 0
+	return rest{}
 }
 
 // restOf reads a Retry-After header: seconds, or a time.

@@ -56,22 +56,37 @@ func (t *target) identifier() string {
 	return t.named.(reference.Tagged).Tag() // ParseDockerRef adds one
 }
 
+// asking are those who put a question in turn: each login, and then nobody in particular.
+func (t *target) asking() []key {
+	asking := make([]key, 0, len(t.logins)+1)
+	for _, l := range t.logins {
+		asking = append(asking, keyOf(l.Username, l.Password))
+	}
+	return append(asking, keyOf())
+}
+
 // question is what is asked about an identifier in a session.
 type question func(ctx context.Context, s *session, identifier string) error
 
-// call puts a question with one credential after the other until one is good enough. It leaves the place that the caller
-// has taken.
-func (r *Registries) call(ctx context.Context, t *target, within time.Duration, leave func(rest time.Duration), question question) error {
-	var rest time.Duration
-	defer func() { leave(rest) }()
+// call puts a question with one credential after the other until one is good enough; those that have to leave the registry
+// alone are left out. It leaves the place that the caller has taken.
+func (r *Registries) call(ctx context.Context, t *target, within time.Duration, leave func(rest), question question) error {
+	var then rest
+	defer func() { leave(then) }()
 	inTime, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	w := &watch{}
 	watched := context.WithValue(inTime, watchKey{}, w)
+	asking := t.asking()
+	free, resting := r.hosts.free(t.host(), asking)
+	if len(free) == 0 {
+		return resting
+	}
 	var err error
+	var who key
 	var tried time.Time
-	for i := range len(t.logins) + 1 {
-		tried = time.Now()
+	for _, i := range free {
+		who, tried = asking[i], time.Now()
 		if err = r.try(watched, w, t, i, question); err == nil || !Refused(err) {
 			break
 		}
@@ -81,9 +96,12 @@ func (r *Registries) call(ctx context.Context, t *target, within time.Duration, 
 	}
 	late := inTime.Err() != nil && statusOf(err) == 0
 	// That many credentials took the time is not the registry's fault.
-	rest = w.rest(err, late && time.Since(tried) >= within/2)
+	then = w.rest(who, err, late && time.Since(tried) >= within/2)
 	if err != nil && late {
 		return fmt.Errorf("%s did not answer within %v", t.host(), within)
+	}
+	if Refused(err) && resting != nil {
+		return resting // a login that was left out may be good enough
 	}
 	return inWords(t.host(), err)
 }

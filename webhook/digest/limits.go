@@ -3,9 +3,10 @@ package digest
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
+
+	"github.com/kube-prepull/kube-prepull/webhook/memory"
 )
 
 const (
@@ -15,11 +16,11 @@ const (
 	// maxCallsPerRegistry leaves some for the others while one registry is slow.
 	maxCallsPerRegistry = 8
 
-	// maxHosts is how many registries are remembered that rest; it takes somebody who makes them up to reach it.
-	maxHosts = 10_000
+	// maxRests is how many rests are remembered; it takes somebody who makes registries or logins up to reach it.
+	maxRests = 10_000
 )
 
-// RestError says that a registry is not asked for now, because it said so or because it does not answer.
+// RestError says that a registry is not asked for now, because it said so to whoever asks, or because it does not answer.
 type RestError struct {
 	// Registry is its host as images name it.
 	Registry string
@@ -37,31 +38,39 @@ func (e *RestError) Until() time.Time { return e.until }
 // hosts keep the calls to registries few.
 type hosts struct {
 	slots chan struct{}
+	rests *memory.Memory[key, time.Time]
 
 	mu     sync.Mutex
-	byName map[string]*host
-	sweep  time.Time // when those whose rest is over are forgotten next
+	byName map[string]*host // those that are being asked
 }
 
-// host is one registry that is being asked or rests.
+// host is one registry that is being asked.
 type host struct {
 	name  string
 	slots chan struct{}
 	users int
-	rest  time.Time
+}
+
+// everybody is who rests where a registry is left alone whoever asks, because it is down.
+var everybody = key{}
+
+// rest is how long a registry is left alone, and by whom.
+type rest struct {
+	of   time.Duration
+	whom key
 }
 
 func newHosts() hosts {
-	return hosts{slots: make(chan struct{}, maxCalls), byName: map[string]*host{}}
+	return hosts{slots: make(chan struct{}, maxCalls), rests: memory.New[key, time.Time](maxRests), byName: map[string]*host{}}
 }
 
-// enter waits for a place. The caller then leaves, and says for how long the registry has to rest.
-func (h *hosts) enter(ctx context.Context, name string) (leave func(rest time.Duration), err error) {
-	one := h.join(name)
-	if until := h.restOf(one); until.After(time.Now()) {
-		h.part(one, 0)
-		return nil, &RestError{Registry: name, until: until}
+// enter waits for a place, unless all who ask have to leave the registry alone. The caller then leaves, and says who has to
+// from now on.
+func (h *hosts) enter(ctx context.Context, name string, asking []key) (leave func(rest), err error) {
+	if free, resting := h.free(name, asking); len(free) == 0 {
+		return nil, resting
 	}
+	one := h.join(name)
 	places := []chan struct{}{one.slots, h.slots}
 	for i, place := range places {
 		select {
@@ -72,21 +81,54 @@ func (h *hosts) enter(ctx context.Context, name string) (leave func(rest time.Du
 		for _, taken := range places[:i] {
 			<-taken
 		}
-		h.part(one, 0)
+		h.part(one)
 		return nil, ctx.Err()
 	}
-	leave = func(rest time.Duration) {
-		h.part(one, rest)
+	leave = func(r rest) {
+		h.leaveAlone(name, r)
+		h.part(one)
 		<-h.slots
 		<-one.slots
 	}
 	// Once more: those that waited behind a call learn from it too.
-	if until := h.restOf(one); until.After(time.Now()) {
-		leave(0)
-		return nil, &RestError{Registry: name, until: until}
+	if free, resting := h.free(name, asking); len(free) == 0 {
+		leave(rest{})
+		return nil, resting
 	}
 	return leave, nil
 }
+
+// free are the places among those who ask of those who may; if others may not, the error tells when the first of them may.
+func (h *hosts) free(name string, asking []key) (free []int, resting *RestError) {
+	for i, who := range asking {
+		until := h.restOf(name, who)
+		if until.IsZero() {
+			free = append(free, i)
+		} else if resting == nil || until.Before(resting.until) {
+			resting = &RestError{Registry: name, until: until}
+		}
+	}
+	return free, resting
+}
+
+// restOf is until when somebody leaves a registry alone, zero if it may be asked.
+func (h *hosts) restOf(name string, who key) time.Time {
+	own, _ := h.rests.Find(restKey(name, who))
+	all, _ := h.rests.Find(restKey(name, everybody))
+	if all.After(own) {
+		return all
+	}
+	return own
+}
+
+// leaveAlone never makes a rest shorter.
+func (h *hosts) leaveAlone(name string, r rest) {
+	if until := time.Now().Add(r.of); r.of > 0 && until.After(h.restOf(name, r.whom)) {
+		h.rests.Add(restKey(name, r.whom), until, until)
+	}
+}
+
+func restKey(name string, who key) key { return keyOf(name, string(who[:])) }
 
 func (h *hosts) join(name string) *host {
 	h.mu.Lock()
@@ -100,26 +142,10 @@ func (h *hosts) join(name string) *host {
 	return one
 }
 
-func (h *hosts) restOf(one *host) time.Time {
+func (h *hosts) part(one *host) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return one.rest
-}
-
-// part also forgets the registry if nothing is known about it, and now and then those whose rest is over.
-func (h *hosts) part(one *host, rest time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := time.Now()
-	one.users--
-	if until := now.Add(rest); rest > 0 && until.After(one.rest) {
-		one.rest = until
-	}
-	if one.users == 0 && !one.rest.After(now) {
+	if one.users--; one.users == 0 {
 		delete(h.byName, one.name)
-	}
-	if full := len(h.byName) > maxHosts; full || now.After(h.sweep) {
-		maps.DeleteFunc(h.byName, func(_ string, o *host) bool { return o.users == 0 && (full || !o.rest.After(now)) })
-		h.sweep = now.Add(time.Minute)
 	}
 }

@@ -65,6 +65,78 @@ func TestARegistryThatIsAskedTooMuchIsLeftAlone(t *testing.T) {
 	}
 }
 
+// TestWhoAskedTooMuchLeavesTheRegistryAlone has the answers of a registry by user, "-" for none: what asks for a rest, and who
+// may go on.
+func TestWhoAskedTooMuchLeavesTheRegistryAlone(t *testing.T) {
+	t.Parallel()
+	const tooMany, denied, ok, down = http.StatusTooManyRequests, http.StatusUnauthorized, http.StatusOK, http.StatusServiceUnavailable
+	for name, test := range map[string]struct {
+		answers map[string]int
+		first   []string // the logins of the question that leads to a rest
+		second  []string // and of the one after it
+		asks    string   // the users that ask then
+		want    string   // ok, rest, or the status
+	}{
+		"nobody in particular, and a login goes on":               {map[string]int{"-": tooMany, "ann": ok}, nil, []string{"ann"}, "ann", "ok"},
+		"nobody in particular, and others like that rest":         {map[string]int{"-": tooMany}, nil, nil, "", "rest"},
+		"a login, and another one goes on":                        {map[string]int{"ann": tooMany, "bob": ok}, []string{"ann"}, []string{"bob"}, "bob", "ok"},
+		"a login, and without one it goes on":                     {map[string]int{"ann": tooMany, "-": ok}, []string{"ann"}, nil, "-", "ok"},
+		"a login, and the next one of the same image takes over":  {map[string]int{"ann": tooMany, "bob": ok}, []string{"ann", "bob"}, []string{"ann", "bob"}, "bob", "ok"},
+		"a login, and it rests where it is not alone":             {map[string]int{"ann": tooMany, "bob": denied, "-": denied}, []string{"ann"}, []string{"bob", "ann"}, "bob,-", "rest"},
+		"a login, and a no to none at all does not count instead": {map[string]int{"ann": tooMany, "-": denied}, []string{"ann"}, []string{"ann"}, "-", "rest"},
+		"the last of those that ask":                              {map[string]int{"ann": denied, "-": tooMany}, []string{"ann"}, []string{"ann"}, "ann", "rest"},
+		"a registry that is down, and all rest":                   {map[string]int{"ann": down, "bob": ok, "-": ok}, []string{"ann"}, []string{"bob"}, "", "rest"},
+		"a no is a no if nobody rests":                            {map[string]int{"ann": denied, "bob": denied, "-": denied}, []string{"ann"}, []string{"bob"}, "bob,-", "401"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var asked []string
+				r := newOn(func(request *http.Request) (*http.Response, error) {
+					if request.URL.Path == "/v2/" {
+						return reply(request, http.StatusUnauthorized, "WWW-Authenticate", `Basic realm="r"`), nil
+					}
+					user, _, _ := request.BasicAuth()
+					if user == "" {
+						user = "-"
+					}
+					asked = append(asked, user)
+					return reply(request, test.answers[user], "Retry-After", "60", "Docker-Content-Digest", someDigest), nil
+				})
+				ask := func(image string, users []string) (string, []string) {
+					asked = nil
+					var auths [][]byte
+					for _, user := range users {
+						auths = append(auths, dockerConfig("r.test", user, secret))
+					}
+					_, err := r.Digest(t.Context(), image, auths)
+					var resting *RestError
+					switch {
+					case err == nil:
+						return "ok", asked
+					case errors.As(err, &resting):
+						return "rest", asked
+					default:
+						return fmt.Sprint(statusOf(err)), asked
+					}
+				}
+				ask("r.test/a:v1", test.first)
+				if got, users := ask("r.test/b:v1", test.second); got != test.want || strings.Join(users, ",") != test.asks {
+					t.Errorf("then it is %s after %q asked, want %s after %q", got, users, test.want, test.asks)
+				}
+				time.Sleep(time.Minute)
+				clear(test.answers)
+				for _, user := range []string{"-", "ann", "bob"} {
+					test.answers[user] = ok
+				}
+				if got, _ := ask("r.test/c:v1", test.second); got != "ok" {
+					t.Errorf("after the rest it is %s", got)
+				}
+			})
+		})
+	}
+}
+
 func TestARegistryThatDoesNotAnswerHasTenSeconds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -88,8 +160,8 @@ func TestARegistryThatDoesNotAnswerHasTenSeconds(t *testing.T) {
 		if _, err := r.Digest(ctx, "slow.test/b:v1", nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the caller's own end gives %v", err)
 		}
-		if len(r.hosts.byName) != 0 {
-			t.Errorf("registries are remembered for no reason: %v", r.hosts.byName)
+		if len(r.hosts.byName) != 0 || r.hosts.rests.Len() != 0 {
+			t.Errorf("registries are remembered for no reason: %v, and %d rests", r.hosts.byName, r.hosts.rests.Len())
 		}
 	})
 }

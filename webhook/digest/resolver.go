@@ -172,7 +172,7 @@ func (r *Resolver) land(k key, f *flight) {
 func (r *Registries) resolve(ctx context.Context, t *target, limit time.Duration) (digest string, err error) {
 	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	leave, err := r.hosts.enter(waiting, t.host())
+	leave, err := r.hosts.enter(waiting, t.host(), t.asking())
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "", fmt.Errorf("%s: %w", t.host(), errBusy)
 	}

@@ -165,38 +165,40 @@ func TestThatARegistryRestsIsSaidEvenWhereAllPlacesAreTaken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHosts()
-		leave, err := h.enter(t.Context(), "r.test")
+		asking := []key{keyOf()}
+		leave, err := h.enter(t.Context(), "r.test", asking)
 		if err != nil {
 			t.Fatal(err)
 		}
-		leave(time.Hour)
+		leave(rest{time.Hour, everybody})
 		for i := range maxCalls {
-			if _, err := h.enter(t.Context(), fmt.Sprintf("r%d.test", i)); err != nil {
+			if _, err := h.enter(t.Context(), fmt.Sprintf("r%d.test", i), asking); err != nil {
 				t.Fatal(err)
 			}
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		var rest *RestError
-		if _, err := h.enter(ctx, "r.test"); !errors.As(err, &rest) {
+		if _, err := h.enter(ctx, "r.test", asking); !errors.As(err, &rest) {
 			t.Errorf("the error is %v", err)
 		}
 	})
 }
 
-func TestRegistriesThatRestAreBounded(t *testing.T) {
+func TestRestsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHosts()
-		for i := range maxHosts + 10 {
-			leave, err := h.enter(t.Context(), fmt.Sprintf("r%d.test", i))
+		for i := range maxRests + 10 {
+			who := keyOf(fmt.Sprint(i % 100))
+			leave, err := h.enter(t.Context(), fmt.Sprintf("r%d.test", i/100), []key{who})
 			if err != nil {
 				t.Fatal(err)
 			}
-			leave(time.Hour)
+			leave(rest{time.Hour, who})
 		}
-		if len(h.byName) > maxHosts {
-			t.Errorf("%d are remembered", len(h.byName))
+		if h.rests.Len() != maxRests || len(h.byName) != 0 {
+			t.Errorf("%d rests and %d registries are remembered", h.rests.Len(), len(h.byName))
 		}
 	})
 }
