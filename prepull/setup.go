@@ -43,6 +43,9 @@ type Options struct {
 
 	// Clocks are what is waited. They are not configured.
 	Clocks clock.Clocks
+
+	// ClockOff is true while this machine's clock is wrong; nil is a clock that is right.
+	ClockOff func() bool
 }
 
 // SetupWithManager adds the learner, the resync and the reconciler to a manager whose cache has CacheOptions. Hints go
@@ -50,7 +53,7 @@ type Options struct {
 func SetupWithManager(mgr ctrl.Manager, o Options) (*learn.Learner, error) {
 	learner, resynced, err := learn.SetupWithManager(mgr, learn.Options{
 		Namespace: o.Namespace, PullSecrets: o.PullSecrets, FromPods: o.LearnFromPods, ResyncInterval: o.ResyncInterval,
-		Retention: o.Retention, RollbackRetention: o.RollbackRetention, CacheSyncTimeout: crdPatience, Clocks: o.Clocks,
+		Retention: o.Retention, RollbackRetention: o.RollbackRetention, CacheSyncTimeout: crdPatience, Clocks: o.Clocks, ClockOff: o.ClockOff,
 	})
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
@@ -65,7 +66,11 @@ func run(ctx context.Context, o options, speed int) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(configuration, o.namespace, clocks)
+	apart, err := newSkew(ctrl.Log.WithName("clock"), metrics.Registry)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(configuration, o.namespace, clocks, apart)
 	if err != nil {
 		return err
 	}
@@ -76,7 +81,7 @@ func run(ctx context.Context, o options, speed int) error {
 		return fmt.Errorf("setting up certs: %w", err)
 	}
 	registries := digest.New(registryOptions(configuration))
-	planned := prepullOptions(configuration, o.namespace, registries, clocks)
+	planned := prepullOptions(configuration, o.namespace, registries, clocks, apart.off)
 	if planned.AssignedUser, err = scc.AssignUsers(mgr.GetRESTMapper()); err != nil {
 		return err
 	}
@@ -88,7 +93,7 @@ func run(ctx context.Context, o options, speed int) error {
 	if err != nil {
 		return fmt.Errorf("setting up webhook: %w", err)
 	}
-	ready := map[string]healthz.Checker{"certificate": certificate.Ready, "namespaces": hook.Ready, "webhook": reachable(configuration.WebhookPort)}
+	ready := map[string]healthz.Checker{"certificate": certificate.Ready, "clock": apart.ready, "namespaces": hook.Ready, "webhook": reachable(configuration.WebhookPort)}
 	if err := errors.Join(
 		addServer(mgr, "webhook", secured(reviews, certificate.GetCertificate), lastAnswers(ctx, hook)),
 		addServer(mgr, "health", health, probes(ready)),
@@ -122,12 +127,13 @@ func setLogger(level string) {
 	klog.SetSlogLogger(log)
 }
 
-func newManager(c *v1alpha1.Configuration, namespace string, clocks clock.Clocks) (ctrl.Manager, error) {
+func newManager(c *v1alpha1.Configuration, namespace string, clocks clock.Clocks, s *skew) (ctrl.Manager, error) {
 	kube, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("finding the cluster: %w", err)
 	}
 	kube.QPS, kube.Burst = clientQPS, clientBurst
+	kube.Wrap(s.watch)
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
@@ -166,7 +172,7 @@ func certificateOptions(c *v1alpha1.Configuration, namespace string, clocks cloc
 	return certs.Options{Namespace: namespace, Mode: c.Certificates, Directory: c.CertificateDirectory, Clocks: clocks}
 }
 
-func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *digest.Registries, clocks clock.Clocks) prepull.Options {
+func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *digest.Registries, clocks clock.Clocks, clockOff func() bool) prepull.Options {
 	minBytes := resource.MustParse(c.MinBytes) // a configuration is validated
 	hotBytes := resource.MustParse(c.Gate.MaxBytes)
 	return prepull.Options{
@@ -199,6 +205,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 		RefreshInterval:   c.RefreshInterval.Duration,
 		Registries:        questions(registries),
 		Clocks:            clocks,
+		ClockOff:          clockOff,
 	}
 }
 

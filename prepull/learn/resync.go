@@ -50,6 +50,7 @@ type resync struct {
 	namespace string
 	clocks    clock.Clocks
 	keep      retention
+	clockOff  func() bool // nil is never
 	// pullSecrets is set if the pull secrets of workloads are learned, and fromPods if templates alone teach nothing.
 	pullSecrets, fromPods bool
 	// pace is of the resyncs of all namespaces, of which there is one at a time, and paces are of those of one.
@@ -70,6 +71,7 @@ func setupResync(mgr ctrl.Manager, o Options, l *Learner, firstDone *atomic.Bool
 		namespace:   o.Namespace,
 		clocks:      o.Clocks,
 		keep:        retention{gone: o.Retention, rollback: o.RollbackRetention, optedOut: o.Clocks.OptOutTime},
+		clockOff:    o.ClockOff,
 		pullSecrets: o.PullSecrets,
 		fromPods:    o.FromPods,
 		pace:        resyncPace{pause: o.Clocks.ResyncPause, interval: o.ResyncInterval},
@@ -222,7 +224,9 @@ func (r *resync) once(ctx context.Context, only string) (resynced, error) {
 	if _, in := namespaces[only]; only != "" && !in {
 		return resynced{}, nil // it has opted out meanwhile
 	}
-	changes, again := planResync(images.Items, counted, r.keep, now)
+	keep := r.keep
+	keep.suspended = r.clockOff != nil && r.clockOff()
+	changes, again := planResync(images.Items, counted, keep, now)
 	wrote, missed, err := r.act(ctx, changes)
 	return resynced{wrote, missed, len(counted.rolling) > 0, again}, errors.Join(unread, err)
 }

@@ -64,11 +64,11 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 			continue
 		}
 		want, gone := planOne(o, c, keep, now)
-		gone = gone || want.Remembered && forget[o.Name] && c.whole()
+		gone = gone || want.Remembered && forget[o.Name] && c.whole() && !keep.suspended
 		if gone || !want.equal(learnedOf(o.Status)) {
 			changes = append(changes, change{image: o.Spec.Image, object: o, retire: gone, want: want})
 		}
-		if due := keep.leaves(want, c); !gone && o.Managed() && !due.IsZero() && (again.IsZero() || due.Before(again)) {
+		if due := keep.leaves(want, c); !gone && !keep.suspended && o.Managed() && !due.IsZero() && (again.IsZero() || due.Before(again)) {
 			again = due
 		}
 	}

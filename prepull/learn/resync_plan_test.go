@@ -373,6 +373,11 @@ func TestWhatOptedOutGoesInTime(t *testing.T) {
 	if changes, _ := planResync(images, c, testRetention, again.Add(-time.Second)); len(changes) > 0 {
 		t.Errorf("it changes before its time")
 	}
+	wrong := testRetention
+	wrong.suspended = true
+	if changes, again := planResync(images, c, wrong, again.Add(time.Hour)); len(changes) > 0 || !again.IsZero() {
+		t.Errorf("with a clock that is wrong there are %d changes, and again at %v", len(changes), again)
+	}
 	changes, again = planResync(images, c, testRetention, again)
 	if len(changes) != 1 || !changes[0].retire || !again.IsZero() {
 		t.Errorf("at its time there are %d changes, and again at %v", len(changes), again)

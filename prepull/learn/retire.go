@@ -17,6 +17,8 @@ type retention struct {
 	// optedOut is for an image whose last users are in namespaces that are not opted in any more: somebody may have taken the label
 	// off to put it on again.
 	optedOut time.Duration
+	// suspended is set while nobody knows what time it is: then no image goes.
+	suspended bool
 }
 
 // leaves is when an image goes because its last users opted out, zero if they did not.
@@ -31,6 +33,9 @@ func (r retention) leaves(l learned, c *census) time.Time {
 // deleted instead. A declared image is never deleted: it only forgets what its last users asked for.
 func retire(o *v1alpha1.PrepullImage, c *census, keep retention, now time.Time) (learned, bool) {
 	next, over := expire(o, c, keep, now)
+	if keep.suspended {
+		return next, false
+	}
 	if over && !o.Managed() {
 		return next.withDemand(workload.Demand{}), false
 	}

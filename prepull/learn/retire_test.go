@@ -72,6 +72,11 @@ func TestRetire(t *testing.T) {
 			if test.noRetention {
 				keep = retention{}
 			}
+			suspended := keep
+			suspended.suspended = true
+			if next, gone := retire(&o, c, suspended, prepulltest.Noon); gone || len(next.Placements) == 0 {
+				t.Errorf("while nobody knows the time it is gone: %t, and %d placements are left", gone, len(next.Placements))
+			}
 			next, gone := retire(&o, c, keep, prepulltest.Noon)
 			if gone != test.gone {
 				t.Errorf("gone = %t, want %t", gone, test.gone)

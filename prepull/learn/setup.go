@@ -39,6 +39,9 @@ type Options struct {
 
 	// Clocks are what is waited. They are not configured.
 	Clocks clock.Clocks
+
+	// ClockOff is true while this machine's clock is wrong: no image's time is over then. Nil is a clock that is right.
+	ClockOff func() bool
 }
 
 // SetupWithManager adds the learner and the resync to a manager. Hints go to the learner that it returns, and resynced is set
