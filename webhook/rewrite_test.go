@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,10 +50,12 @@ func (s stored) Get(_ context.Context, key client.ObjectKey, into client.Object,
 	case *metav1.PartialObjectMetadata:
 		o.Labels = maps.Clone(s.labels)
 	case *v1alpha1.PrepullImage:
-		for image, by := range s.replaced {
-			if workload.ObjectName(image) == key.Name {
+		taken := map[string]bool{}
+		for _, image := range slices.Sorted(maps.Keys(s.replaced)) {
+			name, _ := workload.FreeName(image, taken)
+			if taken[name] = true; name == key.Name {
 				o.Spec.Image = image
-				o.Status.Users = []v1alpha1.User{{Kind: "Deployment", Namespace: "shop", Name: "api", Runs: by}}
+				o.Status.Users = []v1alpha1.User{{Kind: "Deployment", Namespace: "shop", Name: "api", Runs: s.replaced[image]}}
 				return nil
 			}
 		}
@@ -229,6 +232,7 @@ func TestAReplacedImageIsNotPinned(t *testing.T) {
 		"nothing is known of it":     {nil, restarted, true},
 		"pods have another":          {map[string]string{"auto": "proxy:v1"}, restarted, false},
 		"in the place of its digest": {map[string]string{"auto@" + one: "proxy:v1"}, deploymentWith("", pinned, "auto"), false},
+		"known by a longer name":     {map[string]string{"r1791.test/a": "", "r44621.test/a": "proxy:v1"}, deploymentWith("", annotations("at", "now"), "r44621.test/a"), false},
 		"in that of another digest":  {map[string]string{"auto@" + two: "proxy:v1"}, deploymentWith("", pinned, "auto"), true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -130,7 +130,7 @@ func TestStatusPatchHasTheLearnersFieldsAlone(t *testing.T) {
 
 func TestALearnedImageIsManaged(t *testing.T) {
 	t.Parallel()
-	o := learnedImage("registry.test/shop/api:v1")
+	o := learnedImage("api", "registry.test/shop/api:v1")
 	if !o.Managed() {
 		t.Error("what the learner makes counts as declared")
 	}

@@ -81,24 +81,26 @@ func (s *imageStore) ensure(ctx context.Context, image string) (*v1alpha1.Prepul
 		s.skip(image, "too_many")
 		return nil, nil
 	}
-	made := learnedImage(image)
-	err = s.client.Create(ctx, made, learnerOwner)
-	if err == nil {
-		return made, nil
+	for _, name := range workload.ObjectNames(image) {
+		made := learnedImage(name, image)
+		err = s.client.Create(ctx, made, learnerOwner)
+		if err == nil {
+			return made, nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return nil, fmt.Errorf("creating the PrepullImage: %w", err)
+		}
+		// Another replica was faster, or the cache is behind, or another image has the name.
+		stored, err := s.stored(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if stored.Spec.Image == image {
+			return stored, nil
+		}
 	}
-	if !apierrors.IsAlreadyExists(err) {
-		return nil, fmt.Errorf("creating the PrepullImage: %w", err)
-	}
-	// Another replica was faster, or the cache is behind.
-	stored, err := s.stored(ctx, made.Name)
-	if err != nil {
-		return nil, err
-	}
-	if stored.Spec.Image != image {
-		s.skip(image, "name_taken")
-		return nil, nil
-	}
-	return stored, nil
+	s.skip(image, "name_taken")
+	return nil, nil
 }
 
 // stored is a PrepullImage as the API server has it now. It is listed by its name: who may list need not be allowed to get.
@@ -114,10 +116,10 @@ func (s *imageStore) stored(ctx context.Context, name string) (*v1alpha1.Prepull
 }
 
 // learnedImage constructs the PrepullImage of a learned image.
-func learnedImage(image string) *v1alpha1.PrepullImage {
+func learnedImage(name, image string) *v1alpha1.PrepullImage {
 	return &v1alpha1.PrepullImage{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: workload.ObjectName(image),
+			Name: name,
 			Labels: map[string]string{
 				v1alpha1.LabelManagedBy: v1alpha1.Name,
 				v1alpha1.LabelName:      v1alpha1.Name,

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -77,7 +76,7 @@ type Candidate struct {
 
 // candidates returns the images to choose from, by name, and for each object that cannot be one the reason in words.
 func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*Candidate, invalid map[string]string) {
-	byName := map[string]*Candidate{}
+	byImage := map[string]*Candidate{}
 	invalid = map[string]string{}
 	for _, o := range declaredFirst(images) {
 		if o.Managed() && o.Status.FirstSeenTime == nil {
@@ -88,23 +87,40 @@ func candidates(images []v1alpha1.PrepullImage, now time.Time) (found []*Candida
 			invalid[o.Name] = err.Error()
 			continue
 		}
-		name := workload.ObjectName(o.Spec.Image)
-		c := byName[name]
+		c := byImage[o.Spec.Image]
 		if c == nil {
-			c = &Candidate{Name: name, image: o.Spec.Image, canonical: canonical, pulledAs: workload.PulledAs(o.Spec.Image, canonical), since: o.CreationTimestamp.Time, need: workload.Optional}
-			byName[name] = c
+			c = &Candidate{image: o.Spec.Image, canonical: canonical, pulledAs: workload.PulledAs(o.Spec.Image, canonical), since: o.CreationTimestamp.Time, need: workload.Optional}
+			byImage[o.Spec.Image] = c
 			found = append(found, c)
-		}
-		if c.image != o.Spec.Image {
-			// Only a string that somebody searched for has the same slug and hash as another one.
-			invalid[o.Name] = fmt.Sprintf("the image has the same short name as %s", c.image)
-			continue
 		}
 		c.add(o, now)
 	}
+	found = nameAll(found, invalid)
 	slices.SortFunc(found, func(a, b *Candidate) int { return strings.Compare(a.Name, b.Name) })
 	inheritStarts(found)
 	return found, invalid
+}
+
+// nameAll gives each image the name of its container, and leaves out those that get none. An image that was learned under a
+// longer name, because another one had its own, keeps it when that is free: a container that is renamed restarts pods.
+func nameAll(images []*Candidate, invalid map[string]string) []*Candidate {
+	taken := map[string]bool{}
+	return slices.DeleteFunc(images, func(c *Candidate) bool {
+		name, free := workload.FreeName(c.image, taken)
+		for _, o := range c.objects {
+			if o.Managed() && o.Name != name && !taken[o.Name] && slices.Contains(workload.ObjectNames(c.image), o.Name) {
+				name = o.Name
+			}
+		}
+		if !free {
+			for _, o := range c.objects {
+				invalid[o.Name] = "other images have its names"
+			}
+			return true
+		}
+		c.Name, taken[name] = name, true
+		return false
+	})
 }
 
 // askedOf is what images ask of nodes. What a person declares is as of a namespace without a name.

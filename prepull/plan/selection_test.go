@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -160,16 +161,37 @@ func TestCandidatesLeaveOutWhatTheKubeletWouldRefuse(t *testing.T) {
 	}
 }
 
-func TestTwoImagesWithOneShortNameAreNotBothListed(t *testing.T) {
+func TestTwoImagesWithOneShortNameHaveNamesOfTheirOwn(t *testing.T) {
 	t.Parallel()
-	// The two have the same slug and, found by trying, the same hash: a DaemonSet with both would be refused.
-	a, b := prepulltest.Declared("first", "r1791.test/a"), prepulltest.Declared("second", "r44621.test/a")
-	if workload.ObjectName(a.Spec.Image) != workload.ObjectName(b.Spec.Image) {
+	// The two have the same slug and, found by trying, the same hash: a DaemonSet with one name for both would be refused.
+	const a, b = "r1791.test/a", "r44621.test/a"
+	short, long := workload.ObjectName(a), workload.ObjectNames(b)[1]
+	if short != workload.ObjectName(b) {
 		t.Fatal("the two do not have the same name")
 	}
-	found, invalid := candidates([]v1alpha1.PrepullImage{b, a}, prepulltest.Noon)
-	if len(found) != 1 || found[0].image != a.Spec.Image || len(invalid) != 1 || invalid["second"] == "" {
-		t.Errorf("candidates %v, invalid %v", found, invalid)
+	learned := func(name, image string) v1alpha1.PrepullImage {
+		o := prepulltest.Learned(image, 1)
+		o.Name = name
+		return o
+	}
+	for name, test := range map[string]struct {
+		objects []v1alpha1.PrepullImage
+		want    map[string]string
+	}{
+		"both learned":                         {[]v1alpha1.PrepullImage{learned(long, b), learned(short, a)}, map[string]string{short: a, long: b}},
+		"the second when the first is gone":    {[]v1alpha1.PrepullImage{learned(long, b)}, map[string]string{long: b}},
+		"the second, declared as well":         {[]v1alpha1.PrepullImage{prepulltest.Declared("b", b), learned(long, b), learned(short, a)}, map[string]string{short: a, long: b}},
+		"both declared":                        {[]v1alpha1.PrepullImage{prepulltest.Declared("second", b), prepulltest.Declared("first", a)}, map[string]string{short: a, long: b}},
+		"one declared before one like it came": {[]v1alpha1.PrepullImage{learned(short, b), prepulltest.Declared("first", a)}, map[string]string{short: a, long: b}},
+	} {
+		found, invalid := candidates(test.objects, prepulltest.Noon)
+		got := map[string]string{}
+		for _, c := range found {
+			got[c.Name] = c.image
+		}
+		if !maps.Equal(got, test.want) || len(found) != len(test.want) || len(invalid) > 0 {
+			t.Errorf("%s: %v, invalid %v, want %v", name, got, invalid, test.want)
+		}
 	}
 }
 

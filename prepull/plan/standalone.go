@@ -45,8 +45,11 @@ func (s Standalone) noopFolder() string {
 func (s Standalone) DaemonSet() *appsv1.DaemonSet {
 	labels := map[string]string{v1alpha1.LabelName: s.Name}
 	images := make([]entry, 0, len(s.Images))
+	taken := map[string]bool{}
 	for _, image := range s.Images {
-		images = append(images, entry{Candidate: &Candidate{Name: workload.ObjectName(image), image: image}})
+		name, _ := workload.FreeName(image, taken)
+		taken[name] = true
+		images = append(images, entry{Candidate: &Candidate{Name: name, image: image}})
 	}
 	spec := pullingPod(images, s.NoopImage, s.noopFolder(), false)
 	spec.NodeSelector = map[string]string{corev1.LabelOSStable: string(corev1.Linux)}

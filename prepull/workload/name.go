@@ -14,25 +14,54 @@ const (
 	// MaxImageLength is how long an image string may be to fit in a PrepullImage, in bytes.
 	MaxImageLength = 1024
 
-	// maxSlugLength leaves room for a hyphen and the hash within the 63 characters of a container name.
-	maxSlugLength = 63 - 1 - 8
+	// maxNameLength is how many characters the name of a container may have.
+	maxNameLength = 63
+
+	// hashBytes are in a name, and longHashBytes in that of an image whose name another one has.
+	hashBytes     = 4
+	longHashBytes = hashBytes + 8
 )
 
 // ObjectName is the name of the PrepullImage and of the init container for an image string: the last part of its
 // repository and its tag for people, and a hash of the literal string, because two spellings are two images.
 // It is a DNS-1123 label, also for a string that is not a valid image.
-func ObjectName(image string) string {
-	sum := sha256.Sum256([]byte(image))
-	return slug(image) + "-" + hex.EncodeToString(sum[:4])
+func ObjectName(image string) string { return hashed(image, hashBytes) }
+
+// lengths of the hash in a name: one more is for an image string whose name another one has, which only one that somebody searched
+// for does.
+var lengths = []int{hashBytes, longHashBytes}
+
+// ObjectNames are those that an image string may have, ObjectName first.
+func ObjectNames(image string) []string {
+	var names []string
+	for _, length := range lengths {
+		names = append(names, hashed(image, length))
+	}
+	return names
 }
 
-// slug is the readable part of an image string, in lower-case letters, digits and single hyphens.
-func slug(image string) string {
+// FreeName is the first of ObjectNames that is not taken, false if there is none.
+func FreeName(image string, taken map[string]bool) (string, bool) {
+	for _, length := range lengths {
+		if name := hashed(image, length); !taken[name] {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func hashed(image string, bytes int) string {
+	sum := sha256.Sum256([]byte(image))
+	return slug(image, maxNameLength-1-2*bytes) + "-" + hex.EncodeToString(sum[:bytes])
+}
+
+// slug is the readable part of an image string, in lower-case letters, digits and single hyphens, cut to a length.
+func slug(image string, length int) string {
 	image, _, _ = strings.Cut(image, "@")
 	image = image[strings.LastIndexByte(image, '/')+1:]
 	var b strings.Builder
 	for _, r := range strings.ToLower(image) {
-		if b.Len() >= maxSlugLength {
+		if b.Len() >= length {
 			break
 		}
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {

@@ -35,17 +35,41 @@ func TestSpellingsOfOneImageAreDifferentObjects(t *testing.T) {
 	}
 }
 
+// The two images have the same slug and, found by trying, the same 32 bits of a hash.
+func TestAnImageWhoseNameAnotherOneHasGetsALongerOne(t *testing.T) {
+	t.Parallel()
+	taken := map[string]bool{}
+	for _, step := range []struct {
+		image, want string
+		ok          bool
+	}{
+		{"r1791.test/a", "a-c0e34076", true},
+		{"r44621.test/a", "a-c0e340760e1e3fe65147b1fa", true},
+		{"r44621.test/a", "", false},
+	} {
+		got, ok := FreeName(step.image, taken)
+		if ok != step.ok || got != step.want {
+			t.Errorf("%s is %q, %t, want %q, %t", step.image, got, ok, step.want, step.ok)
+		}
+		taken[got] = true
+	}
+	if long := ObjectNames(strings.Repeat("long", 100))[1]; len(long) != maxNameLength {
+		t.Errorf("%s has %d characters", long, len(long))
+	}
+}
+
 func FuzzObjectName(f *testing.F) {
 	for _, seed := range []string{"", "nginx", "a/b:c@sha256:d", strings.Repeat("x", 1000), "\xff\x00", "-", "ſ"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, image string) {
-		name := ObjectName(image)
-		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
-			t.Errorf("%q: %v", name, problems)
-		}
-		if strings.Contains(name, "--") {
-			t.Errorf("%q has a double hyphen", name)
+		for _, name := range ObjectNames(image) {
+			if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+				t.Errorf("%q: %v", name, problems)
+			}
+			if strings.Contains(name, "--") {
+				t.Errorf("%q has a double hyphen", name)
+			}
 		}
 	})
 }
