@@ -4,6 +4,7 @@ package release
 import (
 	"io"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ func TestTheWorkflowTakesNoMoreThanItNeeds(t *testing.T) {
 	allowed := map[string]string{
 		"check":   "contents=read",
 		"images":  "attestations=write contents=read id-token=write packages=write",
-		"chart":   "contents=read id-token=write packages=write",
+		"chart":   "attestations=write contents=read id-token=write packages=write",
 		"release": "contents=write",
 	}
 	for name, job := range workflow.Jobs {
@@ -66,6 +67,89 @@ func TestTheWorkflowTakesNoMoreThanItNeeds(t *testing.T) {
 		_, action, found := strings.Cut(line, "uses: ")
 		if found && !pinned.MatchString(strings.TrimSpace(action)) {
 			t.Errorf("%s is not pinned by a commit and a version", strings.TrimSpace(action))
+		}
+	}
+}
+
+// Everything that a release has is made by jobs that wait for the check, and attested where it is made.
+func TestWhatIsReleasedIsCheckedAndAttested(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(workflowFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	workflow, problems := actionlint.Parse(content)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	uploads := 0
+	for name, job := range workflow.Jobs {
+		if name != "check" && len(job.Needs) == 0 {
+			t.Errorf("job %s waits for no other one", name)
+		}
+		var attested []string
+		for _, step := range job.Steps {
+			exec, ok := step.Exec.(*actionlint.ExecAction)
+			if !ok {
+				continue
+			}
+			if input := exec.Inputs["subject-path"]; input != nil && strings.HasPrefix(exec.Uses.Value, "actions/attest-build-provenance@") {
+				attested = append(attested, strings.TrimSuffix(input.Value.Value, "/*"))
+			}
+			if strings.HasPrefix(exec.Uses.Value, "actions/upload-artifact@") {
+				uploads++
+				if path := exec.Inputs["path"].Value.Value; !slices.Contains(attested, path) {
+					t.Errorf("job %s hands %s on, which is not attested", name, path)
+				}
+			}
+		}
+	}
+	if uploads == 0 {
+		t.Error("nothing is released")
+	}
+}
+
+func TestATagOutsideOfMainReleasesNothing(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile(workflowFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	workflow, problems := actionlint.Parse(content)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	var script string
+	for _, step := range workflow.Jobs["check"].Steps {
+		if step.Name != nil && step.Name.Value == "What is released was merged" {
+			script = step.Exec.(*actionlint.ExecRun).Run.Value
+		}
+	}
+	dir := t.TempDir()
+	sh := func(script string) error {
+		cmd := exec.Command("bash", "-eo", "pipefail", "-c", script)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GITHUB_REF_NAME=v1.2.3", "GIT_CONFIG_GLOBAL=/dev/null",
+			"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.com")
+		return cmd.Run()
+	}
+	const commit = "git commit -q --allow-empty -m change\n"
+	if err := sh("git init -q\n" + commit + commit + "git update-ref refs/remotes/origin/main HEAD\n"); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name, does string
+		merged     bool
+	}{
+		{"the last commit of main", "true", true},
+		{"an earlier one", "git checkout -q HEAD~1", true},
+		{"one beside main", "git commit -q --allow-empty -m other", false},
+	} {
+		if err := sh(step.does); err != nil {
+			t.Fatal(err)
+		}
+		if err := sh(script); (err == nil) != step.merged || script == "" {
+			t.Errorf("%s: %v", step.name, err)
 		}
 	}
 }
