@@ -24,16 +24,16 @@ const (
 type skew struct {
 	log   logr.Logger
 	ahead atomic.Int64 // in nanoseconds
+	shown prometheus.Gauge
 }
 
 // newSkew counts on the clock until the first answer, which is before anything is decided.
 func newSkew(log logr.Logger, registry prometheus.Registerer) (*skew, error) {
-	s := &skew{log: log}
-	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	s := &skew{log: log, shown: prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "kube_prepull_clock_ahead_seconds",
 		Help: "How far the manager's clock is ahead of that of the API server, negative if it is behind; 0 if it is right as far as an answer of the API server can tell, which has whole seconds. From 300 on either side the manager is not ready, and deletes no image because its time is over.",
-	}, func() float64 { return s.is().Seconds() })
-	if err := registry.Register(gauge); err != nil {
+	})}
+	if err := registry.Register(s.shown); err != nil {
 		return nil, fmt.Errorf("registering the metric of the clock: %w", err)
 	}
 	return s, nil
@@ -69,6 +69,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // see logs what changes.
 func (s *skew) see(now time.Duration) {
+	s.shown.Set(now.Seconds())
 	before := time.Duration(s.ahead.Swap(int64(now)))
 	told, off := now.Abs() >= skewTold, !trusted(now)
 	switch {
@@ -80,12 +81,10 @@ func (s *skew) see(now time.Duration) {
 	}
 }
 
-func (s *skew) is() time.Duration { return time.Duration(s.ahead.Load()) }
-
 func trusted(ahead time.Duration) bool { return ahead.Abs() < skewBorne }
 
 // off tells whether times are not to be trusted.
-func (s *skew) off() bool { return !trusted(s.is()) }
+func (s *skew) off() bool { return !trusted(time.Duration(s.ahead.Load())) }
 
 // ready is a check for /readyz.
 func (s *skew) ready(*http.Request) error {
