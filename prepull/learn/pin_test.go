@@ -134,6 +134,19 @@ func TestTheLearnedStringFollowsTheNamespace(t *testing.T) {
 	p.expect(t, "with the label again", "app:latest for 0", "app@"+workloadtest.DigestA+" for 1")
 }
 
+func TestNothingIsForgottenByAClockThatIsWrong(t *testing.T) {
+	t.Parallel()
+	old := used("app:v1", learned{}.withUsers(deployments("gone"), freely, yesterday).withoutUsers(yesterday))
+	p := newPinnery(t, &old, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: workloadtest.Rewritten}})
+	wrong := true
+	p.resync.clockOff = func() bool { return wrong }
+	p.once(t, "")
+	p.expect(t, "while the clock is wrong", "app:v1 for 0")
+	wrong = false
+	p.once(t, "")
+	p.expect(t, "once it is right")
+}
+
 // A restart that takes the newest image displaces the digest before, which stays for a rollback and then goes.
 func TestADisplacedDigestStaysForARollback(t *testing.T) {
 	t.Parallel()

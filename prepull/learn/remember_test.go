@@ -131,6 +131,12 @@ func TestMemoriesHaveWhatRoomThereIsInTurns(t *testing.T) {
 	if retired != len(flood)+len(shop) {
 		t.Errorf("without room %d are retired, want all %d", retired, len(flood)+len(shop))
 	}
+	wrong := testRetention
+	wrong.suspended = true
+	changes, _ = planResync(slices.Concat(images, flood, shop), c, wrong, prepulltest.Noon)
+	if slices.ContainsFunc(changes, func(c change) bool { return c.retire }) {
+		t.Error("with a clock that is wrong some are retired")
+	}
 	clear(c.read)
 	if changes, _ := planResync(slices.Concat(images, flood, shop), c, testRetention, prepulltest.Noon); len(changes) > 0 {
 		t.Errorf("a partial census changes %d", len(changes))

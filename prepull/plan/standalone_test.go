@@ -34,3 +34,11 @@ func TestAStandaloneDaemonSet(t *testing.T) {
 		}
 	}
 }
+
+func TestTheContainersOfAListHaveNamesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	spec := Standalone{Name: "prepull", NoopImage: "noop:1", Images: []string{"r1791.test/a", "r44621.test/a"}}.DaemonSet().Spec.Template.Spec
+	if a, b := spec.InitContainers[1].Name, spec.InitContainers[2].Name; a == b {
+		t.Errorf("both are %s", a)
+	}
+}

@@ -185,6 +185,27 @@ func TestThatARegistryRestsIsSaidEvenWhereAllPlacesAreTaken(t *testing.T) {
 	})
 }
 
+func TestARestGetsNoShorter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHosts()
+		who := keyOf("ann")
+		for _, test := range []struct{ first, then, want rest }{
+			{rest{time.Hour, who}, rest{time.Second, who}, rest{time.Hour, who}},
+			{rest{time.Second, who}, rest{time.Hour, who}, rest{time.Hour, who}},
+			{rest{time.Hour, everybody}, rest{time.Second, who}, rest{time.Hour, who}},
+			{rest{time.Second, everybody}, rest{time.Hour, who}, rest{time.Hour, who}},
+		} {
+			name := fmt.Sprint(test)
+			h.leaveAlone(name, test.first)
+			h.leaveAlone(name, test.then)
+			if got := time.Until(h.restOf(name, test.want.whom)); got != test.want.of {
+				t.Errorf("%v and then %v is a rest of %v", test.first.of, test.then.of, got)
+			}
+		}
+	})
+}
+
 func TestRestsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
