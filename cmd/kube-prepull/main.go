@@ -39,6 +39,7 @@ var (
 const maxClockSpeed = 100
 
 func main() {
+	leaveRoom()
 	if err := command(ctrl.SetupSignalHandler(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("kube-prepull failed", "error", err.Error())
 		os.Exit(1)
