@@ -141,7 +141,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{- /* A pod beside the managers, which runs once and goes where they go. */ -}}
+{{- /* A pod beside the managers, which runs once and may go where they go. */ -}}
 {{- define "kube-prepull.hookPod" -}}
 restartPolicy: Never
 automountServiceAccountToken: true
@@ -154,10 +154,6 @@ imagePullSecrets:
 {{- end }}
 securityContext:
   {{- include "kube-prepull.podSecurityContext" . | nindent 2 }}
-{{- with .Values.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -170,7 +166,6 @@ tolerations:
 
 {{- define "kube-prepull.hookContainer" -}}
 image: {{ include "kube-prepull.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
 env:
   - name: POD_NAMESPACE
     valueFrom:
