@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,6 +51,7 @@ func TestHealth(t *testing.T) {
 // A manager asks what is served and for each of its permissions before it goes on. The API server may take its time for that.
 func TestHealthIsServedBeforeAllElse(t *testing.T) {
 	asked, answer := make(chan struct{}, 1), make(chan struct{})
+	answers := sync.OnceFunc(func() { close(answer) })
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		select {
 		case asked <- struct{}{}:
@@ -59,6 +61,7 @@ func TestHealthIsServedBeforeAllElse(t *testing.T) {
 		w.WriteHeader(http.StatusForbidden)
 	}))
 	defer api.Close()
+	defer answers()
 	health, dir := unused(t), t.TempDir()
 	_, webhookPort, _ := net.SplitHostPort(unused(t))
 	t.Setenv("KUBECONFIG", filepath.Join(dir, "kubeconfig"))
@@ -86,7 +89,7 @@ func TestHealthIsServedBeforeAllElse(t *testing.T) {
 			t.Errorf("while it starts %s answers %d, want %d", path, response.StatusCode, want)
 		}
 	}
-	close(answer)
+	answers()
 	if err := <-ended; err == nil {
 		t.Error("it ends without an error")
 	}

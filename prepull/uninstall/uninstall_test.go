@@ -274,6 +274,37 @@ func TestManagersGoFirst(t *testing.T) {
 	}
 }
 
+// Nodes join with the taint at any time, also while managers go.
+func TestANodeThatJoinsMeanwhileIsUntainted(t *testing.T) {
+	t.Parallel()
+	late := prepulltest.Node("late", "amd64")
+	late.UID, late.Spec.Taints = "l", []corev1.Taint{{Key: taintKey, Effect: "NoSchedule"}}
+	joined := false
+	c := fakeCluster(t, interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+		if _, ok := list.(*corev1.PodList); ok && !joined {
+			joined = true
+			if err := c.Create(ctx, &late); err != nil {
+				return err
+			}
+		}
+		return c.List(ctx, list, opts...)
+	}})
+	for _, o := range []uninstall.Options{{Namespace: namespace, TaintKey: taintKey}, {Namespace: namespace, TaintKey: taintKey, Condition: true}} {
+		o.Tell = func(string) {}
+		if err := uninstall.Run(t.Context(), c, o); err != nil {
+			t.Fatal(err)
+		}
+		if things := left(t, c); slices.Contains(things, "taint kube-prepull.io/warming of late") || !slices.Contains(things, "node late") {
+			t.Errorf("it is held, or not there: %q", things)
+		}
+		if err := c.Delete(t.Context(), &late); err != nil {
+			t.Fatal(err)
+		}
+		late.ResourceVersion, joined = "", false
+		late.Spec.Taints = []corev1.Taint{{Key: taintKey, Effect: "NoSchedule"}}
+	}
+}
+
 // Whatever request fails, all else is done, and the next time the rest.
 func TestWhatFailsIsDoneTheNextTime(t *testing.T) {
 	t.Parallel()
