@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/kube-prepull/kube-prepull/e2e/cluster"
 	"github.com/kube-prepull/kube-prepull/e2e/images"
@@ -38,8 +40,13 @@ func TestUninstallingAtAnyMomentLeavesNothing(t *testing.T) {
 		"serviceaccounts kube-prepull/default",
 	}
 	plugin := lab.PluginFor(t, p.Cluster)
+	step := func(name string, do func(t *testing.T)) {
+		if !t.Failed() {
+			t.Run(name, do)
+		}
+	}
 
-	t.Run("in the middle of a roll", func(t *testing.T) {
+	step("in the middle of a roll", func(t *testing.T) {
 		p.installMidRoll(t, 1)
 		p.uninstallInTime(t)
 		p.requireAdded(t, before, stays)
@@ -51,21 +58,21 @@ func TestUninstallingAtAnyMomentLeavesNothing(t *testing.T) {
 			t.Errorf("uninstalling what is not there ends with %d:\n%s%s", code, stdout, stderr)
 		}
 	})
-	t.Run("with the registry down", func(t *testing.T) {
+	step("with the registry down", func(t *testing.T) {
 		p.installMidRoll(t, 2)
 		p.Registry.SetDown(true)
 		defer p.Registry.SetDown(false)
 		p.uninstallInTime(t)
 		p.requireAdded(t, before, stays)
 	})
-	t.Run("with no manager", func(t *testing.T) {
+	step("with no manager", func(t *testing.T) {
 		p.installMidRoll(t, 3)
 		p.ScaleManagers(t, 0)
 		p.Registry.SetBandwidth(0) // there is no telling where the hook runs
 		p.uninstallInTime(t)
 		p.requireAdded(t, before, stays)
 	})
-	t.Run("where the hook cannot run", func(t *testing.T) {
+	step("where the hook cannot run", func(t *testing.T) {
 		p.installMidRoll(t, 4)
 		if err := p.Upgrade(t.Context(), "--set", "image.tag=missing", "--wait=hookOnly"); err != nil {
 			t.Fatal(err)
@@ -89,7 +96,7 @@ func TestUninstallingAtAnyMomentLeavesNothing(t *testing.T) {
 		}
 		p.requireAdded(t, before, stays)
 	})
-	t.Run("with the CRD", func(t *testing.T) {
+	step("with the CRD", func(t *testing.T) {
 		p.installMidRoll(t, 5)
 		if stdout, stderr, code := plugin.Run(t, "uninstall", "--yes", "--crds"); code != 0 {
 			t.Errorf("it ends with %d:\n%s%s", code, stdout, stderr)
@@ -120,14 +127,20 @@ func (p product) installMidRoll(t *testing.T, round int) {
 			t.Error(err)
 		}
 	})
+	lab.Eventually(t, "the image to be listed", func() error {
+		if !p.Listed(t, image) {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	// Held before, the node would be untainted at once: there would be nothing to wait for.
 	lab.Kubectl(t, p.Product, "taint", "node", "held", "kube-prepull.io/warming=:NoSchedule")
 	lab.Kubectl(t, p.Product, "uncordon", "held")
 	lab.Eventually(t, "the held node to pull", func() error {
-		things := p.inventory(t, "shop")
-		if !things["kube-prepull.io/warming of node held"] || !things["kube-prepull.io/ImagesReady of node held"] {
-			return errors.New("it has not both marks")
+		if got := marks(p.node(t, "held")); !slices.Equal(slices.Sorted(slices.Values(got)), []string{"kube-prepull.io/ImagesReady", "kube-prepull.io/warming"}) {
+			return fmt.Errorf("it has the marks %v", got)
 		}
-		if !p.Listed(t, image) || !slices.ContainsFunc(p.PrepullPods(t), func(pod corev1.Pod) bool { return pod.Spec.NodeName == "held" }) {
+		if !slices.ContainsFunc(p.PrepullPods(t), func(pod corev1.Pod) bool { return pod.Spec.NodeName == "held" }) {
 			return errors.New("it has no prepull pod")
 		}
 		copies, err := p.Client().CoreV1().Secrets(lab.System).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=prepull"})
@@ -141,6 +154,16 @@ func (p product) installMidRoll(t *testing.T, round int) {
 			t.Fatal("a manager runs on the held node")
 		}
 	}
+}
+
+// node is a node, as marks reads it.
+func (p product) node(t *testing.T, name string) *unstructured.Unstructured {
+	t.Helper()
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(lab.GetNode(t, p.Cluster, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &unstructured.Unstructured{Object: content}
 }
 
 // uninstallInTime uninstalls with helm.
