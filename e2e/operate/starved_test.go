@@ -2,6 +2,7 @@ package operate
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,7 +20,7 @@ import (
 // leader gets nothing at all for a while.
 func TestManagersWithHardlyAProcessorStayUp(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Lease(t, "--set", "resources.limits.cpu=20m")}
+	p := product{lab.Lease(t, "--set", "resources.limits.cpu=20m", "--set", "flowSchema.enabled=true")}
 	for _, manager := range p.Managers(t) {
 		started := manager.Status.ContainerStatuses[0].State.Running.StartedAt
 		for _, c := range manager.Status.Conditions {
@@ -58,6 +59,13 @@ func TestManagersWithHardlyAProcessorStayUp(t *testing.T) {
 	if after := p.lease(t); *after.Spec.HolderIdentity != *before.Spec.HolderIdentity || *after.Spec.LeaseTransitions != *before.Spec.LeaseTransitions {
 		t.Errorf("%s leads, before %s", *after.Spec.HolderIdentity, *before.Spec.HolderIdentity)
 	}
+	metrics, err := p.Kubectl(t.Context(), "get", "--raw", "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !leasesFirst.MatchString(metrics) {
+		t.Error("the API server serves the lease on another level")
+	}
 	managers, err := p.Client().CoreV1().Pods(lab.System).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=webhook"})
 	if err != nil {
 		t.Fatal(err)
@@ -71,6 +79,9 @@ func TestManagersWithHardlyAProcessorStayUp(t *testing.T) {
 		}
 	}
 }
+
+// leasesFirst is what the API server counts of requests on the level of leader elections that our FlowSchema put there.
+var leasesFirst = regexp.MustCompile(`(?m)^apiserver_flowcontrol_dispatched_requests_total\{flow_schema="kube-prepull-leader-election",priority_level="leader-election"\} [1-9]`)
 
 func (p product) lease(t *testing.T) *coordinationv1.Lease {
 	t.Helper()
