@@ -94,6 +94,8 @@ func TestUninstallingAtAnyMomentLeavesNothing(t *testing.T) {
 		if err := p.helmUninstall(t, "--no-hooks"); err != nil {
 			t.Error(err)
 		}
+		// A pod whose image a kubelet is about to pull is gone when that is over.
+		p.Registry.SetBandwidth(0)
 		p.requireAdded(t, before, stays)
 	})
 	step("with the CRD", func(t *testing.T) {

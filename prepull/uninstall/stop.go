@@ -51,15 +51,18 @@ func (r remover) stop(ctx context.Context) error {
 	return nil
 }
 
-// running is a manager that is not gone yet, empty if all are.
+// running is a manager that is not gone yet, empty if all are. One that was never started does nothing: it may be deleted while
+// its image waits for other pulls of its node, perhaps for one of ours, and is only gone when those are over.
 func (r remover) running(ctx context.Context) (string, error) {
 	var pods corev1.PodList
 	selector := client.MatchingLabels{v1alpha1.LabelName: v1alpha1.Name, v1alpha1.LabelComponent: v1alpha1.ComponentWebhook}
 	if err := r.client.List(ctx, &pods, client.InNamespace(r.options.Namespace), selector); err != nil {
 		return "", fmt.Errorf("listing managers: %w", err)
 	}
-	if len(pods.Items) == 0 {
-		return "", nil
+	for i := range pods.Items {
+		if pod := &pods.Items[i]; pod.Status.Phase != corev1.PodPending || pod.DeletionTimestamp == nil {
+			return "pod/" + pod.Name, nil
+		}
 	}
-	return "pod/" + pods.Items[0].Name, nil
+	return "", nil
 }

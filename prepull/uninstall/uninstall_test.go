@@ -222,11 +222,13 @@ func TestManagersGoFirst(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		takes, waits time.Duration
+		pending      bool
 	}{
-		"they are gone":                {0, 0},
-		"they take their time":         {17 * time.Second, 17 * time.Second},
-		"their node does not answer":   {time.Hour, 40 * time.Second},
-		"they are gone between a look": {250 * time.Millisecond, 500 * time.Millisecond},
+		"they are gone":               {0, 0, false},
+		"they take their time":        {17 * time.Second, 17 * time.Second, false},
+		"their node does not answer":  {time.Hour, 40 * time.Second, false},
+		"they are gone between looks": {250 * time.Millisecond, 500 * time.Millisecond, false},
+		"they wait for their image":   {time.Hour, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -251,7 +253,11 @@ func TestManagersGoFirst(t *testing.T) {
 					List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
 						pods, ok := list.(*corev1.PodList)
 						if ok && time.Since(start) < test.takes {
-							pods.Items = []corev1.Pod{{ObjectMeta: meta(namespace, "manager", manager)}}
+							pod := corev1.Pod{ObjectMeta: meta(namespace, "manager", manager), Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+							if pod.DeletionTimestamp = new(metav1.Now()); test.pending {
+								pod.Status.Phase = corev1.PodPending
+							}
+							pods.Items = []corev1.Pod{pod}
 							return nil
 						}
 						return c.List(ctx, list, opts...)
@@ -266,7 +272,7 @@ func TestManagersGoFirst(t *testing.T) {
 				if madeGone < test.waits || madeGone > test.waits+time.Second {
 					t.Errorf("they were waited for %s, want %s", madeGone, test.waits)
 				}
-				if said := slices.Contains(told, "pod/manager is still there"); said != (test.takes == time.Hour) {
+				if said := slices.Contains(told, "pod/manager is still there"); said != (test.waits == 40*time.Second) {
 					t.Errorf("it told %q", told)
 				}
 			})
