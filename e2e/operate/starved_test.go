@@ -20,7 +20,7 @@ import (
 // leader gets nothing at all for a while.
 func TestManagersWithHardlyAProcessorStayUp(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Lease(t, "--set", "resources.limits.cpu=20m", "--set", "flowSchema.enabled=true")}
+	p := product{lab.Lease(t, "--set", "resources.limits.cpu=20m,resources.requests.cpu=10m", "--set", "flowSchema.enabled=true")}
 	for _, manager := range p.Managers(t) {
 		started := manager.Status.ContainerStatuses[0].State.Running.StartedAt
 		for _, c := range manager.Status.Conditions {
