@@ -38,12 +38,12 @@ func (r remover) delete(ctx context.Context, t thing) error {
 	return nil
 }
 
-// deleteSelected deletes all objects of a thing. Before it reads which ones there are, to tell.
+// deleteSelected deletes all objects of a thing. Before it reads the names of those that are there, to tell.
 func (r remover) deleteSelected(ctx context.Context, t thing) error {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(t.kind.GroupVersion().WithKind(t.kind.Kind + "List"))
 	of := t.object(r.options.Namespace)
-	selected := client.ListOptions{Namespace: of.Namespace, LabelSelector: t.selector}
+	selected := client.ListOptions{Namespace: of.GetNamespace(), LabelSelector: t.selector}
 	err := r.client.List(ctx, list, &selected)
 	switch {
 	case absent(err):

@@ -1,7 +1,7 @@
 package uninstall
 
 import (
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -88,13 +88,13 @@ var ofTheChart = func() labels.Selector {
 	return selector
 }()
 
-// object is what a thing is deleted by. Nothing of it but its metadata is ever read.
-func (t thing) object(namespace string) *metav1.PartialObjectMetadata {
-	o := &metav1.PartialObjectMetadata{}
+// object is what a thing is deleted by: unstructured, since clients know the kinds of others in no other way.
+func (t thing) object(namespace string) *unstructured.Unstructured {
+	o := &unstructured.Unstructured{}
 	o.SetGroupVersionKind(t.kind)
-	o.Name = t.name
+	o.SetName(t.name)
 	if !t.wide {
-		o.Namespace = namespace
+		o.SetNamespace(namespace)
 	}
 	return o
 }
