@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,9 +23,12 @@ import (
 func TestAClientNeedsNoTypes(t *testing.T) {
 	t.Parallel()
 	all := slices.Concat(made, installed, []thing{webhookConfiguration, managers, crd})
+	var asking sync.Mutex
 	var deleted []string
 	mapper := meta.NewDefaultRESTMapper(nil)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asking.Lock()
+		defer asking.Unlock()
 		var answer any = metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusSuccess}
 		switch {
 		case r.Method == http.MethodDelete:
@@ -60,7 +64,7 @@ func TestAClientNeedsNoTypes(t *testing.T) {
 	if err := corev1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	c, err := client.New(&rest.Config{Host: server.URL}, client.Options{Scheme: scheme, Mapper: mapper})
+	c, err := client.New(&rest.Config{Host: server.URL, QPS: -1}, client.Options{Scheme: scheme, Mapper: mapper})
 	if err != nil {
 		t.Fatal(err)
 	}
