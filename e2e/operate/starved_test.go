@@ -15,9 +15,9 @@ import (
 	"github.com/kube-prepull/kube-prepull/e2e/lab"
 )
 
-// TestManagersWithHardlyAProcessorStayUp gives managers what a node gives them that has ten times as much to do as it can, by
-// a limit that starves nobody else. Starting takes them longer than kubelets wait for the health of most programs. Then the
-// leader gets nothing at all for a while.
+// TestManagersWithHardlyAProcessorStayUp gives managers what a node gives them that has far more to do than it can, by a limit
+// that starves nobody else. Then they get nothing at all for a while: the leader for longer than most leases are for, and
+// the other one for longer than kubelets wait for the health of most programs.
 func TestManagersWithHardlyAProcessorStayUp(t *testing.T) {
 	t.Parallel()
 	p := product{lab.Lease(t, "--set", "resources.limits.cpu=20m,resources.requests.cpu=10m", "--set", "flowSchema.enabled=true")}
@@ -36,20 +36,7 @@ func TestManagersWithHardlyAProcessorStayUp(t *testing.T) {
 
 	before := p.lease(t)
 	leader, _, _ := strings.Cut(*before.Spec.HolderIdentity, "_")
-	pids := lab.ProcessesWith(t, "HOSTNAME="+leader)
-	if len(pids) == 0 {
-		t.Fatalf("%s has no process", leader)
-	}
-	signal := func(s syscall.Signal) {
-		for _, pid := range pids {
-			if err := syscall.Kill(pid, s); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	signal(syscall.SIGSTOP)
-	time.Sleep(15 * time.Second)
-	signal(syscall.SIGCONT)
+	pause(t, leader, 16*time.Second)
 	lab.Eventually(t, "the leader to renew its lease", func() error {
 		if now := p.lease(t); !now.Spec.RenewTime.After(before.Spec.RenewTime.Add(20 * time.Second)) {
 			return fmt.Errorf("it did so at %s, and %s at %s", before.Spec.RenewTime, *now.Spec.HolderIdentity, now.Spec.RenewTime)
@@ -58,6 +45,11 @@ func TestManagersWithHardlyAProcessorStayUp(t *testing.T) {
 	})
 	if after := p.lease(t); *after.Spec.HolderIdentity != *before.Spec.HolderIdentity || *after.Spec.LeaseTransitions != *before.Spec.LeaseTransitions {
 		t.Errorf("%s leads, before %s", *after.Spec.HolderIdentity, *before.Spec.HolderIdentity)
+	}
+	for _, manager := range p.Managers(t) {
+		if manager.Name != leader {
+			pause(t, manager.Name, 45*time.Second)
+		}
 	}
 	metrics, err := p.Kubectl(t.Context(), "get", "--raw", "/metrics")
 	if err != nil {
@@ -76,6 +68,25 @@ func TestManagersWithHardlyAProcessorStayUp(t *testing.T) {
 	for _, manager := range managers.Items {
 		if restarts := manager.Status.ContainerStatuses[0].RestartCount; restarts > 0 {
 			t.Errorf("%s was restarted %d times", manager.Name, restarts)
+		}
+	}
+}
+
+// pause stops the process of a manager for a while.
+func pause(t *testing.T, manager string, d time.Duration) {
+	t.Helper()
+	pids := lab.ProcessesWith(t, "HOSTNAME="+manager)
+	if len(pids) == 0 {
+		t.Fatalf("%s has no process", manager)
+	}
+	for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
+		for _, pid := range pids {
+			if err := syscall.Kill(pid, signal); err != nil {
+				t.Error(err)
+			}
+		}
+		if signal == syscall.SIGSTOP {
+			time.Sleep(d)
 		}
 	}
 }
