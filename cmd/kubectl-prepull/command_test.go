@@ -43,6 +43,7 @@ func TestAWrongCommandLineIsAUsageError(t *testing.T) {
 	for _, args := range [][]string{
 		{"nothing"}, {"status", "extra"}, {"status", "-o", "xml"}, {"images", "--nothing"}, {"nodes", "one"},
 		{"explain"}, {"explain", "a", "b"}, {"explain", "pod/"}, {"explain", ""}, {"ungate"}, {"ungate", "a", "--all"},
+		{"uninstall"}, {"uninstall", "a", "--yes"},
 		{"measure", "nothing"}, {"measure", "run"}, {"measure", "run", "a", "b"}, {"measure", "run", "a", "--timeout", "0s"},
 		{"measure", "history", "extra"}, {"measure", "history", "-n", "a", "-A"},
 		{"export", "-n", "A/B"}, {"generate", "-f", "-", "-n", "A/B"},
@@ -58,6 +59,7 @@ func TestWithoutAClusterThereIsASentence(t *testing.T) {
 	t.Setenv("KUBECONFIG", "/nonexistent")
 	for _, args := range [][]string{
 		{"status"}, {"status", "--watch"}, {"images"}, {"nodes"}, {"explain", "nginx"}, {"explain", "pod/a"}, {"explain", "node/a"}, {"ungate", "--all"}, {"ungate", "a", "--taint", "k"},
+		{"uninstall", "--yes"}, {"uninstall", "--yes", "--taint", "k"},
 		{"measure", "history"}, {"measure", "history", "-n", "a"}, {"measure", "run", "a"}, {"measure", "run", "a", "--node", "b"},
 	} {
 		stdout, stderr, code := run(t, append(args, "--server", "http://127.0.0.1:1")...)
