@@ -92,9 +92,9 @@ func TestFormatsAreCompleted(t *testing.T) {
 func TestWhatCannotBeReadIsNotWaitedFor(t *testing.T) {
 	t.Setenv("KUBECONFIG", "/nonexistent")
 	for input, want := range map[string]string{
-		"kind: Service\nmetadata: {name: b}\n":                               "there is no workload in standard input: no pods come of Service b",
-		"a: b: c\n":                                                           "standard input:1: this is not YAML",
-		"kind: Pod\nspec: {containers: [{image: a:1}]}\n---\nimage: b:1\n":    "standard input:3: this object has no kind",
+		"kind: Service\nmetadata: {name: b}\n": "there is no workload in standard input: no pods come of Service b",
+		"a: b: c\n":                            "standard input:1: this is not YAML",
+		"kind: Pod\nspec: {containers: [{image: a:1}]}\n---\nimage: b:1\n":     "standard input:4: this object has no kind",
 		"kind: Pod\nspec: {containers: [{image: a:1}, {image: \"${TAG}\"}]}\n": "the image cannot be parsed",
 	} {
 		var out, problems bytes.Buffer

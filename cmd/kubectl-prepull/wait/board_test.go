@@ -50,8 +50,8 @@ func TestABoardThatIsHigherThanTheScreen(t *testing.T) {
 	if err := redraw(env, func() int { return 10 })(all); err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) > 9 || !strings.Contains(lines[1], "Pulling") || !strings.Contains(out.String(), "and 23 more") {
+	lines := strings.SplitAfter(out.String(), "\n")
+	if len(lines) > 10 || !strings.Contains(lines[1], "Pulling") || !strings.Contains(out.String(), "and 23 more") {
 		t.Errorf("%d lines:\n%s", len(lines), out.String())
 	}
 }

@@ -52,7 +52,7 @@ func (f *fleet) selectedOf(o *v1alpha1.PrepullImage, chosen []inventory.Node) *s
 			continue
 		}
 		fits = true
-		if n.State == inventory.NodeNotReady {
+		if !nodeclass.PullsNow(f.Machine(n.Name)) {
 			continue
 		}
 		s.counts.desired++
