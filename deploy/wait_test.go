@@ -42,17 +42,26 @@ func TestWhoWaitsMayDeclareImagesAndNothingElse(t *testing.T) {
 }
 
 // kustomization is what the examples use of Flux' API.
-type kustomization objectOf[struct {
-	Interval         metav1.Duration
-	Timeout          metav1.Duration
-	Path             string
-	Prune            bool
-	Force            bool
-	Wait             bool
-	SourceRef        struct{ Kind, Name string }
-	DependsOn        []struct{ Name string }
-	HealthCheckExprs []struct{ APIVersion, Kind, Current, Failed string }
-}]
+type kustomization struct {
+	metav1.TypeMeta `json:",inline"`
+	Metadata        struct{ Name, Namespace string } `json:"metadata"`
+	Spec            struct {
+		Interval         metav1.Duration             `json:"interval"`
+		Timeout          metav1.Duration             `json:"timeout"`
+		Path             string                      `json:"path"`
+		Prune            bool                        `json:"prune"`
+		Force            bool                        `json:"force"`
+		Wait             bool                        `json:"wait"`
+		SourceRef        struct{ Kind, Name string } `json:"sourceRef"`
+		DependsOn        []struct{ Name string }     `json:"dependsOn"`
+		HealthCheckExprs []struct {
+			APIVersion string `json:"apiVersion"`
+			Kind       string `json:"kind"`
+			Current    string `json:"current"`
+			Failed     string `json:"failed"`
+		} `json:"healthCheckExprs"`
+	} `json:"spec"`
+}
 
 // TestTheExamplesOfWaiting reads every example of docs/warm-before-rollout.md: Jobs as the API server does, and the health check of
 // Flux for the conditions that there are.
