@@ -20,7 +20,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
-// clusterOf has these objects. It has no events, and gives what is created a UID.
+// clusterOf has these objects. It has no events, gives what is created a UID, and does nothing for those who have given up.
 func clusterOf(t *testing.T, objects ...client.Object) client.WithWatch {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -31,8 +31,8 @@ func clusterOf(t *testing.T, objects ...client.Object) client.WithWatch {
 	}
 	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
-			if _, events := list.(*corev1.EventList); events {
-				return nil
+			if _, events := list.(*corev1.EventList); events || ctx.Err() != nil {
+				return ctx.Err()
 			}
 			return c.List(ctx, list, options...)
 		},
