@@ -75,7 +75,7 @@ func (o *options) run(ctx context.Context, env *cli.Environment, names []string)
 	if err != nil {
 		return err
 	}
-	w := &waiter{client: c, home: env.Home, images: images, goal: g, selector: selector, ours: declarations{}}
+	w := &waiter{client: c, home: env.Home, images: images, goal: g, selector: selector, ours: declarations{}, declared: map[string]bool{}}
 	for _, image := range images {
 		_, more := objectsOf(image)
 		notes = append(notes, more...)
@@ -150,11 +150,12 @@ type waiter struct {
 	goal     goal
 	selector labels.Selector
 
-	// ours is what it has declared.
-	ours declarations
+	// ours are the objects that it has made, and declared the images for which it tried to.
+	ours     declarations
+	declared map[string]bool
 }
 
-// look declares what is not known, and tells how the images stand.
+// look declares what is not known, or known for other nodes than those that were chosen, and tells how the images stand.
 func (w *waiter) look(ctx context.Context, now time.Time) ([]standing, error) {
 	stored, err := inventory.ReadPrepullImages(ctx, w.client)
 	if err != nil {
@@ -173,7 +174,12 @@ func (w *waiter) look(ctx context.Context, now time.Time) ([]standing, error) {
 	all := make([]standing, 0, len(w.images))
 	for _, image := range w.images {
 		o := tells(stored, image.Name)
-		if o == nil {
+		var others *selected
+		if o != nil && f != nil {
+			others = f.selectedOf(image.Name, stored, chosen)
+		}
+		elsewhere := others != nil && others.unfit != "" && !w.declared[image.Name]
+		if o == nil || elsewhere {
 			objects, _ := objectsOf(image)
 			if err := w.ours.declare(ctx, w.client, objects); err != nil {
 				return nil, err
@@ -181,10 +187,8 @@ func (w *waiter) look(ctx context.Context, now time.Time) ([]standing, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-		}
-		var others *selected
-		if o != nil && f != nil {
-			others = f.selectedOf(o, chosen)
+			w.declared[image.Name] = true
+			o = nil
 		}
 		all = append(all, standingOf(image.Name, o, w.goal, others, now))
 	}

@@ -2,6 +2,9 @@ package wait
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -22,25 +25,33 @@ const (
 	// a rollout may come a day later.
 	ttl = 24 * time.Hour
 
-	// declaredBy is the value of v1alpha1.LabelDeclaredBy, and ends the names of what is declared here: the name without it is
-	// that of the learned object.
+	// declaredBy is the value of v1alpha1.LabelDeclaredBy, and is in the names of what is declared here: the name up to it is that
+	// of the learned object.
 	declaredBy = "wait"
 
 	// writeTime is how long a write may take. It is not given up when the program is told to end: nobody would know what came of it.
 	writeTime = 10 * time.Second
 )
 
-// objectsOf declare an image for a limited time, and notes are what they cannot say.
+// objectsOf declare an image for a limited time, and notes are what they cannot say. Who declares the same for other nodes makes
+// objects of other names.
 func objectsOf(image workload.Image) (objects []*v1alpha1.PrepullImage, notes []string) {
 	declared, notes := bootstrap.Declare(image)
 	for _, d := range declared {
 		o := d.(*v1alpha1.PrepullImage)
-		o.Name += "-" + declaredBy
+		o.Name = workload.ObjectName(image.Name) + "-" + declaredBy + "-" + hash(o.Spec)
 		o.Labels = map[string]string{v1alpha1.LabelDeclaredBy: declaredBy}
 		o.Spec.TTL = &metav1.Duration{Duration: ttl}
 		objects = append(objects, o)
 	}
 	return objects, notes
+}
+
+// hash tells specs apart. They consist of types that always marshal.
+func hash(spec v1alpha1.PrepullImageSpec) string {
+	text, _ := json.Marshal(spec)
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:4])
 }
 
 // tells is the object that tells of an image, nil if none does: one that has been looked at goes before one that has not. What is

@@ -68,7 +68,20 @@ func waiterFor(t *testing.T, c client.Client, selector string, names ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &waiter{client: c, home: v1alpha1.Name, images: images, goal: goal{percent: 100}, selector: parsed, ours: declarations{}}
+	return &waiter{client: c, home: v1alpha1.Name, images: images, goal: goal{percent: 100}, selector: parsed, ours: declarations{}, declared: map[string]bool{}}
+}
+
+// declaredAs is the name of the object with which an image is declared.
+func declaredAs(t *testing.T, w *waiter, image string) string {
+	t.Helper()
+	for _, known := range w.images {
+		if known.Name == image {
+			objects, _ := objectsOf(known)
+			return objects[0].Name
+		}
+	}
+	t.Fatalf("nobody waits for %s", image)
+	return ""
 }
 
 func TestWhatIsNotKnownIsDeclaredWithAnEnd(t *testing.T) {
@@ -91,7 +104,7 @@ func TestWhatIsNotKnownIsDeclaredWithAnEnd(t *testing.T) {
 		t.Errorf("at first it is %+v", first)
 	}
 	var declared v1alpha1.PrepullImage
-	name := workload.ObjectName(unknown) + "-wait"
+	name := declaredAs(t, w, unknown)
 	if err := c.Get(t.Context(), client.ObjectKey{Name: name}, &declared); err != nil {
 		t.Fatal(err)
 	}
@@ -123,16 +136,18 @@ func TestWhatIsNotKnownIsDeclaredWithAnEnd(t *testing.T) {
 
 func TestWhatIsTakenBack(t *testing.T) {
 	t.Parallel()
-	theirs := &v1alpha1.PrepullImage{ObjectMeta: metav1.ObjectMeta{Name: workload.ObjectName("shop/theirs:v1") + "-wait", UID: "theirs"}}
+	theirs := &v1alpha1.PrepullImage{ObjectMeta: metav1.ObjectMeta{UID: "theirs"}}
 	theirs.Spec.Image = "shop/theirs:v1"
+	w := waiterFor(t, nil, "", "shop/theirs:v1", "shop/ours:v1", "shop/used:v1")
+	theirs.Name = declaredAs(t, w, theirs.Spec.Image)
 	c := clusterOf(t, theirs)
-	w := waiterFor(t, c, "", "shop/theirs:v1", "shop/ours:v1", "shop/used:v1")
+	w.client = c
 	ctx, interrupt := context.WithCancel(t.Context())
 	if _, err := w.look(ctx, noon); err != nil {
 		t.Fatal(err)
 	}
 	used := &v1alpha1.PrepullImage{}
-	key := client.ObjectKey{Name: workload.ObjectName("shop/used:v1") + "-wait"}
+	key := client.ObjectKey{Name: declaredAs(t, w, "shop/used:v1")}
 	if err := c.Get(t.Context(), key, used); err != nil {
 		t.Fatal(err)
 	}
@@ -164,5 +179,37 @@ func TestAManifestsConstraintsAreDeclared(t *testing.T) {
 		if o.Spec.TTL == nil || len(o.Spec.ImagePullSecrets) != 1 || o.Labels[v1alpha1.LabelDeclaredBy] != declaredBy {
 			t.Errorf("one is %+v", o)
 		}
+	}
+}
+
+// An image that is on other nodes is declared for those that were chosen, once. Where nothing starts it is refused.
+func TestWhatIsKnownElsewhereIsDeclaredForTheChosenNodes(t *testing.T) {
+	t.Parallel()
+	const image = "shop/app:v1"
+	elsewhere := object(1, 1)
+	elsewhere.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.Name}
+	elsewhere.Status.Placements = []v1alpha1.Placement{{NodeSelector: map[string]string{"pool": "db"}}}
+	for selector, test := range map[string]struct {
+		first, second outcome
+		objects       int
+	}{
+		"pool=db": {open, open, 1}, "pool=web": {open, open, 2},
+		"pool=web,kubernetes.io/hostname=web-1":       {open, met, 2},
+		"pool=web,kubernetes.io/hostname=web-tainted": {open, refused, 2},
+	} {
+		t.Run(selector, func(t *testing.T) {
+			t.Parallel()
+			c := clusterOf(t, append(nodesOf(), elsewhere.DeepCopy())...)
+			w := waiterFor(t, c, selector, image)
+			for i, want := range []outcome{test.first, test.second, test.second} {
+				all, err := w.look(t.Context(), noon)
+				if err != nil || all[0].outcome != want {
+					t.Errorf("look %d: it is %+v (%v), want %q", i, all, err, want)
+				}
+			}
+			if got := stored(t, c); len(got) != test.objects {
+				t.Errorf("there are %q", got)
+			}
+		})
 	}
 }

@@ -41,13 +41,20 @@ func (f *fleet) choose(selector labels.Selector) ([]inventory.Node, error) {
 	return chosen, nil
 }
 
-// selectedOf counts those of the chosen nodes on which pods with an image may run. A node that nobody waits for does not count.
-func (f *fleet) selectedOf(o *v1alpha1.PrepullImage, chosen []inventory.Node) *selected {
+// selectedOf counts those of the chosen nodes that an image is for, as some objects say. A node that nobody waits for does not
+// count.
+func (f *fleet) selectedOf(image string, objects []v1alpha1.PrepullImage, chosen []inventory.Node) *selected {
+	var placements []v1alpha1.Placement
+	for i := range objects {
+		if objects[i].Spec.Image == image {
+			placements = append(placements, workload.PlacementsOf(&objects[i])...)
+		}
+	}
 	s := &selected{}
 	fits := false
 	for i := range chosen {
 		n := &chosen[i]
-		if why := f.unfit(o, n); why != "" {
+		if why := f.unfit(placements, n); why != "" {
 			s.unfit = fmt.Sprintf("its pods do not run on %s: %s", n.Name, why)
 			continue
 		}
@@ -57,9 +64,9 @@ func (f *fleet) selectedOf(o *v1alpha1.PrepullImage, chosen []inventory.Node) *s
 		}
 		s.counts.desired++
 		switch {
-		case f.Has(n.Name, o.Spec.Image) || stateOn(n, o.Spec.Image) == warmth.PullDone:
+		case f.Has(n.Name, image) || stateOn(n, image) == warmth.PullDone:
 			s.counts.ready++
-		case stateOn(n, o.Spec.Image) == warmth.PullFailed:
+		case stateOn(n, image) == warmth.PullFailed:
 			s.counts.failed++
 		}
 	}
@@ -69,14 +76,14 @@ func (f *fleet) selectedOf(o *v1alpha1.PrepullImage, chosen []inventory.Node) *s
 	return s
 }
 
-// unfit says why no pod with an image runs on a node.
-func (f *fleet) unfit(o *v1alpha1.PrepullImage, n *inventory.Node) string {
+// unfit says why no pod with one of some placements runs on a node.
+func (f *fleet) unfit(placements []v1alpha1.Placement, n *inventory.Node) string {
 	m := f.Machine(n.Name)
 	why := inventory.Unable(m)
 	if why != "" {
 		return why
 	}
-	for _, p := range workload.PlacementsOf(o) {
+	for _, p := range placements {
 		if why = nodeclass.Unfit(m, &p); why == "" {
 			return ""
 		}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
@@ -67,7 +68,7 @@ func TestTheNodesThatSomebodyChose(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.want, *f.selectedOf(object(0, 0), chosen), cmp.AllowUnexported(selected{}, counts{})); diff != "" {
+			if diff := cmp.Diff(test.want, *f.selectedOf(image, []v1alpha1.PrepullImage{*object(0, 0)}, chosen), cmp.AllowUnexported(selected{}, counts{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
