@@ -27,7 +27,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
 
-// waiting is a cluster whose nodes have room for 60 MiB, and the plugin with the role of those who wait.
+// waiting is a cluster whose nodes have room for 250 MiB, and the plugin with the role of those who wait.
 type waiting struct {
 	product
 	plugin
@@ -36,7 +36,7 @@ type waiting struct {
 // TestARolloutWaits waits for images that are there, that come, and that do not, and lets helm wait.
 func TestARolloutWaits(t *testing.T) {
 	t.Parallel()
-	p := product{lab.Lease(t, "--set", "wait.enabled=true", "--set", "config.maxBytesPerNode=60Mi")}
+	p := product{lab.Lease(t, "--set", "wait.enabled=true", "--set", "config.maxBytesPerNode=250Mi")}
 	w := waiting{p, plugin{lab.PluginFor(t, p.Cluster)}}
 	admin := w.plugin
 	w.Kubeconfig = w.kubeconfigOfWaiters(t)
@@ -58,6 +58,7 @@ func TestARolloutWaits(t *testing.T) {
 	k.says(t, []string{"wait", there, "--node-selector", "kubernetes.io/hostname=node-1", "--for", "1"}, there+": 1 of 1 nodes, ready")
 	k.refuses(t, 1, []string{"wait", there, "--node-selector", "pool=none"}, "no node matches --node-selector pool=none")
 	k.refuses(t, 1, []string{"wait", there, "--as", "somebody"}, `User "somebody" cannot list resource "prepullimages"`)
+	w.hasNoRoom(t)
 	w.helmWaits(t)
 	w.endsCome(t, made)
 }
@@ -133,27 +134,41 @@ func (w waiting) comes(t *testing.T) {
 	}
 }
 
-// doesNotCome waits for what the registry does not have, and for what has no room. Nothing is left of either.
+// doesNotCome waits for what the registry does not have, and for more nodes than there are.
 func (w waiting) doesNotCome(t *testing.T, there string) {
 	t.Helper()
 	missing := w.Registry.Addr() + "/rollout/missing:v1"
-	huge := w.Push(t, "rollout/huge:v1", images.Image{Seed: 313, Size: 70 << 20})
-	for image, words := range map[string]string{
-		missing: missing + ": NotFound: Node node-",
-		huge:    huge + ": OverBudget: ",
-	} {
-		start := time.Now()
-		stdout, stderr, code := w.Run(t, "wait", image)
-		if code != 1 || !strings.Contains(stderr, words) || strings.Count(stderr, "\n") != 1 {
-			t.Errorf("waiting for %s ends with %d:\n%s%s", image, code, stdout, stderr)
-		}
-		if w.PrepullImage(t, image) != nil {
-			t.Errorf("%s is still declared", image)
-		}
-		t.Logf("waiting for %s took %s: %s", image, time.Since(start).Round(time.Millisecond), stderr)
-	}
+	w.refusesToWait(t, missing, missing+": NotFound: Node node-")
 	if _, stderr, code := w.Run(t, "wait", there, "--for", "3"); code != 1 || !strings.Contains(stderr, "2 nodes are to have it, and --for asks for 3") {
 		t.Errorf("waiting for 3 of 2 nodes ends with %d: %s", code, stderr)
+	}
+}
+
+// refusesToWait waits for an image that does not come, and of which nothing is left.
+func (w waiting) refusesToWait(t *testing.T, image, words string) {
+	t.Helper()
+	start := time.Now()
+	stdout, stderr, code := w.Run(t, "wait", image)
+	if code != 1 || !strings.Contains(stderr, words) || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("waiting for %s ends with %d:\n%s%s", image, code, stdout, stderr)
+	}
+	if w.PrepullImage(t, image) != nil {
+		t.Errorf("%s is still declared", image)
+	}
+	t.Logf("waiting for %s took %s: %s", image, time.Since(start).Round(time.Millisecond), stderr)
+}
+
+// hasNoRoom fills the nodes: what is too large is refused as soon as its size is known, and what is small has room then.
+func (w waiting) hasNoRoom(t *testing.T) {
+	t.Helper()
+	filler := w.Push(t, "rollout/filler:v1", images.Image{Seed: 318, Size: 130 << 20})
+	huge := w.Push(t, "rollout/huge:v1", images.Image{Seed: 313, Size: 125 << 20})
+	small := w.Push(t, "rollout/small:v1", images.Image{Seed: 319})
+	w.says(t, []string{"wait", filler}, filler+": 2 of 2 nodes, ready\n")
+	w.refusesToWait(t, huge, huge+": OverBudget: ")
+	w.says(t, []string{"wait", small}, small+": 2 of 2 nodes, ready\n")
+	if counts := w.Registry.Counts("rollout/huge"); counts.BlobGets > 0 {
+		t.Errorf("%d blobs of what has no room were pulled", counts.BlobGets)
 	}
 }
 

@@ -222,7 +222,7 @@ type skip struct {
 
 // The reasons for which images are skipped.
 const (
-	skippedOverBudget = "OverBudget"
+	SkippedOverBudget = "OverBudget"
 	SkippedExcluded   = "Excluded"
 	SkippedReplaced   = "Replaced"
 	SkippedTooSmall   = "TooSmall"

@@ -48,6 +48,9 @@ var purposes = []string{plan.SkippedExcluded, plan.SkippedTooSmall, plan.Skipped
 // partly is the reason of an image that some nodes have no room for.
 const partly = "PartlyOverBudget"
 
+// sizeTime is how long the manager has to ask a registry for the size of an image that is new: until then it may seem to lack room.
+const sizeTime = 30 * time.Second
+
 // standingOf judges an image by the object that tells of it, which is nil as long as there is none. The nodes that count are those
 // of the object, unless others are given.
 func standingOf(image string, o *v1alpha1.PrepullImage, g goal, others *selected, now time.Time) standing {
@@ -64,11 +67,14 @@ func standingOf(image string, o *v1alpha1.PrepullImage, g goal, others *selected
 	known := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady) != nil
 	room := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionSelected)
 	lacksRoom := room != nil && room.Reason == partly
+	unsized := i.Bytes() == 0 && now.Sub(o.CreationTimestamp.Time) < sizeTime
 	switch {
 	case !known:
 		s.words = i.Message
 	case i.State == inventory.ImageSkipped && slices.Contains(purposes, i.Reason):
 		s.outcome, s.words = leftOut, i.Message
+	case unsized && (lacksRoom || i.Reason == plan.SkippedOverBudget):
+		s.words = room.Reason + ": " + room.Message
 	case i.State == inventory.ImageSkipped:
 		s.outcome, s.words = refused, i.Reason+": "+i.Message
 	case others != nil && others.unfit != "":

@@ -38,6 +38,13 @@ func skipped(reason, message string) func(*v1alpha1.PrepullImage) {
 	}
 }
 
+// made is of an object that was made so long before noon, and has a size.
+func made(before time.Duration, size int64) func(*v1alpha1.PrepullImage) {
+	return func(o *v1alpha1.PrepullImage) {
+		o.CreationTimestamp, o.Status.DownloadBytes = metav1.NewTime(noon.Add(-before)), size
+	}
+}
+
 func lacksRoom(o *v1alpha1.PrepullImage) {
 	o.Status.Conditions[0].Reason, o.Status.Conditions[0].Message = partly, "1 of 2 leave it out."
 }
@@ -74,6 +81,10 @@ func TestWhatBecomesOfAnImage(t *testing.T) {
 		"there are not so many nodes":             {object(2, 1), five, nil, refused, "2 nodes are to have it, and --for asks for 5"},
 		"there is one node only":                  {object(1, 1), two, nil, refused, "1 node is to have it, and --for asks for 2"},
 		"over budget":                             {object(0, 0, skipped("OverBudget", "It does not fit.")), all, nil, refused, "OverBudget: It does not fit."},
+		"over budget by a guess":                  {object(0, 0, skipped("OverBudget", "It does not fit."), made(29*time.Second, 0)), all, nil, open, "OverBudget: It does not fit."},
+		"over budget by its size":                 {object(0, 0, skipped("OverBudget", "It does not fit."), made(time.Second, 5)), all, nil, refused, "OverBudget: It does not fit."},
+		"over budget, and nobody knows its size":  {object(0, 0, skipped("OverBudget", "It does not fit."), made(30*time.Second, 0)), all, nil, refused, "OverBudget: It does not fit."},
+		"some nodes have no room, by a guess":     {object(2, 2, lacksRoom, made(time.Second, 0)), all, nil, open, "2 of 2 nodes, PartlyOverBudget: 1 of 2 leave it out."},
 		"no node for it":                          {object(0, 0, skipped("NoNodes", "No node fits.")), all, nil, refused, "NoNodes: No node fits."},
 		"left out on purpose":                     {object(0, 0, skipped("Excluded", "It matches.")), all, nil, leftOut, "left out: It matches."},
 		"too small to be worth it":                {object(0, 0, skipped("TooSmall", "It is small.")), all, nil, leftOut, "left out: It is small."},
