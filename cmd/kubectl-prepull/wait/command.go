@@ -75,7 +75,7 @@ func (o *options) run(ctx context.Context, env *cli.Environment, names []string)
 	if err != nil {
 		return err
 	}
-	w := &waiter{client: c, home: env.Home, images: images, goal: g, selector: selector, ours: declarations{}, declared: map[string]bool{}}
+	w := newWaiter(c, env.Home, images, g, selector)
 	for _, image := range images {
 		_, more := objectsOf(image)
 		notes = append(notes, more...)
@@ -153,6 +153,16 @@ type waiter struct {
 	// ours are the objects that it has made, and declared the images for which it tried to.
 	ours     declarations
 	declared map[string]bool
+
+	// sized is when the size of an image was seen first.
+	sized map[string]time.Time
+}
+
+func newWaiter(c client.Client, home string, images []workload.Image, g goal, selector labels.Selector) *waiter {
+	return &waiter{
+		client: c, home: home, images: images, goal: g, selector: selector,
+		ours: declarations{}, declared: map[string]bool{}, sized: map[string]time.Time{},
+	}
 }
 
 // look declares what is not known, or known for other nodes than those that were chosen, and tells how the images stand.
@@ -190,7 +200,10 @@ func (w *waiter) look(ctx context.Context, now time.Time) ([]standing, error) {
 			w.declared[image.Name] = true
 			o = nil
 		}
-		all = append(all, standingOf(image.Name, o, w.goal, others, now))
+		if _, seen := w.sized[image.Name]; o != nil && !seen && o.Status.SizeBytes+o.Status.DownloadBytes > 0 {
+			w.sized[image.Name] = now
+		}
+		all = append(all, standingOf(image.Name, o, w.goal, others, w.sized[image.Name], now))
 	}
 	return all, nil
 }

@@ -68,7 +68,7 @@ func waiterFor(t *testing.T, c client.Client, selector string, names ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &waiter{client: c, home: v1alpha1.Name, images: images, goal: goal{percent: 100}, selector: parsed, ours: declarations{}, declared: map[string]bool{}}
+	return newWaiter(c, v1alpha1.Name, images, goal{percent: 100}, parsed)
 }
 
 // declaredAs is the name of the object with which an image is declared.

@@ -48,12 +48,16 @@ var purposes = []string{plan.SkippedExcluded, plan.SkippedTooSmall, plan.Skipped
 // partly is the reason of an image that some nodes have no room for.
 const partly = "PartlyOverBudget"
 
-// sizeTime is how long the manager has to ask a registry for the size of an image that is new: until then it may seem to lack room.
-const sizeTime = 30 * time.Second
+// An image that is new may seem to lack room, by what its size is taken for. sizeTime is how long the manager has to ask a registry
+// for the size, and planTime how long it has then to choose again.
+const (
+	sizeTime = 30 * time.Second
+	planTime = 5 * time.Second
+)
 
 // standingOf judges an image by the object that tells of it, which is nil as long as there is none. The nodes that count are those
-// of the object, unless others are given.
-func standingOf(image string, o *v1alpha1.PrepullImage, g goal, others *selected, now time.Time) standing {
+// of the object, unless others are given. Its size was first seen at sized.
+func standingOf(image string, o *v1alpha1.PrepullImage, g goal, others *selected, sized, now time.Time) standing {
 	s := standing{image: image, need: g.need(0), words: "it is declared"}
 	if o == nil {
 		return s
@@ -67,13 +71,12 @@ func standingOf(image string, o *v1alpha1.PrepullImage, g goal, others *selected
 	known := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady) != nil
 	room := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionSelected)
 	lacksRoom := room != nil && room.Reason == partly
-	unsized := i.Bytes() == 0 && now.Sub(o.CreationTimestamp.Time) < sizeTime
 	switch {
 	case !known:
 		s.words = i.Message
 	case i.State == inventory.ImageSkipped && slices.Contains(purposes, i.Reason):
 		s.outcome, s.words = leftOut, i.Message
-	case unsized && (lacksRoom || i.Reason == plan.SkippedOverBudget):
+	case (lacksRoom || i.Reason == plan.SkippedOverBudget) && guessed(i.Bytes(), sized.Sub(o.CreationTimestamp.Time), now.Sub(o.CreationTimestamp.Time)):
 		s.words = room.Reason + ": " + room.Message
 	case i.State == inventory.ImageSkipped:
 		s.outcome, s.words = refused, i.Reason+": "+i.Message
@@ -96,6 +99,15 @@ func standingOf(image string, o *v1alpha1.PrepullImage, g goal, others *selected
 		s.words = progressWords(&i)
 	}
 	return s
+}
+
+// guessed tells whether an image may have been chosen or left out by a guess at its size: if it is new, and its size, 0 if nobody
+// knows it, was first seen when it was so old.
+func guessed(size int64, sized, age time.Duration) bool {
+	if size == 0 {
+		return age < sizeTime
+	}
+	return sized < sizeTime && age-sized < planTime
 }
 
 // reachable is how many nodes may have the image after all. Where none is at it that fails, all that lack it wait for the same.

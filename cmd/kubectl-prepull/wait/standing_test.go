@@ -82,7 +82,7 @@ func TestWhatBecomesOfAnImage(t *testing.T) {
 		"there is one node only":                  {object(1, 1), two, nil, refused, "1 node is to have it, and --for asks for 2"},
 		"over budget":                             {object(0, 0, skipped("OverBudget", "It does not fit.")), all, nil, refused, "OverBudget: It does not fit."},
 		"over budget by a guess":                  {object(0, 0, skipped("OverBudget", "It does not fit."), made(29*time.Second, 0)), all, nil, open, "OverBudget: It does not fit."},
-		"over budget by its size":                 {object(0, 0, skipped("OverBudget", "It does not fit."), made(time.Second, 5)), all, nil, refused, "OverBudget: It does not fit."},
+		"over budget by its size":                 {object(0, 0, skipped("OverBudget", "It does not fit."), made(12*time.Second, 5)), all, nil, refused, "OverBudget: It does not fit."},
 		"over budget, and nobody knows its size":  {object(0, 0, skipped("OverBudget", "It does not fit."), made(30*time.Second, 0)), all, nil, refused, "OverBudget: It does not fit."},
 		"some nodes have no room, by a guess":     {object(2, 2, lacksRoom, made(time.Second, 0)), all, nil, open, "2 of 2 nodes, PartlyOverBudget: 1 of 2 leave it out."},
 		"no node for it":                          {object(0, 0, skipped("NoNodes", "No node fits.")), all, nil, refused, "NoNodes: No node fits."},
@@ -107,10 +107,31 @@ func TestWhatBecomesOfAnImage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := standingOf("shop/app:v1", test.object, test.goal, test.others, noon)
+			s := standingOf("shop/app:v1", test.object, test.goal, test.others, noon.Add(-10*time.Second), noon)
 			if line := "shop/app:v1: " + test.line; s.outcome != test.want || s.line() != line {
 				t.Errorf("it is %q: %s\nwant %q: %s", s.outcome, s.line(), test.want, line)
 			}
 		})
+	}
+}
+
+func TestANewImageIsNotLeftOutByAGuess(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	for name, test := range map[string]struct {
+		size       int64
+		sized, age time.Duration
+		guessed    bool
+	}{
+		"nobody knows its size yet":                  {0, 0, 29 * s, true},
+		"nobody says its size":                       {0, 0, 30 * s, false},
+		"its size is known, and nobody chose since":  {5, 29 * s, 33 * s, true},
+		"its size is known, and somebody chose":      {5, 2 * s, 7 * s, false},
+		"it was known long before somebody looked":   {5, 9 * time.Hour, 9 * time.Hour, false},
+		"it was known a moment before somebody came": {5, 3 * s, 3 * s, true},
+	} {
+		if got := guessed(test.size, test.sized, test.age); got != test.guessed {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }
