@@ -70,7 +70,7 @@ func TestTheExamplesOfWaiting(t *testing.T) {
 	var kinds []string
 	depends := map[string]string{}
 	for _, match := range fenced.FindAllStringSubmatch(string(read(t, "../docs/warm-before-rollout.md")), -1) {
-		example := strings.ReplaceAll(match[1], "{{ .Release.Name }}", "shop")
+		example := match[1]
 		var kind metav1.TypeMeta
 		if err := yaml.Unmarshal([]byte(example), &kind); err != nil {
 			t.Fatal(err)
