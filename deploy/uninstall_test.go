@@ -25,7 +25,7 @@ func TestWhatIsInstalledCanBeUninstalled(t *testing.T) {
 	objects := map[string]client.Object{}
 	for _, values := range []string{
 		"dashboards.enabled=true,alerts.enabled=true,flowSchema.enabled=true,serviceMonitor.enabled=true,priorityClass.name=other",
-		"podMonitor.enabled=true,podMonitor.authorization.type=Bearer",
+		"podMonitor.enabled=true,podMonitor.authorization.type=Bearer,wait.enabled=true,rbac.pullSecrets=namespaces",
 	} {
 		for document := range strings.SplitSeq(render(t, "--set", values), "\n---\n") {
 			o := &unstructured.Unstructured{}

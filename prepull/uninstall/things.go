@@ -75,6 +75,9 @@ var installed = []thing{
 	{kind: kind("v1", "ServiceAccount"), selector: ofTheChart},
 	{kind: kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"), selector: ofTheChart, wide: true},
 	{kind: kind("rbac.authorization.k8s.io/v1", "ClusterRole"), selector: ofTheChart, wide: true},
+	// What bounds a permission goes after the permission.
+	{kind: kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding"), selector: ofTheChart, wide: true},
+	{kind: kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy"), selector: ofTheChart, wide: true},
 	{kind: kind("scheduling.k8s.io/v1", "PriorityClass"), selector: ofTheChart, wide: true},
 	{kind: kind("flowcontrol.apiserver.k8s.io/v1", "FlowSchema"), selector: ofTheChart, wide: true},
 }
