@@ -32,7 +32,7 @@ func TestAClientNeedsNoTypes(t *testing.T) {
 		var answer any = metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusSuccess}
 		switch {
 		case r.Method == http.MethodDelete:
-			deleted = append(deleted, r.URL.Path)
+			deleted = append(deleted, strings.TrimSuffix(r.URL.Path+"?"+r.URL.Query().Get("labelSelector"), "?"))
 			for _, thing := range all {
 				mapping, err := mapper.RESTMapping(thing.kind.GroupKind(), thing.kind.Version)
 				if err == nil && thing.name != "" && strings.HasSuffix(r.URL.Path, mapping.Resource.Resource+"/"+thing.name) {
@@ -76,7 +76,14 @@ func TestAClientNeedsNoTypes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if path := strings.TrimSuffix("/"+mapping.Resource.Resource+"/"+thing.name, "/"); !slices.ContainsFunc(deleted, func(asked string) bool { return strings.HasSuffix(asked, path) }) {
+		path := strings.TrimSuffix("/"+mapping.Resource.Resource+"/"+thing.name, "/")
+		if !thing.wide {
+			path = "/namespaces/infra" + path
+		}
+		if thing.selector != nil {
+			path += "?" + thing.selector.String()
+		}
+		if !slices.ContainsFunc(deleted, func(asked string) bool { return strings.HasSuffix(asked, path) }) {
 			t.Errorf("nobody deletes %s", thing.called(thing.name))
 		}
 	}
