@@ -41,10 +41,11 @@ plugin: ## Build the kubectl plugin for every platform into bin/plugin.
 image: ## Build the images into bin/images (OCI layouts), without a container engine, and their binaries into bin/binaries.
 	go run ./deploy/image -target kube-prepull -version $(VERSION) -platform $(PLATFORM) -output $(BIN)/images/kube-prepull -binaries $(BIN)/binaries
 	go run ./deploy/image -target kube-prepull-noop -platform $(PLATFORM) -output $(BIN)/images/kube-prepull-noop -binaries $(BIN)/binaries
+	go run ./deploy/image -target kubectl-prepull -version $(VERSION) -platform $(PLATFORM) -output $(BIN)/images/kubectl-prepull -binaries $(BIN)/binaries
 
 sbom: image $(BIN)/cyclonedx-gomod ## List the modules in the binaries of the images in bin/sbom (CycloneDX).
 	@rm -rf $(BIN)/sbom && mkdir -p $(BIN)/sbom
-	for binary in $(foreach platform,$(subst $(comma), ,$(PLATFORM)),kube-prepull-$(subst /,-,$(platform)) noop-$(subst /,-,$(platform))); do \
+	for binary in $(foreach platform,$(subst $(comma), ,$(PLATFORM)),kube-prepull-$(subst /,-,$(platform)) noop-$(subst /,-,$(platform)) kubectl-prepull-$(subst /,-,$(platform))); do \
 		$(BIN)/cyclonedx-gomod bin -json -std -noserial -notimestamp -version v$(VERSION) -output $(BIN)/sbom/$$binary.cdx.json $(BIN)/binaries/$$binary || exit 1; \
 	done
 

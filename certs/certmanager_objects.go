@@ -2,12 +2,10 @@ package certs
 
 import (
 	"reflect"
-	"slices"
 	"time"
 
 	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	certmanagermeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -107,15 +105,4 @@ func readiness(o client.Object, says string) (ready bool, message string) {
 		}
 	}
 	return false, says
-}
-
-// Objects are all that a manager may have made for its certificates, in an order in which nothing that is deleted is made
-// again.
-func Objects(namespace string) []client.Object {
-	objects := certManagerObjects(namespace, nil)
-	slices.Reverse(objects)
-	for _, name := range []string{ServingSecretName, IssuerSecretName, TrustSecretName, SecretName} {
-		objects = append(objects, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})
-	}
-	return objects
 }

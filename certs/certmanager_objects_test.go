@@ -7,7 +7,16 @@ import (
 
 	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	certmanagermeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/uninstall"
 )
 
 func TestWhatCertManagerIsGivenIsAppliedWhereItDiffers(t *testing.T) {
@@ -89,17 +98,26 @@ func TestItSaysWhatItWaitsFor(t *testing.T) {
 	}
 }
 
-func TestAllThatIsMadeIsDeleted(t *testing.T) {
+// The package that uninstalls knows the objects by their names alone.
+func TestAllThatIsMadeIsUninstalled(t *testing.T) {
 	t.Parallel()
-	var got []string
-	for _, o := range Objects("infra") {
-		if o.GetNamespace() != "infra" {
-			t.Errorf("%s is in namespace %q", o.GetName(), o.GetNamespace())
-		}
-		got = append(got, o.GetName())
+	made := certManagerObjects("infra", nil)
+	for _, name := range []string{SecretName, ServingSecretName, IssuerSecretName, TrustSecretName} {
+		made = append(made, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "infra", Name: name}})
 	}
-	want := "kube-prepull-serving kube-prepull-issuer kube-prepull-issuer kube-prepull-self-signed kube-prepull-serving kube-prepull-issuer kube-prepull-trust kube-prepull-ca"
-	if strings.Join(got, " ") != want {
-		t.Errorf("deleted are %v, want %s", got, want)
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(made...).Build()
+	if err := uninstall.Run(t.Context(), c, uninstall.Options{Namespace: "infra", Tell: func(string) {}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range made {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(o), o); !apierrors.IsNotFound(err) {
+			t.Errorf("%T %s is left (%v)", o, o.GetName(), err)
+		}
 	}
 }

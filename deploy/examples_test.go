@@ -24,6 +24,7 @@ var exampleBlock = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```")
 var foreignKinds = map[string]func() any{
 	"kubelet.config.k8s.io/v1beta1 KubeletConfiguration": func() any { return &kubeletConfiguration{} },
 	"readiness.node.x-k8s.io/v1alpha1 NodeReadinessRule": func() any { return &nodeReadinessRule{} },
+	"kustomize.toolkit.fluxcd.io/v1 Kustomization":       func() any { return &kustomization{} },
 	"argoproj.io/v1alpha1 Application":                   nil,
 	"helm.toolkit.fluxcd.io/v2 HelmRelease":              nil,
 	"kubefledged.io/v1alpha2 ImageCache":                 nil,

@@ -16,6 +16,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -290,6 +292,42 @@ func TestTheSchemaKnowsTheConfiguration(t *testing.T) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("keys (-configuration +schema):\n%s", diff)
+	}
+}
+
+func TestTheLeaseMayHaveTheLevelOfKubernetesOwn(t *testing.T) {
+	t.Parallel()
+	if schemas := all[*flowcontrolv1.FlowSchema](decode(t, render(t))); len(schemas) > 0 {
+		t.Errorf("nobody asked for the FlowSchema %s", schemas[0].Name)
+	}
+	objects := decode(t, render(t, "--set", "flowSchema.enabled=true"))
+	schema := only[*flowcontrolv1.FlowSchema](t, objects).Spec
+	if schema.PriorityLevelConfiguration.Name != "leader-election" || schema.MatchingPrecedence >= 9000 { // of all service accounts
+		t.Errorf("level %s, precedence %d", schema.PriorityLevelConfiguration.Name, schema.MatchingPrecedence)
+	}
+	account := named[*corev1.ServiceAccount](t, objects, only[*appsv1.Deployment](t, objects).Spec.Template.Spec.ServiceAccountName)
+	role := named[*rbacv1.Role](t, objects, v1alpha1.Name)
+	var granted []string
+	for _, rule := range role.Rules {
+		if slices.Contains(rule.Resources, "leases") {
+			granted = append(granted, rule.Verbs...)
+		}
+	}
+	for _, rule := range schema.Rules {
+		for _, subject := range rule.Subjects {
+			if subject.ServiceAccount == nil || subject.ServiceAccount.Name != account.Name || subject.ServiceAccount.Namespace != account.Namespace {
+				t.Errorf("it is for %v", subject)
+			}
+		}
+		for _, resource := range rule.ResourceRules {
+			if !slices.Equal(resource.Resources, []string{"leases"}) || !slices.Equal(resource.Namespaces, []string{account.Namespace}) {
+				t.Errorf("it is for %v in %v", resource.Resources, resource.Namespaces)
+			}
+			slices.Sort(granted)
+			if got := slices.Sorted(slices.Values(resource.Verbs)); !slices.Equal(got, granted) {
+				t.Errorf("it is for the verbs %v, the manager has %v", got, granted)
+			}
+		}
 	}
 }
 

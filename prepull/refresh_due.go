@@ -57,7 +57,7 @@ func leftOut(o *v1alpha1.PrepullImage) bool {
 
 // secretsOf are the pull secrets of an image, as its users or the person who declared it have them.
 func secretsOf(o *v1alpha1.PrepullImage) []v1alpha1.SecretReference {
-	if o.Managed() {
+	if !o.Declared() {
 		return o.Status.PullSecrets
 	}
 	return slices.Concat(o.Spec.ImagePullSecrets, o.Status.PullSecrets)

@@ -37,6 +37,7 @@ var rooms = map[string]struct {
 	"prepull/learn":        {may: []string{"api/", "prepull/workload"}},
 	"prepull/credentials":  {may: []string{"api/clock", "api/v1alpha1", "prepull/plan", "prepull/pullsecret", "prepull/workload"}},
 	"prepull/untaint":      {may: []string{"prepull/plan"}},
+	"prepull/uninstall":    {may: []string{"api/v1alpha1", "prepull/plan", "prepull/untaint"}},
 	"prepull":              {may: []string{"api/", "prepull/"}},
 	"webhook/pins":         {pure: true, may: []string{"api/v1alpha1", "prepull/workload"}},
 	"webhook/memory":       {},
@@ -45,8 +46,8 @@ var rooms = map[string]struct {
 	"webhook":              {may: []string{"api/", "prepull/workload", "prepull/pullsecret", "webhook/"}},
 	"certs":                {may: []string{"api/"}},
 	"cmd/noop":             {},
-	"cmd/kube-prepull":     {may: []string{"api/", "certs", "prepull", "prepull/learn", "prepull/plan", "webhook", "webhook/digest"}},
-	"cmd/kubectl-prepull/": {may: []string{"api/", "cmd/kubectl-prepull/", "prepull/nodeclass", "prepull/plan", "prepull/pulled", "prepull/untaint", "prepull/warmth", "prepull/workload"}},
+	"cmd/kube-prepull":     {may: []string{"api/", "certs", "prepull", "prepull/learn", "prepull/plan", "prepull/uninstall", "webhook", "webhook/digest"}},
+	"cmd/kubectl-prepull/": {may: []string{"api/", "cmd/kubectl-prepull/", "prepull/nodeclass", "prepull/plan", "prepull/pulled", "prepull/uninstall", "prepull/untaint", "prepull/warmth", "prepull/workload"}},
 }
 
 // impure are the packages that no pure room links, and unclean those that it does not import itself.

@@ -19,8 +19,12 @@ const (
 	LabelComponent = "app.kubernetes.io/component"
 
 	// LabelManagedBy with the value Name marks a PrepullImage that was learned. One without it was declared by a person:
-	// it is pulled too, goes before the learned ones, and never expires.
+	// it is pulled too, goes before the learned ones, and expires only if it has a spec.ttl.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
+
+	// LabelDeclaredBy with the value "wait" marks a PrepullImage that kubectl prepull wait declared. It means nothing to
+	// kube-prepull.
+	LabelDeclaredBy = "kube-prepull.io/declared-by"
 
 	// AnnotationPriority on a pod template (or a bare pod) is a whole number: over budget, the images of workloads with a
 	// higher one go first. Without it the priority is 0.

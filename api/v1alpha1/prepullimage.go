@@ -5,6 +5,12 @@ import "fmt"
 // Managed is true for an image that kube-prepull learned, false for one that a person declared.
 func (i *PrepullImage) Managed() bool { return i.Labels[LabelManagedBy] == Name }
 
+// Declared is true as long as what a person declared decides about the image. With a ttl that is until a workload uses it, and
+// from then on the image counts as a learned one.
+func (i *PrepullImage) Declared() bool {
+	return !i.Managed() && (i.Spec.TTL == nil || i.Status.FirstSeenTime == nil)
+}
+
 // String is namespace/name.
 func (r SecretReference) String() string { return r.Namespace + "/" + r.Name }
 

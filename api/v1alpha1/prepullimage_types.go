@@ -19,6 +19,7 @@ import (
 // +kubebuilder:printcolumn:name="Users",type=integer,JSONPath=`.status.userCount`
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
 // +kubebuilder:printcolumn:name="Last-Seen",type=date,JSONPath=`.status.lastSeenTime`
+// +kubebuilder:printcolumn:name="TTL",type=string,JSONPath=`.spec.ttl`,priority=1
 type PrepullImage struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -68,6 +69,18 @@ type PrepullImageSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	ImagePullSecrets []SecretReference `json:"imagePullSecrets,omitempty"`
+
+	// ttl is how long a declared image stays without a use, such as 1h30m, from 1m to 8760h: after its creation, and once a
+	// workload of an opted-in namespace has used it, after the last use, or for as long as a learned image is kept if that is
+	// longer. From the first use on it counts as a learned image does: what its users ask for decides where it goes, with which
+	// pull secrets and in which rank. Then the PrepullImage is deleted, by the leader. Without a ttl a declared image stays until
+	// somebody deletes it. A learned image leaves it empty.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m') && duration(self) <= duration('8760h')",message="ttl must be from 1m to 8760h"
+	TTL *metav1.Duration `json:"ttl,omitempty"`
 }
 
 // SecretReference names a Secret in a namespace.

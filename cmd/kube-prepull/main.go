@@ -2,7 +2,7 @@
 //
 //	kube-prepull [--config FILE] [--namespace NAME]   run
 //	kube-prepull cleanup [--namespace NAME] [--node-condition] [--taint KEY]
-//	                                                  delete what the manager made, and what it wrote on nodes
+//	                                                  stop the managers, delete what they made, and what they wrote on nodes
 //	kube-prepull check [--config FILE] [--namespace NAME]
 //	                                                  see whether webhook and metrics answer, from inside the cluster
 //	kube-prepull version                              print the version
@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/uninstall"
 )
 
 // version is set with -ldflags "-X main.version=v1.2.3". For tests, "-X main.clockSpeed=4" makes all of clock.Clocks 4
@@ -39,6 +39,7 @@ var (
 const maxClockSpeed = 100
 
 func main() {
+	leaveRoom()
 	if err := command(ctrl.SetupSignalHandler(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("kube-prepull failed", "error", err.Error())
 		os.Exit(1)
@@ -66,7 +67,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	case "":
 		return run(ctx, o, speed)
 	case "cleanup":
-		return cleanup(ctx, o.namespace, o.marks)
+		return cleanup(ctx, o.cleanup)
 	case "check":
 		return check(ctx, o, stdout)
 	case "version":
@@ -99,8 +100,8 @@ type options struct {
 	config string
 	// namespace is where the manager runs and the DaemonSets live.
 	namespace string
-	// marks are what cleanup takes from nodes.
-	marks prepull.NodeMarks
+	// cleanup is what to remove.
+	cleanup uninstall.Options
 }
 
 func parseOptions(name string, args []string, stderr io.Writer) (options, error) {
@@ -110,8 +111,8 @@ func parseOptions(name string, args []string, stderr io.Writer) (options, error)
 	flags.StringVar(&o.config, "config", "/etc/kube-prepull/config.yaml", "path of the configuration `file`")
 	flags.StringVar(&o.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "`name` of the namespace that the manager runs in (default $POD_NAMESPACE)")
 	if name == "cleanup" {
-		flags.BoolVar(&o.marks.Condition, "node-condition", false, "take the condition "+v1alpha1.ConditionImagesReady+" from all nodes")
-		flags.StringVar(&o.marks.TaintKey, "taint", "", "take the taint with this `key` from all nodes")
+		flags.BoolVar(&o.cleanup.Condition, "node-condition", false, "take the condition "+v1alpha1.ConditionImagesReady+" from all nodes")
+		flags.StringVar(&o.cleanup.TaintKey, "taint", "", "take the taint with this `key` from all nodes")
 	}
 	config.RegisterFlags(flags)
 	if err := flags.Parse(args); err != nil {
@@ -123,5 +124,6 @@ func parseOptions(name string, args []string, stderr io.Writer) (options, error)
 	if o.namespace == "" && (name == "" || name == "cleanup" || name == "check") {
 		return options{}, errors.New("no namespace: set --namespace or POD_NAMESPACE")
 	}
+	o.cleanup.Namespace = o.namespace
 	return o, nil
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull"
+	"github.com/kube-prepull/kube-prepull/prepull/uninstall"
 	"github.com/kube-prepull/kube-prepull/webhook/digest"
 )
 
@@ -105,11 +105,11 @@ func TestTheNamespaceIsThePodsUnlessAFlagSaysOtherwise(t *testing.T) {
 		args []string
 		want options
 	}{
-		"defaults": {"", nil, options{config: "/etc/kube-prepull/config.yaml", namespace: "infra"}},
-		"flags":    {"", []string{"--namespace", "other", "--config=c.yaml"}, options{config: "c.yaml", namespace: "other"}},
+		"defaults": {"", nil, options{config: "/etc/kube-prepull/config.yaml", namespace: "infra", cleanup: uninstall.Options{Namespace: "infra"}}},
+		"flags":    {"", []string{"--namespace", "other", "--config=c.yaml"}, options{config: "c.yaml", namespace: "other", cleanup: uninstall.Options{Namespace: "other"}}},
 		"what to take from nodes": {
 			"cleanup", []string{"--node-condition", "--taint=kube-prepull.io/cold"},
-			options{config: "/etc/kube-prepull/config.yaml", namespace: "infra", marks: prepull.NodeMarks{Condition: true, TaintKey: "kube-prepull.io/cold"}},
+			options{config: "/etc/kube-prepull/config.yaml", namespace: "infra", cleanup: uninstall.Options{Namespace: "infra", Condition: true, TaintKey: "kube-prepull.io/cold"}},
 		},
 	}
 	for name, test := range tests {

@@ -42,10 +42,12 @@ const (
 	shutdownTime = 10 * time.Second
 )
 
-// A leader that was killed is replaced after leaseDuration and at most two retries.
+// Who loses the lease ends, and has everything to read again: on a node that is short of processors, that is what it has no
+// time for. So the lease outlasts renewDeadline without a processor. A leader that was killed is replaced after leaseDuration
+// and at most two retries, sooner than Kubernetes takes its node for lost, which is after 40 seconds.
 var (
-	leaseDuration = 12 * time.Second
-	renewDeadline = 8 * time.Second
+	leaseDuration = 30 * time.Second
+	renewDeadline = 20 * time.Second
 )
 
 // run is the manager, from its configuration to the end of ctx, with its clocks so many times as fast as in production.
@@ -57,12 +59,15 @@ func run(ctx context.Context, o options, speed int) error {
 	}
 	setLogger(configuration.LogLevel)
 
-	certificate := certs.NewSource(certificateOptions(configuration, o.namespace, clocks))
-	reviews, err := listenFairly(net.JoinHostPort("", strconv.Itoa(configuration.WebhookPort)), maxReviewConnections)
+	probed, err := listenFairly(configuration.HealthAddress, maxProbeConnections)
 	if err != nil {
 		return err
 	}
-	health, err := listenFairly(configuration.HealthAddress, maxProbeConnections)
+	health := newHealth()
+	stop := health.serve(probed)
+	defer stop()
+	certificate := certs.NewSource(certificateOptions(configuration, o.namespace, clocks))
+	reviews, err := listenFairly(net.JoinHostPort("", strconv.Itoa(configuration.WebhookPort)), maxReviewConnections)
 	if err != nil {
 		return err
 	}
@@ -93,11 +98,8 @@ func run(ctx context.Context, o options, speed int) error {
 	if err != nil {
 		return fmt.Errorf("setting up webhook: %w", err)
 	}
-	ready := map[string]healthz.Checker{"certificate": certificate.Ready, "clock": apart.ready, "namespaces": hook.Ready, "webhook": reachable(configuration.WebhookPort)}
-	if err := errors.Join(
-		addServer(mgr, "webhook", secured(reviews, certificate.GetCertificate), lastAnswers(ctx, hook)),
-		addServer(mgr, "health", health, probes(ready)),
-	); err != nil {
+	health.readyIf(map[string]healthz.Checker{"certificate": certificate.Ready, "clock": apart.ready, "namespaces": hook.Ready, "webhook": reachable(configuration.WebhookPort)})
+	if err := addServer(mgr, "webhook", secured(reviews, certificate.GetCertificate), lastAnswers(ctx, hook)); err != nil {
 		return err
 	}
 	if err := addMetricsServer(mgr, configuration, certificate.GetCertificate); err != nil {

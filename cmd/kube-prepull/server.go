@@ -1,16 +1,13 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
@@ -41,9 +38,6 @@ const (
 	// keep theirs, 90 seconds, since a review that crosses a hang-up is lost. They open connections that they have no request
 	// for yet.
 	idleTime = 2 * time.Minute
-
-	// selfTime is how long the manager waits for itself to answer; the kubelet waits a second.
-	selfTime = 800 * time.Millisecond
 )
 
 // addServer makes the manager serve what is asked for at a listener.
@@ -83,30 +77,4 @@ func secured(l net.Listener, certificate func(*tls.ClientHelloInfo) (*tls.Certif
 		GetCertificate: certificate,
 		NextProtos:     []string{"http/1.1"}, // all that API servers speak to webhooks, and enough for a scrape
 	})
-}
-
-// probes answers /healthz and /readyz.
-func probes(ready map[string]healthz.Checker) http.Handler {
-	mux := http.NewServeMux()
-	for path, checks := range map[string]map[string]healthz.Checker{"/healthz": {"alive": healthz.Ping}, "/readyz": ready} {
-		handler := http.StripPrefix(path, &healthz.Handler{Checks: checks})
-		mux.Handle(path, handler)
-		mux.Handle(path+"/", handler)
-	}
-	return mux
-}
-
-// reachable is a check that reviews would be answered: whether a TLS handshake comes to its end.
-func reachable(port int) healthz.Checker {
-	address := net.JoinHostPort("", strconv.Itoa(port))
-	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // what it does, not who it is
-	return func(req *http.Request) error {
-		ctx, cancel := context.WithTimeout(req.Context(), selfTime)
-		defer cancel()
-		conn, err := dialer.DialContext(ctx, "tcp", address)
-		if err != nil {
-			return fmt.Errorf("connecting to the webhook: %w", err)
-		}
-		return conn.Close()
-	}
 }

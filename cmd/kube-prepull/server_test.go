@@ -13,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
 // start gives the times of a server another limit, and starts it.
@@ -140,34 +138,6 @@ func TestHugeHeadersAreRefused(t *testing.T) {
 	status, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.Contains(status, "431") {
 		t.Errorf("the answer is %q, %v", status, err)
-	}
-}
-
-func TestProbes(t *testing.T) {
-	t.Parallel()
-	notYet := healthz.Checker(func(*http.Request) error { return errors.New("not yet") })
-	for path, want := range map[string]int{
-		"/healthz": 200, "/healthz/alive": 200, "/readyz": 500, "/readyz/fine": 200, "/readyz/webhook": 500, "/readyz?verbose": 500, "/": 404, "/metrics": 404,
-	} {
-		w := httptest.NewRecorder()
-		probes(map[string]healthz.Checker{"fine": healthz.Ping, "webhook": notYet}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		if w.Code != want {
-			t.Errorf("%s answers %d, want %d", path, w.Code, want)
-		}
-	}
-}
-
-func TestReachable(t *testing.T) {
-	t.Parallel()
-	server := httptest.NewTLSServer(http.NotFoundHandler())
-	port := server.Listener.Addr().(*net.TCPAddr).Port
-	request := httptest.NewRequest(http.MethodGet, "/readyz", nil)
-	if err := reachable(port)(request); err != nil {
-		t.Error(err)
-	}
-	server.Close()
-	if err := reachable(port)(request); err == nil {
-		t.Error("no error without a server")
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/measure"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/status"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/ungate"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/uninstall"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/wait"
 )
 
 // newCommand is the plugin with all of its commands.
@@ -31,8 +33,8 @@ func newCommand(env *cli.Environment) *cobra.Command {
 	root.SetOut(env.Out)
 	root.SetErr(env.ErrOut)
 	env.AddFlags(root.PersistentFlags())
-	root.AddCommand(status.Command(env), list.Images(env), list.Nodes(env), explain.Command(env), measure.Command(env))
-	root.AddCommand(generate.Command(env), export.Command(env), importer.Command(env), ungate.Command(env))
+	root.AddCommand(status.Command(env), list.Images(env), list.Nodes(env), explain.Command(env), measure.Command(env), wait.Command(env))
+	root.AddCommand(generate.Command(env), export.Command(env), importer.Command(env), ungate.Command(env), uninstall.Command(env))
 	root.AddCommand(newVersionCommand(env))
 	return root
 }

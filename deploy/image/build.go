@@ -35,6 +35,7 @@ type target struct {
 var targets = map[string]target{
 	"kube-prepull":      {pkg: module + "/cmd/kube-prepull", binary: "kube-prepull", stamped: true},
 	"kube-prepull-noop": {pkg: module + "/cmd/noop", binary: "noop"},
+	"kubectl-prepull":   {pkg: module + "/cmd/kubectl-prepull", binary: "kubectl-prepull", stamped: true},
 }
 
 // stamp is what a binary is told when it is linked.

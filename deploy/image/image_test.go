@@ -32,7 +32,7 @@ func TestParse(t *testing.T) {
 		"a push is enough":                        {args: "-push registry.example.com/a:1"},
 		"a folder is enough":                      {args: "-output out -target kube-prepull-noop"},
 		"an image must go somewhere":              {args: "-version 1", wrong: "nowhere to put the image"},
-		"an unknown target is named":              {args: "-output out -target nop", wrong: `unknown -target "nop": it is kube-prepull or kube-prepull-noop`},
+		"an unknown target is named":              {args: "-output out -target nop", wrong: `unknown -target "nop": it is kube-prepull or kube-prepull-noop or kubectl-prepull`},
 		"clocks may be fast":                      {args: "-output out -clock-speed 4"},
 		"clocks may not stand still":              {args: "-output out -clock-speed 0", wrong: "-clock-speed 0: it is 1, or more for tests"},
 		"a platform names an architecture":        {args: "-output out -platform linux", wrong: `-platform "linux"`},

@@ -26,8 +26,8 @@ func TestSBOM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(binaries) != 2 {
-		t.Fatalf("%d binaries, want the manager and noop", len(binaries))
+	if len(binaries) != 3 {
+		t.Fatalf("%d binaries, want the manager, noop and the plugin", len(binaries))
 	}
 	for _, binary := range binaries {
 		checkSBOM(t, filepath.Join(first, "binaries", binary.Name()), filepath.Join(first, "sbom", binary.Name()+".cdx.json"))

@@ -43,6 +43,19 @@ func Retag(t *testing.T, r *registry.Registry, image, tag string) {
 	}
 }
 
+// StopManagers waits until none runs any more. One that is told to stop leads until it goes, and is called by nobody.
+func (p *Product) StopManagers(t *testing.T) {
+	t.Helper()
+	p.ScaleManagers(t, 0)
+	Eventually(t, "the managers to be gone", func() error {
+		pods, err := p.managerPods(t.Context())
+		if err == nil && len(pods) > 0 {
+			err = fmt.Errorf("there are %d", len(pods))
+		}
+		return err
+	})
+}
+
 // KillManagers ends all of them without a farewell.
 func (p *Product) KillManagers(t *testing.T) {
 	t.Helper()

@@ -160,6 +160,7 @@ var variants = [][]string{
 	{"config.pullSecrets=false"},
 	{"config.certificates=directory", "certificate.secretName=own"},
 	{"config.nodeCondition=true", "config.gate.enabled=true"},
+	{"wait.enabled=true"},
 }
 
 // chartGrants is what the chart grants with any of the variants.

@@ -93,15 +93,15 @@ func (c *Keeper) sweep(ctx context.Context, named map[string]bool) error {
 	if c.swept || len(named) > 0 {
 		return nil
 	}
-	if err := DeleteCopies(ctx, c.client, c.namespace); err != nil {
+	if err := deleteCopies(ctx, c.client, c.namespace); err != nil {
 		return err
 	}
 	c.swept = true
 	return nil
 }
 
-// DeleteCopies deletes all copies of pull secrets in a namespace.
-func DeleteCopies(ctx context.Context, c client.Client, namespace string) error {
+// deleteCopies deletes all copies of pull secrets in a namespace.
+func deleteCopies(ctx context.Context, c client.Client, namespace string) error {
 	err := c.DeleteAllOf(ctx, &corev1.Secret{}, client.InNamespace(namespace), client.MatchingLabels(v1alpha1.PrepullLabels()))
 	if err != nil {
 		return fmt.Errorf("deleting the copies of pull secrets: %w", err)

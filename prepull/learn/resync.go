@@ -124,10 +124,15 @@ func (r *resync) onOptChange() handler.Funcs {
 }
 
 // onImageChange resyncs when somebody deletes an image that workloads use, or the whole CustomResourceDefinition: what
-// is in use comes back. When an image gets another user, or one with other constraints, the rest of what its namespace runs has
+// is in use comes back. It does so when the time of one may be over that was declared with a ttl. When an image gets another user, or one with other constraints, the rest of what its namespace runs has
 // changed as well.
 func (r *resync) onImageChange() handler.Funcs {
 	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			if o, ok := e.Object.(*v1alpha1.PrepullImage); ok && o.Spec.TTL != nil && !e.IsInInitialList {
+				q.AddAfter(everything, o.Spec.TTL.Duration)
+			}
+		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			before, after := e.ObjectOld.(*v1alpha1.PrepullImage), e.ObjectNew.(*v1alpha1.PrepullImage)
 			if r.own.has(after) {

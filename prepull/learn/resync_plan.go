@@ -53,12 +53,13 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 	known, declared := map[string]bool{}, map[string]bool{}
 	for i := range images {
 		known[images[i].Spec.Image] = true
-		declared[images[i].Spec.Image] = declared[images[i].Spec.Image] || !images[i].Managed()
+		lasting := !images[i].Managed() && images[i].Spec.TTL == nil
+		declared[images[i].Spec.Image] = declared[images[i].Spec.Image] || lasting
 	}
 	forget := forgotten(images, now)
 	for i := range images {
 		o := &images[i]
-		// A person has declared an image that was learned before: one object is enough.
+		// A person has declared for good an image that was learned before: one object is enough.
 		if o.Managed() && declared[o.Spec.Image] && c.whole() {
 			changes = append(changes, change{image: o.Spec.Image, object: o, retire: true})
 			continue
@@ -68,7 +69,7 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 		if gone || !want.equal(learnedOf(o.Status)) {
 			changes = append(changes, change{image: o.Spec.Image, object: o, retire: gone, want: want})
 		}
-		if due := keep.leaves(want, c); !gone && !keep.suspended && o.Managed() && !due.IsZero() && (again.IsZero() || due.Before(again)) {
+		if due := keep.ends(o, want, c); !gone && !keep.suspended && !due.IsZero() && (again.IsZero() || due.Before(again)) {
 			again = due
 		}
 	}

@@ -136,6 +136,11 @@ func FuzzPlanResync(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		images := []v1alpha1.PrepullImage{prepulltest.Declared("by-hand", "image-0"), prepulltest.Declared("another", "image-99")}
+		for i := range 3 {
+			passing := prepulltest.Declared(fmt.Sprint("passing-", i), fmt.Sprint("image-", i))
+			passing.Spec.TTL = &metav1.Duration{Duration: time.Duration(1+(seed*7+uint64(i)*13)%60) * time.Hour}
+			images = append(images, passing)
+		}
 		now := prepulltest.Noon
 		for range 6 {
 			now = now.Add(time.Duration(random.IntN(20)) * time.Hour)
@@ -144,6 +149,7 @@ func FuzzPlanResync(f *testing.F) {
 			changes, _ := planResync(images, c, testRetention, now)
 			images = carriedOut(images, changes)
 			checkResync(t, before, images, c)
+			checkEnds(t, before, images, c, now)
 			if again, _ := planResync(images, c, testRetention, now.Add(time.Second)); len(again) > 0 {
 				t.Errorf("planning again gives %d changes, the first for %s", len(again), again[0].image)
 			}
@@ -306,8 +312,31 @@ func checkResync(t *testing.T, before, after []v1alpha1.PrepullImage, c *census)
 		}
 	}
 	for _, o := range before {
-		if _, ok := byImage[o.Spec.Image]; !ok && (!c.whole() || !o.Managed()) {
+		if _, ok := byImage[o.Spec.Image]; !ok && (!c.whole() || !o.Managed() && o.Spec.TTL == nil) {
 			t.Errorf("%s was deleted; partial: %t, managed: %t", o.Spec.Image, !c.whole(), o.Managed())
+		}
+	}
+}
+
+// checkEnds holds what a ttl means: nothing goes before it, or while it is used, and what nothing has ever used goes then.
+func checkEnds(t *testing.T, before, after []v1alpha1.PrepullImage, c *census, now time.Time) {
+	t.Helper()
+	for _, o := range before {
+		if o.Spec.TTL == nil {
+			continue
+		}
+		since := o.CreationTimestamp
+		if o.Status.LastSeenTime != nil {
+			since = *o.Status.LastSeenTime
+		}
+		over := !now.Before(since.Add(o.Spec.TTL.Duration))
+		gone := !slices.ContainsFunc(after, func(other v1alpha1.PrepullImage) bool { return other.Name == o.Name })
+		free := len(c.users[o.Spec.Image]) == 0 && o.Status.UserCount == 0
+		if gone && !(over && free && c.whole()) {
+			t.Errorf("%s went %s after its last use, with a ttl of %s; in use: %t", o.Name, now.Sub(since.Time), o.Spec.TTL.Duration, !free)
+		}
+		if !gone && over && free && c.whole() && o.Declared() {
+			t.Errorf("%s is there %s after it was made, with a ttl of %s", o.Name, now.Sub(since.Time), o.Spec.TTL.Duration)
 		}
 	}
 }

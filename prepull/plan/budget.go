@@ -107,7 +107,7 @@ func (b budget) leaveOut(images []*ClassImage, used budget, last string) []skip 
 	}
 	skips := make([]skip, len(images))
 	for i, c := range images {
-		s := skip{reason: skippedOverBudget}
+		s := skip{reason: SkippedOverBudget}
 		switch {
 		case c.bytes() > b.bytes:
 			s.why = bytes + ", and this one alone takes " + c.bytesWords() + "."

@@ -65,7 +65,7 @@ func noticesOf(o *v1alpha1.PrepullImage, old, next Observed, now time.Time) []No
 
 func overBudget(conditions []metav1.Condition) bool {
 	c := meta.FindStatusCondition(conditions, v1alpha1.ConditionSelected)
-	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == skippedOverBudget
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == SkippedOverBudget
 }
 
 // userReference is what an Event about a user refers to.

@@ -8,7 +8,7 @@ import (
 // needFor is how much an object says that its image is needed. One that nothing uses any more is only kept.
 func needFor(o *v1alpha1.PrepullImage) workload.Need {
 	n := workload.Optional
-	if !o.Managed() {
+	if o.Declared() {
 		n = workload.NeedOf(o.Annotations)
 	}
 	if o.Status.UserCount > 0 {

@@ -22,7 +22,7 @@ func TestRankOf(t *testing.T) {
 		return selectedAs(o, metav1.ConditionTrue, "WithinBudget")
 	}
 	over := func(o v1alpha1.PrepullImage) v1alpha1.PrepullImage {
-		return selectedAs(o, metav1.ConditionFalse, skippedOverBudget)
+		return selectedAs(o, metav1.ConditionFalse, SkippedOverBudget)
 	}
 	a := listed(usedBy("r.test/a:v1", 10, "a"))
 	a.Status.SizeBytes = 500_000_000

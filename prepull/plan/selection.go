@@ -178,7 +178,7 @@ func declaredFirst(images []v1alpha1.PrepullImage) []*v1alpha1.PrepullImage {
 		sorted[i] = &images[i]
 	}
 	slices.SortFunc(sorted, func(a, b *v1alpha1.PrepullImage) int {
-		if order := trueFirst(!a.Managed(), !b.Managed()); order != 0 {
+		if order := trueFirst(a.Declared(), b.Declared()); order != 0 {
 			return order
 		}
 		return strings.Compare(a.Name, b.Name)
@@ -192,7 +192,7 @@ func (c *Candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
 		c.priority = o.Status.Priority
 	}
 	c.objects = append(c.objects, o)
-	c.inUse = c.inUse || !o.Managed() || o.Status.UserCount > 0
+	c.inUse = c.inUse || o.Declared() || o.Status.UserCount > 0
 	c.need = max(c.need, needFor(o))
 	c.remembered = o.Status.Remembered && !c.inUse
 	c.starts += startsWorth(o.Status.Starts, now)
@@ -206,11 +206,11 @@ func (c *Candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
 	slices.Sort(c.namespaces)
 	c.namespaces = slices.Compact(c.namespaces)
 	c.placements = append(c.placements, o.Status.Placements...)
-	if o.Managed() && len(o.Status.Placements) == 0 {
+	if !o.Declared() && len(o.Status.Placements) == 0 {
 		c.placements = append(c.placements, v1alpha1.Placement{})
 	}
 	c.PullSecrets = append(c.PullSecrets, o.Status.PullSecrets...)
-	if !o.Managed() {
+	if o.Declared() {
 		c.declared = true
 		c.placements = append(c.placements, v1alpha1.Placement{NodeSelector: o.Spec.NodeSelector, Tolerations: o.Spec.Tolerations})
 		c.PullSecrets = append(c.PullSecrets, o.Spec.ImagePullSecrets...)
@@ -246,7 +246,7 @@ type skip struct {
 
 // The reasons for which images are skipped.
 const (
-	skippedOverBudget = "OverBudget"
+	SkippedOverBudget = "OverBudget"
 	SkippedExcluded   = "Excluded"
 	SkippedReplaced   = "Replaced"
 	SkippedTooSmall   = "TooSmall"

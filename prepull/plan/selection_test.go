@@ -39,6 +39,9 @@ func TestChoose(t *testing.T) {
 	download.Status.DownloadBytes = 500 << 20
 	mine := prepulltest.Declared("mine", "mine:1")
 	mine.Status.SizeBytes = 800 << 20
+	passing, handed := prepulltest.Declared("passing", "b:1"), prepulltest.Declared("handed", "b:1")
+	passing.Spec.TTL = &metav1.Duration{Duration: time.Hour}
+	handed.Spec.TTL, handed.Status.FirstSeenTime, handed.Status.UserCount = passing.Spec.TTL, &handed.CreationTimestamp, 1
 	for name, tc := range map[string]struct {
 		objects []v1alpha1.PrepullImage
 		current []string
@@ -56,6 +59,12 @@ func TestChoose(t *testing.T) {
 		},
 		"a declared image goes before any learned one": {
 			[]v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1000), prepulltest.Declared("mine", "b:1")}, nil, budget{1, unbounded}, []string{"b:1"},
+		},
+		"so does one that is declared with an end": {
+			[]v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1000), passing}, nil, budget{1, unbounded}, []string{"b:1"},
+		},
+		"one that was declared with an end, and used since, is like a learned one": {
+			[]v1alpha1.PrepullImage{inUse("a:1"), handed}, nil, budget{1, unbounded}, []string{"a:1"},
 		},
 		"an image that is both learned and declared is declared": {
 			[]v1alpha1.PrepullImage{prepulltest.Learned("a:1", 9), prepulltest.Learned("b:1", 1), prepulltest.Declared("mine", "b:1")}, nil, budget{1, unbounded}, []string{"b:1"},

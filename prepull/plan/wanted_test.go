@@ -48,7 +48,7 @@ func TestWantedOnNodes(t *testing.T) {
 	web := v1alpha1.Placement{NodeSelector: map[string]string{"pool": "web"}}
 	gpu := v1alpha1.Placement{Tolerations: []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}}
 	nowhere := metav1.Condition{Type: v1alpha1.ConditionSelected, Status: metav1.ConditionFalse, Reason: skippedNoNodes, Message: "No node."}
-	over := metav1.Condition{Type: v1alpha1.ConditionSelected, Status: metav1.ConditionFalse, Reason: skippedOverBudget, Message: "Too much."}
+	over := metav1.Condition{Type: v1alpha1.ConditionSelected, Status: metav1.ConditionFalse, Reason: SkippedOverBudget, Message: "Too much."}
 	fails := metav1.Condition{Type: v1alpha1.ConditionPullFailed, Status: metav1.ConditionTrue, Message: "Not found."}
 	objects := []v1alpha1.PrepullImage{
 		known("large:1", 10, 1000, v1alpha1.Placement{}),

@@ -22,7 +22,6 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/kube-prepull/kube-prepull/prepull"
 	"github.com/kube-prepull/kube-prepull/prepull/untaint"
 )
 
@@ -190,23 +189,6 @@ func TestATaintGoesWhateverOthersWrite(t *testing.T) {
 				t.Errorf("taints (-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-// The nodes are listed once, and the last of thousands is written long after.
-func TestCleanupTakesTheTaintWhateverOthersWrite(t *testing.T) {
-	t.Parallel()
-	s := &nodeServer{stranger: func(n *corev1.Node, patches int) {
-		if patches == 1 {
-			n.Spec.Taints = slices.Insert(n.Spec.Taints, 0, otherTaint)
-		}
-	}}
-	s.node.Name, s.node.UID, s.node.Spec.Taints = "a", "u", []corev1.Taint{ourTaint}
-	if err := prepull.CleanupNodes(t.Context(), s.client(t), prepull.NodeMarks{TaintKey: "k"}); err != nil {
-		t.Error(err)
-	}
-	if diff := cmp.Diff([]corev1.Taint{otherTaint}, s.node.Spec.Taints); diff != "" {
-		t.Errorf("taints (-want +got):\n%s", diff)
 	}
 }
 

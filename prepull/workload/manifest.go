@@ -68,7 +68,7 @@ func MergeImages(images []Image) []Image {
 // without a taint.
 func PlacementsOf(image *v1alpha1.PrepullImage) []v1alpha1.Placement {
 	found := slices.Clone(image.Status.Placements)
-	if !image.Managed() {
+	if image.Declared() {
 		found = append(found, v1alpha1.Placement{NodeSelector: image.Spec.NodeSelector, Tolerations: image.Spec.Tolerations})
 	}
 	if len(found) == 0 {

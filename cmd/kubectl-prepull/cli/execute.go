@@ -17,6 +17,7 @@ const (
 	codeOK    = 0
 	codeError = 1 // something could not be done
 	codeUsage = 2 // the command line is wrong
+	codeTime  = 3 // what was waited for did not happen in time
 )
 
 // usageError is an error of the command line.
@@ -28,6 +29,19 @@ func (e usageError) Unwrap() error { return e.error }
 func Usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
+
+// timeError is that something did not happen in time.
+type timeError struct{ error }
+
+func (e timeError) Unwrap() error { return e.error }
+
+// Timef is an error of what was waited for, and did not happen in time: its exit code is 3.
+func Timef(format string, args ...any) error {
+	return timeError{fmt.Errorf(format, args...)}
+}
+
+// Late tells whether an error is one of what did not happen in time.
+func Late(err error) bool { return errors.As(err, new(timeError)) }
 
 // Execute runs a command and returns its exit code. An error is one sentence on the error stream.
 func Execute(ctx context.Context, root *cobra.Command, args []string) int {
@@ -55,6 +69,9 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 		return codeUsage
 	}
 	fmt.Fprintf(command.ErrOrStderr(), "error: %s\n", Sentence(err))
+	if Late(err) {
+		return codeTime
+	}
 	return codeError
 }
 

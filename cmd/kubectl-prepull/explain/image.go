@@ -34,7 +34,7 @@ type imageAnswer struct {
 	// Rank is where it stands among all images, and why; nil if no node is to have it for another reason.
 	Rank *plan.Rank `json:"rank,omitempty"`
 
-	// Kept is why it is known although nothing uses it, and until when; nil if something does, or a person declared it.
+	// Kept is why it is known although nothing uses it, and until when; nil if something does, or a person declared it for good.
 	Kept *inventory.Kept `json:"kept,omitempty"`
 
 	// Placements are where its users may run, in words.

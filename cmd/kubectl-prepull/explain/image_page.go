@@ -131,6 +131,8 @@ func keptWords(k *inventory.Kept, now time.Time) string {
 		return "for a rollback: " + left
 	case inventory.KeptForUsualTime:
 		return "because it is likely to start again at its usual time of the week: " + left + " at most"
+	case inventory.KeptForTTL:
+		return "declared with an end (spec.ttl): " + left
 	}
 	return "for a while after its users went: " + left
 }

@@ -35,6 +35,7 @@ func TestKeptWords(t *testing.T) {
 	for want, k := range map[string]inventory.Kept{
 		"for a while after its users went: for 2 h 0 min more":                                           {For: inventory.KeptForRetention, Until: noon.Add(2 * time.Hour)},
 		"for a while after its users went: the time is over":                                             {For: inventory.KeptForRetention, Until: noon},
+		"declared with an end (spec.ttl): for 90 min 0 s more":                                           {For: inventory.KeptForTTL, Until: noon.Add(90 * time.Minute)},
 		"because it is likely to start again at its usual time of the week: for 24 h 0 min more at most": {For: inventory.KeptForUsualTime, Until: noon.Add(24 * time.Hour)},
 	} {
 		if got := keptWords(&k, noon); got != want {

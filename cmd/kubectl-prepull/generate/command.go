@@ -2,8 +2,6 @@ package generate
 
 import (
 	"errors"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,17 +9,10 @@ import (
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 )
 
-// source is where manifests come from: one of these.
-type source struct {
-	files     []string
-	kustomize string
-	values    []string
-	strict    bool
-}
-
 // Command is kubectl prepull generate.
 func Command(env *cli.Environment) *cobra.Command {
-	var from source
+	var from Source
+	var strict bool
 	var output bootstrap.Output
 	c := &cobra.Command{
 		Use:   "generate (-f FILE | -k DIR | --helm-values FILE)",
@@ -45,11 +36,11 @@ does use is in the output of helm template.`,
 			if err := output.Check(); err != nil {
 				return err
 			}
-			found, err := from.read(env)
+			found, err := from.Read(env.In, *env.Kube.Namespace)
 			if err != nil {
 				return err
 			}
-			if from.strict && len(found.Problems) > 0 {
+			if strict && len(found.Problems) > 0 {
 				return errors.Join(found.Problems...)
 			}
 			if err := found.Nothing(from.String()); err != nil {
@@ -64,62 +55,9 @@ does use is in the output of helm template.`,
 			return output.Write(env, found.Images, found.Notes)
 		},
 	}
-	c.Flags().StringSliceVarP(&from.files, "filename", "f", nil, "files or folders with manifests; - reads what is piped in")
-	c.Flags().StringVarP(&from.kustomize, "kustomize", "k", "", "folder with a kustomization")
-	c.Flags().StringSliceVar(&from.values, "helm-values", nil, "values files of a Helm chart, of which the later replace the earlier; - reads what is piped in")
-	c.Flags().BoolVar(&from.strict, "strict", false, "fail if anything in the input cannot be read or used")
+	from.AddFlags(c.Flags())
+	c.Flags().StringSliceVar(&from.Values, "helm-values", nil, "values files of a Helm chart, of which the later replace the earlier; - reads what is piped in")
+	c.Flags().BoolVar(&strict, "strict", false, "fail if anything in the input cannot be read or used")
 	output.AddFlags(c)
 	return c
-}
-
-func (s source) check() error {
-	given := 0
-	for _, set := range []bool{len(s.files) > 0, s.kustomize != "", len(s.values) > 0} {
-		if set {
-			given++
-		}
-	}
-	if given != 1 {
-		return cli.Usagef("say where the images come from, with one of -f, -k and --helm-values")
-	}
-	return nil
-}
-
-// String is where the images come from, for people.
-func (s source) String() string {
-	from := slices.Concat(s.files, s.values)
-	if s.kustomize != "" {
-		from = append(from, s.kustomize)
-	}
-	for i := range from {
-		if from[i] == "-" {
-			from[i] = stdin
-		}
-	}
-	return strings.Join(from, ", ")
-}
-
-// read finds the images.
-func (s source) read(env *cli.Environment) (*Found, error) {
-	if len(s.values) > 0 {
-		return ReadValues(s.values, env.In)
-	}
-	var in Input
-	if s.kustomize != "" {
-		built, err := Build(s.kustomize)
-		if err != nil {
-			return nil, err
-		}
-		in = built
-	}
-	for _, path := range s.files {
-		more, err := ReadPath(path, env.In)
-		if err != nil {
-			return nil, err
-		}
-		in.add(more)
-	}
-	found := Read(in.Documents, *env.Kube.Namespace)
-	found.Notes, found.Problems = append(in.Notes, found.Notes...), append(in.Problems, found.Problems...)
-	return found, nil
 }

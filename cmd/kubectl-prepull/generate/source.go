@@ -9,9 +9,83 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 )
+
+// Source is where manifests come from: one of these.
+type Source struct {
+	// Files are files and folders with manifests; "-" is what is piped in.
+	Files []string
+
+	// Kustomize is a folder with a kustomization.
+	Kustomize string
+
+	// Values are values files of a Helm chart, of which the later replace the earlier.
+	Values []string
+}
+
+// AddFlags adds those flags that kubectl has, too.
+func (s *Source) AddFlags(flags *pflag.FlagSet) {
+	flags.StringSliceVarP(&s.Files, "filename", "f", nil, "files or folders with manifests; - reads what is piped in")
+	flags.StringVarP(&s.Kustomize, "kustomize", "k", "", "folder with a kustomization")
+}
+
+// check returns an error of the command line unless there is one source.
+func (s *Source) check() error {
+	given := 0
+	for _, set := range []bool{len(s.Files) > 0, s.Kustomize != "", len(s.Values) > 0} {
+		if set {
+			given++
+		}
+	}
+	if given != 1 {
+		return cli.Usagef("say where the images come from, with one of -f, -k and --helm-values")
+	}
+	return nil
+}
+
+// String is where the images come from, for people.
+func (s *Source) String() string {
+	from := slices.Concat(s.Files, s.Values)
+	if s.Kustomize != "" {
+		from = append(from, s.Kustomize)
+	}
+	for i := range from {
+		if from[i] == "-" {
+			from[i] = stdin
+		}
+	}
+	return strings.Join(from, ", ")
+}
+
+// Read finds the images; in is what is piped in, and namespace that of objects without one.
+func (s *Source) Read(in io.Reader, namespace string) (*Found, error) {
+	if len(s.Values) > 0 {
+		return ReadValues(s.Values, in)
+	}
+	var all Input
+	if s.Kustomize != "" {
+		built, err := Build(s.Kustomize)
+		if err != nil {
+			return nil, err
+		}
+		all = built
+	}
+	for _, path := range s.Files {
+		more, err := ReadPath(path, in)
+		if err != nil {
+			return nil, err
+		}
+		all.add(more)
+	}
+	found := Read(all.Documents, namespace)
+	found.Notes, found.Problems = append(all.Notes, found.Notes...), append(all.Problems, found.Problems...)
+	return found, nil
+}
 
 // stdin is the name of what is piped in, in messages.
 const stdin = "standard input"

@@ -40,7 +40,7 @@ func retentionOf(config []byte) (Retention, error) {
 
 // Kept is why an image is known that nothing uses, and until when.
 type Kept struct {
-	// For is Rollback, Retention or UsualTime.
+	// For is Rollback, Retention, UsualTime or TTL.
 	For   string    `json:"for"`
 	Until time.Time `json:"until"`
 }
@@ -50,9 +50,10 @@ const (
 	KeptForRollback  = "Rollback"  // a workload that used it uses another one now
 	KeptForRetention = "Retention" // its users are gone
 	KeptForUsualTime = "UsualTime" // it is likely to start again within a week
+	KeptForTTL       = "TTL"       // it was declared with an end, and nothing has used it
 )
 
-// KeptOf is what an image is kept for; nil if it is in use, or a person declared it. objects are all of them.
+// KeptOf is what an image is kept for; nil if it is in use, or a person declared it for good. objects are all of them.
 func (r Retention) KeptOf(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullImage) *Kept {
 	seen := o.Status.LastSeenTime
 	displaced := slices.ContainsFunc(objects, func(other v1alpha1.PrepullImage) bool {
@@ -60,13 +61,19 @@ func (r Retention) KeptOf(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullIm
 			return slices.ContainsFunc(o.Status.Users, func(was v1alpha1.User) bool { return workload.WithoutUID(was) == workload.WithoutUID(u) })
 		})
 	})
+	ttl := time.Duration(0)
+	if o.Spec.TTL != nil {
+		ttl = o.Spec.TTL.Duration
+	}
 	switch {
-	case !o.Managed() || o.Status.UserCount > 0 || seen == nil:
+	case ttl > 0 && o.Declared():
+		return &Kept{KeptForTTL, o.CreationTimestamp.Add(ttl)}
+	case o.Declared() || o.Status.UserCount > 0 || seen == nil:
 		return nil
 	case o.Status.Remembered:
 		return &Kept{KeptForUsualTime, seen.Add(v1alpha1.LongestMemory)}
 	case displaced:
-		return &Kept{KeptForRollback, seen.Add(r.Rollback.Duration)}
+		return &Kept{KeptForRollback, seen.Add(max(r.Rollback.Duration, ttl))}
 	}
-	return &Kept{KeptForRetention, seen.Add(r.Gone.Duration)}
+	return &Kept{KeptForRetention, seen.Add(max(r.Gone.Duration, ttl))}
 }

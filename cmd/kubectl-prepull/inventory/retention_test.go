@@ -33,6 +33,10 @@ func TestWhatAnImageIsKeptFor(t *testing.T) {
 	others := []v1alpha1.PrepullImage{used(1, "api"), used(0, "gone")}
 	remembered, declared := used(0, "gone"), used(0, "api")
 	remembered.Status.Remembered, declared.Labels = true, nil
+	passing, handed := v1alpha1.PrepullImage{}, used(0, "gone")
+	passing.CreationTimestamp = metav1.NewTime(noon)
+	handed.Labels, handed.Status.FirstSeenTime = nil, &metav1.Time{Time: noon}
+	passing.Spec.TTL, handed.Spec.TTL = &metav1.Duration{Duration: time.Hour}, &metav1.Duration{Duration: 5 * time.Hour}
 	for name, test := range map[string]struct {
 		image v1alpha1.PrepullImage
 		want  *Kept
@@ -42,6 +46,8 @@ func TestWhatAnImageIsKeptFor(t *testing.T) {
 		"its workload uses another": {used(0, "api"), &Kept{KeptForRollback, noon.Add(24 * time.Hour)}},
 		"its workload is gone":      {used(0, "gone"), &Kept{KeptForRetention, noon.Add(2 * time.Hour)}},
 		"remembered":                {remembered, &Kept{KeptForUsualTime, noon.Add(8 * 24 * time.Hour)}},
+		"declared with an end":      {passing, &Kept{KeptForTTL, noon.Add(time.Hour)}},
+		"used, with a later end":    {handed, &Kept{KeptForRetention, noon.Add(5 * time.Hour)}},
 		"nobody knows when it was":  {v1alpha1.PrepullImage{ObjectMeta: used(0).ObjectMeta}, nil},
 	} {
 		got := r.KeptOf(&test.image, others)

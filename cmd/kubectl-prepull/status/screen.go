@@ -15,7 +15,6 @@ import (
 const (
 	maxProblems = 8
 	maxClasses  = 10
-	barWidth    = 30
 )
 
 // write writes a status for people: what is wrong, the sums, and the classes of nodes, those under way first.
@@ -133,7 +132,7 @@ func (p printer) classes(classes []inventory.Class) {
 			progress := cli.Plain(" ")
 			if rolling {
 				complete = cli.Busy(fmt.Sprint(c.Nodes.Complete))
-				progress = cli.Busy(bar(c.Share()) + " " + percent(c.Share()))
+				progress = cli.Busy(cli.Bar(c.Share()) + " " + percent(c.Share()))
 			}
 			table.Row(c.Name, c.ImageCount, c.Nodes.Total, complete, progress)
 		}
@@ -142,12 +141,6 @@ func (p printer) classes(classes []inventory.Class) {
 	if rest := len(classes) - done; rest > 0 {
 		p.line(cli.Faint(fmt.Sprintf("and %d more classes: see kubectl prepull nodes", rest)))
 	}
-}
-
-// bar shows a part from 0 to 1.
-func bar(share float64) string {
-	full := int(math.Floor(share * barWidth))
-	return "[" + strings.Repeat("#", full) + strings.Repeat(".", barWidth-full) + "]"
 }
 
 // percent of a part from 0 to 1. What is not all never reads 100 %.

@@ -6,11 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
-
-	"golang.org/x/term"
 
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 )
@@ -73,16 +70,6 @@ func whenChanged(env *cli.Environment, output *cli.Output, write func(Status, ti
 	}
 }
 
-// Of a terminal (ECMA-48 and DEC private modes): the cursor goes home, what follows is erased, and lines that are too long
-// are cut off instead of continued.
-const (
-	cursorHome = "\x1b[H"
-	eraseLine  = "\x1b[K"
-	eraseBelow = "\x1b[J"
-	wrapOff    = "\x1b[?7l"
-	wrapOn     = "\x1b[?7h"
-)
-
 // redraw replaces what is on the terminal, in one write and without an empty screen in between.
 func redraw(env *cli.Environment, s Status, now time.Time) error {
 	var text strings.Builder
@@ -91,22 +78,9 @@ func redraw(env *cli.Environment, s Status, now time.Time) error {
 		return err
 	}
 	lines := strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
-	if height := terminalHeight(env.Out); height > 1 && len(lines) > height-1 {
+	if height := env.Height(); height > 1 && len(lines) > height-1 {
 		lines = lines[:height-1]
 	}
-	_, err := io.WriteString(env.Out, wrapOff+cursorHome+strings.Join(lines, eraseLine+"\n")+eraseLine+"\n"+eraseBelow+wrapOn)
+	_, err := io.WriteString(env.Out, cli.WrapOff+cli.CursorHome+strings.Join(lines, cli.EraseLine+"\n")+cli.EraseLine+"\n"+cli.EraseBelow+cli.WrapOn)
 	return err
-}
-
-// terminalHeight in lines, 0 if it is not known.
-func terminalHeight(w io.Writer) int {
-	file, ok := w.(*os.File)
-	if !ok {
-		return 0
-	}
-	_, height, err := term.GetSize(int(file.Fd()))
-	if err != nil {
-		return 0
-	}
-	return height
 }

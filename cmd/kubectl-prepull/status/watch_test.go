@@ -85,8 +85,8 @@ func TestTheScreenIsDrawnAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := out.String()
-	if !strings.HasPrefix(got, wrapOff+cursorHome+"12:00:00") || !strings.HasSuffix(got, eraseLine+"\n"+eraseBelow+wrapOn) ||
-		!strings.Contains(got, "IMAGES      1   1 ready"+eraseLine+"\n") {
+	if !strings.HasPrefix(got, cli.WrapOff+cli.CursorHome+"12:00:00") || !strings.HasSuffix(got, cli.EraseLine+"\n"+cli.EraseBelow+cli.WrapOn) ||
+		!strings.Contains(got, "IMAGES      1   1 ready"+cli.EraseLine+"\n") {
 		t.Errorf("%q", got)
 	}
 }

@@ -157,7 +157,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{- /* A pod beside the managers, which runs once and goes where they go. */ -}}
+{{- /* A pod beside the managers, which runs once and may go where they go. */ -}}
 {{- define "kube-prepull.hookPod" -}}
 restartPolicy: Never
 automountServiceAccountToken: true
@@ -170,10 +170,6 @@ imagePullSecrets:
 {{- end }}
 securityContext:
   {{- include "kube-prepull.podSecurityContext" . | nindent 2 }}
-{{- with .Values.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -186,7 +182,6 @@ tolerations:
 
 {{- define "kube-prepull.hookContainer" -}}
 image: {{ include "kube-prepull.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
 env:
   - name: POD_NAMESPACE
     valueFrom:

@@ -92,7 +92,7 @@ func (b *bench) runManager(ctx context.Context) error {
 func (b *bench) startManager(ctx context.Context, name string) error {
 	dir := filepath.Join(b.Dir(), "manager")
 	err := b.Run(ctx, cluster.Process{
-		Name: name, Path: dir + "/kube-prepull", Env: []string{"GOMEMLIMIT=256MiB"},
+		Name: name, Path: dir + "/kube-prepull", Env: []string{"GOMEMLIMIT=256MiB", "GOGC=100"}, // as in a pod of the chart
 		Args: []string{"--config=" + dir + "/config.yaml", "--kubeconfig=" + dir + "/kubeconfig", "--namespace=" + system},
 	})
 	if err != nil {
