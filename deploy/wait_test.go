@@ -28,7 +28,10 @@ func TestWhoWaitsMayDeclareImagesAndNothingElse(t *testing.T) {
 		}
 	}
 	objects := decode(t, render(t, "--set", "wait.enabled=true"))
-	want := []rbacv1.PolicyRule{{APIGroups: []string{"kube-prepull.io"}, Resources: []string{"prepullimages"}, Verbs: []string{"list", "create", "delete"}}}
+	want := []rbacv1.PolicyRule{
+		{APIGroups: []string{"kube-prepull.io"}, Resources: []string{"prepullimages"}, Verbs: []string{"list", "create", "delete"}},
+		{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, ResourceNames: []string{"kube-prepull"}, Verbs: []string{"get"}},
+	}
 	if diff := cmp.Diff(want, named[*rbacv1.ClusterRole](t, objects, waitRole).Rules); diff != "" {
 		t.Errorf("the role (-want +got):\n%s", diff)
 	}

@@ -24,7 +24,7 @@ const fixedRegistry = "registry.test"
 func TestAnUpgradeFromInitContainersAlone(t *testing.T) {
 	t.Parallel()
 	if runtime.GOARCH != "amd64" {
-		t.Skip("the stored DaemonSet is for nodes of amd64")
+		t.Skip("SKIPPED: the stored DaemonSet is for nodes of amd64")
 	}
 	p := product{lab.Uninstalled(t, "node-1")}
 	if err := p.TrustRegistryAs(fixedRegistry, p.Registry.Addr()); err != nil {

@@ -238,18 +238,6 @@ func Make(s State, o Options, now time.Time) Plan {
 	return p
 }
 
-// podsByClass sorts pods by the class of the node that they are on, and by the class that they are of.
-func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on, of map[string][]*corev1.Pod) {
-	on, of = map[string][]*corev1.Pod{}, map[string][]*corev1.Pod{}
-	for _, pod := range pods {
-		class := classOf[warmth.NodeOf(pod)]
-		on[class] = append(on[class], pod)
-		class = pod.Labels[v1alpha1.LabelNodeClass]
-		of[class] = append(of[class], pod)
-	}
-	return on, of
-}
-
 // planRemovals finds the DaemonSets that no class needs any more.
 func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*ClassPlan) {
 	for _, ds := range stored {

@@ -69,3 +69,15 @@ func (cp *ClassPlan) unmountable(pods []*corev1.Pod) []*corev1.Pod {
 	}
 	return found
 }
+
+// podsByClass sorts pods by the class of the node that they are on, and by the class that they are of.
+func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on, of map[string][]*corev1.Pod) {
+	on, of = map[string][]*corev1.Pod{}, map[string][]*corev1.Pod{}
+	for _, pod := range pods {
+		class := classOf[warmth.NodeOf(pod)]
+		on[class] = append(on[class], pod)
+		class = pod.Labels[v1alpha1.LabelNodeClass]
+		of[class] = append(of[class], pod)
+	}
+	return on, of
+}

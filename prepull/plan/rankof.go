@@ -88,7 +88,7 @@ func (i *ClassImage) startsWords(doubled bool, now time.Time) string {
 		words += ", since more are usual in the next hours"
 	}
 	if doubled {
-		words += ", twice since it is on the nodes"
+		words += ", twice since it has a place"
 	}
 	return words
 }

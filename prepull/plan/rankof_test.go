@@ -37,13 +37,13 @@ func TestRankOf(t *testing.T) {
 		image v1alpha1.PrepullImage
 		want  string
 	}{
-		"in use and on the nodes":         {a, "2 of 5 [in use starts that count as 10, twice since it is on the nodes 500 MB]"},
+		"in use and on the nodes":         {a, "2 of 5 [in use starts that count as 10, twice since it has a place 500 MB]"},
 		"kept":                            {kept, "5 of 5 [not in use, and kept starts that count as 12 210 MB as long as its size is not known]"},
 		"one that matters to its users":   {urgent, "1 of 5 [in use scaled by load priority 7 starts that count as 0 210 MB as long as its size is not known]"},
-		"one that fails":                  {broken, "4 of 5 [in use it fails starts that count as 1, twice since it is on the nodes 210 MB as long as its size is not known]"},
+		"one that fails":                  {broken, "4 of 5 [in use it fails starts that count as 1, twice since it has a place 210 MB as long as its size is not known]"},
 		"declared":                        {prepulltest.Declared("mine", "mine:1"), "1 of 6 [declared by a person starts that count as 0 210 MB as long as its size is not known]"},
-		"a new version":                   {over(usedBy("r.test/a:v2", 0, "a")), "2 of 6 [in use starts that count as 10, as those of the version that it replaces, twice since it is on the nodes 210 MB as long as its size is not known]"},
-		"one whose time is near":          {listed(memory(startedWith("usual:1", 8, aWeekAgo.Add(time.Hour)))), "5 of 6 [not in use, and its usual time is near starts that count as 34.6, since more are usual in the next hours, twice since it is on the nodes 210 MB as long as its size is not known]"},
+		"a new version":                   {over(usedBy("r.test/a:v2", 0, "a")), "2 of 6 [in use starts that count as 10, as those of the version that it replaces, twice since it has a place 210 MB as long as its size is not known]"},
+		"one whose time is near":          {listed(memory(startedWith("usual:1", 8, aWeekAgo.Add(time.Hour)))), "5 of 6 [not in use, and its usual time is near starts that count as 34.6, since more are usual in the next hours, twice since it has a place 210 MB as long as its size is not known]"},
 		"one that is only known has none": {selectedAs(memory(startedWith("usual:1", 8, aWeekAgo)), metav1.ConditionFalse, SkippedRemembered), ""},
 		"nor has one that is left out":    {selectedAs(usedBy("z:1", 8, "z"), metav1.ConditionFalse, SkippedExcluded), ""},
 	} {

@@ -75,6 +75,9 @@ func (o *options) run(ctx context.Context, env *cli.Environment, names []string)
 	if err != nil {
 		return err
 	}
+	if err := pulls(ctx, c, env.Home); err != nil {
+		return err
+	}
 	w := newWaiter(c, env.Home, images, g, selector)
 	for _, image := range images {
 		_, more := objectsOf(image)

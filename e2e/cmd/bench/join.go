@@ -28,8 +28,7 @@ type joined struct {
 	// lastByte is when the registry sent something last before that.
 	lastByte time.Time
 
-	// pulls is how often the kubelet told that it has pulled an image of the workload, and lastPull when it did so last.
-	pulls    int
+	// lastPull is when the kubelet told last that it has pulled an image of the workload.
 	lastPull time.Time
 
 	// pulling is set while the condition of the node says so.
@@ -38,7 +37,7 @@ type joined struct {
 
 // done tells whether a node has all that is waited for.
 func (j *joined) done(pods int) bool {
-	return !j.released.IsZero() && len(j.ready) >= pods && j.pulls >= hotImages
+	return !j.released.IsZero() && len(j.ready) >= pods
 }
 
 // pods is how long after the creation of the node its pods were Ready.
@@ -127,7 +126,6 @@ func see(joins map[string]*joined, e watch.Event, now, lastByte time.Time) {
 		}
 	case *corev1.Event:
 		if j := joins[o.Source.Host]; j != nil && strings.HasPrefix(o.Message, "Successfully pulled") && strings.Contains(o.Message, "/"+shop+"/") {
-			j.pulls++
 			j.lastPull = now
 		}
 	}
