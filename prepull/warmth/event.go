@@ -74,11 +74,10 @@ func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *c
 	}
 	about := events[eventSubject{pod.UID, "spec.initContainers{" + s.Name + "}"}]
 	said, fails := failedPull(s, about, since)
-	if !fails {
-		return pod
-	}
 	if w.Reason == "ImagePullBackOff" {
 		said.State = s.State // the status is newer
+	} else if !fails {
+		return pod
 	}
 	next := *pod
 	next.Status.InitContainerStatuses = slices.Clone(statuses)
@@ -86,14 +85,14 @@ func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *c
 	return &next
 }
 
-// failedPull is a status as the kubelet will report it, if events since a time tell of failures that count, with their number as the
-// count of restarts: of a container that was not made, that is otherwise 0.
+// failedPull is a status as the kubelet will report it, if events since a time tell of failures that count. Their number, also where
+// they do not count, is the count of restarts: of a container that was not made, that is otherwise 0.
 func failedPull(s corev1.ContainerStatus, events []*corev1.Event, since time.Time) (corev1.ContainerStatus, bool) {
 	message, failures := lastFailure(events, since)
+	s.RestartCount = max(s.RestartCount, failures)
 	if failures == 0 || failures == 1 && !SpokenCause(message).Permanent {
 		return s, false
 	}
-	s.RestartCount = failures
 	s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}}
 	return s, true
 }

@@ -1,6 +1,7 @@
 package warmth
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -37,6 +38,10 @@ func TestAnEventComesBeforeTheStatus(t *testing.T) {
 		e.Count = count
 		return []corev1.Event{e}
 	}
+	limits := []corev1.Event{failedEvent("uid", "a", `Failed to pull image "a:1": pull QPS exceeded`, 10)}
+	limits[0].Count = 7
+	restarts := prepulltest.Waits("a", "ImagePullBackOff", "dial tcp: i/o timeout")
+	restarts.LastTerminationState, restarts.RestartCount = ranBefore.LastTerminationState, 1
 	for name, tc := range map[string]struct {
 		statuses []corev1.ContainerStatus
 		events   []corev1.Event
@@ -61,8 +66,21 @@ func TestAnEventComesBeforeTheStatus(t *testing.T) {
 		"twice in different words, the last ones count": {
 			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", pulling, "")}, append(timeouts(1), fresh...), "RegistryUnreachable",
 		},
+		"once is a hiccup, also while the kubelet backs off": {
+			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", "dial tcp: i/o timeout")}, timeouts(1), "",
+		},
+		"twice while the kubelet backs off": {
+			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", "dial tcp: i/o timeout")}, timeouts(2), "RegistryUnreachable",
+		},
+		"a back-off of which no event tells": {
+			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", "dial tcp: i/o timeout")}, nil, "RegistryUnreachable",
+		},
+		"a back-off of a container that ran before, and restarts": {[]corev1.ContainerStatus{restarts}, nil, "RegistryUnreachable"},
+		"the node's own limit says nothing of the image": {
+			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", "pull QPS exceeded")}, limits, "",
+		},
 		"the status wins when it says something else": {
-			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", "dial tcp: i/o timeout")}, fresh, "RegistryUnreachable",
+			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", "dial tcp: i/o timeout")}, slices.Concat(fresh, fresh), "RegistryUnreachable",
 		},
 		"a container that runs does not fail": {
 			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), {Name: "a", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}, fresh, "",

@@ -53,7 +53,7 @@ var spokenCauses = []struct {
 	cause Cause
 	words []string
 }{
-	{causeRateLimit, []string{"toomanyrequests", "too many requests", "rate limit", "pull qps exceeded"}},
+	{causeRateLimit, []string{"toomanyrequests", "too many requests", "rate limit", nodeLimit}},
 	{causePlatform, []string{"no match for platform", "no matching manifest", "exec format error"}},
 	{causeDisk, []string{"no space left on device", "disk quota exceeded"}},
 	{CauseUnreachable, []string{
@@ -76,8 +76,8 @@ type Failure struct {
 	// Tries is how often the pull is known to have failed.
 	Tries int32
 
-	// Settled is set once the failure is worth acting on: a permanent one at once, another one after the kubelet has tried
-	// and backs off, or tried twice.
+	// Settled is set once the failure is worth acting on: a permanent one at once, another one after two tries, or while the
+	// kubelet backs off and nothing tells how often it has tried. It is never set of a node's own limit of pulls.
 	Settled bool
 
 	// Alone is set if nothing waits behind the image: it is held and not brought, or the node goes on without it.
@@ -132,7 +132,9 @@ func failureOf(s *corev1.ContainerStatus) (Failure, bool) {
 		c := SpokenCause(message)
 		return Failure{Cause: c, Message: message, Settled: c.Permanent}, true
 	case "ImagePullBackOff":
-		return Failure{Cause: SpokenCause(message), Message: message, Settled: true, Tries: s.RestartCount}, true
+		c := SpokenCause(message)
+		once := s.RestartCount == 1 && s.LastTerminationState.Terminated == nil // as events count (failedPull)
+		return Failure{Cause: c, Message: message, Settled: c.Permanent || !once && !limitedByNode(message), Tries: s.RestartCount}, true
 	case "InvalidImageName":
 		return Failure{Cause: causeInvalid, Message: message, Settled: true}, true
 	case "SignatureValidationFailed":
@@ -148,6 +150,13 @@ func failureOf(s *corev1.ContainerStatus) (Failure, bool) {
 	}
 	return Failure{}, false
 }
+
+// limitedByNode tells whether a kubelet did not even ask: registryPullQPS of its configuration bounds the pulls that it begins
+// (ErrRegistryUnavailable in pkg/kubelet/images/helpers.go). That says nothing about an image.
+func limitedByNode(message string) bool { return strings.Contains(strings.ToLower(message), nodeLimit) }
+
+// nodeLimit is what kubelets say of their own limit.
+const nodeLimit = "pull qps exceeded"
 
 // SpokenCause is what the words of a registry or a runtime say. It reads only what is not a name: an image may be called timeout-service.
 func SpokenCause(message string) Cause {

@@ -298,12 +298,14 @@ func (w *Warmth) readPod(pod *corev1.Pod, position int, deadline time.Duration, 
 func (w *Warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline time.Duration, now time.Time) {
 	node, statuses := pod.Spec.NodeName, pod.Status.InitContainerStatuses
 	f, failed := failureOf(&statuses[i])
-	if !failed && !previous.IsZero() && i < len(statuses)-1 {
+	if !f.Settled && !previous.IsZero() && i < len(statuses)-1 {
 		late := frontSince(pod, previous).Add(deadline)
-		if failed = !now.Before(late); failed {
-			f = lateFailure(deadline)
-		} else {
+		if now.Before(late) {
 			w.Next = soonest(w.Next, late)
+		} else if !failed {
+			f, failed = lateFailure(deadline), true
+		} else {
+			f.Settled = true
 		}
 	}
 	f.Since, f.Began = pod.CreationTimestamp.Time, frontSince(pod, previous)

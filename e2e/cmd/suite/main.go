@@ -82,6 +82,7 @@ func run(ctx context.Context, args []string, out io.Writer) (passed bool, err er
 	writeFailures(out, s.results.done)
 	writeSlowest(out, s.results.done)
 	writeSteps(out, s.steps)
+	writeReasons(out, s.results.done)
 	fmt.Fprintln(out, summary(s.results.done))
 	return !anyFailed(s.results.done), nil
 }

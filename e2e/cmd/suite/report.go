@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -43,6 +44,23 @@ func writeFailures(w io.Writer, done []result) {
 		if r.outcome == "fail" {
 			fmt.Fprintf(w, "\n== FAIL: %s\n%s", r.name(), r.output)
 		}
+	}
+}
+
+// saidByTest is a line of a test's output that tells where in the test it was said.
+var saidByTest = regexp.MustCompile(`(?m)^\s+(\w+_test\.go:\d+: .*)$`)
+
+// writeReasons says again in a line each why tests failed: the last thing that each said itself. What is printed of clusters is long.
+func writeReasons(w io.Writer, done []result) {
+	for _, r := range done {
+		if r.outcome != "fail" {
+			continue
+		}
+		reason := ""
+		if said := saidByTest.FindAllStringSubmatch(r.output, -1); len(said) > 0 {
+			reason = said[len(said)-1][1]
+		}
+		fmt.Fprintf(w, "FAIL  %s  %s\n", r.name(), reason)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 var done = []result{
 	{pkg: "pin", test: "TestQuick", outcome: "pass", took: 9 * time.Second, waited: 8 * time.Second, burnt: 3 * time.Second},
-	{pkg: "pin", test: "TestSlow", outcome: "fail", took: 5 * time.Second, output: "wrong\n"},
+	{pkg: "pin", test: "TestSlow", outcome: "fail", took: 5 * time.Second, output: "    pin_test.go:7: begun\n    pin_test.go:9: wrong\n    lease.go:3: of the cluster\n"},
 	{pkg: "learn", test: "TestAway", outcome: "skip"},
 	{pkg: "learn", test: "TestLong", outcome: "pass", took: 7 * time.Second},
 }
@@ -39,10 +39,13 @@ func TestReport(t *testing.T) {
 	writeFailures(&text, done)
 	writeSlowest(&text, done)
 	writeSteps(&text, []step{{"compiling", 2 * time.Minute, 90 * time.Second, 100 * time.Second}})
+	writeReasons(&text, done)
 	text.WriteString(summary(done))
 	want := `
 == FAIL: pin TestSlow
-wrong
+    pin_test.go:7: begun
+    pin_test.go:9: wrong
+    lease.go:3: of the cluster
 
 THE SLOWEST TESTS  TOOK  WAITED FOR A CLUSTER  PROCESSOR TIME OF ITS CLUSTER
 learn TestLong     7.0s  0.0s                  0.0s
@@ -57,6 +60,7 @@ pin      6.0s
 STEP       TOOK    PROCESSOR TIME  OF THE WHOLE MACHINE
 compiling  120.0s  90.0s           100.0s
 
+FAIL  pin TestSlow  pin_test.go:9: wrong
 2 passed, 1 failed, 1 skipped`
 	if diff := cmp.Diff(want, text.String()); diff != "" {
 		t.Errorf("report (-want +got):\n%s", diff)
