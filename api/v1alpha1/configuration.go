@@ -109,8 +109,9 @@ type Configuration struct {
 	CertificateDirectory string `json:"certificateDirectory"`
 
 	// maxConcurrentNodes is how many nodes that have their list of images take a new one at the same time: a number
-	// from 1, or a percentage from 1% to 100%. It bounds the load on the registry of a changed list; nodes without a
-	// list, all of them at first, take it at once. Default: 50.
+	// from 1, or a percentage of each class from 1% to 100%. It bounds the load on the registry of a changed list: classes
+	// that pull from the same registry at the same time share a number, by how many of their nodes lack an image, one node
+	// each at least. Nodes without a list take it at once. Default: 50.
 	MaxConcurrentNodes intstr.IntOrString `json:"maxConcurrentNodes"`
 
 	// imageVolumes is true if images that are on the nodes of a class are held there as image volumes, so that a change of the

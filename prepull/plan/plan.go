@@ -12,7 +12,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
@@ -191,6 +190,7 @@ func Make(s State, o Options, now time.Time) Plan {
 
 	p.ignored, p.nowhere = classified.IgnoredWords(o.MaxNodeClasses), whyNowhere(wanted, classified.WhyNowhere)
 	planned := map[string]*ClassPlan{}
+	var rollouts []*rollout
 	for _, c := range classes {
 		name := daemonSetName(c)
 		was := stored[name]
@@ -214,8 +214,16 @@ func Make(s State, o Options, now time.Time) Plan {
 		p.lookAgainBy(cp.next)
 		planned[name] = cp
 		if len(cp.List) > 0 || cp.emptyStart {
-			p.planDaemonSet(cp, ds, was, change, of[c.Name], len(stored) > 0, s.Accepted[name], why, o)
+			r := &rollout{ClassPlan: cp, desired: ds, stored: was, change: change, pods: of[c.Name], accepted: s.Accepted[name], why: why}
+			if was != nil {
+				r.state = rollStateOf(was, r.pods, o.ImageVolumes)
+			}
+			rollouts = append(rollouts, r)
 		}
+	}
+	divideConcurrent(rollouts, o)
+	for _, r := range rollouts {
+		p.planDaemonSet(r, len(stored) > 0, o)
 	}
 	p.planRemovals(s.DaemonSets, planned)
 	changing := map[string]bool{}
@@ -299,15 +307,6 @@ func planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, pods [
 		}
 	}
 	return cp
-}
-
-// concurrentNodes is how many nodes of a class may take a new list at the same time.
-func concurrentNodes(o Options, c *nodeclass.Class) int {
-	nodes, err := intstr.GetScaledValueFromIntOrPercent(&o.MaxConcurrentNodes, len(c.Nodes), true)
-	if err != nil {
-		return 1
-	}
-	return nodes
 }
 
 // able are the images of a class that may be in its list.

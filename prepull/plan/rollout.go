@@ -80,20 +80,46 @@ var rollPolicy = map[rollState]map[listChange]rollAction{
 // rolls tells whether pods are being replaced, or have to be.
 func (s rollState) rolls() bool { return s == rolling || s == stopped }
 
-// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one; change is what differs. others is set if any is stored, and
-// why tells for what reasons the list changes, if it does.
-func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, change listChange, pods []*corev1.Pod, others bool, accepted string, why reasons, o Options) {
+// rollout is what there is to decide about the DaemonSet of a class.
+type rollout struct {
+	*ClassPlan
+
+	// desired is the DaemonSet as it should be, and stored as it is; nil if there is none. change is what differs.
+	desired, stored *appsv1.DaemonSet
+	change          listChange
+
+	// pods are those of the stored one, and state is how far they are with its list.
+	pods  []*corev1.Pod
+	state rollState
+
+	// accepted is the form in which the API server took the last one (Accepted of State).
+	accepted string
+
+	// why tells for what reasons the list changes, if it does.
+	why reasons
+
+	// concurrent is how many nodes may take a new list at the same time.
+	concurrent int
+}
+
+// replacesPods tells whether pods are being replaced, or will be.
+func (r *rollout) replacesPods() bool {
+	return r.stored != nil && (r.change == changedList || r.state.rolls())
+}
+
+// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one. others is set if any is stored.
+func (p *Plan) planDaemonSet(r *rollout, others bool, o Options) {
+	ds, stored, change, state := r.desired, r.stored, r.change, r.state
 	if stored == nil {
-		if others || cp.emptyStart {
+		if others || r.emptyStart {
 			// Nodes of a new shape do not wait, since no pod is restarted; the first image of all may have a second one.
 			p.UpdateInPlace = append(p.UpdateInPlace, ds)
 			return
 		}
 		p.Roll = append(p.Roll, ds)
-		p.Reasons.add(why)
+		p.Reasons.add(r.why)
 		return
 	}
-	state := rollStateOf(stored, pods, o.ImageVolumes)
 	if change == changedDivision && !o.ImageVolumes {
 		change = changedList // whoever switches them off means the pods that run, too
 	}
@@ -104,7 +130,7 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, change
 		change = changedForm
 	}
 	action := rollPolicy[state][change]
-	surge := surgeOf(o.MaxConcurrentNodes, concurrentNodes(o, cp.Class), stored, pods, state.rolls() && change != changedList)
+	surge := r.surge(change, o.MaxConcurrentNodes)
 	ds.Spec.UpdateStrategy.RollingUpdate.MaxSurge = &surge
 	switch action {
 	case rollAsItIs:
@@ -114,9 +140,9 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, change
 	}
 	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
 	if action == rollAsItIs && change != changedDivision {
-		keepForm(ds, stored, accepted)
+		keepForm(ds, stored, r.accepted)
 	}
-	if upToDate(stored, ds, accepted) {
+	if upToDate(stored, ds, r.accepted) {
 		return
 	}
 	if action == updateInPlace {
@@ -133,7 +159,7 @@ func (p *Plan) planDaemonSet(cp *ClassPlan, ds, stored *appsv1.DaemonSet, change
 		p.Reasons.add(reasons{failing: true})
 		return
 	}
-	p.Reasons.add(why)
+	p.Reasons.add(r.why)
 	if (state == settled || state == onDelete) && !sameNodes(stored, ds) {
 		// The new list may have to wait, but no node should have two lists meanwhile.
 		p.UpdateInPlace = append(p.UpdateInPlace, withNodesOf(stored, ds))

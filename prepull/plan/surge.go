@@ -10,19 +10,47 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
-// surgeOf is how many nodes may have a second pod: as many as may pull a new list at the same time, and besides them those that
+// surge is how many nodes may have a second pod: as many as may pull a new list at the same time, and besides them those that
 // have one and pull nothing new. The DaemonSet controller waits for these, too, until the pods are ready (rollingUpdate in
-// pkg/controller/daemon/update.go). configured is the setting, and concurrent the number of nodes that it means. pods are those
-// of the stored DaemonSet. While a roll goes on (rolls), it does not become less: each other number is a write. With another
-// list all nodes pull something new.
-func surgeOf(configured intstr.IntOrString, concurrent int, stored *appsv1.DaemonSet, pods []*corev1.Pod, rolls bool) intstr.IntOrString {
+// pkg/controller/daemon/update.go). configured is the setting. Each other number is a write. So a roll keeps the number that it has:
+// it does not become less, and becomes more for pods that pull nothing, and when at least twice as many may pull as when it began,
+// since other classes are done. What is done keeps it, too, unless it is more than may pull. With another list all nodes pull something new.
+func (r *rollout) surge(change listChange, configured intstr.IntOrString) intstr.IntOrString {
+	begins, rolls := change == changedList, r.state.rolls()
+	more := r.pullNothing(rolls && !begins)
+	pull := r.concurrent
+	if was := maxSurgeOf(r.stored); was > 0 && !begins {
+		if before := max(1, was-more); before < pull && (!rolls || pull < 2*before) {
+			pull = before
+		}
+		if rolls {
+			more = max(more, was-pull)
+		}
+	}
+	if more == 0 && (pull == r.concurrent && configured.Type == intstr.String) {
+		return configured
+	}
+	return intstr.FromInt32(int32(pull + more))
+}
+
+// maxSurgeOf a DaemonSet, 0 if it has none, or a percentage.
+func maxSurgeOf(ds *appsv1.DaemonSet) int {
+	if update := ds.Spec.UpdateStrategy.RollingUpdate; update != nil && update.MaxSurge != nil && update.MaxSurge.Type == intstr.Int {
+		return update.MaxSurge.IntValue()
+	}
+	return 0
+}
+
+// pullNothing counts the nodes with two pods that pull nothing new: those without room, and where a roll goes on those that have
+// all that they lacked. These come one by one, and may wait for some others.
+func (r *rollout) pullNothing(rolls bool) int {
 	on := map[string][]*corev1.Pod{}
-	for _, pod := range pods {
+	for _, pod := range r.pods {
 		if node := warmth.NodeOf(pod); pod.DeletionTimestamp == nil {
 			on[node] = append(on[node], pod)
 		}
 	}
-	list := ListOf(stored)
+	list := ListOf(r.stored)
 	stuck, idle := 0, 0
 	for _, pair := range on {
 		if len(pair) < 2 {
@@ -40,15 +68,7 @@ func surgeOf(configured intstr.IntOrString, concurrent int, stored *appsv1.Daemo
 			idle++
 		}
 	}
-	// Nodes come one by one, and may wait for some others.
-	more := stuck + idle - idle%max(1, concurrent)
-	if was := stored.Spec.UpdateStrategy.RollingUpdate; rolls && was != nil && was.MaxSurge != nil && was.MaxSurge.Type == intstr.Int {
-		more = max(more, was.MaxSurge.IntValue()-concurrent)
-	}
-	if more == 0 {
-		return configured
-	}
-	return intstr.FromInt32(int32(concurrent + more))
+	return stuck + idle - idle%max(1, r.concurrent)
 }
 
 // pullsNothingNew tells whether a pod that is not ready has come to images that the former one of its node has, and only those

@@ -55,25 +55,28 @@ func TestSurge(t *testing.T) {
 		return func(node string) *corev1.Pod { return upTo(node, done, images...) }
 	}
 	for name, tc := range map[string]struct {
-		pods  []*corev1.Pod
-		was   int32
-		rolls bool
-		want  string
+		pods   []*corev1.Pod
+		was    int32
+		change listChange
+		want   string
 	}{
-		"no pods":                     {nil, 0, false, "10%"},
-		"they pull what is new":       {pair(5, has(0)), 0, true, "10%"},
-		"fewer have it than may pull": {pair(1, has(1)), 0, true, "10%"},
-		"as many have it as may pull": {pair(2, has(1)), 0, true, "4"},
-		"and one more":                {pair(3, has(2)), 0, true, "4"},
-		"twice as many":               {pair(4, has(1)), 0, true, "6"},
-		"they have all":               {pair(4, has(3)), 0, true, "10%"},
-		"no room":                     {pair(1, full), 0, true, "3"},
-		"what the former pod went without is new": {[]*corev1.Pod{gone, skipped, former("n2"), upTo("n2", 1, images...)}, 0, true, "10%"},
-		"a pod that leaves does not count":        {append(pair(1, has(1)), former("n9"), leaving), 0, true, "10%"},
-		"nodes with one pod":                      {[]*corev1.Pod{upTo("n1", 1, images...), upTo("n2", 1, images...)}, 0, true, "10%"},
-		"it does not become less during a roll":   {pair(1, has(1)), 6, true, "6"},
-		"with another list all pull again":        {pair(4, has(1)), 0, false, "10%"},
-		"but after it":                            {nil, 6, false, "10%"},
+		"no pods":                     {nil, 0, changedList, "10%"},
+		"they pull what is new":       {pair(5, has(0)), 0, changedNothing, "10%"},
+		"fewer have it than may pull": {pair(1, has(1)), 0, changedNothing, "10%"},
+		"as many have it as may pull": {pair(2, has(1)), 0, changedNothing, "4"},
+		"and one more":                {pair(3, has(2)), 0, changedNothing, "4"},
+		"twice as many":               {pair(4, has(1)), 0, changedNothing, "6"},
+		"they have all":               {pair(4, has(3)), 0, changedNothing, "10%"},
+		"no room":                     {pair(1, full), 0, changedNothing, "3"},
+		"what the former pod went without is new": {[]*corev1.Pod{gone, skipped, former("n2"), upTo("n2", 1, images...)}, 0, changedNothing, "10%"},
+		"a pod that leaves does not count":        {append(pair(1, has(1)), former("n9"), leaving), 0, changedNothing, "10%"},
+		"nodes with one pod":                      {[]*corev1.Pod{upTo("n1", 1, images...), upTo("n2", 1, images...)}, 0, changedNothing, "10%"},
+		"it does not become less during a roll":   {pair(1, has(1)), 6, changedNothing, "6"},
+		"with another list all pull again":        {pair(4, has(1)), 0, changedList, "10%"},
+		"but after it":                            {nil, 6, changedNothing, "10%"},
+		"another list begins anew":                {pair(1, has(1)), 6, changedList, "10%"},
+		"twice as many may pull now":              {pair(1, has(0)), 1, changedNothing, "10%"},
+		"what is done keeps it":                   {nil, 1, changedNothing, "1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,7 +85,11 @@ func TestSurge(t *testing.T) {
 			if tc.was > 0 {
 				stored.Spec.UpdateStrategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromInt32(tc.was))
 			}
-			got := surgeOf(intstr.FromString("10%"), 2, stored, tc.pods, tc.rolls)
+			r := &rollout{stored: stored, pods: tc.pods, concurrent: 2}
+			if tc.pods != nil {
+				r.state = rolling
+			}
+			got := r.surge(tc.change, intstr.FromString("10%"))
 			if got.String() != tc.want {
 				t.Errorf("the surge is %s, want %s", got.String(), tc.want)
 			}

@@ -152,6 +152,12 @@ func (b *bench) restartFleet(ctx context.Context, nodes int) error {
 	if err := b.startManager(ctx, "manager-2"); err != nil {
 		return err
 	}
+	if err := b.poll(ctx, "the manager's metrics", fleetTimeout, func() (bool, error) {
+		_, err := b.resident(ctx) // they are served once there is a certificate
+		return err == nil, sleep(ctx, time.Second/10)
+	}); err != nil {
+		return err
+	}
 	peak := b.watchMemory(ctx)
 	if err := sleep(ctx, time.Minute); err != nil {
 		return err

@@ -1,0 +1,134 @@
+package plan
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+)
+
+// testRollout is of a class with nodes that lack images.
+func testRollout(nodes int, lack map[string]int) *rollout {
+	cp := &ClassPlan{Class: &nodeclass.Class{}, of: map[*Candidate]*ClassImage{}}
+	at := map[string]int{}
+	for i := range nodes {
+		cp.Nodes, at[fmt.Sprint(i)] = append(cp.Nodes, &corev1.Node{}), i
+	}
+	cp.Pullable = cp.Nodes
+	for image, nodes := range lack {
+		c := &Candidate{canonical: image}
+		w := &warmth.Image{At: at}
+		for i := range len(cp.Nodes) - nodes {
+			w.SetPresent(i)
+		}
+		cp.List = append(cp.List, entry{Candidate: c})
+		cp.of[c] = &ClassImage{Candidate: c, Warmth: w}
+	}
+	return &rollout{ClassPlan: cp, stored: testDaemonSet(testOptions), change: changedList}
+}
+
+func TestConcurrentNodesAreDivided(t *testing.T) {
+	t.Parallel()
+	still := testRollout(90, map[string]int{"a.test/x:1": 90})
+	still.change = changedNothing
+	first := testRollout(90, map[string]int{"a.test/x:1": 90})
+	first.stored = nil
+	percent := intstr.FromString("10%")
+	for name, tc := range map[string]struct {
+		configured intstr.IntOrString
+		rollouts   []*rollout
+		want       []int
+	}{
+		"one class has all": {intstr.FromInt32(50), []*rollout{testRollout(90, map[string]int{"a.test/x:1": 90})}, []int{50}},
+		"two share": {intstr.FromInt32(50), []*rollout{
+			testRollout(100, map[string]int{"a.test/x:1": 100}), testRollout(100, map[string]int{"a.test/y:1": 100}),
+		}, []int{25, 25}},
+		"by their nodes that lack it": {intstr.FromInt32(50), []*rollout{
+			testRollout(100, map[string]int{"a.test/x:1": 80}), testRollout(100, map[string]int{"a.test/y:1": 20, "a.test/z:1": 10}),
+		}, []int{40, 10}},
+		"one goes on in any case": {intstr.FromInt32(2), []*rollout{
+			testRollout(100, map[string]int{"a.test/x:1": 100}), testRollout(1, map[string]int{"a.test/y:1": 1}),
+		}, []int{1, 1}},
+		"of two registries": {intstr.FromInt32(50), []*rollout{
+			testRollout(100, map[string]int{"a.test/x:1": 100}), testRollout(100, map[string]int{"b.test/y:1": 100}),
+		}, []int{50, 50}},
+		"the busier registry decides": {intstr.FromInt32(50), []*rollout{
+			testRollout(100, map[string]int{"a.test/x:1": 100, "b.test/x:1": 100}), testRollout(100, map[string]int{"b.test/y:1": 100}),
+		}, []int{25, 25}},
+		"who does not roll takes nothing, nor who begins": {intstr.FromInt32(50), []*rollout{
+			testRollout(100, map[string]int{"a.test/x:1": 100}), still, first,
+		}, []int{50, 50, 50}},
+		"a share is one of each class": {percent, []*rollout{
+			testRollout(100, map[string]int{"a.test/x:1": 100}), testRollout(20, map[string]int{"a.test/y:1": 20}),
+		}, []int{10, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			divideConcurrent(tc.rollouts, Options{MaxConcurrentNodes: tc.configured})
+			for i, r := range tc.rollouts {
+				if r.concurrent != tc.want[i] {
+					t.Errorf("class %d may pull on %d nodes at a time, want %d", i, r.concurrent, tc.want[i])
+				}
+			}
+		})
+	}
+}
+
+// However many classes roll, the sum is what is configured, or one for each; and what was written is written again.
+func TestNoRegistryIsAskedByMoreNodesThanConfigured(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	registries := []string{"a.test", "b.test", "c.test"}
+	for range 500 {
+		o := Options{MaxConcurrentNodes: intstr.FromInt32(1 + random.Int32N(60))}
+		var rollouts []*rollout
+		for range 1 + random.IntN(12) {
+			nodes, lack := 1+random.IntN(300), map[string]int{}
+			for _, registry := range registries {
+				if random.IntN(2) == 0 {
+					lack[registry+"/x:1"] = random.IntN(nodes + 1)
+				}
+			}
+			rollouts = append(rollouts, testRollout(nodes, lack))
+		}
+		divideConcurrent(rollouts, o)
+		for _, registry := range registries {
+			sum, classes := 0, 0
+			for _, r := range rollouts {
+				if r.lacking()[registry] > 0 {
+					sum, classes = sum+r.concurrent, classes+1
+				}
+			}
+			if most := o.MaxConcurrentNodes.IntValue(); sum > max(most, 0)+classes {
+				t.Fatalf("%d nodes ask %s at a time, %d are allowed and %d classes ask", sum, registry, most, classes)
+			}
+		}
+		for _, r := range rollouts {
+			begun := r.surge(changedList, o.MaxConcurrentNodes)
+			r.stored.Spec.UpdateStrategy.RollingUpdate.MaxSurge = ptr.To(begun)
+			for _, r.state = range []rollState{rolling, settled} {
+				if again := r.surge(changedNothing, o.MaxConcurrentNodes); again != begun {
+					t.Fatalf("the surge of a roll was %s, and becomes %s in state %d", begun.String(), again.String(), r.state)
+				}
+			}
+		}
+	}
+}
+
+// Each other number is a write.
+func TestARollTakesWhatOthersLeave(t *testing.T) {
+	t.Parallel()
+	for may, want := range map[int]int{3: 4, 4: 4, 5: 4, 7: 4, 8: 8, 50: 50} {
+		r := testRollout(1, nil)
+		r.stored.Spec.UpdateStrategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromInt32(4))
+		r.state, r.concurrent = rolling, may
+		if got := r.surge(changedNothing, intstr.FromInt32(50)); got.IntValue() != want {
+			t.Errorf("%d nodes may pull, and a roll that began with 4 goes on with %s, want %d", may, got.String(), want)
+		}
+	}
+}
