@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
@@ -130,5 +133,42 @@ func TestARollTakesWhatOthersLeave(t *testing.T) {
 		if got := r.surge(changedNothing, intstr.FromInt32(50)); got.IntValue() != want {
 			t.Errorf("%d nodes may pull, and a roll that began with 4 goes on with %s, want %d", may, got.String(), want)
 		}
+	}
+}
+
+// Twelve classes are no twelve times as many nodes that pull, neither at first nor with another image.
+func TestTwelveClassesPullAsOne(t *testing.T) {
+	t.Parallel()
+	s := State{}
+	for i := range 12 {
+		for j := range 4 {
+			n := prepulltest.Node(fmt.Sprintf("node-%d-%d", i, j), "amd64")
+			n.Labels["pool"] = fmt.Sprint(i)
+			s.Nodes = append(s.Nodes, n)
+		}
+		image := prepulltest.Learned(fmt.Sprintf("a.test/pool-%d:1", i), 1)
+		image.Status.Placements = []v1alpha1.Placement{{NodeSelector: map[string]string{"pool": fmt.Sprint(i)}}}
+		s.Images = append(s.Images, image)
+	}
+	p := Make(s, testOptions, prepulltest.Noon)
+	if len(p.UpdateInPlace) != 12 || len(p.Roll) != 0 {
+		t.Fatalf("at first %d classes begin with an empty list and %d with images, want 12 and 0", len(p.UpdateInPlace), len(p.Roll))
+	}
+	s.carryOut(p)
+	s.runPods(prepulltest.Noon, nothingFails)
+	now := prepulltest.Noon.Add(10 * time.Second)
+	for round := range 2 {
+		p = Make(s, testOptions, now)
+		sum := 0
+		for _, ds := range p.Roll {
+			sum += maxSurgeOf(ds)
+		}
+		if len(p.Roll) != 12 || sum > 12 {
+			t.Errorf("in round %d the lists of %d classes go to %d nodes at a time, want 12 classes with one node each", round, len(p.Roll), sum)
+		}
+		s.carryOut(p)
+		s.runPods(now, nothingFails)
+		s.Images = append(s.Images, prepulltest.Learned("a.test/everywhere:1", 1))
+		now = now.Add(time.Minute)
 	}
 }

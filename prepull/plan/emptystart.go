@@ -5,6 +5,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
@@ -19,16 +20,14 @@ const emptyStartTime = time.Minute
 const lateShare = 10
 
 // startsEmpty tells whether a class begins with an empty list. The DaemonSet controller makes the first pods of all nodes at
-// once, and only replaces pods that are ready in waves: a class with more nodes than may pull at the same time gets its
-// images after its pods.
-func startsEmpty(c *nodeclass.Class, stored *appsv1.DaemonSet, pods []*corev1.Pod, surge int, now time.Time) bool {
+// once, and only replaces pods that are ready in waves: where more nodes begin than may pull at the same time, they get their
+// images after their pods. begin is how many do, of all classes.
+func startsEmpty(c *nodeclass.Class, stored *appsv1.DaemonSet, pods []*corev1.Pod, begin, surge int, now time.Time) bool {
 	switch {
-	case len(c.Nodes) <= surge:
+	case !begins(stored, now) || begin <= surge:
 		return false
 	case stored == nil:
 		return true
-	case len(ListOf(stored)) > 0 || now.Sub(stored.CreationTimestamp.Time) >= emptyStartTime:
-		return false
 	}
 	ready := map[string]bool{}
 	for _, pod := range pods {
@@ -43,4 +42,42 @@ func startsEmpty(c *nodeclass.Class, stored *appsv1.DaemonSet, pods []*corev1.Po
 		}
 	}
 	return lateShare*late > surge
+}
+
+// begins tells whether the DaemonSet of a class is to be made, or was made with an empty list a moment ago.
+func begins(stored *appsv1.DaemonSet, now time.Time) bool {
+	return stored == nil || len(ListOf(stored)) == 0 && now.Sub(stored.CreationTimestamp.Time) < emptyStartTime
+}
+
+// placing is which images have a use in a class, and which of them its nodes must not get.
+type placing struct {
+	placed   []*Candidate
+	withheld map[*Candidate]bool
+}
+
+// placeOnAll places images on classes, and counts the nodes of the classes that begin with some. stored are their DaemonSets, by name.
+func placeOnAll(wanted []*Candidate, classes []*nodeclass.Class, stored map[string]*appsv1.DaemonSet, now time.Time) (placings []placing, begin int) {
+	for _, c := range classes {
+		var p placing
+		p.placed, p.withheld = placeOn(wanted, c)
+		placings = append(placings, p)
+		if len(p.placed) > 0 && begins(stored[daemonSetName(c)], now) {
+			begin += len(c.Nodes)
+		}
+	}
+	return placings, begin
+}
+
+// startEmpty takes the list away while the pods of the class begin. begin is how many nodes do, of all classes.
+func (cp *ClassPlan) startEmpty(stored *appsv1.DaemonSet, pods []*corev1.Pod, begin int, o Options, now time.Time) {
+	if o.MaxConcurrentNodes.Type == intstr.String {
+		begin = len(cp.Nodes) // a share of each class
+	}
+	if len(cp.List) == 0 || !startsEmpty(cp.Class, stored, pods, begin, concurrentNodes(o, cp.Class), now) {
+		return
+	}
+	cp.emptyStart, cp.List = true, nil
+	if stored != nil {
+		cp.lookAgainBy(stored.CreationTimestamp.Add(emptyStartTime))
+	}
 }

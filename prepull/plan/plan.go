@@ -191,20 +191,23 @@ func Make(s State, o Options, now time.Time) Plan {
 	p.ignored, p.nowhere = classified.IgnoredWords(o.MaxNodeClasses), whyNowhere(wanted, classified.WhyNowhere)
 	planned := map[string]*ClassPlan{}
 	var rollouts []*rollout
-	for _, c := range classes {
+	placings, begin := placeOnAll(wanted, classes, stored, now)
+	for i, c := range classes {
 		name := daemonSetName(c)
 		was := stored[name]
-		placed, withheld := placeOn(wanted, c)
+		placed, withheld := placings[i].placed, placings[i].withheld
 		// What nodes tell of the size of an image that is left out may bring it back.
 		w := warmth.Observe(c.Pullable, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
 		d := division{able: o.ImageVolumes && !s.NoImageVolumes && c.MountsImages(), still: true}
 		d.busy = w.Blocked() || was != nil && (rollStateOf(was, of[c.Name], o.ImageVolumes).rolls() || !dividable(was))
-		cp := planClass(c, placed, w, on[c.Name], was, d, o, now)
+		cp := planClass(c, placed, w, was, d, o, now)
+		cp.startEmpty(was, on[c.Name], begin, o, now)
 		why, ds := cp.reasons(ListOf(was)), daemonSet(c, cp.List, o)
 		change := listChangeOf(was, ds)
 		if d.able && was != nil && change == changedList {
 			d.still = false
-			cp = planClass(c, placed, w, on[c.Name], was, d, o, now)
+			cp = planClass(c, placed, w, was, d, o, now)
+			cp.startEmpty(was, on[c.Name], begin, o, now)
 			ds = daemonSet(c, cp.List, o)
 		}
 		cp.refused, cp.withheld = s.refusalOf(name), withheld
@@ -265,7 +268,7 @@ func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*Clas
 }
 
 // planClass decides about one class and the images with a use in it.
-func planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, pods []*corev1.Pod, stored *appsv1.DaemonSet, d division, o Options, now time.Time) *ClassPlan {
+func planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, stored *appsv1.DaemonSet, d division, o Options, now time.Time) *ClassPlan {
 	current := ListOf(stored)
 	cp := &ClassPlan{Class: c, Warmth: w, Images: classImages(placed, w, current), budget: budgetOf(c, o), next: w.Next}
 	cp.of = make(map[*Candidate]*ClassImage, len(placed))
@@ -300,12 +303,6 @@ func planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, pods [
 	cp.List = order(entries, current)
 	heldFirst(cp.List)
 	followTags(cp.List, current)
-	if len(cp.List) > 0 && startsEmpty(c, stored, pods, surge, now) {
-		cp.emptyStart, cp.List = true, nil
-		if stored != nil {
-			cp.lookAgainBy(stored.CreationTimestamp.Add(emptyStartTime))
-		}
-	}
 	return cp
 }
 
