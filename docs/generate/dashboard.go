@@ -12,6 +12,7 @@ const (
 	cellHeight = 24
 	gridWidth  = 24
 	panelGap   = 8
+	panelLine  = 17
 )
 
 // dashboardLook is how the dashboard looks, by day and by night.
@@ -85,18 +86,18 @@ func (p *panel) draw(out *strings.Builder) error {
 		return fmt.Errorf("panel %s has the unit %q, which has no words", p.Title, p.FieldConfig.Defaults.Unit)
 	}
 	fmt.Fprintf(out, `<rect class="panel" x="%d" y="%d" width="%d" height="%d" rx="4"/>`+"\n", a.x, a.y, a.width, a.height)
-	y := a.y + 20
+	y := a.y + 18
 	write := func(class, text string) {
 		for _, line := range wrapped(text, a.width-2*padX) {
 			fmt.Fprintf(out, `<text class="%s" x="%d" y="%d">%s</text>`+"\n", class, a.x+padX, y, escape(line))
-			y += lineHeight
+			y += panelLine
 		}
 	}
 	write("title", p.Title)
 	write("unit", unit+p.lines())
 	write("says", p.Description)
-	if y-lineHeight > a.y+a.height {
-		return fmt.Errorf("the text of panel %s needs %d pixels more", p.Title, y-lineHeight-a.y-a.height)
+	if more := y - panelLine + panelGap - a.y - a.height; more > 0 {
+		return fmt.Errorf("the text of panel %s needs %d pixels more", p.Title, more)
 	}
 	return nil
 }

@@ -44,14 +44,14 @@ func checkXML(t *testing.T, name, svg string) {
 
 func TestATerminal(t *testing.T) {
 	t.Parallel()
-	page := "# Page\n\n```console\n$ first\nno\n$ second <a>\nSTATE  Ready\n\n" + strings.Repeat("x", columns+1) + "\n```\nText.\n"
+	page := "# Page\n\n```console\n$ first\nno\n$ second <a>\nSTATE  Ready\n\n" + "WHY  " + strings.Repeat("word ", 20) + "last\n```\nText.\n"
 	lines, err := exampleOf(page, "second <a>")
 	if err != nil {
 		t.Fatal(err)
 	}
 	svg := terminal("page.md", lines)
 	for _, want := range []string{
-		`class="typed" x="18" y="48">$ second &lt;a&gt;<`, `y="67"><tspan class="about">STATE</tspan>  Ready<`, `y="105">` + strings.Repeat("x", columns) + "<", `y="124">x<`,
+		`class="typed" x="18" y="48">$ second &lt;a&gt;<`, `y="67"><tspan class="about">STATE</tspan>  Ready<`, `y="105"><tspan class="about">WHY</tspan>  word`, `y="124">     word last<`,
 	} {
 		if !strings.Contains(svg, want) {
 			t.Errorf("there is no %s:\n%s", want, svg)

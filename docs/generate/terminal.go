@@ -80,12 +80,20 @@ func terminal(file string, lines []string) string {
 	return out.String() + body.String() + "</svg>\n"
 }
 
-// folded is a line as a terminal of so many columns shows it.
+// begins is what a line of the plugin has before its text: a label and spaces, or spaces alone.
+var begins = regexp.MustCompile(`^(?:[A-Z][A-Z -]*[A-Z])? {2,}`)
+
+// folded is a line in so many columns, broken between words. What goes on below begins where the text does.
 func folded(line string) []string {
+	indent := strings.Repeat(" ", len(begins.FindString(line)))
 	var parts []string
 	for utf8.RuneCountInString(line) > columns {
-		runes := []rune(line)
-		parts, line = append(parts, string(runes[:columns])), string(runes[columns:])
+		full := string([]rune(line)[:columns])
+		at := strings.LastIndex(full, " ")
+		if at <= len(indent) {
+			at = len(full)
+		}
+		parts, line = append(parts, line[:at]), indent+strings.TrimLeft(line[at:], " ")
 	}
 	return append(parts, line)
 }

@@ -31,11 +31,12 @@ type document struct {
 	Made     string
 }
 
-// column of the table: of numbers, or of words, which may be long.
+// column of the table: of numbers, of names, or of words, which are longer.
 type column struct{ Name, Kind string }
 
 const (
 	ofNumbers = "number"
+	ofNames   = "name"
 	ofWords   = "words"
 )
 
@@ -68,7 +69,7 @@ func experimentPage(x *Experiment, now time.Time) *document {
 		Notes:   x.Notes,
 		Legend:  []string{stepScheduled, stepSandbox, stepPulled, stepStarted},
 		Columns: []column{
-			{"Start", ofWords}, {"Pod", ofWords},
+			{"Start", ofNames}, {"Pod", ofWords},
 			{"Scheduled", ofNumbers}, {"Sandbox", ofNumbers}, {"Pulled", ofNumbers}, {"Started", ofNumbers}, {"Start-up", ofNumbers},
 		},
 		Made: madeAt(now),
@@ -119,7 +120,7 @@ func historyPage(h *History, now time.Time) *document {
 			{short(h.PulledSeconds), "waited together", ""},
 		},
 		Columns: []column{
-			{"Namespace", ofWords}, {"Workload", ofWords},
+			{"Namespace", ofNames}, {"Workload", ofWords},
 			{"Starts", ofNumbers}, {"Hits", ofNumbers}, {"Misses", ofNumbers}, {"Unknown", ofNumbers},
 			{"Pulled", ofNumbers}, {"Share", ofNumbers}, {"Start-up", ofNumbers}, {"Slowest pull", ofWords},
 		},

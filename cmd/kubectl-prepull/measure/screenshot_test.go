@@ -21,7 +21,7 @@ const (
 	recorded         = "testdata/history.json"
 	screenshot       = "../../../docs/screenshots/report.svg"
 	screenshotWidth  = 1080
-	screenshotHeight = 1250
+	screenshotHeight = 800
 )
 
 // TestTheScreenshotOfTheReport is of the report as it is now.
