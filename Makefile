@@ -22,7 +22,7 @@ comma      := ,
 HELM       := $(BIN)/helm
 
 .DEFAULT_GOAL := help
-.PHONY: help build plugin image sbom scan generate check-generate lint test bench cluster-up cluster-down demo demo-down FORCE
+.PHONY: help build plugin image sbom scan generate check-generate screenshots lint test bench cluster-up cluster-down demo demo-down FORCE
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,14 +52,18 @@ sbom: image $(BIN)/cyclonedx-gomod ## List the modules in the binaries of the im
 scan: ## Look for known vulnerabilities in what is linked (asks vuln.go.dev).
 	cd deploy/release && go tool govulncheck -C ../.. ./...
 
-generate: $(HELM) ## Generate deep copies, CRD, install.yaml, docs/reference and pictures.
+generate: $(HELM) ## Generate deep copies, CRD, install.yaml, docs/reference, pictures and screenshots.
 	go tool controller-gen object paths=./api/...
 	go tool controller-gen crd paths=./api/... output:crd:dir=deploy/chart/files/crds
 	{ cat deploy/namespace.yaml; $(HELM) template kube-prepull deploy/chart --namespace kube-prepull --no-hooks; } > deploy/install.yaml
 	go run ./docs/generate
 
 check-generate: generate
-	@git diff --exit-code -- api deploy docs/reference docs/pictures || { echo "generated files differ: run make generate, and commit"; exit 1; }
+	@git diff --exit-code -- api deploy docs/reference docs/pictures docs/screenshots || { echo "generated files differ: run make generate, and commit"; exit 1; }
+
+screenshots: ## Take the screenshots of docs/screenshots: the report, terminals of the tutorial, and the dashboard.
+	go test ./cmd/kubectl-prepull/measure -run TestTheScreenshotOfTheReport -take
+	go run ./docs/generate
 
 lint: check-generate ## Check format, vet, staticcheck, and that generated files are up to date.
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }

@@ -1,5 +1,6 @@
 // Command generate writes docs/reference from what it documents: the Go types of the API, the names that they define, the
-// metrics, and the values of the Helm chart. It draws the pictures of docs/pictures. Run it in the root of the checkout.
+// metrics, and the values of the Helm chart. It draws the pictures of docs/pictures, and docs/screenshots. Run it in the root of
+// the checkout.
 package main
 
 import (
@@ -64,7 +65,10 @@ func run() error {
 			return err
 		}
 	}
-	return draw(pictures)
+	if err := draw(pictures); err != nil {
+		return err
+	}
+	return writeScreens()
 }
 
 // draw makes an SVG of each text in a folder.

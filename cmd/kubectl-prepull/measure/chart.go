@@ -3,7 +3,6 @@ package measure
 import (
 	"math"
 	"strconv"
-	"unicode/utf8"
 )
 
 // Steps of a start, as the legend names them and the style sheet colours them.
@@ -13,15 +12,6 @@ const (
 	stepPulled    = "pulled"
 	stepStarted   = "started"
 	stepUnknown   = "unknown"
-)
-
-// Measures of a chart, in units of its view box.
-const (
-	barsTo     = 880.0
-	rowHeight  = 30.0
-	axisHeight = 26.0
-	labelChars = 34  // at most
-	charWidth  = 7.2 // on average, at the size of labels
 )
 
 // bar is one line of a chart.
@@ -37,65 +27,52 @@ type step struct {
 	seconds float64
 }
 
-// chart is a drawing of bars: what the page's template needs to write it as SVG.
+// chart is a drawing of bars: what the page's template needs to write it. Places and widths are percentages of the axis, which
+// is as wide as the page has room.
 type chart struct {
 	Heading string
-	Height  float64
-	Labels  float64 // where they end
+	Spacing float64 // of ticks
 	Ticks   []tick
 	Rows    []row
 }
 
 type tick struct {
-	X     float64
+	At    float64
 	Label string
 }
 
 type row struct {
-	Y        float64
 	Label    string
-	Full     string // the label if it had to be shortened
 	Segments []segment
-	End      float64
 	Note     string
 }
 
 type segment struct {
-	Kind     string
-	X, Width float64
-	Title    string
+	Kind  string
+	Width float64
+	Title string
 }
 
 // draw lays out bars over a common axis of seconds.
 func draw(heading string, bars []bar) chart {
-	longest, chars := 0.0, 0
+	longest := 0.0
 	for _, b := range bars {
-		longest, chars = max(longest, b.length()), max(chars, utf8.RuneCountInString(b.label))
+		longest = max(longest, b.length())
 	}
-	labels := 16 + charWidth*float64(min(chars, labelChars))
-	from := labels + 12
 	spacing := tickSpacing(longest)
 	end := max(longest, spacing)
-	x := func(seconds float64) float64 { return from + (barsTo-from)*seconds/end }
-	c := chart{Heading: heading, Height: axisHeight + rowHeight*float64(len(bars)), Labels: labels}
+	c := chart{Heading: heading, Spacing: 100 * spacing / end}
 	for i := 0; float64(i)*spacing <= end; i++ {
 		at := float64(i) * spacing
-		c.Ticks = append(c.Ticks, tick{x(at), strconv.FormatFloat(thousandths(at), 'f', -1, 64) + " s"})
+		c.Ticks = append(c.Ticks, tick{100 * at / end, strconv.FormatFloat(thousandths(at), 'f', -1, 64) + " s"})
 	}
-	for i, b := range bars {
-		r := row{Y: axisHeight + rowHeight*float64(i), Label: shorten(b.label, labelChars), Note: b.note}
-		if r.Label != b.label {
-			r.Full = b.label
-		}
-		at := 0.0
+	for _, b := range bars {
+		r := row{Label: b.label, Note: b.note}
 		for _, s := range b.steps {
-			if s.seconds <= 0 {
-				continue
+			if s.seconds > 0 {
+				r.Segments = append(r.Segments, segment{s.kind, 100 * s.seconds / end, s.kind + ": " + short(s.seconds)})
 			}
-			r.Segments = append(r.Segments, segment{s.kind, x(at), x(at+s.seconds) - x(at), s.kind + ": " + short(s.seconds)})
-			at += s.seconds
 		}
-		r.End = x(at)
 		c.Rows = append(c.Rows, r)
 	}
 	return c
@@ -121,14 +98,4 @@ func tickSpacing(longest float64) float64 {
 			}
 		}
 	}
-}
-
-// shorten leaves out the middle of a text that has too many characters: what tells names apart is at both ends.
-func shorten(text string, most int) string {
-	runes := []rune(text)
-	if len(runes) <= most {
-		return text
-	}
-	head := (most - 1) / 2
-	return string(runes[:head]) + "…" + string(runes[len(runes)-(most-1-head):])
 }

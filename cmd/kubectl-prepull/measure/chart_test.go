@@ -15,15 +15,6 @@ func TestTickSpacing(t *testing.T) {
 	}
 }
 
-func TestShorten(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{"": "", "short": "short", "abcdefghij": "abcdefghij", "abcdefghijk": "abcd…ghijk", "äöüäöüäöüäöü": "äöüä…öüäöü"} {
-		if got := shorten(text, 10); got != want {
-			t.Errorf("%q is shortened to %q, want %q", text, got, want)
-		}
-	}
-}
-
 func TestDraw(t *testing.T) {
 	t.Parallel()
 	c := draw("heading", []bar{
@@ -34,12 +25,11 @@ func TestDraw(t *testing.T) {
 	if len(cold.Segments) != 2 || len(warm.Segments) != 1 {
 		t.Fatalf("segments are %v and %v, want two and one: a step of no time is not drawn", cold.Segments, warm.Segments)
 	}
-	second := warm.Segments[0].Width
-	if got := cold.Segments[1]; got.Width < 2.99*second || got.Width > 3.01*second || got.X != cold.Segments[0].X+second || got.Title != "pulled: 3.0 s" {
-		t.Errorf("the pull is drawn as %v, want it three seconds of %v wide, behind the sandbox", got, second)
+	if got := cold.Segments[1]; got.Width != 75 || got.Title != "pulled: 3.0 s" || warm.Segments[0].Width != 25 {
+		t.Errorf("the pull is drawn as %v, want it three quarters of the axis wide, and the second of %v a quarter", got, warm.Segments)
 	}
-	if cold.End != barsTo || c.Height != axisHeight+2*rowHeight || cold.Note != "4 s" {
-		t.Errorf("the longest bar ends at %v, the chart is %v high, and the note is %q", cold.End, c.Height, cold.Note)
+	if cold.Note != "4 s" || c.Spacing != 25 || c.Ticks[4].At != 100 {
+		t.Errorf("the note is %q, and there are ticks every %v %% at %v", cold.Note, c.Spacing, c.Ticks)
 	}
 	var labels []string
 	for _, tick := range c.Ticks {

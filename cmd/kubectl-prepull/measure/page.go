@@ -25,11 +25,20 @@ type document struct {
 	Charts   []chart
 	Sections []chart // folded, but for the first ones
 	More     string  // what is left out of Sections
-	Header   []string
+	Columns  []column
 	Cells    [][]string
 	Method   []string
 	Made     string
 }
+
+// column of the table: of numbers, of names, or of words, which are longer.
+type column struct{ Name, Kind string }
+
+const (
+	ofNumbers = "number"
+	ofNames   = "name"
+	ofWords   = "words"
+)
 
 // figure is a number that is worth a look.
 type figure struct{ Value, Label, Kind string }
@@ -59,8 +68,11 @@ func experimentPage(x *Experiment, now time.Time) *document {
 		Verdict: x.summary(),
 		Notes:   x.Notes,
 		Legend:  []string{stepScheduled, stepSandbox, stepPulled, stepStarted},
-		Header:  []string{"Start", "Pod", "Scheduled", "Sandbox", "Pulled", "Started", "Start-up"},
-		Made:    madeAt(now),
+		Columns: []column{
+			{"Start", ofNames}, {"Pod", ofWords},
+			{"Scheduled", ofNumbers}, {"Sandbox", ofNumbers}, {"Pulled", ofNumbers}, {"Started", ofNumbers}, {"Start-up", ofNumbers},
+		},
+		Made: madeAt(now),
 		Method: []string{
 			"Pods with this image were made one after the other on one node. They ran a program of kube-prepull in the image, not what the image is for. The times of scheduled, sandbox and started are those at which the news reached this program; pulled is what the kubelet says.",
 			"Start-up is sandbox, pulled and started together. Warm is the median of the starts with the image on the node. The experiment's own step, which puts its program into the pod, is left out of everything.",
@@ -107,8 +119,12 @@ func historyPage(h *History, now time.Time) *document {
 			{fmt.Sprint(h.Misses), "waited for an image", "bad"},
 			{short(h.PulledSeconds), "waited together", ""},
 		},
-		Header: []string{"Namespace", "Workload", "Starts", "Hits", "Misses", "Unknown", "Pulled", "Share", "Start-up", "Slowest pull"},
-		Made:   madeAt(now),
+		Columns: []column{
+			{"Namespace", ofNames}, {"Workload", ofWords},
+			{"Starts", ofNumbers}, {"Hits", ofNumbers}, {"Misses", ofNumbers}, {"Unknown", ofNumbers},
+			{"Pulled", ofNumbers}, {"Share", ofNumbers}, {"Start-up", ofNumbers}, {"Slowest pull", ofWords},
+		},
+		Made: madeAt(now),
 		Method: []string{
 			"Pulled is what containers waited for their images, as the kubelets say in events, to the millisecond. Start-up is the time from a pod being scheduled to all of its containers running, from the pod's status, in whole seconds; its median is shown. Share is pulled to start-up, of the starts that both are known of.",
 			"Unknown are starts whose events are gone: API servers keep them for an hour. They count neither as hits nor as misses.",

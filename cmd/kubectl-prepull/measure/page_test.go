@@ -67,8 +67,8 @@ func TestExperimentPage(t *testing.T) {
 			t.Errorf("the page does not say %q", want)
 		}
 	}
-	if e := elements(t, page); e["rect"] != 4+4+3 || e["tr"] != 3 || e["html"] != 1 {
-		t.Errorf("elements are %v, want rectangles for a legend of 4 and for 7 steps, and 3 rows", e)
+	if e := elements(t, page); e["i"] != 4+4+3 || e["tr"] != 3 || e["html"] != 1 {
+		t.Errorf("elements are %v, want one for each of a legend of 4 and of 7 steps, and 3 rows", e)
 	}
 	if again := render(t, experimentPage(x, time.Unix(0, 0))); again != page {
 		t.Error("the same experiment makes another page")
@@ -105,7 +105,7 @@ func TestHistoryPageIsBounded(t *testing.T) {
 		h.Workloads = append(h.Workloads, w)
 	}
 	page := render(t, historyPage(h, time.Unix(0, 0)))
-	if e := elements(t, page); e["details"] != pageWorkloads || e["svg"] != 4+1+pageWorkloads || e["tr"] != 41 {
+	if e := elements(t, page); e["details"] != pageWorkloads || e["figure"] != 1+pageWorkloads || e["tr"] != 41 {
 		t.Errorf("elements are %v, want %d sections, and every workload in the table", e, pageWorkloads)
 	}
 	if !strings.Contains(page, "10 more workloads") || !strings.Contains(page, "of which the 25") {

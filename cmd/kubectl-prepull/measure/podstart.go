@@ -109,7 +109,7 @@ func startOf(pod *corev1.Pod, said map[imageKey]pulled.Image, now time.Time) (Po
 	whole := started.Sub(scheduled)
 	s.StartUpSeconds = max(seconds(whole), s.PulledSeconds)
 	if sandbox := conditionTime(pod, corev1.PodReadyToStartContainers); sandbox.After(scheduled) && !sandbox.After(started) {
-		s.SandboxSeconds = min(seconds(sandbox.Sub(scheduled)), s.StartUpSeconds-s.PulledSeconds)
+		s.SandboxSeconds = thousandths(min(seconds(sandbox.Sub(scheduled)), s.StartUpSeconds-s.PulledSeconds))
 	}
 	return s, true
 }

@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -76,6 +77,10 @@ func TestStartOf(t *testing.T) {
 		"a miss": {
 			pod: started("p", 8), events: []corev1.Event{event("p", appPath, pulledText, 7)},
 			want: &PodStart{Outcome: Miss, SandboxSeconds: 1, PulledSeconds: 5, StartUpSeconds: 8, Pulls: aPull},
+		},
+		"a pull that leaves the sandbox less than the second that its condition tells": {
+			pod: started("p", 24), events: []corev1.Event{event("p", appPath, strings.Replace(pulledText, "5s", "23.448s", 1), 23)},
+			want: &PodStart{Outcome: Miss, SandboxSeconds: 0.552, PulledSeconds: 23.448, StartUpSeconds: 24, Pulls: []Pull{{Image: "app:v1", PulledSeconds: 23.448, SizeBytes: 100}}},
 		},
 		"a hit": {
 			pod: started("p", 2), events: []corev1.Event{event("p", appPath, presentText, 1)},

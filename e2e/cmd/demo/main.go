@@ -79,6 +79,8 @@ The cluster is still running. Look around:
   kubectl -n kube-prepull get daemonsets,pods -o wide    # what pulls them
   kubectl -n shop set image deployment/checkout app=%s/shop/checkout:v2
 
+docs/tutorial.md goes on from here, step by step.
+
   make demo-down                                         # remove it all
 `, *env, l.Registry)
 	return nil

@@ -127,6 +127,11 @@ func (s *story) pushImages(ctx context.Context) error {
 			return err
 		}
 	}
+	for i, name := range []string{"bread", "cake"} { // of docs/tutorial.md
+		if err := s.push(ctx, "bakery/"+name, 30<<20, uint64(2000+i)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
