@@ -136,16 +136,21 @@ func TestWhatIsKnownOfAnImageIsKept(t *testing.T) {
 	t.Parallel()
 	o := prepulltest.Learned("a:1", 1)
 	o.Status.SizeBytes, o.Status.LastPullSeconds = 1_200_000_000, 107
+	everywhere := metav1.NewTime(prepulltest.Noon.Add(-time.Hour))
 	for name, tc := range map[string]struct {
 		summary summary
+		came    *metav1.Time
 		size    string
 		seconds int64
 	}{
-		"a node that does not list the image says nothing about its size": {summary{}, "1.2 GB", 107},
-		"a node that had it already says nothing about the pull":          {summary{slowest: time.Second}, "1.2 GB", 107},
-		"a later pull does":            {summary{slowest: 90 * time.Second}, "1.2 GB", 90},
-		"a size that is reported does": {summary{size: 85_000_000}, "85 MB", 107},
+		"a node that does not list the image says nothing about its size": {summary{}, nil, "1.2 GB", 107},
+		"a node that had it already says nothing about the pull":          {summary{slowest: time.Second}, nil, "1.2 GB", 107},
+		"a slower node does":                                {summary{slowest: 190 * time.Second}, nil, "1.2 GB", 190},
+		"a roll over nodes that have it does not":           {summary{slowest: 5 * time.Second}, &everywhere, "1.2 GB", 107},
+		"a roll that takes long over such nodes does not":   {summary{slowest: 190 * time.Second}, &everywhere, "1.2 GB", 107},
+		"a size that is reported takes the place of a size": {summary{size: 85_000_000}, nil, "85 MB", 107},
 	} {
+		o.Status.FirstReadyTime = tc.came
 		got := tc.summary.status(&o, prepulltest.Noon)
 		if got.Size != tc.size || got.LastPullSeconds != tc.seconds {
 			t.Errorf("%s: %s, %d s", name, got.Size, got.LastPullSeconds)
