@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
 // Exit codes.
@@ -88,20 +84,4 @@ func group(c *cobra.Command, args []string) error {
 		return Usagef("unknown command %q", args[0])
 	}
 	return c.Help()
-}
-
-// Sentence is an error for people. It adds what to do about it, where that is known.
-func Sentence(err error) string {
-	text := strings.TrimSpace(err.Error())
-	switch {
-	case meta.IsNoMatchError(err):
-		return "kube-prepull is not installed in this cluster, or its CRD is missing"
-	case apierrors.IsForbidden(err):
-		return text + ": ask for a role that allows it"
-	case apierrors.IsUnauthorized(err):
-		return text + ": the credentials of the kubeconfig are not accepted"
-	case utilnet.IsConnectionRefused(err):
-		return text + ": is the cluster of the current context running?"
-	}
-	return text
 }

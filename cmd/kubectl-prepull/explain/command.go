@@ -62,7 +62,7 @@ func run(ctx context.Context, env *cli.Environment, output *cli.Output, argument
 	if err != nil {
 		return err
 	}
-	c, err := env.Client()
+	c, err := env.Installed()
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ per byte come first. What it leaves out itself, or cannot pull, is left out too,
 			if err != nil {
 				return err
 			}
-			kube, err := env.Client()
+			kube, err := env.Installed()
 			if err != nil {
 				return err
 			}

@@ -67,7 +67,7 @@ func TestCommandLinesThatAreWrong(t *testing.T) {
 		"--format xml":                    {2, "error: --format must be one of aks-prepared-image, bash-crictl, bash-ctr, cloud-init, daemonset, eks-user-data, gke-boot-disk, list, prepullimages, not \"xml\""},
 		"--parallel 65":                   {2, "error: --parallel must be from 1 to 64"},
 		"more":                            {2, "error: unknown command \"more\""},
-		"--max-bytes 1Gi":                 {1, "error: listing PrepullImages: "},
+		"--max-bytes 1Gi":                 {1, "error: looking for the kind PrepullImage: "},
 	} {
 		var out, errOut bytes.Buffer
 		env := cli.NewEnvironment(genericiooptions.IOStreams{Out: &out, ErrOut: &errOut})

@@ -40,7 +40,7 @@ type imageList struct {
 }
 
 func listImages(ctx context.Context, env *cli.Environment, output *cli.Output) error {
-	c, err := env.Client()
+	c, err := env.Installed()
 	if err != nil {
 		return err
 	}

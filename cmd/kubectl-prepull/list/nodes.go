@@ -37,7 +37,7 @@ type nodeList struct {
 }
 
 func listNodes(ctx context.Context, env *cli.Environment, output *cli.Output) error {
-	c, err := env.Client()
+	c, err := env.Installed()
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ the last hour found their image on the node.`,
 }
 
 func run(ctx context.Context, env *cli.Environment, output *cli.Output, follow bool) error {
-	c, err := env.Client()
+	c, err := env.Installed()
 	if err != nil {
 		return err
 	}
