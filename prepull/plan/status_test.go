@@ -132,6 +132,35 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// The page for troubleshooting, and people who search it, know them by these words.
+func TestTheWordsOfStates(t *testing.T) {
+	t.Parallel()
+	words := map[string]string{
+		"NotFound": "PullFailed: not found", "Denied": "PullFailed: access denied", "NoMatchingPlatform": "PullFailed: not built for these nodes",
+		"InvalidImage": "PullFailed: invalid image", "SignatureRejected": "PullFailed: signature rejected", "RateLimited": "PullFailed: rate limit reached",
+		"DiskFull": "PullFailed: disk full", "RegistryUnreachable": "PullFailed: registry unreachable", "DeadlineExceeded": "PullFailed: no answer in time",
+		"CannotStart": "PullFailed: cannot start a container", "Other": "PullFailed: see the condition PullFailed",
+	}
+	o := prepulltest.Learned("a:1", 1)
+	for _, cause := range warmth.Causes {
+		s := summary{desired: 1, failed: 1, failure: &warmth.Failure{Cause: cause, Message: "no"}, failureNode: "a"}
+		if got := s.status(&o, prepulltest.Noon).State; got != words[cause.Reason] {
+			t.Errorf("%s is %q, want %q", cause.Reason, got, words[cause.Reason])
+		}
+	}
+	withheld := summary{skipped: skip{reason: skippedWithheld, why: "The Secret would go further."}}
+	if got := withheld.status(&o, prepulltest.Noon).State; got != "Skipped: SecretWithheld" {
+		t.Errorf("it is %q", got)
+	}
+	s := &State{Refused: map[string]string{"a": "no"}, RefusedPods: map[string]string{"b": "no"}}
+	for class, want := range map[string]string{"a": "DaemonSetRefused: The prepull DaemonSet cannot be written: no", "b": "PodsRefused: Prepull pods are refused: no"} {
+		got := summary{desired: 1, refused: s.refusalOf(class)}.status(&o, prepulltest.Noon)
+		if c := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionReady); got.State != "Pending" || c.Reason+": "+c.Message != want {
+			t.Errorf("%s, and the condition is %s: %s, want %q", got.State, c.Reason, c.Message, want)
+		}
+	}
+}
+
 func TestWhatIsKnownOfAnImageIsKept(t *testing.T) {
 	t.Parallel()
 	o := prepulltest.Learned("a:1", 1)

@@ -168,6 +168,8 @@ func why(a *podAnswer, c *containerAnswer, object *v1alpha1.PrepullImage, there 
 		return "the namespace is not opted in: kubectl label namespace " + a.Namespace + " " + v1alpha1.LabelEnabled + "=" + v1alpha1.Enabled
 	case a.OptedOut && object == nil:
 		return "the pod has the label " + v1alpha1.LabelEnabled + "=" + v1alpha1.Disabled + ", and nobody else uses the image"
+	case object == nil && workload.ValidImage(c.Image) != nil:
+		return "it is not the name of an image: no kubelet can pull it"
 	case object == nil:
 		return "kube-prepull does not know the image yet"
 	case a.Node == "":

@@ -4,6 +4,8 @@ package export
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,13 +107,27 @@ func (c choice) read(ctx context.Context, kube client.Reader, limit int64, now t
 		return nil, nil, err
 	}
 	images, absent := plan.Wanted(objects.Items, nodes, classes, limit, now)
-	for _, a := range absent {
-		notes = append(notes, fmt.Sprintf("%s is left out: %s", a.Name, a.Why))
-	}
+	notes = append(notes, leftOut(absent)...)
 	if len(images) == 0 {
 		return nil, nil, fmt.Errorf("kube-prepull has no image for %s (it knows %d)", c, len(objects.Items))
 	}
 	return images, notes, nil
+}
+
+// leftOut are notes about images that are left out, one for each reason: there may be thousands over a limit.
+func leftOut(absent []plan.Absent) []string {
+	names, notes := map[string][]string{}, []string{}
+	for _, a := range absent {
+		names[a.Why] = append(names[a.Why], a.Name)
+	}
+	for _, why := range slices.Sorted(maps.Keys(names)) {
+		who := names[why][0] + " is"
+		if more := len(names[why]) - 1; more > 0 {
+			who = fmt.Sprintf("%s and %d more are", names[why][0], more)
+		}
+		notes = append(notes, who+" left out: "+why)
+	}
+	return notes
 }
 
 // nodes are those to have some of the images for, none if any node counts.
