@@ -52,9 +52,9 @@ func TestABrokenImageDelaysNobody(t *testing.T) {
 	watch.Within(t, 45*time.Second, "the good image behind four broken ones")
 
 	for image, want := range map[string]struct{ state, words string }{
-		missing:                                  {"PullFailed: not found", "not found"},
-		private:                                  {"PullFailed: access denied", "authorization failed"},
-		hanging:                                  {"PullFailed", "500"},
+		missing: {"PullFailed: not found", "not found"},
+		private: {"PullFailed: access denied", "authorization failed"},
+		hanging: {"PullFailed", "500"},
 	} {
 		object := p.WaitState(t, image, want.state)
 		_, _, failed := lab.Condition(object, "PullFailed")

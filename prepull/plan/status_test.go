@@ -148,9 +148,10 @@ func TestTheWordsOfStates(t *testing.T) {
 			t.Errorf("%s is %q, want %q", cause.Reason, got, words[cause.Reason])
 		}
 	}
-	withheld := summary{skipped: skip{reason: skippedWithheld, why: "The Secret would go further."}}
-	if got := withheld.status(&o, prepulltest.Noon).State; got != "Skipped: SecretWithheld" {
-		t.Errorf("it is %q", got)
+	for reason, want := range map[string]string{skippedWithheld: "Skipped: SecretWithheld", skippedInvalid: "Skipped: InvalidImage"} {
+		if got := (summary{skipped: skip{reason: reason, why: "No."}}).status(&o, prepulltest.Noon).State; got != want {
+			t.Errorf("%s is %q, want %q", reason, got, want)
+		}
 	}
 	s := &State{Refused: map[string]string{"a": "no"}, RefusedPods: map[string]string{"b": "no"}}
 	for class, want := range map[string]string{"a": "DaemonSetRefused: The prepull DaemonSet cannot be written: no", "b": "PodsRefused: Prepull pods are refused: no"} {
