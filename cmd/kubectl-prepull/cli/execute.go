@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -43,7 +44,7 @@ func Late(err error) bool { return errors.As(err, new(timeError)) }
 func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetArgs(args)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{flagError(err)} })
 	ran := false
 	everyCommand(root, func(c *cobra.Command) {
 		if c.RunE == nil {
@@ -69,6 +70,22 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 		return codeTime
 	}
 	return codeError
+}
+
+// NoArguments are the arguments of a command that takes none.
+func NoArguments(c *cobra.Command, arguments []string) error {
+	if len(arguments) > 0 {
+		return Usagef("%s takes no arguments, and %q is one", c.CommandPath(), arguments[0])
+	}
+	return nil
+}
+
+// flagError says which units a duration has, where what was given is none.
+func flagError(err error) error {
+	if strings.Contains(err.Error(), ": time: ") {
+		return fmt.Errorf("%w: a duration has the units h, m and s, such as 90s or 1h30m", err)
+	}
+	return err
 }
 
 func everyCommand(c *cobra.Command, each func(*cobra.Command)) {

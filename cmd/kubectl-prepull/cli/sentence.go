@@ -10,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
@@ -31,10 +30,10 @@ func Sentence(err error) string {
 		return text + allowedBy(text)
 	case apierrors.IsUnauthorized(err):
 		return text + ": the credentials of the kubeconfig are not accepted; kubectl auth whoami shows whose they are"
-	case says(err, clientcmd.IsEmptyConfig):
-		return "there is no cluster to speak to: name a kubeconfig with --kubeconfig or KUBECONFIG, or a server with --server"
-	case says(err, clientcmd.IsContextNotFound):
+	case noContext.MatchString(text):
 		return text + ": kubectl config get-contexts lists those that there are"
+	case utilnet.IsConnectionRefused(err) && strings.Contains(text, "://localhost:8080/"):
+		return text + ": is there a kubeconfig? Without one this is the address; --kubeconfig or KUBECONFIG names it"
 	case utilnet.IsConnectionRefused(err):
 		return text + ": is the cluster of the current context running?"
 	case errors.As(err, &noName):
@@ -45,15 +44,8 @@ func Sentence(err error) string {
 	return text
 }
 
-// says tells whether an error, or what it wraps, is one of a kind that only knows its own type.
-func says(err error, is func(error) bool) bool {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if is(err) {
-			return true
-		}
-	}
-	return false
-}
+// noContext is how client-go says that a kubeconfig has no context of a name (tools/clientcmd/client_config.go).
+var noContext = regexp.MustCompile(`context "[^"]*" does not exist$`)
 
 // NoKind tells whether an error says that the cluster has no kind PrepullImage, or has it no longer.
 func NoKind(err error) bool {

@@ -7,13 +7,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 )
 
@@ -39,7 +39,9 @@ func TestSentencesSayWhatToDo(t *testing.T) {
 		"who may read no login": {forbidden("list", "", "secrets"), "no role of the chart allows it"},
 		"a policy forbids it":   {apierrors.NewForbidden(ours, "a", errors.New("denied by policy")), `"a" is forbidden: denied by policy`},
 		"who is nobody":         {apierrors.NewUnauthorized("Unauthorized"), "kubectl auth whoami"},
-		"no kubeconfig":         {fmt.Errorf("finding the cluster: %w", clientcmd.ErrEmptyConfig), "--kubeconfig"},
+		"no kubeconfig":         {fmt.Errorf(`Get "http://localhost:8080/api": %w`, syscall.ECONNREFUSED), "--kubeconfig"},
+		"nobody listens":        {fmt.Errorf(`Get "http://10.0.0.1:6443/api": %w`, syscall.ECONNREFUSED), "is the cluster of the current context running?"},
+		"no context":            {errors.New(`finding the cluster: context "x" does not exist`), "kubectl config get-contexts"},
 		"no such name":          {fmt.Errorf("listing nodes: %w", &net.DNSError{Err: "no such host", Name: "k8s"}), "kubectl config view"},
 		"nobody answers":        {fmt.Errorf("listing nodes: %w", os.ErrDeadlineExceeded), "be reached from here?"},
 	} {

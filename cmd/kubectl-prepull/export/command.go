@@ -42,7 +42,7 @@ The images are those that kube-prepull has on its nodes, or on some of them; tho
 per byte come first. What it leaves out itself, or cannot pull, is left out too, with a note.`,
 		Example: `  kubectl prepull export --node-selector pool=web --format eks-user-data > user-data.txt
   kubectl prepull export --node-selector pool=web --platform linux/arm64 --max-bytes 20Gi --format bash-ctr > pull-images`,
-		Args: cobra.NoArgs,
+		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			output.Namespace = *env.Kube.Namespace
 			if err := output.Check(); err != nil {

@@ -32,7 +32,7 @@ on the nodes. What kubectl prepull wait declared goes: it has an end that nobody
 		Example: `  kubectl prepull uninstall --dry-run
   kubectl prepull uninstall --yes
   kubectl prepull uninstall --yes --taint startup-taint.cluster-autoscaler.kubernetes.io/images`,
-		Args: cobra.NoArgs,
+		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.Namespace = env.Home
 			if err := inventory.CheckTaintKey(o.TaintKey); err != nil {
