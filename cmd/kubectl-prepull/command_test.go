@@ -83,9 +83,14 @@ func without(t *testing.T) *httptest.Server {
 		w.Header().Set("Content-Type", "application/json")
 		answers := map[string]string{
 			"/api":          `{"kind":"APIVersions","versions":["v1"]}`,
-			"/apis":         `{"kind":"APIGroupList","apiVersion":"v1","groups":[]}`,
-			"/api/v1":       `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"nodes","kind":"Node","namespaced":false,"verbs":["list"]},{"name":"pods","kind":"Pod","namespaced":true,"verbs":["list"]}]}`,
+			"/apis":         `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}]}]}`,
+			"/apis/apps/v1": `{"kind":"APIResourceList","groupVersion":"apps/v1","resources":[{"name":"daemonsets","kind":"DaemonSet","namespaced":true,"verbs":["list"]}]}`,
+			"/api/v1": `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"nodes","kind":"Node","namespaced":false,"verbs":["list"]},` +
+				`{"name":"pods","kind":"Pod","namespaced":true,"verbs":["list"]},{"name":"events","kind":"Event","namespaced":true,"verbs":["list"]}]}`,
 			"/api/v1/nodes": `{"kind":"NodeList","apiVersion":"v1","items":[{"metadata":{"name":"node-1","labels":{"kubernetes.io/os":"linux"}}}]}`,
+			"/apis/apps/v1/namespaces/kube-prepull/daemonsets": `{"kind":"DaemonSetList","apiVersion":"apps/v1","items":[]}`,
+			"/api/v1/namespaces/kube-prepull/events":           `{"kind":"EventList","apiVersion":"v1","items":[]}`,
+			"/api/v1/namespaces/kube-prepull/pods":             `{"kind":"PodList","apiVersion":"v1","items":[]}`,
 		}
 		answer, found := answers[r.URL.Path]
 		if !found {

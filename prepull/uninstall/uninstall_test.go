@@ -285,7 +285,6 @@ func TestManagersGoFirst(t *testing.T) {
 func TestADryRunChangesNothing(t *testing.T) {
 	t.Parallel()
 	told := map[bool][]string{}
-	before := left(t, fakeCluster(t, interceptor.Funcs{}))
 	for _, dry := range []bool{true, false} {
 		c := fakeCluster(t, interceptor.Funcs{
 			// The fake one does not look whether there is something to delete in a dry run.
@@ -296,6 +295,13 @@ func TestADryRunChangesNothing(t *testing.T) {
 				return c.Delete(ctx, o, opts...)
 			},
 		})
+		if dry {
+			running := &corev1.Pod{ObjectMeta: meta(namespace, "manager", manager), Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+			if err := c.Create(t.Context(), running); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := left(t, c)
 		o := everything
 		o.DryRun = dry
 		o.Tell = func(words string) { told[dry] = append(told[dry], words) }

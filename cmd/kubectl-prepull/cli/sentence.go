@@ -49,8 +49,9 @@ var noContext = regexp.MustCompile(`context "[^"]*" does not exist$`)
 
 // NoKind tells whether an error says that the cluster has no kind PrepullImage, or has it no longer.
 func NoKind(err error) bool {
-	if meta.IsNoMatchError(err) {
-		return true
+	var noKind *meta.NoKindMatchError
+	if errors.As(err, &noKind) {
+		return noKind.GroupKind.Group == v1alpha1.GroupVersion.Group
 	}
 	var status apierrors.APIStatus
 	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {

@@ -49,6 +49,9 @@ func TestSentencesSayWhatToDo(t *testing.T) {
 			t.Errorf("%s: it says %q", name, got)
 		}
 	}
+	if NoKind(&meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "node.k8s.io", Kind: "RuntimeClass"}}) {
+		t.Error("another kind is missing, and not ours")
+	}
 	if got := Sentence(apierrors.NewForbidden(ours, "a", errors.New("denied by policy"))); strings.Contains(got, "role") {
 		t.Errorf("a role does not help against a policy: %s", got)
 	}
