@@ -187,6 +187,9 @@ unknown: {a: b}
 			if err == nil {
 				t.Fatal("no error")
 			}
+			if !strings.HasPrefix(err.Error(), "validating the configuration: ") && !strings.HasPrefix(err.Error(), "parsing the configuration: ") {
+				t.Errorf("the error is %v", err)
+			}
 			for _, want := range test.want {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("error %q does not say %q", err, want)

@@ -22,8 +22,8 @@ const (
 	// it is pulled too, goes before the learned ones, and expires only if it has a spec.ttl.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 
-	// LabelDeclaredBy with the value "wait" marks a PrepullImage that kubectl prepull wait declared. It means nothing to
-	// kube-prepull.
+	// LabelDeclaredBy with the value "wait" marks a PrepullImage that kubectl prepull wait declared. It means nothing to the
+	// managers; an uninstallation deletes such objects, which nobody would end otherwise.
 	LabelDeclaredBy = "kube-prepull.io/declared-by"
 
 	// AnnotationPriority on a pod template (or a bare pod) is a whole number: over budget, the images of workloads with a
@@ -81,6 +81,9 @@ const (
 	// ComponentPrepull marks the prepull DaemonSets and their pods.
 	ComponentPrepull = "prepull"
 )
+
+// DeclaredByWait is the value of LabelDeclaredBy on what kubectl prepull wait declared.
+const DeclaredByWait = "wait"
 
 // Values of LabelEnabled.
 const (

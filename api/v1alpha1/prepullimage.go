@@ -1,6 +1,10 @@
 package v1alpha1
 
-import "fmt"
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Managed is true for an image that kube-prepull learned, false for one that a person declared.
 func (i *PrepullImage) Managed() bool { return i.Labels[LabelManagedBy] == Name }
@@ -9,6 +13,35 @@ func (i *PrepullImage) Managed() bool { return i.Labels[LabelManagedBy] == Name 
 // from then on the image counts as a learned one.
 func (i *PrepullImage) Declared() bool {
 	return !i.Managed() && (i.Spec.TTL == nil || i.Status.FirstSeenTime == nil)
+}
+
+// Placement is where a declared image goes.
+func (s *PrepullImageSpec) Placement() Placement {
+	var p Placement
+	for key, value := range s.NodeSelector {
+		if p.NodeSelector == nil {
+			p.NodeSelector = map[string]string{}
+		}
+		p.NodeSelector[key] = string(value)
+	}
+	for _, t := range s.Tolerations {
+		p.Tolerations = append(p.Tolerations, corev1.Toleration(t))
+	}
+	return p
+}
+
+// SetPlacement says where a declared image goes: node selector and tolerations, and nothing else that a placement has.
+func (s *PrepullImageSpec) SetPlacement(p Placement) {
+	s.NodeSelector, s.Tolerations = nil, nil
+	for key, value := range p.NodeSelector {
+		if s.NodeSelector == nil {
+			s.NodeSelector = map[string]LabelValue{}
+		}
+		s.NodeSelector[key] = LabelValue(value)
+	}
+	for _, t := range p.Tolerations {
+		s.Tolerations = append(s.Tolerations, Toleration(t))
+	}
 }
 
 // String is namespace/name.

@@ -44,24 +44,28 @@ type PrepullImageList struct {
 // PrepullImageSpec says which image, and for a declared image also where it may go and how it is pulled.
 type PrepullImageSpec struct {
 	// image is the image string, byte for byte as pods write it: presence on a node and the kubelet's credential
-	// record are both keyed by the literal string. Immutable: another image is another object.
+	// record are both keyed by the literal string. Immutable: another image is another object. A string that the kubelet does
+	// not take for an image is refused (ParseImageName in pkg/util/parsers/parsers.go of Kubernetes).
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^(([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*|[[][A-Fa-f0-9:]+[]])(:[0-9]+)?/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@(sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}))?$') && !self.matches('^[a-f0-9]{64}$')`,message="image is not one that a kubelet can pull, such as registry.example.com/team/app:v1 or registry.example.com/team/app@sha256:...: the repository is in lower case, without spaces"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="image is immutable: create another PrepullImage"
 	Image string `json:"image"`
 
 	// nodeSelector names the nodes that want a declared image, by their labels. Empty means every Linux node whose taints
-	// are tolerated. A learned image leaves it empty.
+	// are tolerated. A learned image leaves it empty. What cannot be a label is refused, as of a pod (ValidateLabels in
+	// k8s.io/apimachinery/pkg/apis/meta/v1/validation).
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// +kubebuilder:validation:XValidation:rule=`self.all(key, key.size() <= 317 && key.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)$'))`,message="a key of nodeSelector is not one that a label can have, such as pool or example.com/pool: letters, digits, -, _ and ., 63 at most, after a prefix in lower case"
+	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
 
 	// tolerations are the taints that a declared image goes past, as those of a pod: a tainted node gets it only if one of
 	// them matches. A learned image leaves it empty.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
-	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	Tolerations []Toleration `json:"tolerations,omitempty"`
 
 	// imagePullSecrets are the Secrets that a declared image is pulled with; their namespaces must be opted in. A learned
 	// image leaves it empty.
@@ -78,9 +82,48 @@ type PrepullImageSpec struct {
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m') && duration(self) <= duration('8760h')",message="ttl must be from 1m to 8760h"
+	// +kubebuilder:validation:XValidation:rule=`self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('1m') && duration(self) <= duration('8760h')`,message="ttl must be from 1m to 8760h, in hours, minutes and seconds such as 24h or 1h30m: there is no unit for days"
 	TTL *metav1.Duration `json:"ttl,omitempty"`
+}
+
+// LabelValue is a value that a label can have (IsValidLabelValue in k8s.io/apimachinery/pkg/util/validation).
+//
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$')",message="it is not a value that a label can have: letters and digits, and between them also -, _ and ."
+type LabelValue string
+
+// Toleration is one of a pod. What a pod cannot have is refused (ValidateTolerations in pkg/apis/core/validation/validation.go of
+// Kubernetes).
+//
+// +kubebuilder:validation:XValidation:rule="has(self.key) && size(self.key) > 0 || has(self.operator) && self.operator == 'Exists'",message="operator must be Exists where key is empty, which means all taints"
+// +kubebuilder:validation:XValidation:rule="!has(self.operator) || self.operator != 'Exists' || !has(self.value) || size(self.value) == 0",message="value must be empty where operator is Exists"
+// +kubebuilder:validation:XValidation:rule="!has(self.tolerationSeconds) || has(self.effect) && self.effect == 'NoExecute'",message="effect must be NoExecute where tolerationSeconds is set"
+// +kubebuilder:validation:XValidation:rule="!has(self.value) || self.value.matches(has(self.operator) && self.operator in ['Lt', 'Gt'] ? '^(0|-?[1-9][0-9]{0,18})$' : '^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$')",message="value is not one that a taint can have: letters and digits, and between them also -, _ and .; for Lt and Gt it is a whole number"
+type Toleration struct {
+	// key of the taint; empty with the operator Exists means all taints.
+	// +optional
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule=`size(self) == 0 || self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)$')`,message="key is not one that a taint can have, such as gpu or example.com/gpu: letters, digits, -, _ and ., 63 at most, after a prefix in lower case"
+	Key string `json:"key,omitempty"`
+
+	// operator is Exists, Equal, Lt or Gt: how the value of the taint compares. Empty means Equal.
+	// +optional
+	// +kubebuilder:validation:Enum="";Exists;Equal;Lt;Gt
+	Operator corev1.TolerationOperator `json:"operator,omitempty"`
+
+	// value of the taint.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Value string `json:"value,omitempty"`
+
+	// effect of the taint: NoSchedule, PreferNoSchedule or NoExecute. Empty means all of them.
+	// +optional
+	// +kubebuilder:validation:Enum="";NoSchedule;PreferNoSchedule;NoExecute
+	Effect corev1.TaintEffect `json:"effect,omitempty"`
+
+	// tolerationSeconds is how long a pod stays on a node with such a taint. It means nothing here.
+	// +optional
+	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`
 }
 
 // SecretReference names a Secret in a namespace.
@@ -201,8 +244,8 @@ type PrepullImageStatus struct {
 	// +optional
 	Ready string `json:"ready,omitempty"`
 
-	// lastPullSeconds is how long the slowest node of the latest roll took to pull the image, from the status of the
-	// prepull pods (whole seconds, so an image that was already there reads 0 or 1).
+	// lastPullSeconds is how long the slowest node waited for the image when it came to the nodes, up to the firstReadyTime: whole
+	// seconds from the status of the prepull pods, about one too many. 0 if it was there before.
 	// +optional
 	LastPullSeconds int64 `json:"lastPullSeconds,omitempty"`
 

@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,8 +46,8 @@ func TestAWrongCommandLineIsAUsageError(t *testing.T) {
 	t.Setenv("KUBECONFIG", "/nonexistent")
 	for _, args := range [][]string{
 		{"nothing"}, {"status", "extra"}, {"status", "-o", "xml"}, {"images", "--nothing"}, {"nodes", "one"},
-		{"explain"}, {"explain", "a", "b"}, {"explain", "pod/"}, {"explain", ""}, {"ungate"}, {"ungate", "a", "--all"},
-		{"uninstall"}, {"uninstall", "a", "--yes"},
+		{"explain"}, {"explain", "a", "b"}, {"explain", "pod/"}, {"explain", ""}, {"ungate"}, {"ungate", "a", "--all"}, {"ungate", "--all", "--taint", "a b"}, {"ungate", "a", "--taint", "k=v:NoSchedule"},
+		{"uninstall"}, {"uninstall", "a", "--yes"}, {"uninstall", "--yes", "--taint", "/"}, {"generate", "a.yaml"}, {"import", "a.yaml"}, {"wait", "a.yaml"},
 		{"measure", "nothing"}, {"measure", "run"}, {"measure", "run", "a", "b"}, {"measure", "run", "a", "--timeout", "0s"},
 		{"measure", "history", "extra"}, {"measure", "history", "-n", "a", "-A"},
 		{"export", "-n", "A/B"}, {"generate", "-f", "-", "-n", "A/B"},
@@ -69,6 +73,61 @@ func TestWithoutAClusterThereIsASentence(t *testing.T) {
 		if code != 1 || stdout != "" || !strings.Contains(stderr, "connection refused") {
 			t.Errorf("%q ends with %d:\n%s%s", args, code, stdout, stderr)
 		}
+	}
+}
+
+// without is an API server of a cluster that has nodes, and no kube-prepull.
+func without(t *testing.T) *httptest.Server {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		answers := map[string]string{
+			"/api":          `{"kind":"APIVersions","versions":["v1"]}`,
+			"/apis":         `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}]}]}`,
+			"/apis/apps/v1": `{"kind":"APIResourceList","groupVersion":"apps/v1","resources":[{"name":"daemonsets","kind":"DaemonSet","namespaced":true,"verbs":["list"]}]}`,
+			"/api/v1": `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"nodes","kind":"Node","namespaced":false,"verbs":["list"]},` +
+				`{"name":"pods","kind":"Pod","namespaced":true,"verbs":["list"]},{"name":"events","kind":"Event","namespaced":true,"verbs":["list"]}]}`,
+			"/api/v1/nodes": `{"kind":"NodeList","apiVersion":"v1","items":[{"metadata":{"name":"node-1","labels":{"kubernetes.io/os":"linux"}}}]}`,
+			"/apis/apps/v1/namespaces/kube-prepull/daemonsets": `{"kind":"DaemonSetList","apiVersion":"apps/v1","items":[]}`,
+			"/api/v1/namespaces/kube-prepull/events":           `{"kind":"EventList","apiVersion":"v1","items":[]}`,
+			"/api/v1/namespaces/kube-prepull/pods":             `{"kind":"PodList","apiVersion":"v1","items":[]}`,
+		}
+		answer, found := answers[r.URL.Path]
+		if !found {
+			w.WriteHeader(http.StatusNotFound)
+			answer = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`
+		}
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+// Every command that reads what kube-prepull has says that it is not there, and none shows an empty table.
+func TestWhereKubePrepullIsNotInstalled(t *testing.T) {
+	t.Setenv("KUBECONFIG", "/nonexistent")
+	server := without(t)
+	const want = "error: kube-prepull is not installed in this cluster: it has no kind PrepullImage. Install it: helm install kube-prepull"
+	reads := map[string][][]string{
+		"status": {{}, {"--watch"}, {"-o", "json"}}, "images": {{}, {"-o", "json"}}, "nodes": {{}, {"-o", "json"}, {"-o", "name"}},
+		"explain": {{"nginx"}, {"pod/a"}, {"node/node-1"}}, "export": {{}, {"--node-selector", "a=b"}, {"--node", "node-1"}},
+		"wait": {{"a:1"}, {"a:1", "--node-selector", "a=b"}},
+	}
+	// These need no kind of ours, or no cluster at all.
+	others := []string{"generate", "import", "measure", "ungate", "uninstall", "version", "help"}
+	for _, c := range newCommand(cli.NewEnvironment(genericiooptions.IOStreams{})).Commands() {
+		if reads[c.Name()] == nil && !slices.Contains(others, c.Name()) {
+			t.Errorf("what does %s say where kube-prepull is not installed?", c.Name())
+		}
+		for _, args := range reads[c.Name()] {
+			stdout, stderr, code := run(t, append([]string{c.Name(), "--server", server.URL}, args...)...)
+			if code != 1 || stdout != "" || !strings.HasPrefix(stderr, want) {
+				t.Errorf("%s %q ends with %d:\n%s%s", c.Name(), args, code, stdout, stderr)
+			}
+		}
+	}
+	if stdout, stderr, code := run(t, "ungate", "--all", "--taint", "k", "--server", server.URL); code != 0 {
+		t.Errorf("ungate ends with %d:\n%s%s", code, stdout, stderr)
 	}
 }
 

@@ -41,6 +41,7 @@ func TestARolloutWaits(t *testing.T) {
 	admin := w.plugin
 	w.Kubeconfig = w.kubeconfigOfWaiters(t)
 	p.Namespace(t, "rollout", true)
+	w.declarationsAreChecked(t)
 	made := w.declareWithEnds(t)
 
 	there := p.Push(t, "rollout/there:v1", images.Image{Seed: 311})
@@ -238,10 +239,14 @@ func (w waiting) declareWithEnds(t *testing.T) time.Time {
 		}
 		return file
 	}
-	for _, ttl := range []string{"59s", "8760h1s", "1d", "-5m", "", "soon", "99999999999999999999h"} {
-		if output, err := w.product.Kubectl(t.Context(), "create", "--filename", manifest(ttl)); err == nil {
-			t.Errorf("a ttl of %q is taken: %s", ttl, output)
+	for _, ttl := range []string{"59s", "8760h1s", "1d", "-5m", "", "soon"} {
+		output, err := w.product.Kubectl(t.Context(), "create", "--filename", manifest(ttl))
+		if text := fmt.Sprint(output, err); err == nil || !strings.Contains(text, "ttl must be from 1m to 8760h, in hours, minutes and seconds") {
+			t.Errorf("a ttl of %q: %s", ttl, text)
 		}
+	}
+	if output, err := w.product.Kubectl(t.Context(), "create", "--filename", manifest("99999999999999999999h")); err == nil {
+		t.Errorf("a ttl of ages is taken: %s", output)
 	}
 	if _, err := w.product.Kubectl(t.Context(), "create", "--filename", manifest("1m")); err != nil {
 		t.Fatal(err)

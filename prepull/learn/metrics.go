@@ -19,7 +19,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		}, []string{"result"}),
 		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kube_prepull_images_skipped_total",
-			Help: "Sightings of images that cannot be stored, by reason: too_long, too_many or name_taken.",
+			Help: "Sightings of images that cannot be stored, by reason: too_long, invalid (no kubelet takes it for an image), too_many or name_taken.",
 		}, []string{"reason"}),
 	}
 	for _, collector := range []prometheus.Collector{m.hints, m.skipped} {
@@ -31,7 +31,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	for _, result := range []string{"queued", "dropped", "learned", "nothing", "error"} {
 		m.hints.WithLabelValues(result)
 	}
-	for _, reason := range []string{"too_long", "too_many", "name_taken"} {
+	for _, reason := range []string{"too_long", "invalid", "too_many", "name_taken"} {
 		m.skipped.WithLabelValues(reason)
 	}
 	return m, nil

@@ -73,6 +73,10 @@ func (s *imageStore) ensure(ctx context.Context, image string) (*v1alpha1.Prepul
 		s.skip(image, "too_long")
 		return nil, nil
 	}
+	if workload.ValidImage(image) != nil {
+		s.skip(image, "invalid")
+		return nil, nil
+	}
 	found, others, err := s.find(ctx, image)
 	if found != nil || err != nil {
 		return found, err

@@ -2,6 +2,7 @@ package learn
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -22,6 +23,21 @@ func (unseeing) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ 
 }
 
 func (unseeing) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
+
+// What no kubelet takes for an image is not stored: the API server would refuse it, each time that it is seen.
+func TestWhatIsNoImageIsNotStored(t *testing.T) {
+	t.Parallel()
+	for image, reason := range map[string]string{"a b": "invalid", "App:v1": "invalid", "${IMAGE}": "invalid", strings.Repeat("a", 1025): "too_long"} {
+		metrics := testMetrics(t)
+		s := newImageStore(nil, nil, logr.Discard(), metrics)
+		if o, err := s.ensure(t.Context(), image); o != nil || err != nil {
+			t.Errorf("the PrepullImage of %q is %v, %v", image, o, err)
+		}
+		if got := valueOf(t, metrics.skipped.WithLabelValues(reason)); got != 1 {
+			t.Errorf("%q is counted %v times as %s", image, got, reason)
+		}
+	}
+}
 
 // The images have the same slug and, found by trying, the same hash: only one can have the name.
 func TestImagesWithOneNameAreBothLearned(t *testing.T) {

@@ -17,7 +17,8 @@ func TestAWorkloadTakesOverWhatWasDeclaredWithAnEnd(t *testing.T) {
 	web, db := map[string]string{"pool": "web"}, map[string]string{"pool": "db"}
 	login, other := v1alpha1.SecretReference{Namespace: "shop", Name: "login"}, v1alpha1.SecretReference{Namespace: "ops", Name: "other"}
 	declared := prepulltest.Declared("app", "app:v1")
-	declared.Spec.NodeSelector, declared.Spec.ImagePullSecrets = db, []v1alpha1.SecretReference{other}
+	declared.Spec.SetPlacement(v1alpha1.Placement{NodeSelector: db})
+	declared.Spec.ImagePullSecrets = []v1alpha1.SecretReference{other}
 	used := v1alpha1.PrepullImageStatus{
 		FirstSeenTime: &metav1.Time{Time: prepulltest.Noon}, UserCount: 1,
 		Placements: []v1alpha1.Placement{{NodeSelector: web}}, PullSecrets: []v1alpha1.SecretReference{login},

@@ -242,7 +242,7 @@ func TestAnImageThatTheConfigurationLeavesOutIsInNoList(t *testing.T) {
 func TestAnImageThatNoNodeMatchesSaysSo(t *testing.T) {
 	t.Parallel()
 	s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{prepulltest.Declared("mine", "a:1")}}
-	s.Images[0].Spec.NodeSelector = map[string]string{"gpu": "yes"}
+	s.Images[0].Spec.NodeSelector = map[string]v1alpha1.LabelValue{"gpu": "yes"}
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
 	if got := s.status("mine"); got.State != "Skipped: NoNodes" || got.Conditions[0].Message != "No Linux node matches what its pods ask of a node." {
 		t.Errorf("status %+v", got)
@@ -307,7 +307,7 @@ func TestOnlyNodesThatWantAnImageAreCounted(t *testing.T) {
 	t.Parallel()
 	s := State{Nodes: prepulltest.Nodes(3), Images: []v1alpha1.PrepullImage{prepulltest.Declared("mine", "a:1")}}
 	s.Nodes[1].Labels["pool"] = "big"
-	s.Images[0].Spec.NodeSelector = map[string]string{"pool": "big"}
+	s.Images[0].Spec.NodeSelector = map[string]v1alpha1.LabelValue{"pool": "big"}
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
 	s.runPods(prepulltest.Noon, nothingFails)
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
@@ -518,7 +518,7 @@ func (d *dice) object() v1alpha1.PrepullImage {
 	if d.roll(3) == 0 {
 		o.Labels = nil
 		o.Name = fmt.Sprint("declared-", len(d.data), "-", image)
-		o.Spec.NodeSelector = map[string]string{"pool": fmt.Sprint(d.roll(4))}
+		o.Spec.NodeSelector = map[string]v1alpha1.LabelValue{"pool": v1alpha1.LabelValue(fmt.Sprint(d.roll(4)))}
 	}
 	if d.roll(6) == 0 {
 		o.Status.Retries = []v1alpha1.Retry{{NodeClass: "linux-amd64", Failures: int32(1 + d.roll(4)), Time: metav1.NewTime(prepulltest.Noon.Add(time.Duration(d.roll(900)-300) * time.Second))}}
@@ -630,7 +630,7 @@ func TestAnImageThatGoesTooFarSaysSo(t *testing.T) {
 	for i := range s.Nodes {
 		s.Nodes[i].Labels["rack"] = fmt.Sprint(i)
 	}
-	s.Images[0].Spec.NodeSelector = map[string]string{"rack": "2"}
+	s.Images[0].Spec.NodeSelector = map[string]v1alpha1.LabelValue{"rack": "2"}
 	o := testOptions
 	o.MaxNodeClasses = 3
 	s.carryOut(Make(s, o, prepulltest.Noon))

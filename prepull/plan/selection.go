@@ -212,7 +212,7 @@ func (c *Candidate) add(o *v1alpha1.PrepullImage, now time.Time) {
 	c.PullSecrets = append(c.PullSecrets, o.Status.PullSecrets...)
 	if o.Declared() {
 		c.declared = true
-		c.placements = append(c.placements, v1alpha1.Placement{NodeSelector: o.Spec.NodeSelector, Tolerations: o.Spec.Tolerations})
+		c.placements = append(c.placements, o.Spec.Placement())
 		c.PullSecrets = append(c.PullSecrets, o.Spec.ImagePullSecrets...)
 	}
 	slices.SortFunc(c.PullSecrets, workload.CompareSecrets)

@@ -207,9 +207,9 @@ func TestTwoImagesWithOneShortNameHaveNamesOfTheirOwn(t *testing.T) {
 func TestObjectsOfOneImageAreOneCandidate(t *testing.T) {
 	t.Parallel()
 	gpu := prepulltest.Declared("gpu", "a:1")
-	gpu.Spec.NodeSelector = map[string]string{"gpu": "yes"}
+	gpu.Spec.NodeSelector = map[string]v1alpha1.LabelValue{"gpu": "yes"}
 	disk := prepulltest.Declared("disk", "a:1")
-	disk.Spec.NodeSelector = map[string]string{"disk": "ssd"}
+	disk.Spec.NodeSelector = map[string]v1alpha1.LabelValue{"disk": "ssd"}
 	for name, tc := range map[string]struct {
 		objects    []v1alpha1.PrepullImage
 		placements int

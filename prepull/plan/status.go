@@ -138,8 +138,9 @@ func (s summary) status(o *v1alpha1.PrepullImage, now time.Time) Observed {
 	if next.SizeBytes == 0 {
 		next.SizeBytes = old.SizeBytes
 	}
-	if next.LastPullSeconds <= 1 && old.LastPullSeconds > 1 {
-		// The image was there already, which says nothing about how long it takes to pull.
+	// Once the image was everywhere, a roll goes over nodes that have it, and how long their containers take to start says nothing
+	// about the pull.
+	if next.LastPullSeconds = max(next.LastPullSeconds, old.LastPullSeconds); old.FirstReadyTime != nil {
 		next.LastPullSeconds = old.LastPullSeconds
 	}
 	next.Size = v1alpha1.HumanSize(cmp.Or(next.SizeBytes, old.DownloadBytes))

@@ -132,20 +132,55 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// The page for troubleshooting, and people who search it, know them by these words.
+func TestTheWordsOfStates(t *testing.T) {
+	t.Parallel()
+	words := map[string]string{
+		"NotFound": "PullFailed: not found", "Denied": "PullFailed: access denied", "NoMatchingPlatform": "PullFailed: not built for these nodes",
+		"InvalidImage": "PullFailed: invalid image", "SignatureRejected": "PullFailed: signature rejected", "RateLimited": "PullFailed: rate limit reached",
+		"DiskFull": "PullFailed: disk full", "RegistryUnreachable": "PullFailed: registry unreachable", "DeadlineExceeded": "PullFailed: no answer in time",
+		"CannotStart": "PullFailed: cannot start a container", "Other": "PullFailed: see the condition PullFailed",
+	}
+	o := prepulltest.Learned("a:1", 1)
+	for _, cause := range warmth.Causes {
+		s := summary{desired: 1, failed: 1, failure: &warmth.Failure{Cause: cause, Message: "no"}, failureNode: "a"}
+		if got := s.status(&o, prepulltest.Noon).State; got != words[cause.Reason] {
+			t.Errorf("%s is %q, want %q", cause.Reason, got, words[cause.Reason])
+		}
+	}
+	for reason, want := range map[string]string{skippedWithheld: "Skipped: SecretWithheld", skippedInvalid: "Skipped: InvalidImage"} {
+		if got := (summary{skipped: skip{reason: reason, why: "No."}}).status(&o, prepulltest.Noon).State; got != want {
+			t.Errorf("%s is %q, want %q", reason, got, want)
+		}
+	}
+	s := &State{Refused: map[string]string{"a": "no"}, RefusedPods: map[string]string{"b": "no"}}
+	for class, want := range map[string]string{"a": "DaemonSetRefused: The prepull DaemonSet cannot be written: no", "b": "PodsRefused: Prepull pods are refused: no"} {
+		got := summary{desired: 1, refused: s.refusalOf(class)}.status(&o, prepulltest.Noon)
+		if c := meta.FindStatusCondition(got.Conditions, v1alpha1.ConditionReady); got.State != "Pending" || c.Reason+": "+c.Message != want {
+			t.Errorf("%s, and the condition is %s: %s, want %q", got.State, c.Reason, c.Message, want)
+		}
+	}
+}
+
 func TestWhatIsKnownOfAnImageIsKept(t *testing.T) {
 	t.Parallel()
 	o := prepulltest.Learned("a:1", 1)
 	o.Status.SizeBytes, o.Status.LastPullSeconds = 1_200_000_000, 107
+	everywhere := metav1.NewTime(prepulltest.Noon.Add(-time.Hour))
 	for name, tc := range map[string]struct {
 		summary summary
+		came    *metav1.Time
 		size    string
 		seconds int64
 	}{
-		"a node that does not list the image says nothing about its size": {summary{}, "1.2 GB", 107},
-		"a node that had it already says nothing about the pull":          {summary{slowest: time.Second}, "1.2 GB", 107},
-		"a later pull does":            {summary{slowest: 90 * time.Second}, "1.2 GB", 90},
-		"a size that is reported does": {summary{size: 85_000_000}, "85 MB", 107},
+		"a node that does not list the image says nothing about its size": {summary{}, nil, "1.2 GB", 107},
+		"a node that had it already says nothing about the pull":          {summary{slowest: time.Second}, nil, "1.2 GB", 107},
+		"a slower node does":                                {summary{slowest: 190 * time.Second}, nil, "1.2 GB", 190},
+		"a roll over nodes that have it does not":           {summary{slowest: 5 * time.Second}, &everywhere, "1.2 GB", 107},
+		"a roll that takes long over such nodes does not":   {summary{slowest: 190 * time.Second}, &everywhere, "1.2 GB", 107},
+		"a size that is reported takes the place of a size": {summary{size: 85_000_000}, nil, "85 MB", 107},
 	} {
+		o.Status.FirstReadyTime = tc.came
 		got := tc.summary.status(&o, prepulltest.Noon)
 		if got.Size != tc.size || got.LastPullSeconds != tc.seconds {
 			t.Errorf("%s: %s, %d s", name, got.Size, got.LastPullSeconds)

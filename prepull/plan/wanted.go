@@ -43,7 +43,7 @@ func Wanted(objects []v1alpha1.PrepullImage, nodes []corev1.Node, classes nodecl
 	if maxBytes > 0 {
 		chosen, left, over := choose(able, budget{images: len(able), bytes: maxBytes})
 		for i, s := range over {
-			absent = append(absent, Absent{left[i].image, strings.ReplaceAll(s.why+s.detail, "maxBytesPerNode", "--max-bytes")})
+			absent = append(absent, Absent{left[i].image, strings.ReplaceAll(s.why, "maxBytesPerNode", "--max-bytes")})
 		}
 		able = chosen
 	}

@@ -58,7 +58,7 @@ func TestWantedOnNodes(t *testing.T) {
 		known("gpu:1", 40, 100, gpu),
 		known("over:1", 1, 1, v1alpha1.Placement{}, over),
 		known("fails:1", 1, 1, v1alpha1.Placement{}, fails),
-		{ObjectMeta: metav1.ObjectMeta{Name: "declared"}, Spec: v1alpha1.PrepullImageSpec{Image: "declared:1", NodeSelector: web.NodeSelector}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "declared"}, Spec: v1alpha1.PrepullImageSpec{Image: "declared:1", NodeSelector: map[string]v1alpha1.LabelValue{"pool": "web"}}},
 		{ObjectMeta: metav1.ObjectMeta{Name: "invalid"}, Spec: v1alpha1.PrepullImageSpec{Image: "a b"}},
 	}
 	node := func(labels map[string]string, taints ...corev1.Taint) corev1.Node {

@@ -28,16 +28,27 @@ func (r remover) stop(ctx context.Context) error {
 		return fmt.Errorf("deleting %s: %w", managers.called(managers.name), err)
 	}
 	deleted := err == nil
-	for deadline := time.Now().Add(stopTime); ; {
-		left, err := r.running(ctx)
-		if err != nil {
+	if !r.options.DryRun {
+		if err := r.waitGone(ctx); err != nil {
 			return err
 		}
-		if left == "" || time.Now().After(deadline) {
-			if left != "" {
-				r.options.Tell(left + " is still there")
-			}
-			break
+	}
+	if deleted {
+		r.options.Tell(managers.called(managers.name) + " deleted")
+	}
+	return nil
+}
+
+// waitGone waits until the managers are gone, or are on nodes that do not answer.
+func (r remover) waitGone(ctx context.Context) error {
+	for deadline := time.Now().Add(stopTime); ; {
+		left, err := r.running(ctx)
+		if left == "" || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			r.options.Tell(left + " is still there")
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -45,10 +56,6 @@ func (r remover) stop(ctx context.Context) error {
 		case <-time.After(stopPace):
 		}
 	}
-	if deleted {
-		r.options.Tell(managers.called(managers.name) + " deleted")
-	}
-	return nil
 }
 
 // running is a manager that is not gone yet, empty if all are. One that was never started does nothing: it may be deleted while

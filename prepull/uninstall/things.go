@@ -27,6 +27,8 @@ var (
 	secrets      = kind("v1", "Secret")
 	certificates = kind("cert-manager.io/v1", "Certificate")
 	issuers      = kind("cert-manager.io/v1", "Issuer")
+
+	prepullImages = v1alpha1.GroupVersion.WithKind("PrepullImage")
 )
 
 func kind(apiVersion, name string) schema.GroupVersionKind {
@@ -39,7 +41,7 @@ var (
 	crd                  = thing{kind: kind("apiextensions.k8s.io/v1", "CustomResourceDefinition"), name: "prepullimages." + v1alpha1.GroupVersion.Group, wide: true}
 )
 
-// made are the things that managers make, in an order in which nothing that is gone is made again: cert-manager issues what a
+// made are the things that managers and the plugin make, in an order in which nothing that is gone is made again: cert-manager issues what a
 // Certificate says.
 var made = []thing{
 	{kind: daemonSets, selector: labels.SelectorFromSet(v1alpha1.PrepullLabels())},
@@ -53,10 +55,9 @@ var made = []thing{
 	{kind: secrets, name: v1alpha1.Name + "-trust"},
 	{kind: secrets, name: v1alpha1.Name + "-ca"},
 	{kind: kind("coordination.k8s.io/v1", "Lease"), name: v1alpha1.Name},
-	{
-		kind: v1alpha1.GroupVersion.WithKind("PrepullImage"), wide: true,
-		selector: labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.Name}),
-	},
+	{kind: prepullImages, wide: true, selector: labels.SelectorFromSet(labels.Set{v1alpha1.LabelManagedBy: v1alpha1.Name})},
+	// What kubectl prepull wait declared has an end, and nobody is left to see to it.
+	{kind: prepullImages, wide: true, selector: labels.SelectorFromSet(labels.Set{v1alpha1.LabelDeclaredBy: v1alpha1.DeclaredByWait})},
 }
 
 // installed are the things of the chart, those of its hooks included: it labels all of them, however they came here.

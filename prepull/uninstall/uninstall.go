@@ -26,14 +26,20 @@ type Options struct {
 	// CRD is set if the CRD goes too, and with it the images that people declared.
 	CRD bool
 
+	// DryRun is set if nothing is to change: the API server is asked whether each thing could go, and it is told as if it had.
+	DryRun bool
+
 	// Tell is called with each thing that is gone, in words: "daemonset/prepull-1 deleted".
 	Tell func(words string)
 }
 
 // Run removes kube-prepull. What holds nodes or admissions goes first. Then the managers are stopped, since they would make
-// again what goes after them: what they made, and what they wrote on nodes. Declared images stay, unless the CRD goes. It
-// does all that it can, returns what it could not, and may be called again at any time.
+// again what goes after them: what they made, and what they wrote on nodes. Images that people declared stay, unless the CRD goes.
+// It does all that it can, returns what it could not, and may be called again at any time.
 func Run(ctx context.Context, c client.Client, o Options) error {
+	if o.DryRun {
+		c, o.Tell = client.NewDryRunClient(c), once(o.Tell)
+	}
 	r := remover{client: c, options: o}
 	errs := []error{
 		r.delete(ctx, webhookConfiguration),
@@ -49,6 +55,17 @@ func Run(ctx context.Context, c client.Client, o Options) error {
 		errs = append(errs, r.delete(ctx, crd))
 	}
 	return errors.Join(errs...)
+}
+
+// once tells everything once: what is still there is found again.
+func once(tell func(words string)) func(words string) {
+	told := map[string]bool{}
+	return func(words string) {
+		if !told[words] {
+			tell(words)
+		}
+		told[words] = true
+	}
 }
 
 // remover deletes things and tells of it.

@@ -51,7 +51,8 @@ func meta(namespace, name string, labels map[string]string) metav1.ObjectMeta {
 
 // cluster has a held node, all that kube-prepull leaves, and as much of others that looks like it.
 func cluster() []client.Object {
-	learned, declared := prepulltest.Learned("app:v1", 1), prepulltest.Declared("declared", "tool:v1")
+	learned, declared, waited := prepulltest.Learned("app:v1", 1), prepulltest.Declared("declared", "tool:v1"), prepulltest.Declared("waited", "tool:v2")
+	waited.Labels = map[string]string{v1alpha1.LabelDeclaredBy: v1alpha1.DeclaredByWait}
 	held := prepulltest.Node("held", "amd64")
 	held.UID = "u"
 	held.Spec.Taints = []corev1.Taint{{Key: "other", Effect: "NoSchedule"}, {Key: taintKey, Effect: "NoSchedule"}}
@@ -76,7 +77,7 @@ func cluster() []client.Object {
 		&rbacv1.ClusterRole{ObjectMeta: meta("", "other", map[string]string{v1alpha1.LabelName: v1alpha1.Name})},
 		&coordinationv1.Lease{ObjectMeta: meta(namespace, v1alpha1.Name, nil)},
 		&apiextensionsv1.CustomResourceDefinition{ObjectMeta: meta("", "prepullimages.kube-prepull.io", ofChart)},
-		&learned, &declared, &held, &plain,
+		&learned, &declared, &waited, &held, &plain,
 	}
 	for _, name := range []string{"ca", "serving", "issuer", "trust"} {
 		objects = append(objects, &corev1.Secret{ObjectMeta: meta(namespace, "kube-prepull-"+name, manager)})
@@ -203,8 +204,8 @@ func TestWhatGoesIsTold(t *testing.T) {
 	want := []string{
 		"mutatingwebhookconfiguration/kube-prepull deleted", "node/held untainted", "deployment/kube-prepull deleted", "daemonset/kube-prepull-1 deleted",
 		"secret/kube-prepull-pull-1 deleted", "secret/kube-prepull-serving deleted", "secret/kube-prepull-issuer deleted", "secret/kube-prepull-trust deleted",
-		"secret/kube-prepull-ca deleted", "lease/kube-prepull deleted", "prepullimage/app-v1-", "node/held has no condition kube-prepull.io/ImagesReady any more",
-		"job/kube-prepull-cleanup deleted", "pod/kube-prepull-check deleted", "configmap/kube-prepull deleted", "clusterrole/kube-prepull-view deleted",
+		"secret/kube-prepull-ca deleted", "lease/kube-prepull deleted", "prepullimage/app-v1-", "prepullimage/waited deleted",
+		"node/held has no condition kube-prepull.io/ImagesReady any more", "job/kube-prepull-cleanup deleted", "pod/kube-prepull-check deleted", "configmap/kube-prepull deleted", "clusterrole/kube-prepull-view deleted",
 		"customresourcedefinition/prepullimages.kube-prepull.io deleted",
 	}
 	for i, words := range told {
@@ -277,6 +278,42 @@ func TestManagersGoFirst(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A dry run tells what the real one does, asks the API server about each thing, waits for nobody, and changes nothing.
+func TestADryRunChangesNothing(t *testing.T) {
+	t.Parallel()
+	told := map[bool][]string{}
+	for _, dry := range []bool{true, false} {
+		c := fakeCluster(t, interceptor.Funcs{
+			// The fake one does not look whether there is something to delete in a dry run.
+			Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+				if err := c.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+					return err
+				}
+				return c.Delete(ctx, o, opts...)
+			},
+		})
+		if dry {
+			running := &corev1.Pod{ObjectMeta: meta(namespace, "manager", manager), Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+			if err := c.Create(t.Context(), running); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := left(t, c)
+		o := everything
+		o.DryRun = dry
+		o.Tell = func(words string) { told[dry] = append(told[dry], words) }
+		if err := uninstall.Run(t.Context(), c, o); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, left(t, c)); (diff == "") != dry {
+			t.Errorf("dry: %t, and what changes is (-before +after):\n%s", dry, diff)
+		}
+	}
+	if diff := cmp.Diff(told[false], told[true]); diff != "" || len(told[true]) < 10 {
+		t.Errorf("a dry run tells something else (-real +dry):\n%s", diff)
 	}
 }
 

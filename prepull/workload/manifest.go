@@ -69,7 +69,7 @@ func MergeImages(images []Image) []Image {
 func PlacementsOf(image *v1alpha1.PrepullImage) []v1alpha1.Placement {
 	found := slices.Clone(image.Status.Placements)
 	if image.Declared() {
-		found = append(found, v1alpha1.Placement{NodeSelector: image.Spec.NodeSelector, Tolerations: image.Spec.Tolerations})
+		found = append(found, image.Spec.Placement())
 	}
 	if len(found) == 0 {
 		found = append(found, v1alpha1.Placement{})

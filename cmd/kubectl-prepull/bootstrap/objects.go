@@ -153,7 +153,7 @@ func Declare(image workload.Image) (objects []any, notes []string) {
 			o.Name += "-" + key
 		}
 		known[key] = true
-		o.Spec.NodeSelector, o.Spec.Tolerations = p.NodeSelector, p.Tolerations
+		o.Spec.SetPlacement(p)
 		objects = append(objects, o)
 	}
 	return objects, notes

@@ -75,7 +75,7 @@ func TestAPrepullImageForEachPlacement(t *testing.T) {
 	if len(objects) != 2 {
 		t.Fatalf("there are %d objects:\n%s", len(objects), text)
 	}
-	if o := objects[0]; o.Name != workload.ObjectName("a:1") || !cmp.Equal(o.Spec, v1alpha1.PrepullImageSpec{Image: "a:1", NodeSelector: web.NodeSelector, ImagePullSecrets: secrets}) {
+	if o := objects[0]; o.Name != workload.ObjectName("a:1") || !cmp.Equal(o.Spec, v1alpha1.PrepullImageSpec{Image: "a:1", NodeSelector: map[string]v1alpha1.LabelValue{"pool": "web"}, ImagePullSecrets: secrets}) {
 		t.Errorf("the first object is %+v", o)
 	}
 	if o := objects[1]; o.Name != workload.ObjectName("a:1")+"-"+hash(v1alpha1.Placement{}) || !cmp.Equal(o.Spec, v1alpha1.PrepullImageSpec{Image: "a:1", ImagePullSecrets: secrets}) {

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 
@@ -56,6 +57,36 @@ func (e *Environment) Client() (client.WithWatch, error) {
 	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, fmt.Errorf("finding the cluster: %w", err)
+	}
+	return c, nil
+}
+
+// Cluster is the cluster for people: its address, and the context that leads there.
+func (e *Environment) Cluster() (string, error) {
+	config, err := e.Kube.ToRESTConfig()
+	if err != nil {
+		return "", fmt.Errorf("finding the cluster: %w", err)
+	}
+	raw, err := e.Kube.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return "", fmt.Errorf("finding the cluster: %w", err)
+	}
+	words := "the cluster at " + config.Host
+	if context := cmp.Or(*e.Kube.Context, raw.CurrentContext); context != "" {
+		words += " (context " + context + ")"
+	}
+	return words, nil
+}
+
+// Installed is Client for a cluster that has kube-prepull, as far as its kind tells; the error says so if it does not.
+func (e *Environment) Installed() (client.WithWatch, error) {
+	c, err := e.Client()
+	if err != nil {
+		return nil, err
+	}
+	kind := v1alpha1.GroupVersion.WithKind("PrepullImage")
+	if _, err := c.RESTMapper().RESTMapping(kind.GroupKind(), kind.Version); err != nil {
+		return nil, fmt.Errorf("looking for the kind PrepullImage: %w", err)
 	}
 	return c, nil
 }

@@ -7,9 +7,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
 // Exit codes.
@@ -47,7 +44,7 @@ func Late(err error) bool { return errors.As(err, new(timeError)) }
 func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetArgs(args)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{flagError(err)} })
 	ran := false
 	everyCommand(root, func(c *cobra.Command) {
 		if c.RunE == nil {
@@ -75,6 +72,22 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 	return codeError
 }
 
+// NoArguments are the arguments of a command that takes none.
+func NoArguments(c *cobra.Command, arguments []string) error {
+	if len(arguments) > 0 {
+		return Usagef("%s takes no arguments, and %q is one", c.CommandPath(), arguments[0])
+	}
+	return nil
+}
+
+// flagError says which units a duration has, where what was given is none.
+func flagError(err error) error {
+	if strings.Contains(err.Error(), ": time: ") {
+		return fmt.Errorf("%w: a duration has the units h, m and s, such as 90s or 1h30m", err)
+	}
+	return err
+}
+
 func everyCommand(c *cobra.Command, each func(*cobra.Command)) {
 	each(c)
 	for _, sub := range c.Commands() {
@@ -88,20 +101,4 @@ func group(c *cobra.Command, args []string) error {
 		return Usagef("unknown command %q", args[0])
 	}
 	return c.Help()
-}
-
-// Sentence is an error for people. It adds what to do about it, where that is known.
-func Sentence(err error) string {
-	text := strings.TrimSpace(err.Error())
-	switch {
-	case meta.IsNoMatchError(err):
-		return "kube-prepull is not installed in this cluster, or its CRD is missing"
-	case apierrors.IsForbidden(err):
-		return text + ": ask for a role that allows it"
-	case apierrors.IsUnauthorized(err):
-		return text + ": the credentials of the kubeconfig are not accepted"
-	case utilnet.IsConnectionRefused(err):
-		return text + ": is the cluster of the current context running?"
-	}
-	return text
 }

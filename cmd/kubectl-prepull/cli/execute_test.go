@@ -4,10 +4,29 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 )
+
+// The duration of a flag has no days, as all of Go's, and the error says what it has.
+func TestADurationSaysItsUnits(t *testing.T) {
+	t.Parallel()
+	for arguments, want := range map[string]string{
+		"--for 1d": "error: invalid argument \"1d\" for \"--for\" flag: time: unknown unit \"d\" in duration \"1d\": a duration has the units h, m and s, such as 90s or 1h30m\nSee 'wait --help'.\n",
+		"--for 1":  "error: invalid argument \"1\" for \"--for\" flag: time: missing unit in duration \"1\": a duration has the units h, m and s, such as 90s or 1h30m\nSee 'wait --help'.\n",
+		"a":        "error: wait takes no arguments, and \"a\" is one\nSee 'wait --help'.\n",
+	} {
+		var out bytes.Buffer
+		c := &cobra.Command{Use: "wait", Args: NoArguments, RunE: func(*cobra.Command, []string) error { return nil }}
+		c.Flags().Duration("for", 0, "")
+		c.SetErr(&out)
+		if code := Execute(t.Context(), c, strings.Fields(arguments)); code != 2 || out.String() != want {
+			t.Errorf("%s ends with %d and says %q", arguments, code, out.String())
+		}
+	}
+}
 
 func TestExitCodes(t *testing.T) {
 	t.Parallel()

@@ -123,6 +123,7 @@ func TestWhyAContainerWaited(t *testing.T) {
 		"a namespace outside":     {start: miss, change: func(a *podAnswer, _ *containerAnswer) { a.OptedIn = false }, want: "the namespace is not opted in: kubectl label namespace shop kube-prepull.io/enabled=true"},
 		"a pod that opted out":    {start: miss, change: func(a *podAnswer, _ *containerAnswer) { a.OptedOut = true }, want: "the pod has the label kube-prepull.io/enabled=false, and nobody else uses the image"},
 		"an unknown image":        {start: miss, want: "kube-prepull does not know the image yet"},
+		"no image at all":         {change: func(_ *podAnswer, c *containerAnswer) { c.Image = "App v1" }, want: "it is not the name of an image: no kubelet can pull it"},
 		"no node":                 {object: app(), change: func(a *podAnswer, _ *containerAnswer) { a.Node = "" }, want: "the pod has no node yet"},
 		"always pulled":           {start: miss, object: app(), change: func(_ *podAnswer, c *containerAnswer) { c.Policy = corev1.PullAlways }, want: "imagePullPolicy is Always: the kubelet asks the registry at every start, and pulls the layers that are missing"},
 		"learned from it":         {start: miss, object: app(later), there: &onNode{State: warmth.PullDone}, want: "the image was learned from this pod or its workload: who is first pulls for itself"},

@@ -27,7 +27,7 @@ IMAGE is the image as pods write it, the name of a PrepullImage, or a part of th
   kubectl prepull explain shop/api
   kubectl prepull explain pod/api-7d9f8b6c4-x2x7k -n shop
   kubectl prepull explain node/node-7`,
-		Args:              cobra.ExactArgs(1),
+		Args:              oneSubject,
 		ValidArgsFunction: complete.Subjects(env),
 		RunE: func(c *cobra.Command, arguments []string) error {
 			return run(c.Context(), env, &output, arguments[0])
@@ -35,6 +35,14 @@ IMAGE is the image as pods write it, the name of a PrepullImage, or a part of th
 	}
 	output.AddFlag(c)
 	return c
+}
+
+// oneSubject is the argument: what is to be explained.
+func oneSubject(_ *cobra.Command, arguments []string) error {
+	if len(arguments) != 1 {
+		return cli.Usagef("name one image, pod/NAME or node/NAME, and not %d", len(arguments))
+	}
+	return nil
 }
 
 // question is what somebody asks of a cluster.
@@ -62,7 +70,7 @@ func run(ctx context.Context, env *cli.Environment, output *cli.Output, argument
 	if err != nil {
 		return err
 	}
-	c, err := env.Client()
+	c, err := env.Installed()
 	if err != nil {
 		return err
 	}

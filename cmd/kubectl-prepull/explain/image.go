@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
@@ -63,7 +64,7 @@ type onNode struct {
 	State   warmth.PullState `json:"state"`
 	Message string           `json:"message,omitempty"`
 
-	// Seconds is how long the prepull pod waited for it, about a second too many.
+	// Seconds is how long the prepull pod that the node has now waited for it, about a second too many.
 	Seconds float64 `json:"seconds,omitempty"`
 }
 
@@ -93,22 +94,35 @@ func (q question) image(ctx context.Context, argument string) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	retention, err := inventory.ReadRetention(ctx, q.client, q.home)
+	kept, err := q.kept(ctx, object, objects)
 	if err != nil {
 		return nil, err
 	}
 	a := imageAnswerOf(object, fleet)
-	a.Starts, a.Kept = startsAnswerOf(object.Status.Starts, q.now), retention.KeptOf(object, objects)
+	a.Starts, a.Kept = startsAnswerOf(object.Status.Starts, q.now), kept
 	a.Rank = plan.RankOf(objects, object, q.now)
 	a.LastStarts, a.LastStartsUnknown = starts, unknown
 	return a, nil
+}
+
+// kept is what an image is kept for. Who may not read namespaces is not told that one opted out.
+func (q question) kept(ctx context.Context, o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullImage) (*inventory.Kept, error) {
+	retention, err := inventory.ReadRetention(ctx, q.client, q.home)
+	if err != nil {
+		return nil, err
+	}
+	optedIn, err := inventory.ReadOptedIn(ctx, q.client, q.home)
+	if err != nil && !apierrors.IsForbidden(err) {
+		return nil, err
+	}
+	return retention.KeptOf(o, objects, optedIn), nil
 }
 
 // starts are the last of those that are asked for, the newest first. Who may not read events gets the rest of the answer.
 func (q question) starts(ctx context.Context, wanted func(*inventory.Start) bool) (starts []inventory.Start, unknown string, err error) {
 	all, err := inventory.ReadStarts(ctx, q.client, q.home)
 	if apierrors.IsForbidden(err) {
-		return nil, err.Error(), nil
+		return nil, cli.Sentence(err), nil
 	}
 	starts = []inventory.Start{} // a list in JSON, an empty one too
 	for i := len(all) - 1; i >= 0 && len(starts) < maxStarts; i-- {

@@ -127,6 +127,8 @@ func keptWords(k *inventory.Kept, now time.Time) string {
 		left = "for " + cli.Seconds(k.Until.Sub(now).Seconds()) + " more"
 	}
 	switch k.For {
+	case inventory.KeptForOptOut:
+		return "its users' namespace is not opted in any more: " + left
 	case inventory.KeptForRollback:
 		return "for a rollback: " + left
 	case inventory.KeptForUsualTime:

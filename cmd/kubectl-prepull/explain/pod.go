@@ -2,12 +2,14 @@ package explain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -52,7 +54,11 @@ type containerAnswer struct {
 
 func (q question) pod(ctx context.Context, namespace, name string) (answer, error) {
 	var pod corev1.Pod
-	if err := q.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &pod); err != nil {
+	err := q.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &pod)
+	if apierrors.IsNotFound(err) {
+		return nil, q.noPod(ctx, namespace, name)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading the pod: %w", err)
 	}
 	in, err := q.optedIn(ctx, namespace)
@@ -91,6 +97,24 @@ func (q question) pod(ctx context.Context, namespace, name string) (answer, erro
 		a.Containers = append(a.Containers, containerAnswerOf(a, &c, object, there, starts))
 	}
 	return a, nil
+}
+
+// noPod is the error for a pod that is not in a namespace. It says where one of the name is, to who may know that.
+func (q question) noPod(ctx context.Context, namespace, name string) error {
+	var named corev1.PodList
+	if err := q.client.List(ctx, &named, client.MatchingFields{metav1.ObjectNameField: name}); err != nil && !apierrors.IsForbidden(err) {
+		return fmt.Errorf("looking for the pod: %w", err)
+	}
+	words := fmt.Sprintf("there is no pod %s in namespace %s", name, namespace)
+	if len(named.Items) == 0 {
+		return errors.New(words)
+	}
+	var namespaces []string
+	for i := range named.Items {
+		namespaces = append(namespaces, named.Items[i].Namespace)
+	}
+	slices.Sort(namespaces)
+	return fmt.Errorf("%s, and there is one in %s: -n %s", words, some(namespaces, maxNames), namespaces[0])
 }
 
 // objectOf is the object with an image, byte for byte; nil if there is none.
@@ -144,6 +168,8 @@ func why(a *podAnswer, c *containerAnswer, object *v1alpha1.PrepullImage, there 
 		return "the namespace is not opted in: kubectl label namespace " + a.Namespace + " " + v1alpha1.LabelEnabled + "=" + v1alpha1.Enabled
 	case a.OptedOut && object == nil:
 		return "the pod has the label " + v1alpha1.LabelEnabled + "=" + v1alpha1.Disabled + ", and nobody else uses the image"
+	case object == nil && workload.ValidImage(c.Image) != nil:
+		return "it is not the name of an image: no kubelet can pull it"
 	case object == nil:
 		return "kube-prepull does not know the image yet"
 	case a.Node == "":

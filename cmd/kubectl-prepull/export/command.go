@@ -4,6 +4,8 @@ package export
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +42,7 @@ The images are those that kube-prepull has on its nodes, or on some of them; tho
 per byte come first. What it leaves out itself, or cannot pull, is left out too, with a note.`,
 		Example: `  kubectl prepull export --node-selector pool=web --format eks-user-data > user-data.txt
   kubectl prepull export --node-selector pool=web --platform linux/arm64 --max-bytes 20Gi --format bash-ctr > pull-images`,
-		Args: cobra.NoArgs,
+		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			output.Namespace = *env.Kube.Namespace
 			if err := output.Check(); err != nil {
@@ -50,7 +52,7 @@ per byte come first. What it leaves out itself, or cannot pull, is left out too,
 			if err != nil {
 				return err
 			}
-			kube, err := env.Client()
+			kube, err := env.Installed()
 			if err != nil {
 				return err
 			}
@@ -105,13 +107,27 @@ func (c choice) read(ctx context.Context, kube client.Reader, limit int64, now t
 		return nil, nil, err
 	}
 	images, absent := plan.Wanted(objects.Items, nodes, classes, limit, now)
-	for _, a := range absent {
-		notes = append(notes, fmt.Sprintf("%s is left out: %s", a.Name, a.Why))
-	}
+	notes = append(notes, leftOut(absent)...)
 	if len(images) == 0 {
 		return nil, nil, fmt.Errorf("kube-prepull has no image for %s (it knows %d)", c, len(objects.Items))
 	}
 	return images, notes, nil
+}
+
+// leftOut are notes about images that are left out, one for each reason: there may be thousands over a limit.
+func leftOut(absent []plan.Absent) []string {
+	names, notes := map[string][]string{}, []string{}
+	for _, a := range absent {
+		names[a.Why] = append(names[a.Why], a.Name)
+	}
+	for _, why := range slices.Sorted(maps.Keys(names)) {
+		who := names[why][0] + " is"
+		if more := len(names[why]) - 1; more > 0 {
+			who = fmt.Sprintf("%s and %d more are", names[why][0], more)
+		}
+		notes = append(notes, who+" left out: "+why)
+	}
+	return notes
 }
 
 // nodes are those to have some of the images for, none if any node counts.

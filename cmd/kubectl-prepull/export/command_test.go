@@ -12,6 +12,7 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 func TestANodeThatIsYetToCome(t *testing.T) {
@@ -51,6 +52,14 @@ func TestAPlatformIsLabelsOfNodes(t *testing.T) {
 	}
 }
 
+func TestWhatIsLeftOutForOneReasonHasOneNote(t *testing.T) {
+	t.Parallel()
+	absent := []plan.Absent{{Name: "a:1", Why: "Too much."}, {Name: "b:1", Why: "Not found."}, {Name: "c:1", Why: "Too much."}, {Name: "d:1", Why: "Too much."}}
+	if diff := cmp.Diff([]string{"b:1 is left out: Not found.", "a:1 and 2 more are left out: Too much."}, leftOut(absent)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestCommandLinesThatAreWrong(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]struct {
@@ -66,8 +75,8 @@ func TestCommandLinesThatAreWrong(t *testing.T) {
 		"--max-bytes -1":                  {2, "error: --max-bytes must be a quantity"},
 		"--format xml":                    {2, "error: --format must be one of aks-prepared-image, bash-crictl, bash-ctr, cloud-init, daemonset, eks-user-data, gke-boot-disk, list, prepullimages, not \"xml\""},
 		"--parallel 65":                   {2, "error: --parallel must be from 1 to 64"},
-		"more":                            {2, "error: unknown command \"more\""},
-		"--max-bytes 1Gi":                 {1, "error: listing PrepullImages: "},
+		"more":                            {2, "error: export takes no arguments, and \"more\" is one"},
+		"--max-bytes 1Gi":                 {1, "error: looking for the kind PrepullImage: "},
 	} {
 		var out, errOut bytes.Buffer
 		env := cli.NewEnvironment(genericiooptions.IOStreams{Out: &out, ErrOut: &errOut})

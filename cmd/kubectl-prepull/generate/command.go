@@ -27,7 +27,7 @@ does use is in the output of helm template.`,
 		Example: `  helm template shop ./chart | kubectl prepull generate -f - --format daemonset | kubectl apply -f -
   kubectl prepull generate -k overlays/production --format eks-user-data > user-data.txt
   kubectl prepull generate -f manifests/ --format prepullimages | kubectl apply -f -`,
-		Args: cobra.NoArgs,
+		Args: FilesByFlag,
 		RunE: func(*cobra.Command, []string) error {
 			if err := from.check(); err != nil {
 				return err

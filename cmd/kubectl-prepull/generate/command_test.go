@@ -62,6 +62,7 @@ func TestAFileThatIsNoObjectTakesNothingWithIt(t *testing.T) {
 		"values of a chart":    {"values.yaml", "image: b:1\n", []string{"a:1"}, "note: DIR/values.yaml:1: this object has no kind: for a values file of Helm there is --helm-values\n"},
 		"UTF-16 of PowerShell": {"p.yaml", utf16, []string{"a:1", "u:1"}, ""},
 		"a key twice":          {"p.yaml", "kind: Pod\nkind: Pod\nspec: {containers: [{image: b:1}]}\n", []string{"a:1", "b:1"}, "note: DIR/p.yaml:1: the key \"kind\" is there twice, and the last one counts here; kubectl apply refuses it\n"},
+		"no image":             {"p.yaml", "kind: Pod\nspec: {initContainers: [{name: i}], containers: [{image: b:1}]}\n", []string{"a:1", "b:1"}, "note: DIR/p.yaml:1: Pod: container \"i\" has no image\n"},
 		"a wrong field":        {"p.yaml", "kind: Pod\nspec: {containers: [{image: b:1, ports: [{containerPort: \"80\"}]}]}\n", []string{"a:1"}, "note: DIR/p.yaml:1: Pod: its pod template cannot be read: spec.containers.ports.containerPort is a string, which does not fit there\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,6 +77,14 @@ func TestAFileThatIsNoObjectTakesNothingWithIt(t *testing.T) {
 				t.Errorf("--strict ends with %d and prints %q", code, images)
 			}
 		})
+	}
+}
+
+func TestFilesAreGivenWithAFlag(t *testing.T) {
+	t.Parallel()
+	_, messages, code := generated(t, "", "", "c1.yaml")
+	if want := "error: \"c1.yaml\" is given without a flag: files and folders are named with -f, as in -f c1.yaml\nSee 'generate --help'.\n"; code != 2 || messages != want {
+		t.Errorf("it ends with %d and prints\n%s", code, messages)
 	}
 }
 
@@ -110,7 +119,8 @@ func TestNothingFoundIsAnErrorInEveryFormat(t *testing.T) {
 		}{
 			"values without a tag": {"image: {repository: org/a}", "there is no whole image in standard input", []string{"--helm-values", "-"}},
 			"values without any":   {"a: 1", "helm template NAME CHART --values FILE | kubectl prepull generate -f -", []string{"--helm-values", "-"}},
-			"pods without images":  {"kind: Pod\nspec: {containers: [{name: a}]}", "there is no image to pull in standard input", []string{"-f", "-"}},
+			"pods without images":  {"kind: Pod\nspec: {containers: [{name: a}]}", "standard input:1: Pod: container \"a\" has no image", []string{"-f", "-"}},
+			"pods that are none":   {"kind: Pod\nspec: {initContainers: [], containers: []}", "there is no image to pull in standard input", []string{"-f", "-"}},
 			"no pods":              {"kind: Service", "there is no workload in standard input", []string{"-f", "-"}},
 			"all for Windows":      {"kind: Pod\nspec: {os: {name: windows}, containers: [{image: a:1}]}", "note: Pod is left out: its pods run on windows", []string{"-f", "-"}},
 		} {

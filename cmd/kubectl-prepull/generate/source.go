@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -92,6 +93,19 @@ const stdin = "standard input"
 
 // extensions of the files in a folder that are manifests.
 var extensions = []string{".yaml", ".yml", ".json"}
+
+// IsFileName tells whether a name is that of a file with manifests, which no image is called by.
+func IsFileName(name string) bool {
+	return slices.Contains(extensions, strings.ToLower(filepath.Ext(name)))
+}
+
+// FilesByFlag are the arguments of a command that reads files: none, since files have a flag.
+func FilesByFlag(_ *cobra.Command, arguments []string) error {
+	if len(arguments) > 0 {
+		return cli.Usagef("%q is given without a flag: files and folders are named with -f, as in -f %s", arguments[0], arguments[0])
+	}
+	return nil
+}
 
 // ReadPath reads a file, all manifests in a folder and the folders in it, or what is piped in for "-". In a folder, a file that
 // cannot be read is a problem, and the others are read.

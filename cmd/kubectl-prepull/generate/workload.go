@@ -148,6 +148,11 @@ func (f *Found) imagesOf(i item, owner metav1.Object, pod *corev1.PodTemplateSpe
 		f.leftOut[why] = append(f.leftOut[why], name)
 		return nil
 	}
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if c.Image == "" {
+			f.Problems = append(f.Problems, fmt.Errorf("%s: %s: container %q has no image", i.document.Where(), name, c.Name))
+		}
+	}
 	var images []workload.Image
 	for _, image := range workload.FromManifest(owner) {
 		if image.Name == injected {

@@ -27,7 +27,7 @@ It reads ImageCaches of kube-fledged, and ImagePullJobs, ImageListPullJobs and t
 make those of OpenKruise. Everything that has no equivalent, and what cannot be read, has a line on the
 error stream. Most images need not be taken over: kube-prepull learns those that pods use.`,
 		Example: `  kubectl get imagecaches -A -o yaml | kubectl prepull import -f - | kubectl apply -f -`,
-		Args:    cobra.NoArgs,
+		Args:    generate.FilesByFlag,
 		RunE: func(*cobra.Command, []string) error {
 			if len(files) == 0 {
 				return cli.Usagef("say what to read, with -f")

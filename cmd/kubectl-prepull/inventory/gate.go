@@ -7,10 +7,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 )
 
 // ReadGateKey reads the key of the gate's taint from the configuration of the manager. Where there is none, or it may not be
@@ -50,6 +52,18 @@ func gateKey(config []byte) (string, error) {
 		return v1alpha1.TaintWarming, nil
 	}
 	return c.Gate.TaintKey, nil
+}
+
+// CheckTaintKey says why a key that was given cannot be that of a taint. An empty one was not given.
+func CheckTaintKey(key string) error {
+	if key == "" {
+		return nil
+	}
+	// The rule is that of ValidateTaintsInNodeAddOrUpdate in pkg/apis/core/validation of Kubernetes.
+	if problems := validation.IsQualifiedName(key); len(problems) > 0 {
+		return cli.Usagef("--taint %q cannot be the key of a taint, such as %s: without value and effect, a prefix and a name of letters, digits, -, _ and .", key, v1alpha1.TaintWarming)
+	}
+	return nil
 }
 
 // NodesWithTaint returns the names of the nodes that have a taint with a key.

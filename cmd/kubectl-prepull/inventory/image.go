@@ -60,7 +60,7 @@ type Image struct {
 	UserCount int32           `json:"userCount"`
 	Users     []v1alpha1.User `json:"users,omitempty"`
 
-	// LastPullSeconds is what the slowest node took.
+	// LastPullSeconds is what the slowest node took when the image came to the nodes.
 	LastPullSeconds int64 `json:"lastPullSeconds,omitempty"`
 
 	// RetryTime is when a failing image is tried next.

@@ -60,7 +60,8 @@ type NodeImage struct {
 	// State is Ready, Pulling, Failing or Queued.
 	State warmth.PullState `json:"state"`
 
-	// Seconds is how long the prepull pod waited for the image, about a second too many; 0 if the image was there before.
+	// Seconds is how long the prepull pod that the node has now waited for the image, about a second too many: a short time if
+	// an earlier one had brought it.
 	Seconds float64 `json:"seconds,omitempty"`
 
 	// SizeBytes is what the node reports; 0 if it does not list the image.

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
@@ -40,40 +41,59 @@ func retentionOf(config []byte) (Retention, error) {
 
 // Kept is why an image is known that nothing uses, and until when.
 type Kept struct {
-	// For is Rollback, Retention, UsualTime or TTL.
+	// For is OptOut, Rollback, Retention, UsualTime or TTL.
 	For   string    `json:"for"`
 	Until time.Time `json:"until"`
 }
 
 // What images are kept for.
 const (
+	KeptForOptOut    = "OptOut"    // its users are in namespaces that are not opted in any more
 	KeptForRollback  = "Rollback"  // a workload that used it uses another one now
 	KeptForRetention = "Retention" // its users are gone
 	KeptForUsualTime = "UsualTime" // it is likely to start again within a week
 	KeptForTTL       = "TTL"       // it was declared with an end, and nothing has used it
 )
 
-// KeptOf is what an image is kept for; nil if it is in use, or a person declared it for good. objects are all of them.
-func (r Retention) KeptOf(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullImage) *Kept {
-	seen := o.Status.LastSeenTime
-	displaced := slices.ContainsFunc(objects, func(other v1alpha1.PrepullImage) bool {
-		return other.Status.UserCount > 0 && slices.ContainsFunc(other.Status.Users, func(u v1alpha1.User) bool {
-			return slices.ContainsFunc(o.Status.Users, func(was v1alpha1.User) bool { return workload.WithoutUID(was) == workload.WithoutUID(u) })
-		})
-	})
+// KeptOf is what an image is kept for; nil if it is in use, or a person declared it for good. It tells of the rule by which the
+// manager retires images (prepull/learn/retire.go). objects are all of them, and optedIn the namespaces that are; nil is not known.
+func (r Retention) KeptOf(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullImage, optedIn map[string]bool) *Kept {
 	ttl := time.Duration(0)
 	if o.Spec.TTL != nil {
 		ttl = o.Spec.TTL.Duration
 	}
+	// An object whose maker died before it wrote the status has only its creation to go by.
+	since := o.CreationTimestamp.Time
+	if o.Status.LastSeenTime != nil {
+		since = o.Status.LastSeenTime.Time
+	}
+	kept := func(why string, period time.Duration) *Kept { return &Kept{why, since.Add(max(period, ttl))} }
 	switch {
 	case ttl > 0 && o.Declared():
-		return &Kept{KeptForTTL, o.CreationTimestamp.Add(ttl)}
-	case o.Declared() || o.Status.UserCount > 0 || seen == nil:
+		return kept(KeptForTTL, ttl)
+	case o.Declared() || o.Status.UserCount > 0:
 		return nil
+	case hasOptedOut(o, optedIn):
+		return kept(KeptForOptOut, clock.Production().OptOutTime)
 	case o.Status.Remembered:
-		return &Kept{KeptForUsualTime, seen.Add(v1alpha1.LongestMemory)}
-	case displaced:
-		return &Kept{KeptForRollback, seen.Add(max(r.Rollback.Duration, ttl))}
+		return kept(KeptForUsualTime, v1alpha1.LongestMemory)
+	case displaced(o, objects):
+		return kept(KeptForRollback, r.Rollback.Duration)
 	}
-	return &Kept{KeptForRetention, seen.Add(max(r.Gone.Duration, ttl))}
+	return kept(KeptForRetention, r.Gone.Duration)
+}
+
+// hasOptedOut tells whether an image was used, and none of its last users is in a namespace that is still opted in.
+func hasOptedOut(o *v1alpha1.PrepullImage, optedIn map[string]bool) bool {
+	return optedIn != nil && o.Status.LastSeenTime != nil && len(o.Status.Users) > 0 &&
+		!slices.ContainsFunc(o.Status.Users, func(u v1alpha1.User) bool { return optedIn[u.Namespace] })
+}
+
+// displaced tells whether one of the last users of an image uses another one now.
+func displaced(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullImage) bool {
+	return slices.ContainsFunc(objects, func(other v1alpha1.PrepullImage) bool {
+		return other.Status.UserCount > 0 && slices.ContainsFunc(other.Status.Users, func(u v1alpha1.User) bool {
+			return slices.ContainsFunc(o.Status.Users, func(was v1alpha1.User) bool { return workload.WithoutUID(was) == workload.WithoutUID(u) })
+		})
+	})
 }

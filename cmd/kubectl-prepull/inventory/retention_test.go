@@ -31,26 +31,38 @@ func TestWhatAnImageIsKeptFor(t *testing.T) {
 		return o
 	}
 	others := []v1alpha1.PrepullImage{used(1, "api"), used(0, "gone")}
+	opted := map[string]bool{"shop": true}
 	remembered, declared := used(0, "gone"), used(0, "api")
 	remembered.Status.Remembered, declared.Labels = true, nil
 	passing, handed := v1alpha1.PrepullImage{}, used(0, "gone")
 	passing.CreationTimestamp = metav1.NewTime(noon)
 	handed.Labels, handed.Status.FirstSeenTime = nil, &metav1.Time{Time: noon}
 	passing.Spec.TTL, handed.Spec.TTL = &metav1.Duration{Duration: time.Hour}, &metav1.Duration{Duration: 5 * time.Hour}
+	unused, both := v1alpha1.PrepullImage{ObjectMeta: used(0).ObjectMeta}, used(0, "api")
+	unused.CreationTimestamp = metav1.NewTime(noon.Add(-time.Hour))
+	both.Status.Users = append(both.Status.Users, v1alpha1.User{Kind: "Deployment", Namespace: "left", Name: "api"})
 	for name, test := range map[string]struct {
-		image v1alpha1.PrepullImage
-		want  *Kept
+		image   v1alpha1.PrepullImage
+		optedIn map[string]bool
+		want    *Kept
 	}{
-		"in use":                    {used(1, "api"), nil},
-		"declared":                  {declared, nil},
-		"its workload uses another": {used(0, "api"), &Kept{KeptForRollback, noon.Add(24 * time.Hour)}},
-		"its workload is gone":      {used(0, "gone"), &Kept{KeptForRetention, noon.Add(2 * time.Hour)}},
-		"remembered":                {remembered, &Kept{KeptForUsualTime, noon.Add(8 * 24 * time.Hour)}},
-		"declared with an end":      {passing, &Kept{KeptForTTL, noon.Add(time.Hour)}},
-		"used, with a later end":    {handed, &Kept{KeptForRetention, noon.Add(5 * time.Hour)}},
-		"nobody knows when it was":  {v1alpha1.PrepullImage{ObjectMeta: used(0).ObjectMeta}, nil},
+		"in use":                              {used(1, "api"), opted, nil},
+		"declared":                            {declared, opted, nil},
+		"declared, used by who opted out":     {declared, map[string]bool{}, nil},
+		"its workload uses another":           {used(0, "api"), opted, &Kept{KeptForRollback, noon.Add(24 * time.Hour)}},
+		"its workload is gone":                {used(0, "gone"), opted, &Kept{KeptForRetention, noon.Add(2 * time.Hour)}},
+		"its namespace opted out":             {used(0, "gone"), map[string]bool{"other": true}, &Kept{KeptForOptOut, noon.Add(time.Minute)}},
+		"all namespaces opted out":            {used(0, "api"), map[string]bool{}, &Kept{KeptForOptOut, noon.Add(time.Minute)}},
+		"one of its namespaces opted out":     {both, opted, &Kept{KeptForRollback, noon.Add(24 * time.Hour)}},
+		"namespaces may not be read":          {used(0, "gone"), nil, &Kept{KeptForRetention, noon.Add(2 * time.Hour)}},
+		"remembered":                          {remembered, opted, &Kept{KeptForUsualTime, noon.Add(8 * 24 * time.Hour)}},
+		"remembered, and opted out":           {remembered, map[string]bool{}, &Kept{KeptForOptOut, noon.Add(time.Minute)}},
+		"declared with an end":                {passing, opted, &Kept{KeptForTTL, noon.Add(time.Hour)}},
+		"used, with a later end":              {handed, opted, &Kept{KeptForRetention, noon.Add(5 * time.Hour)}},
+		"used, with a later end, opted out":   {handed, map[string]bool{}, &Kept{KeptForOptOut, noon.Add(5 * time.Hour)}},
+		"its maker died before the first use": {unused, map[string]bool{}, &Kept{KeptForRetention, noon.Add(time.Hour)}},
 	} {
-		got := r.KeptOf(&test.image, others)
+		got := r.KeptOf(&test.image, others, test.optedIn)
 		if (got == nil) != (test.want == nil) || got != nil && *got != *test.want {
 			t.Errorf("%s: %+v, want %+v", name, got, test.want)
 		}

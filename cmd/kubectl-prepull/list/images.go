@@ -24,7 +24,7 @@ func Images(env *cli.Environment) *cobra.Command {
   kubectl prepull images -o wide
   kubectl prepull images -o custom-columns=IMAGE:.image,READY:.nodes.ready
   kubectl prepull images -o json | jq -r '.images[] | select(.state == "Failing") | .image'`,
-		Args:              cobra.NoArgs,
+		Args:              cli.NoArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return listImages(c.Context(), env, &output)
@@ -40,7 +40,7 @@ type imageList struct {
 }
 
 func listImages(ctx context.Context, env *cli.Environment, output *cli.Output) error {
-	c, err := env.Client()
+	c, err := env.Installed()
 	if err != nil {
 		return err
 	}

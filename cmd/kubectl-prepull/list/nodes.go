@@ -21,7 +21,7 @@ func Nodes(env *cli.Environment) *cobra.Command {
 		Example: `  kubectl prepull nodes
   kubectl prepull nodes -o jsonpath='{.nodes[?(@.state=="Failing")].name}'
   kubectl prepull nodes -o json | jq -r '.nodes[] | select(.state != "Complete") | .name'`,
-		Args:              cobra.NoArgs,
+		Args:              cli.NoArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return listNodes(c.Context(), env, &output)
@@ -37,7 +37,7 @@ type nodeList struct {
 }
 
 func listNodes(ctx context.Context, env *cli.Environment, output *cli.Output) error {
-	c, err := env.Client()
+	c, err := env.Installed()
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ older pods waited for is unknown.`,
 		Example: `  kubectl prepull measure history
   kubectl prepull measure history -n shop -o wide
   kubectl prepull measure history -A --html starts.html`,
-		Args: cobra.NoArgs,
+		Args: cli.NoArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return o.run(c.Context(), env)
 		},

@@ -21,7 +21,7 @@ the last hour found their image on the node.`,
 		Example: `  kubectl prepull status
   kubectl prepull status --watch
   kubectl prepull status -o json | jq .images.failing`,
-		Args:              cobra.NoArgs,
+		Args:              cli.NoArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return run(c.Context(), env, &output, follow)
@@ -33,7 +33,7 @@ the last hour found their image on the node.`,
 }
 
 func run(ctx context.Context, env *cli.Environment, output *cli.Output, follow bool) error {
-	c, err := env.Client()
+	c, err := env.Installed()
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
 )
 
@@ -154,7 +155,7 @@ func (s *source) readHour(ctx context.Context, now time.Time) (hour, error) {
 		}
 	}
 	if apierrors.IsForbidden(err) {
-		return hour{read: now, unknown: err.Error()}, nil
+		return hour{read: now, unknown: cli.Sentence(err)}, nil
 	}
 	return hour{}, err
 }

@@ -33,6 +33,9 @@ server and the permission to patch nodes: no manager, no webhook, no CRD. A node
 			if all == (len(nodes) > 0) {
 				return cli.Usagef("name nodes, or give --all")
 			}
+			if err := inventory.CheckTaintKey(key); err != nil {
+				return err
+			}
 			return run(c.Context(), env, nodes, key)
 		},
 	}

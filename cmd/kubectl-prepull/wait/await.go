@@ -19,7 +19,7 @@ const (
 )
 
 // errInterrupted is what waiting ends with when the program is told to end.
-var errInterrupted = errors.New("interrupted: what this command declared is taken back, unless a workload uses it")
+var errInterrupted = errors.New("interrupted")
 
 // look is how the images stand now.
 type look func(ctx context.Context, now time.Time) ([]standing, error)

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,7 +73,7 @@ func (o *options) run(ctx context.Context, env *cli.Environment, names []string)
 	if err != nil {
 		return err
 	}
-	c, err := env.Client()
+	c, err := env.Installed()
 	if err != nil {
 		return err
 	}
@@ -93,7 +95,7 @@ func (o *options) run(ctx context.Context, env *cli.Environment, names []string)
 	start := time.Now()
 	last, err := await(ctx, o.timeout, w.look, show, env.ErrOut)
 	if err != nil && !cli.Late(err) {
-		return errors.Join(err, w.ours.withdraw(ctx, c))
+		return w.ours.takenBack(ctx, c, err)
 	}
 	if err != nil {
 		return err
@@ -120,14 +122,32 @@ func (o *options) images(env *cli.Environment, names []string, selector labels.S
 	if err != nil {
 		return nil, nil, fmt.Errorf("finding the namespace: %w", err)
 	}
-	found, err := o.source.Read(env.In, namespace)
+	found, err := o.source.Read(env.In, *env.Kube.Namespace)
 	if err != nil {
 		return nil, nil, err
 	}
 	if len(found.Problems) > 0 {
 		return nil, nil, errors.Join(found.Problems...)
 	}
-	return found.Images, found.Notes, found.Nothing(o.source.String())
+	if assumed := inNamespace(found.Images, namespace); len(assumed) > 0 {
+		found.Notes = append(found.Notes, fmt.Sprintf("pull secrets whose namespace the manifests do not say are taken from %s, that of the kubeconfig (-n says another): %s",
+			namespace, strings.Join(assumed, ", ")))
+	}
+	return workload.MergeImages(found.Images), found.Notes, found.Nothing(o.source.String())
+}
+
+// inNamespace gives pull secrets without a namespace this one, and returns their names.
+func inNamespace(images []workload.Image, namespace string) []string {
+	var names []string
+	for i := range images {
+		images[i].PullSecrets = slices.Clone(images[i].PullSecrets)
+		for j := range images[i].PullSecrets {
+			if s := &images[i].PullSecrets[j]; s.Namespace == "" {
+				s.Namespace, names = namespace, append(names, s.Name)
+			}
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(names)))
 }
 
 // named are images without manifests. They are for any node without a taint, or for those that are selected.
@@ -137,6 +157,9 @@ func named(names []string, selector labels.Selector) (images []workload.Image, n
 		notes = append(notes, fmt.Sprintf("a PrepullImage cannot say all of --node-selector %s, so more nodes may get the images", selector))
 	}
 	for _, name := range names {
+		if generate.IsFileName(name) {
+			return nil, nil, cli.Usagef("%s is the name of a file, and not of an image: give it with -f", name)
+		}
 		if err := workload.ValidImage(name); err != nil {
 			return nil, nil, cli.Usagef("%q is not the name of an image: %v", name, err)
 		}

@@ -5,7 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,6 +19,7 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/bootstrap"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
 	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/inventory"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
@@ -25,9 +30,8 @@ const (
 	// a rollout may come a day later.
 	ttl = 24 * time.Hour
 
-	// declaredBy is the value of v1alpha1.LabelDeclaredBy, and is in the names of what is declared here: the name up to it is that
-	// of the learned object.
-	declaredBy = "wait"
+	// declaredBy is in the labels and the names of what is declared here: the name up to it is that of the learned object.
+	declaredBy = v1alpha1.DeclaredByWait
 
 	// writeTime is how long a write may take. It is not given up when the program is told to end: nobody would know what came of it.
 	writeTime = 10 * time.Second
@@ -91,25 +95,38 @@ func (d declarations) declare(ctx context.Context, c client.Client, objects []*v
 	return nil
 }
 
-// withdraw deletes what this program has declared. What a workload uses by now stays, and counts as learned.
-func (d declarations) withdraw(ctx context.Context, c client.Client) error {
+// takenBack is why waiting ended, after what was declared is deleted, and tells what became of that.
+func (d declarations) takenBack(ctx context.Context, c client.Client, why error) error {
+	if left, err := d.withdraw(ctx, c); err != nil {
+		return fmt.Errorf("%w; what this command declared could not be deleted, and ends by itself %s after it was declared (kubectl delete prepullimages %s): %w",
+			why, cli.Seconds(ttl.Seconds()), strings.Join(left, " "), err)
+	}
+	if errors.Is(why, errInterrupted) && len(d) > 0 {
+		return fmt.Errorf("%w: what this command declared is deleted, unless a workload uses it", why)
+	}
+	return why
+}
+
+// withdraw deletes what this program has declared, and returns what it could not. What a workload uses by now stays, and counts as
+// learned.
+func (d declarations) withdraw(ctx context.Context, c client.Client) (left []string, err error) {
 	if len(d) == 0 {
-		return nil
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
 	stored, err := inventory.ReadPrepullImages(ctx, c)
 	if err != nil {
-		return fmt.Errorf("taking back what was declared: %w", err)
+		return slices.Sorted(maps.Keys(d)), err
 	}
 	for i := range stored {
 		o := &stored[i]
 		if uid, ours := d[o.Name]; !ours || uid != o.UID || !o.Declared() {
 			continue
 		}
-		if err := c.Delete(ctx, o, client.Preconditions{UID: &o.UID}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
-			return fmt.Errorf("taking back what was declared: %w", err)
+		if e := c.Delete(ctx, o, client.Preconditions{UID: &o.UID}); client.IgnoreNotFound(e) != nil && !apierrors.IsConflict(e) {
+			left, err = append(left, o.Name), e
 		}
 	}
-	return nil
+	return left, err
 }

@@ -2,21 +2,29 @@ package wait
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/cli"
+	"github.com/kube-prepull/kube-prepull/cmd/kubectl-prepull/generate"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
@@ -108,7 +116,7 @@ func TestWhatIsNotKnownIsDeclaredWithAnEnd(t *testing.T) {
 	if err := c.Get(t.Context(), client.ObjectKey{Name: name}, &declared); err != nil {
 		t.Fatal(err)
 	}
-	want := v1alpha1.PrepullImageSpec{Image: unknown, NodeSelector: map[string]string{"pool": "web"}, TTL: &metav1.Duration{Duration: 24 * time.Hour}}
+	want := v1alpha1.PrepullImageSpec{Image: unknown, NodeSelector: map[string]v1alpha1.LabelValue{"pool": "web"}, TTL: &metav1.Duration{Duration: 24 * time.Hour}}
 	if diff := cmp.Diff(want, declared.Spec); diff != "" || declared.Labels[v1alpha1.LabelDeclaredBy] != "wait" || declared.Managed() {
 		t.Errorf("it has the labels %v and the spec (-want +got):\n%s", declared.Labels, diff)
 	}
@@ -156,11 +164,53 @@ func TestWhatIsTakenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	interrupt()
-	if err := w.ours.withdraw(ctx, c); err != nil {
-		t.Fatal(err)
+	const want = "interrupted: what this command declared is deleted, unless a workload uses it"
+	if err := w.ours.takenBack(ctx, c, errInterrupted); err.Error() != want {
+		t.Errorf("it ends with %q", err)
 	}
 	if diff := cmp.Diff([]string{theirs.Name, key.Name}, stored(t, c)); diff != "" {
 		t.Errorf("what stays (-want +got):\n%s", diff)
+	}
+}
+
+// Who may declare, and not delete, is told what stays and until when.
+func TestWhatMayNotBeTakenBackIsNamed(t *testing.T) {
+	t.Parallel()
+	denied := apierrors.NewForbidden(schema.GroupResource{Group: "kube-prepull.io", Resource: "prepullimages"}, "a", errors.New("no"))
+	for name, funcs := range map[string]interceptor.Funcs{
+		"nothing may be deleted": {Delete: func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error { return denied }},
+		"nothing may be listed":  {List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return denied }},
+	} {
+		c := clusterOf(t)
+		w := waiterFor(t, c, "", "shop/a:v1", "shop/b:v1")
+		if _, err := w.look(t.Context(), noon); err != nil {
+			t.Fatal(err)
+		}
+		err := w.ours.takenBack(t.Context(), interceptor.NewClient(c, funcs), errInterrupted)
+		for _, words := range []string{"interrupted; ", "ends by itself 24 h 0 min after", declaredAs(t, w, "shop/a:v1") + " " + declaredAs(t, w, "shop/b:v1")} {
+			if !strings.Contains(err.Error(), words) || !apierrors.IsForbidden(err) {
+				t.Errorf("%s: it does not say %q: %v", name, words, err)
+			}
+		}
+	}
+}
+
+// A pull secret has a namespace: that of the kubeconfig, where the manifest has none and -n does not say one.
+func TestTheNamespaceOfAPullSecretIsSaid(t *testing.T) {
+	t.Setenv("KUBECONFIG", "/nonexistent")
+	const pod = "kind: Pod\nmetadata: {name: a%s}\nspec: {imagePullSecrets: [{name: login}], containers: [{name: a, image: shop/a:v1}]}"
+	for name, test := range map[string]struct{ in, flag, namespace, note string }{
+		"the manifest says it": {", namespace: shop", "", "shop", ""},
+		"the flag says it":     {"", "infra", "infra", ""},
+		"nobody says it":       {"", "", "default", "pull secrets whose namespace the manifests do not say are taken from default, that of the kubeconfig (-n says another): login"},
+	} {
+		env := cli.NewEnvironment(genericiooptions.IOStreams{In: strings.NewReader(fmt.Sprintf(pod, test.in))})
+		env.Kube.Namespace = &test.flag
+		o := options{source: generate.Source{Files: []string{"-"}}}
+		images, notes, err := o.images(env, nil, labels.Everything())
+		if err != nil || len(images) != 1 || images[0].PullSecrets[0].String() != test.namespace+"/login" || strings.Join(notes, "\n") != test.note {
+			t.Errorf("%s: %+v with the notes %q: %v", name, images, notes, err)
+		}
 	}
 }
 

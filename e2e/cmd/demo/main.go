@@ -49,6 +49,9 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if entries, err := os.ReadDir(*dir); err == nil && len(entries) > 0 {
+		return fmt.Errorf("there is a demo already, in %s: make demo-down removes it", *dir)
+	}
 	built, err := os.MkdirTemp("", "kube-prepull-demo-")
 	if err != nil {
 		return err
