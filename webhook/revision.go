@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/webhook/pins"
 )
 
@@ -30,10 +31,10 @@ func (r revisions) of(ctx context.Context, kind, namespace string, w *pins.Objec
 	if err != nil {
 		return nil, fmt.Errorf("reading the selector: %w", err)
 	}
-	options := []client.ListOption{
-		client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector},
+	options := &client.ListOptions{
+		Namespace: namespace, LabelSelector: selector,
 		// What the API server has in memory is new enough: these revisions were made by an earlier rollout.
-		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}},
+		Raw: &metav1.ListOptions{ResourceVersion: "0"},
 	}
 	if kind == "Deployment" {
 		return r.replicaSets(ctx, w, options)
@@ -41,9 +42,9 @@ func (r revisions) of(ctx context.Context, kind, namespace string, w *pins.Objec
 	return r.controllerRevisions(ctx, w, options)
 }
 
-func (r revisions) replicaSets(ctx context.Context, w *pins.Object, options []client.ListOption) (earlier, error) {
+func (r revisions) replicaSets(ctx context.Context, w *pins.Object, options *client.ListOptions) (earlier, error) {
 	var list appsv1.ReplicaSetList
-	if err := r.live.List(ctx, &list, options...); err != nil {
+	if err := pages.List(ctx, r.live, &list, options); err != nil {
 		return nil, fmt.Errorf("listing ReplicaSets: %w", err)
 	}
 	var found earlier
@@ -57,9 +58,9 @@ func (r revisions) replicaSets(ctx context.Context, w *pins.Object, options []cl
 	return found, nil
 }
 
-func (r revisions) controllerRevisions(ctx context.Context, w *pins.Object, options []client.ListOption) (earlier, error) {
+func (r revisions) controllerRevisions(ctx context.Context, w *pins.Object, options *client.ListOptions) (earlier, error) {
 	var list appsv1.ControllerRevisionList
-	if err := r.live.List(ctx, &list, options...); err != nil {
+	if err := pages.List(ctx, r.live, &list, options); err != nil {
 		return nil, fmt.Errorf("listing ControllerRevisions: %w", err)
 	}
 	var found earlier
