@@ -1,8 +1,10 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -15,6 +17,9 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/webhook/pins"
 )
+
+// maxValues are read of a template in a review, and of all ControllerRevisions of a workload. A template has some hundred.
+const maxValues = 20_000
 
 // revisions reads the earlier revisions of workloads.
 type revisions struct{ live client.Reader }
@@ -64,23 +69,42 @@ func (r revisions) controllerRevisions(ctx context.Context, w *pins.Object, opti
 		return nil, fmt.Errorf("listing ControllerRevisions: %w", err)
 	}
 	var found earlier
+	room := maxValues
 	for i := range list.Items {
-		var stored struct {
-			Spec struct {
-				Template corev1.PodTemplateSpec `json:"template"`
-			} `json:"spec"`
-		}
 		revision := &list.Items[i]
-		if err := json.Unmarshal(revision.Data.Raw, &stored); err == nil && w.Controls(revision) {
-			found = append(found, stored.Spec.Template)
+		if room -= values(revision.Data.Raw); room < 0 {
+			return nil, errors.New("the ControllerRevisions are too large")
+		}
+		if t, ok := templateIn(revision.Data.Raw); ok && w.Controls(revision) {
+			found = append(found, t)
 		}
 	}
 	return found, nil
 }
 
+// values is at least how many values there are in JSON, each of which may become a container of half a kilobyte: an element of a list
+// grows it, whatever it is.
+func values(raw []byte) int {
+	return 1 + bytes.Count(raw, []byte(",")) + bytes.Count(raw, []byte("[")) + bytes.Count(raw, []byte("{"))
+}
+
+// templateIn is the template in the data of a ControllerRevision, false if there is none. The API server takes any JSON as such.
+func templateIn(raw []byte) (corev1.PodTemplateSpec, bool) {
+	var stored struct {
+		Spec struct {
+			Template corev1.PodTemplateSpec `json:"template"`
+		} `json:"spec"`
+	}
+	err := json.Unmarshal(raw, &stored)
+	return stored.Spec.Template, err == nil
+}
+
 // have tells whether a template is that of one of the revisions, as after kubectl rollout undo: the workload's controller then
 // goes back to that revision, and another pin would make a new one.
 func (e earlier) have(t *pins.Template) (bool, error) {
+	if values(t.Raw) > maxValues {
+		return false, errors.New("the template is too large to be compared") // the API server checks it only later
+	}
 	var wanted corev1.PodTemplateSpec
 	if err := json.Unmarshal(t.Raw, &wanted); err != nil {
 		return false, fmt.Errorf("reading the template: %w", err)
