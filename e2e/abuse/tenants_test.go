@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -62,13 +64,17 @@ func (b *bystander) beside(t *testing.T, attack func(*testing.T, *lab.Product)) 
 		defer close(admitted)
 		h.admit(ctx, t, b.pinned, b.pinned.Image("app"))
 	}()
+	stop := func() {
+		end()
+		<-admitted
+	}
+	defer stop()
 	attack(t, b.Product)
 	b.images++
 	image := b.Push(t, fmt.Sprint("bystander/app:v", b.images), images.Image{Seed: 950 + b.images})
 	b.Deploy(t, "bystander", lab.Deployment(fmt.Sprint("app-", b.images), image, 0))
 	b.WaitState(t, image, "Ready")
-	end()
-	<-admitted
+	stop()
 	h.check(t, b.AdmissionTime())
 	b.wellRunning(t, b.before, maxPeak)
 }
@@ -88,6 +94,7 @@ func hugeNames(t *testing.T, p *lab.Product) {
 	p.Deploy(t, "long", d)
 	yes := true
 	owned := lab.PodOn("", "owned", shared)
+	owned.Namespace = "long"
 	owned.OwnerReferences = []metav1.OwnerReference{{
 		APIVersion: "none.test/v1", Kind: strings.Repeat("K", 400_000), Name: strings.Repeat("n", 400_000), UID: types.UID(strings.Repeat("u", 400_000)), Controller: &yes,
 	}}
@@ -104,23 +111,37 @@ func hugeNames(t *testing.T, p *lab.Product) {
 	p.WaitUsers(t, shared, "3")
 }
 
-// hugeObjects are as large as etcd takes them, and their namespace is read as a whole: when it is opted in, and by a manager that
-// begins to lead.
+// hugeObjects are nearly as large as etcd takes them, and their namespace is read as a whole once it is opted in. CronJobs that are
+// suspended cost others least: no controller writes them again.
 func hugeObjects(t *testing.T, p *lab.Product) {
 	const many = 100
 	p.Namespace(t, "huge", false)
 	image := p.Push(t, "huge/app:v1", images.Image{Seed: 925})
 	long := strings.Repeat("x", 1_200_000)
+	var creating errgroup.Group
+	creating.SetLimit(4)
 	for i := range many {
-		d := lab.Deployment(fmt.Sprint("app-", i), image, 0)
-		env := []corev1.EnvVar{{Name: "LARGE", Value: long}}
-		if i < 20 { // small in the API server, and ten times as large in memory
-			env = slices.Repeat([]corev1.EnvVar{{Name: "A"}}, 100_000)
+		job := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("app-", i)}}
+		job.Spec.Schedule, job.Spec.Suspend = "0 0 1 1 *", new(bool)
+		*job.Spec.Suspend = true
+		spec := &job.Spec.JobTemplate.Spec.Template.Spec
+		*spec = lab.PodOn("", "app", image).Spec
+		spec.RestartPolicy = corev1.RestartPolicyNever
+		if i < 20 { // two bytes each in the API server, and eight times as many in memory
+			spec.Containers[0].Args = make([]string, 500_000)
+		} else {
+			spec.Containers[0].Env = []corev1.EnvVar{{Name: "LARGE", Value: long}}
 		}
-		d.Spec.Template.Spec.Containers[0].Env = env
-		p.Deploy(t, "huge", d)
+		creating.Go(func() error {
+			_, err := p.Client().BatchV1().CronJobs("huge").Create(t.Context(), job, metav1.CreateOptions{})
+			return err
+		})
 	}
-	if _, err := p.Client().CoreV1().Namespaces().Patch(t.Context(), "huge", types.MergePatchType, []byte(`{"metadata":{"labels":{"kube-prepull.io/enabled":"true"}}}`), metav1.PatchOptions{}); err != nil {
+	if err := creating.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	optIn := []byte(`{"metadata":{"labels":{"kube-prepull.io/enabled":"true"}}}`)
+	if _, err := p.Client().CoreV1().Namespaces().Patch(t.Context(), "huge", types.MergePatchType, optIn, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	p.WaitUsers(t, image, fmt.Sprint(many))
@@ -130,8 +151,8 @@ func hugeObjects(t *testing.T, p *lab.Product) {
 // them, on a node that joins either.
 func wrongLogins(t *testing.T, p *lab.Product) {
 	const tenants = 12
-	p.Registry.Private("guarded/*", registry.Auth{User: "tenant-00", Password: "planted-00"})
-	p.Registry.Private("public/*", registry.Auth{User: "tenant-00", Password: "planted-00", Anonymous: true})
+	p.Registry.Private("guarded/*", registry.Auth{User: "tenant-00", Password: "planted-00", Token: true})
+	p.Registry.Private("public/*", registry.Auth{User: "tenant-00", Password: "planted-00", Token: true, Anonymous: true})
 	guarded := p.Push(t, "guarded/app:v1", images.Image{Seed: 930})
 	other := p.Push(t, "elsewhere/app:v1", images.Image{Seed: 931})
 	for i := range tenants {
