@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,17 @@ func TestImagesOf(t *testing.T) {
 				t.Errorf("imagesOf (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestSoManyContainersOfAWorkloadCount(t *testing.T) {
+	t.Parallel()
+	d := workloadtest.Deployment("many")
+	for i := range maxPulls + 100 {
+		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: fmt.Sprint("c-", i), Image: fmt.Sprint("app:v", i)})
+	}
+	if got := len(ImagesOf(d, nil)); got != maxPulls {
+		t.Errorf("%d images are taught", got)
 	}
 }
 
