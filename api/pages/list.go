@@ -18,6 +18,13 @@ const (
 	maxPage = 512
 )
 
+// Get reads an object. The error is ErrTooLarge if it has more than 2 MiB.
+func Get(ctx context.Context, reader client.Reader, key client.ObjectKey, into client.Object) error {
+	r := &reading{namespace: key.Namespace}
+	defer r.end()
+	return reader.Get(context.WithValue(ctx, readingKey{}, r), key, into)
+}
+
 // List reads a page of a list, or all of it if the options have no limit. A page that is too large is asked for again with half
 // as many objects, and the options say with how many. The error is ErrTooLarge if there is nothing to halve.
 func List(ctx context.Context, reader client.Reader, list client.ObjectList, options *client.ListOptions) error {
@@ -31,9 +38,9 @@ func List(ctx context.Context, reader client.Reader, list client.ObjectList, opt
 }
 
 func listOnce(ctx context.Context, reader client.Reader, list client.ObjectList, options *client.ListOptions) error {
-	ctx, end := begin(ctx, options.Namespace)
-	defer end()
-	return reader.List(ctx, list, options)
+	r := &reading{list: true, namespace: options.Namespace}
+	defer r.end()
+	return reader.List(context.WithValue(ctx, readingKey{}, r), list, options)
 }
 
 // Each calls do for the objects of a list, which it reads page by page: a few first, and twice as many each time. It fails at an

@@ -193,3 +193,26 @@ func TestFewListsAreReadAtTheSameTime(t *testing.T) {
 		}
 	}
 }
+
+func TestFewObjectsAreReadAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	for namespaces, want := range map[int]int{1: 4, 6: 8} {
+		s := &server{pods: []corev1.Pod{pod(0, 100)}, takes: 3 * time.Millisecond}
+		c := s.client(t)
+		var readers sync.WaitGroup
+		for i := range 60 {
+			readers.Go(func() {
+				// It is a list that is answered, whatever becomes of that.
+				_ = pages.Get(t.Context(), c, client.ObjectKey{Namespace: fmt.Sprint("shop-", i%namespaces), Name: "pod-0"}, &corev1.Pod{})
+			})
+		}
+		readers.Wait()
+		if s.most != want {
+			t.Errorf("%d objects of %d namespaces were read at the same time, want %d", s.most, namespaces, want)
+		}
+	}
+	large := &server{pods: []corev1.Pod{pod(0, 3_000_000)}}
+	if err := pages.Get(t.Context(), large.client(t), client.ObjectKey{Namespace: "shop", Name: "pod-0"}, &corev1.Pod{}); !errors.Is(err, pages.ErrTooLarge) {
+		t.Errorf("the error is %v", err)
+	}
+}

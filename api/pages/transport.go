@@ -1,5 +1,5 @@
-// Package pages reads lists whose size others decide: of objects that tenants make, of which each may have more than a megabyte. What
-// is in memory of them is bounded by bytes, and not by their number.
+// Package pages reads objects and lists whose size others decide: what tenants make, of which each may have more than a megabyte. What
+// is in memory of it is bounded by bytes, and not by its number.
 package pages
 
 import (
@@ -18,31 +18,47 @@ const (
 	// much.
 	maxBytes = 2 << 20
 
-	// maxLists are read at the same time, of which maxOfNamespace are of one namespace.
-	maxLists       = 3
-	maxOfNamespace = 1
+	// maxLists are read at the same time, one of a namespace, and maxObjects, of which maxObjectsOf are of one namespace.
+	maxLists     = 3
+	maxListsOf   = 1
+	maxObjects   = 8
+	maxObjectsOf = 4
 )
 
-// ErrTooLarge is that of a list which has more bytes than are read.
-var ErrTooLarge = errors.New("the list is too large")
+// ErrTooLarge is that of a list or an object which has more bytes than are read.
+var ErrTooLarge = errors.New("the answer is too large")
 
-// reading is a list on its way, from the request until it is decoded.
+// reading is a list or an object on its way, from the request until it is decoded.
 type reading struct {
+	list      bool
 	namespace string
 	leave     func()
 }
 
+func (r *reading) end() {
+	if r.leave != nil {
+		r.leave()
+	}
+}
+
 type readingKey struct{}
 
-// Bound is a transport for clients that lists are read with. It bounds those that this package reads, and leaves other
-// requests alone.
+// Bound is a transport for clients that read with this package. It leaves other requests alone.
 func Bound(next http.RoundTripper) http.RoundTripper {
-	return bound{next, places.New(maxLists)}
+	return bound{next, places.New(maxLists), places.New(maxObjects)}
 }
 
 type bound struct {
-	next   http.RoundTripper
-	places *places.Places
+	next           http.RoundTripper
+	lists, objects *places.Places
+}
+
+// enter waits for a place.
+func (b bound) enter(ctx context.Context, r *reading) (leave func(), err error) {
+	if r.list {
+		return b.lists.Enter(ctx, places.Share{Name: r.namespace, Most: maxListsOf})
+	}
+	return b.objects.Enter(ctx, places.Share{Name: r.namespace, Most: maxObjectsOf})
 }
 
 // RoundTrip waits for a place, and reads the whole answer if it is small enough.
@@ -52,7 +68,7 @@ func (b bound) RoundTrip(request *http.Request) (*http.Response, error) {
 		return b.next.RoundTrip(request)
 	}
 	if r.leave == nil {
-		leave, err := b.places.Enter(request.Context(), places.Share{Name: r.namespace, Most: maxOfNamespace})
+		leave, err := b.enter(request.Context(), r)
 		if err != nil {
 			return nil, err
 		}
@@ -76,13 +92,3 @@ func (b bound) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // WrappedRoundTripper lets client-go find the transport below.
 func (b bound) WrappedRoundTripper() http.RoundTripper { return b.next }
-
-// begin marks the requests of a context as those of a list. The function that it returns gives the place back.
-func begin(ctx context.Context, namespace string) (context.Context, func()) {
-	r := &reading{namespace: namespace}
-	return context.WithValue(ctx, readingKey{}, r), func() {
-		if r.leave != nil {
-			r.leave()
-		}
-	}
-}

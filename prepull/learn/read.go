@@ -35,7 +35,7 @@ func (l *Learner) read(ctx context.Context, p lookupKey, namespace map[string]st
 	if err := l.reads.Wait(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.live.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: p.name}, obj); err != nil {
+	if err := pages.Get(ctx, l.live, client.ObjectKey{Namespace: p.namespace, Name: p.name}, obj); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
 	s, err := l.sight(ctx, obj, namespace, map[v1alpha1.User]podOwner{})
