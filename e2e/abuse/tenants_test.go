@@ -103,13 +103,13 @@ func hugeNames(t *testing.T, p *lab.Product) {
 		all = append(all, fmt.Sprintf("%s/long/shared:own-%d", p.Registry.Addr(), i))
 	}
 	d := withImages("long", append(all, shared)...)
-	d.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: strings.Repeat("s", 600_000)}, {Name: strings.Repeat("t", 600_000)}}
+	d.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: strings.Repeat("s", 300_000)}, {Name: strings.Repeat("t", 300_000)}}
 	p.Deploy(t, "long", d)
 	yes := true
 	owned := lab.PodOn("", "owned", shared)
 	owned.Namespace = "long"
 	owned.OwnerReferences = []metav1.OwnerReference{{
-		APIVersion: "none.test/v1", Kind: strings.Repeat("K", 400_000), Name: strings.Repeat("n", 400_000), UID: types.UID(strings.Repeat("u", 400_000)), Controller: &yes,
+		APIVersion: "none.test/v1", Kind: strings.Repeat("K", 150_000), Name: strings.Repeat("n", 150_000), UID: types.UID(strings.Repeat("u", 150_000)), Controller: &yes,
 	}}
 	if _, err := p.Client().CoreV1().Pods("long").Create(t.Context(), owned, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
