@@ -125,8 +125,7 @@ func hugeNames(t *testing.T, p *lab.Product) {
 }
 
 // hugeObjects are nearly as large as etcd takes them. Most are there when their namespace is opted in and read as a whole; the others
-// come then. CronJobs that are
-// suspended cost others least: no controller writes them again.
+// come then. Suspended CronJobs cost the rest of the cluster least: no controller writes them again.
 func hugeObjects(t *testing.T, p *lab.Product) {
 	const many = 100
 	p.Namespace(t, "huge", false)
