@@ -93,11 +93,15 @@ func (r *reconciler) lookForRefusedPods(ctx context.Context, s *plan.State, p *p
 	return again, err
 }
 
+// stopping tells whether this manager was told to stop.
+func (r *reconciler) stopping() bool { return r.options.Stopping != nil && r.options.Stopping() }
+
 // markNodes untaints nodes and writes their conditions, and returns when to look again, zero if there is nothing to wait
-// for. Before the first resync a node may seem to need nothing, because what its pods use was never learned, or
-// not while no manager ran.
+// for. Who does not know all that pods use only lets go of nodes whose time is over: before the first resync a node may seem to
+// need nothing, because what its pods use was never learned, or not while no manager ran; and a manager that was told to stop is
+// called no more.
 func (r *reconciler) markNodes(ctx context.Context, p plan.Plan, resynced bool, now time.Time) (time.Time, error) {
-	if resynced || len(p.Releases)+len(p.Conditions) == 0 {
+	if resynced && !r.stopping() || len(p.Releases)+len(p.Conditions) == 0 {
 		return r.nodes.act(ctx, p, now)
 	}
 	_, err := r.nodes.act(ctx, p.Overdue(), now)

@@ -36,24 +36,32 @@ func (c *refusing) Create(context.Context, client.Object, ...client.CreateOption
 	return errors.New("refused")
 }
 
-func TestNodesAreMarkedAfterTheFirstResync(t *testing.T) {
+func TestNodesAreMarkedByWhoKnowsWhatPodsUse(t *testing.T) {
 	t.Parallel()
 	late, warm, says := plan.Release{Node: "late", Late: true}, plan.Release{Node: "warm"}, plan.ConditionChange{Node: "says"}
+	all := plan.Plan{Releases: []plan.Release{late, warm}, Conditions: []plan.ConditionChange{says}}
+	soon := prepulltest.Noon.Add(clock.Production().FirstResyncPace)
 	for name, tc := range map[string]struct {
-		resynced bool
-		plan     plan.Plan
-		nodes    int
-		again    time.Time
+		resynced, stopping bool
+		plan               plan.Plan
+		nodes              int
+		again              time.Time
 	}{
-		"before":                      {false, plan.Plan{Releases: []plan.Release{late, warm}, Conditions: []plan.ConditionChange{says}}, 1, prepulltest.Noon.Add(clock.Production().FirstResyncPace)},
-		"before, with nothing to say": {false, plan.Plan{}, 0, time.Time{}},
-		"then":                        {true, plan.Plan{Releases: []plan.Release{late, warm}, Conditions: []plan.ConditionChange{says}}, 3, time.Time{}},
+		"before the first resync":            {false, false, all, 1, soon},
+		"before, with nothing to say":        {false, false, plan.Plan{}, 0, time.Time{}},
+		"then":                               {true, false, all, 3, time.Time{}},
+		"a manager that was told to stop":    {true, true, all, 1, soon},
+		"told to stop, with nothing to say":  {true, true, plan.Plan{}, 0, time.Time{}},
+		"told to stop before it knew at all": {false, true, all, 1, soon},
 	} {
 		api := &counting{nodes: map[string]int{}}
-		r := &reconciler{options: Options{Options: planOptions, Clocks: clock.Production()}, nodes: newNodeWriter(api, testGate, clock.Production(), testGateMetrics(t))}
+		r := &reconciler{
+			options: Options{Options: planOptions, Clocks: clock.Production(), Stopping: func() bool { return tc.stopping }},
+			nodes:   newNodeWriter(api, testGate, clock.Production(), testGateMetrics(t)),
+		}
 		again, err := r.markNodes(t.Context(), tc.plan, tc.resynced, prepulltest.Noon)
-		if err != nil || len(api.nodes) != tc.nodes || !again.Equal(tc.again) {
-			t.Errorf("%s: %d nodes were written, again at %v (%v)", name, len(api.nodes), again, err)
+		if err != nil || len(api.nodes) != tc.nodes || !again.Equal(tc.again) || api.nodes["late"] != min(tc.nodes, 1) {
+			t.Errorf("%s: %v were written, again at %v (%v)", name, api.nodes, again, err)
 		}
 	}
 }

@@ -44,6 +44,10 @@ type Options struct {
 	// Clocks are what is waited. They are not configured.
 	Clocks clock.Clocks
 
+	// Stopping is true once this manager was told to stop: admissions go to others from then on, and if there is none nobody learns
+	// of an image that a node should have. nil is one that is never told.
+	Stopping func() bool
+
 	// ClockOff is true while this machine's clock is wrong; nil is a clock that is right.
 	ClockOff func() bool
 }

@@ -15,12 +15,10 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/prepull/pulled"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
-
-// startPage is how many events are read at a time.
-const startPage = 500
 
 // startWatch counts the containers that start in opted-in namespaces, on the leader. It holds no events: a cluster has too
 // many, and one is all that it looks at.
@@ -92,21 +90,21 @@ func (w *startWatch) catchUp(ctx context.Context) error {
 // stored are the starts that the API server knows, in the order in which they happened, up to a resource version. That
 // prepull pods found images there is the most of it, and says nothing.
 func (w *startWatch) stored(ctx context.Context) (starts []pulled.Start, version string, err error) {
-	for next := ""; ; {
-		var page corev1.EventList
-		if err := w.live.List(ctx, &page, client.MatchingFieldsSelector{Selector: pulled.Selector}, client.Limit(startPage), client.Continue(next)); err != nil {
-			return nil, "", err
-		}
-		for i := range page.Items {
-			if s, ok := pulled.StartOf(&page.Items[i]); ok && !(w.ours(s) && s.Present) {
-				starts = append(starts, s)
-			}
-		}
-		if next = page.Continue; next == "" {
-			pulled.Sort(starts)
-			return starts, page.ResourceVersion, nil
-		}
+	var page *corev1.EventList
+	list := func() client.ObjectList {
+		page = &corev1.EventList{}
+		return page
 	}
+	err = pages.Each(ctx, w.live, list, client.ListOptions{FieldSelector: pulled.Selector}, func(o client.Object) {
+		if s, ok := pulled.StartOf(o.(*corev1.Event)); ok && !(w.ours(s) && s.Present) {
+			starts = append(starts, s)
+		}
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	pulled.Sort(starts)
+	return starts, page.ResourceVersion, nil
 }
 
 // follow counts what is new until the watch ends, which it does with an error.

@@ -1,8 +1,10 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,8 +14,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/webhook/pins"
 )
+
+// maxValues are read of a template in a review, and of all ControllerRevisions of a workload. A template has some hundred.
+const maxValues = 20_000
 
 // revisions reads the earlier revisions of workloads.
 type revisions struct{ live client.Reader }
@@ -30,10 +36,10 @@ func (r revisions) of(ctx context.Context, kind, namespace string, w *pins.Objec
 	if err != nil {
 		return nil, fmt.Errorf("reading the selector: %w", err)
 	}
-	options := []client.ListOption{
-		client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: selector},
+	options := &client.ListOptions{
+		Namespace: namespace, LabelSelector: selector,
 		// What the API server has in memory is new enough: these revisions were made by an earlier rollout.
-		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}},
+		Raw: &metav1.ListOptions{ResourceVersion: "0"},
 	}
 	if kind == "Deployment" {
 		return r.replicaSets(ctx, w, options)
@@ -41,9 +47,9 @@ func (r revisions) of(ctx context.Context, kind, namespace string, w *pins.Objec
 	return r.controllerRevisions(ctx, w, options)
 }
 
-func (r revisions) replicaSets(ctx context.Context, w *pins.Object, options []client.ListOption) (earlier, error) {
+func (r revisions) replicaSets(ctx context.Context, w *pins.Object, options *client.ListOptions) (earlier, error) {
 	var list appsv1.ReplicaSetList
-	if err := r.live.List(ctx, &list, options...); err != nil {
+	if err := pages.List(ctx, r.live, &list, options); err != nil {
 		return nil, fmt.Errorf("listing ReplicaSets: %w", err)
 	}
 	var found earlier
@@ -57,29 +63,48 @@ func (r revisions) replicaSets(ctx context.Context, w *pins.Object, options []cl
 	return found, nil
 }
 
-func (r revisions) controllerRevisions(ctx context.Context, w *pins.Object, options []client.ListOption) (earlier, error) {
+func (r revisions) controllerRevisions(ctx context.Context, w *pins.Object, options *client.ListOptions) (earlier, error) {
 	var list appsv1.ControllerRevisionList
-	if err := r.live.List(ctx, &list, options...); err != nil {
+	if err := pages.List(ctx, r.live, &list, options); err != nil {
 		return nil, fmt.Errorf("listing ControllerRevisions: %w", err)
 	}
 	var found earlier
+	room := maxValues
 	for i := range list.Items {
-		var stored struct {
-			Spec struct {
-				Template corev1.PodTemplateSpec `json:"template"`
-			} `json:"spec"`
-		}
 		revision := &list.Items[i]
-		if err := json.Unmarshal(revision.Data.Raw, &stored); err == nil && w.Controls(revision) {
-			found = append(found, stored.Spec.Template)
+		if room -= values(revision.Data.Raw); room < 0 {
+			return nil, errors.New("the ControllerRevisions are too large")
+		}
+		if t, ok := templateIn(revision.Data.Raw); ok && w.Controls(revision) {
+			found = append(found, t)
 		}
 	}
 	return found, nil
 }
 
+// values is at least how many values there are in JSON, each of which may become a container of half a kilobyte: an element of a list
+// grows it, whatever it is.
+func values(raw []byte) int {
+	return 1 + bytes.Count(raw, []byte(",")) + bytes.Count(raw, []byte("[")) + bytes.Count(raw, []byte("{"))
+}
+
+// templateIn is the template in the data of a ControllerRevision, false if there is none. The API server takes any JSON as such.
+func templateIn(raw []byte) (corev1.PodTemplateSpec, bool) {
+	var stored struct {
+		Spec struct {
+			Template corev1.PodTemplateSpec `json:"template"`
+		} `json:"spec"`
+	}
+	err := json.Unmarshal(raw, &stored)
+	return stored.Spec.Template, err == nil
+}
+
 // have tells whether a template is that of one of the revisions, as after kubectl rollout undo: the workload's controller then
 // goes back to that revision, and another pin would make a new one.
 func (e earlier) have(t *pins.Template) (bool, error) {
+	if values(t.Raw) > maxValues {
+		return false, errors.New("the template is too large to be compared") // the API server checks it only later
+	}
 	var wanted corev1.PodTemplateSpec
 	if err := json.Unmarshal(t.Raw, &wanted); err != nil {
 		return false, fmt.Errorf("reading the template: %w", err)

@@ -39,7 +39,7 @@ type rewriter struct {
 	keys *pullKeys
 
 	// resolve returns the digest that a tag points to.
-	resolve func(ctx context.Context, image string, auths [][]byte, fresh bool) (string, error)
+	resolve func(ctx context.Context, namespace, image string, auths [][]byte, fresh bool) (string, error)
 
 	// ifNotPresent is true if pods of a namespace with a digest need not have it pulled at every start.
 	ifNotPresent func(namespace string) bool
@@ -289,7 +289,7 @@ func (w *rewriter) ask(ctx context.Context, r *review, t *pins.Template, questio
 		a := &answered{err: err}
 		answers[image] = a
 		if err == nil {
-			asking.Go(func() { a.digest, a.err = w.askOne(ctx, image, auths, fresh[image]) })
+			asking.Go(func() { a.digest, a.err = w.askOne(ctx, r.hint.Namespace, image, auths, fresh[image]) })
 		}
 	}
 	asking.Wait()
@@ -301,14 +301,14 @@ func (w *rewriter) ask(ctx context.Context, r *review, t *pins.Template, questio
 }
 
 // askOne resolves one tag, and survives whatever the libraries do with what a registry sends.
-func (w *rewriter) askOne(ctx context.Context, image string, auths [][]byte, fresh bool) (found string, err error) {
+func (w *rewriter) askOne(ctx context.Context, namespace, image string, auths [][]byte, fresh bool) (found string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.log.Error(fmt.Errorf("panic: %v", p), "tag not resolved", "stack", string(debug.Stack()))
 			found, err = "", errors.New("an internal error")
 		}
 	}()
-	found, err = w.resolve(ctx, image, auths, fresh)
+	found, err = w.resolve(ctx, namespace, image, auths, fresh)
 	if err != nil && ctx.Err() != nil {
 		err = errTooLate
 	}

@@ -86,7 +86,7 @@ func rewriting(t testing.TB, s stored, resolve func(image string, fresh bool) (s
 		own:       "kube-prepull",
 		labelTime: clock.Production().LabelTime,
 		revisions: revisions{s},
-		resolve: func(_ context.Context, image string, _ [][]byte, fresh bool) (string, error) {
+		resolve: func(_ context.Context, _, image string, _ [][]byte, fresh bool) (string, error) {
 			return resolve(image, fresh)
 		},
 		ifNotPresent: func(string) bool { return true },

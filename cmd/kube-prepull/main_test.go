@@ -134,8 +134,9 @@ func TestEveryOptionIsSet(t *testing.T) {
 	}
 	registries := digest.New(registryOptions(c))
 	clocks := clock.Production()
+	never := func() bool { return false }
 	for _, options := range []any{
-		certificateOptions(c, "infra", clocks), prepullOptions(c, "infra", registries, clocks, func() bool { return false }), webhookOptions(c, "infra", nil, registries, clocks), registryOptions(c),
+		certificateOptions(c, "infra", clocks), prepullOptions(c, "infra", registries, clocks, never, never), webhookOptions(c, "infra", nil, registries, clocks), registryOptions(c),
 	} {
 		for field, value := range reflect.ValueOf(options).Fields() {
 			if value.IsZero() && field.Name != "Transport" {

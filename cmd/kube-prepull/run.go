@@ -22,6 +22,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kube-prepull/kube-prepull/api/clock"
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/api/scc"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/certs"
@@ -86,7 +87,7 @@ func run(ctx context.Context, o options, speed int) error {
 		return fmt.Errorf("setting up certs: %w", err)
 	}
 	registries := digest.New(registryOptions(configuration))
-	planned := prepullOptions(configuration, o.namespace, registries, clocks, apart.off)
+	planned := prepullOptions(configuration, o.namespace, registries, clocks, apart.off, func() bool { return ctx.Err() != nil })
 	if planned.AssignedUser, err = scc.AssignUsers(mgr.GetRESTMapper()); err != nil {
 		return err
 	}
@@ -136,6 +137,7 @@ func newManager(c *v1alpha1.Configuration, namespace string, clocks clock.Clocks
 	}
 	kube.QPS, kube.Burst = clientQPS, clientBurst
 	kube.Wrap(s.watch)
+	kube.Wrap(pages.Bound)
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
@@ -174,7 +176,7 @@ func certificateOptions(c *v1alpha1.Configuration, namespace string, clocks cloc
 	return certs.Options{Namespace: namespace, Mode: c.Certificates, Directory: c.CertificateDirectory, Clocks: clocks}
 }
 
-func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *digest.Registries, clocks clock.Clocks, clockOff func() bool) prepull.Options {
+func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *digest.Registries, clocks clock.Clocks, clockOff, stopping func() bool) prepull.Options {
 	minBytes := resource.MustParse(c.MinBytes) // a configuration is validated
 	hotBytes := resource.MustParse(c.Gate.MaxBytes)
 	return prepull.Options{
@@ -208,6 +210,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 		Registries:        questions(registries),
 		Clocks:            clocks,
 		ClockOff:          clockOff,
+		Stopping:          stopping,
 	}
 }
 

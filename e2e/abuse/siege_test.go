@@ -118,11 +118,12 @@ func (s *siege) post(ctx context.Context, url, contentType string, length int64,
 type honest struct {
 	mu     sync.Mutex
 	took   []time.Duration
-	served int
+	served int // that the webhook has seen
+	pinned int
 	errs   []error
 }
 
-// admit creates Deployments in dry runs until ctx ends, in a namespace whose images are pinned: a pin says that the
+// admit creates Deployments of the versions of an image in dry runs until ctx ends, in a namespace whose images are pinned: a pin says that the
 // webhook was there, and so does its warning that the registry, which is in this busy process, took too long.
 func (h *honest) admit(ctx context.Context, t *testing.T, n *lab.Pinning, image string) {
 	var running sync.WaitGroup
@@ -136,14 +137,17 @@ func (h *honest) admit(ctx context.Context, t *testing.T, n *lab.Pinning, image 
 			return
 		}
 		running.Go(func() {
-			for pause(ctx, 20*time.Millisecond) {
+			for i := g; pause(ctx, 20*time.Millisecond); i++ {
 				watch, before := lab.StartStopwatch(), len(warnings.Texts)
-				d, err := client.AppsV1().Deployments(n.Name).Create(context.WithoutCancel(ctx), lab.Deployment(fmt.Sprint("honest-", g), image, 0), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+				d, err := client.AppsV1().Deployments(n.Name).Create(context.WithoutCancel(ctx), lab.Deployment(fmt.Sprint("honest-", g), fmt.Sprint(image, ":v", i%versions), 0), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 				h.mu.Lock()
 				h.took = append(h.took, watch.Elapsed())
 				if err != nil {
 					h.errs = append(h.errs, err)
-				} else if len(lab.PinsOf(d.Spec.Template.Annotations)) > 0 || len(warnings.Texts) > before {
+				} else if len(lab.PinsOf(d.Spec.Template.Annotations)) > 0 {
+					h.served++
+					h.pinned++
+				} else if len(warnings.Texts) > before {
 					h.served++
 				}
 				h.mu.Unlock()
@@ -151,6 +155,22 @@ func (h *honest) admit(ctx context.Context, t *testing.T, n *lab.Pinning, image 
 		})
 	}
 	running.Wait()
+}
+
+// check fails unless all were admitted, nearly all in time, and most of them seen by the webhook.
+func (h *honest) check(t *testing.T, inTime time.Duration) {
+	t.Helper()
+	t.Logf("%d admissions of others, %d of them seen by the webhook and %d pinned, took p50 %v, p99 %v and at most %v",
+		len(h.took), h.served, h.pinned, h.quantile(0.5), h.quantile(0.99), h.quantile(1))
+	if len(h.errs) > 0 {
+		t.Errorf("%d of them failed: %v", len(h.errs), h.errs[0])
+	}
+	if p99 := h.quantile(0.99); p99 > inTime+slack {
+		t.Errorf("the p99 is %v, want at most %v", p99, inTime+slack)
+	}
+	if 2*h.served < len(h.took) {
+		t.Errorf("%d of %d were seen by the webhook, want most of them", h.served, len(h.took))
+	}
 }
 
 func (h *honest) quantile(q float64) time.Duration {

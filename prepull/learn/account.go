@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
@@ -49,7 +50,7 @@ func (a *accountReader) secretsOf(ctx context.Context, account client.ObjectKey)
 // readAccount reads the pull secrets of a service account; none if there is no such account.
 func readAccount(ctx context.Context, live client.Reader, account client.ObjectKey) ([]v1alpha1.SecretReference, error) {
 	var stored corev1.ServiceAccount
-	if err := live.Get(ctx, account, &stored); client.IgnoreNotFound(err) != nil {
+	if err := pages.Get(ctx, live, account, &stored); client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("getting service account %s: %w", account, err)
 	}
 	return workload.SecretsIn(account.Namespace, workload.SecretNames(&stored)), nil

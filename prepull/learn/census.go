@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"maps"
 	"slices"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -11,6 +12,10 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
+
+// maxTaught is how many containers and image volumes the templates of a namespace may have in a census, which holds them until
+// the pods were read.
+const maxTaught = 100_000
 
 // census is what the stored objects of opted-in namespaces say about images.
 type census struct {
@@ -26,6 +31,10 @@ type census struct {
 	// templates are those that pods may correct, until the namespace was read; byUID finds those of pods that name their owner.
 	templates map[v1alpha1.User][]*predicted
 	byUID     map[types.UID]*predicted
+
+	// taught is how many containers and image volumes the templates of a namespace have, and named how many images a namespace was
+	// the first to name.
+	taught, named map[string]int
 
 	// proven tells whether a pod of a user, without its UID, has been seen with an image. Of what templates say only that counts;
 	// nil if all of it does.
@@ -76,6 +85,8 @@ func newCensus(namespaces map[string]map[string]string) *census {
 		uids:       map[v1alpha1.User]types.UID{},
 		templates:  map[v1alpha1.User][]*predicted{},
 		byUID:      map[types.UID]*predicted{},
+		taught:     map[string]int{},
+		named:      map[string]int{},
 		demands:    map[string]workload.Demand{},
 		scaled:     map[v1alpha1.User]bool{},
 		accounts:   map[string]map[string]map[string]bool{},
@@ -86,7 +97,8 @@ func newCensus(namespaces map[string]map[string]string) *census {
 // whole tells whether all opted-in namespaces were read: what was not seen is not there.
 func (c *census) whole() bool { return len(c.read) == len(c.namespaces) }
 
-// add counts one stored object. Workloads must come before their pods.
+// add counts one stored object. Workloads must come before their pods. What a namespace has beyond maxTaught is left out, the
+// same each time, because lists have an order.
 func (c *census) add(obj metav1.Object) {
 	namespace := c.namespaces[obj.GetNamespace()]
 	user, f := workload.UserOf(obj), workload.RequirementsOf(obj, namespace)
@@ -100,7 +112,11 @@ func (c *census) add(obj metav1.Object) {
 			user, f.Placement = of.user, of.PlacementOf(f.Placement)
 		}
 	} else {
-		of = &predicted{Template: workload.TemplateOf(obj, namespace), Requirements: f, user: user}
+		template := workload.TemplateOf(obj, namespace)
+		if c.taught[obj.GetNamespace()] += template.Pulls(); c.taught[obj.GetNamespace()] > maxTaught {
+			return
+		}
+		of = &predicted{Template: template, Requirements: f, user: user}
 		c.byUID[obj.GetUID()] = of
 	}
 	if obj.GetDeletionTimestamp() != nil || workload.Finished(obj) {
@@ -141,8 +157,8 @@ func (c *census) templateOf(user v1alpha1.User) *predicted {
 
 // settle counts what templates predict and pods do not tell better. All pods must have come.
 func (c *census) settle() {
-	for key, all := range c.templates {
-		for _, t := range all {
+	for _, key := range slices.SortedFunc(maps.Keys(c.templates), workload.CompareUsers) {
+		for _, t := range c.templates[key] {
 			for _, image := range t.images {
 				if c.proven != nil && !c.proven(image, key) {
 					continue
@@ -161,9 +177,14 @@ func (c *census) settle() {
 	clear(c.byUID)
 }
 
-// stand notes how a user stands to an image, if nothing more certain is known.
+// stand notes how a user stands to an image, if nothing more certain is known. A namespace names as many images as there may be
+// PrepullImages at most.
 func (c *census) stand(image string, user v1alpha1.User, s standing) {
 	if c.users[image] == nil {
+		if len(image) > workload.MaxImageLength || c.named[user.Namespace] == maxImages {
+			return
+		}
+		c.named[user.Namespace]++
 		c.users[image] = map[v1alpha1.User]standing{}
 	}
 	known, found := c.users[image][user]
@@ -172,8 +193,11 @@ func (c *census) stand(image string, user v1alpha1.User, s standing) {
 	}
 }
 
-// demand adds what a workload or a pod asks for an image.
+// demand adds what a workload or a pod asks for an image that is counted.
 func (c *census) demand(image, namespace string, f workload.Requirements) {
+	if c.users[image] == nil {
+		return
+	}
 	asked := f.DemandFor(image)
 	asked.Placements = c.shared(f.Placement)
 	c.demands[image] = c.demands[image].Plus(asked)

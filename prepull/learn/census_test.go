@@ -364,11 +364,11 @@ func TestPodsCorrectWhatTemplatesSay(t *testing.T) {
 	}
 }
 
-// Ten thousand workloads with equal constraints hold them in memory once.
+// Thousands of workloads with equal constraints hold them in memory once.
 func TestACensusSharesEqualPlacements(t *testing.T) {
 	t.Parallel()
 	c := censusOf("shop")
-	const workloads = 10_000
+	const workloads = maxImages
 	for i := range workloads {
 		d := workloadtest.Deployment(fmt.Sprint("app-", i), fmt.Sprint("app:", i))
 		d.Spec.Template.Spec.NodeSelector = map[string]string{"pool": "a"}

@@ -9,9 +9,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
@@ -73,7 +75,7 @@ func (l *Learner) readRevision(ctx context.Context, namespace string, owner *met
 		if err := l.reads.Wait(ctx); err != nil {
 			return nil, err
 		}
-		if err := l.live.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{metav1.ObjectNameField: owner.Name}); err != nil {
+		if err := pages.List(ctx, l.live, &list, &client.ListOptions{Namespace: namespace, FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, owner.Name)}); err != nil {
 			return nil, fmt.Errorf("listing the ReplicaSet of a pod: %w", err)
 		}
 		if len(list.Items) == 0 {
@@ -85,7 +87,7 @@ func (l *Learner) readRevision(ctx context.Context, namespace string, owner *met
 		if err := l.reads.Wait(ctx); err != nil {
 			return nil, err
 		}
-		if err := l.live.Get(ctx, key, found); err != nil {
+		if err := pages.Get(ctx, l.live, key, found); err != nil {
 			if client.IgnoreNotFound(err) == nil {
 				return nil, nil
 			}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
@@ -34,7 +35,7 @@ func (l *Learner) read(ctx context.Context, p lookupKey, namespace map[string]st
 	if err := l.reads.Wait(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.live.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: p.name}, obj); err != nil {
+	if err := pages.Get(ctx, l.live, client.ObjectKey{Namespace: p.namespace, Name: p.name}, obj); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
 	s, err := l.sight(ctx, obj, namespace, map[v1alpha1.User]podOwner{})
@@ -50,16 +51,16 @@ func (l *Learner) search(ctx context.Context, p lookupKey, namespace map[string]
 	options := &client.ListOptions{Namespace: p.namespace, LabelSelector: set.AsSelector(), Limit: listPage}
 	known := map[v1alpha1.User]podOwner{}
 	var found []observation
-	pages := 1
+	most := 1
 	if p.revision {
-		pages = listPages
+		most = listPages
 	}
-	for range pages {
+	for range most {
 		var page corev1.PodList
 		if err := l.lists.Wait(ctx); err != nil {
 			return nil, err
 		}
-		if err := l.live.List(ctx, &page, options); err != nil {
+		if err := pages.List(ctx, l.live, &page, options); err != nil {
 			return nil, fmt.Errorf("listing pods: %w", err)
 		}
 		for i := range page.Items {

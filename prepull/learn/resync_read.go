@@ -11,18 +11,14 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
-
-// resyncPage is how many objects a resync reads at a time.
-const resyncPage = 500
 
 // optedIn returns the namespaces whose images are learned, with their labels.
 func (r *resync) optedIn(ctx context.Context) (map[string]map[string]string, error) {
@@ -93,8 +89,8 @@ func (r *resync) countWorkloads(ctx context.Context, ns string, c *census) error
 		{list: func() client.ObjectList { return &batchv1.JobList{} }},
 		{list: func() client.ObjectList { return &corev1.PodList{} }, selector: running},
 	} {
-		options := &client.ListOptions{Namespace: ns, FieldSelector: kind.selector}
-		if err := r.each(ctx, kind.list, options, func(o client.Object) { c.add(o) }); err != nil {
+		options := client.ListOptions{Namespace: ns, FieldSelector: kind.selector}
+		if err := pages.Each(ctx, r.live, kind.list, options, func(o client.Object) { c.add(o) }); err != nil {
 			return err
 		}
 	}
@@ -104,7 +100,7 @@ func (r *resync) countWorkloads(ctx context.Context, ns string, c *census) error
 // countScalers adds the HorizontalPodAutoscalers.
 func (r *resync) countScalers(ctx context.Context, ns string, c *census) error {
 	list := func() client.ObjectList { return &autoscalingv2.HorizontalPodAutoscalerList{} }
-	err := r.each(ctx, list, &client.ListOptions{Namespace: ns}, func(o client.Object) {
+	err := pages.Each(ctx, r.live, list, client.ListOptions{Namespace: ns}, func(o client.Object) {
 		c.addScaler(o.(*autoscalingv2.HorizontalPodAutoscaler))
 	})
 	if err != nil {
@@ -121,22 +117,6 @@ func (r *resync) countAccounts(ctx context.Context, ns string, c *census) error 
 			return err
 		}
 		c.addSecrets(ns, account, secrets)
-	}
-	return nil
-}
-
-// each calls do for the objects of a list, which it reads page by page.
-func (r *resync) each(ctx context.Context, list func() client.ObjectList, options *client.ListOptions, do func(client.Object)) error {
-	options.Limit = resyncPage
-	for more := true; more; more = options.Continue != "" {
-		page := list()
-		if err := r.live.List(ctx, page, options); err != nil {
-			return fmt.Errorf("listing: %w", err)
-		}
-		if err := meta.EachListItem(page, func(o runtime.Object) error { do(o.(client.Object)); return nil }); err != nil {
-			return fmt.Errorf("reading a list: %w", err)
-		}
-		options.Continue = page.GetContinue()
 	}
 	return nil
 }

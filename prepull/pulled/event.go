@@ -37,6 +37,10 @@ type Image struct {
 	Bytes int64
 }
 
+// maxMessage is longer than any message of a kubelet, whose events are cut at 1024 bytes. Others may write events too, and what is
+// read of a message keeps all of it in memory.
+const maxMessage = 4096
+
 var (
 	presentWords = regexp.MustCompile(`^Container image ("(?:[^"\\]|\\.)*") already present on machine`)
 	pulledWords  = regexp.MustCompile(`^Successfully pulled image ("(?:[^"\\]|\\.)*") in ([0-9a-zµ.]+)(?: \(([0-9a-zµ.]+) including waiting\))?(?:\. Image size: (\d+) bytes)?`)
@@ -44,7 +48,7 @@ var (
 
 // Parse reads an event. It returns false if the event is not about an image that is there.
 func Parse(e *corev1.Event) (Image, bool) {
-	if e.Reason != Reason {
+	if e.Reason != Reason || len(e.Message) > maxMessage {
 		return Image{}, false
 	}
 	if words := presentWords.FindStringSubmatch(e.Message); words != nil {

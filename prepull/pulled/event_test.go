@@ -1,6 +1,7 @@
 package pulled
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ func TestParse(t *testing.T) {
 			"Pulled", `Container image "shop/app:v1" already present on machine`,
 			Image{Name: "shop/app:v1", Present: true}, true,
 		},
+		"longer than a kubelet writes": {"Pulled", `Container image "shop/app:v1" already present on machine` + strings.Repeat(".", 4096), Image{}, false},
 		"present, with credentials that were compared": {
 			"Pulled", `Container image "shop/app:v1" already present on machine and can be accessed by the pod`,
 			Image{Name: "shop/app:v1", Present: true}, true,

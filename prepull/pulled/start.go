@@ -30,7 +30,7 @@ type Start struct {
 // of a container that restarts is there. It returns false if the event is not about an image that is there.
 func StartOf(e *corev1.Event) (Start, bool) {
 	image, ok := Parse(e)
-	if !ok || e.Source.Host == "" {
+	if !ok || e.Source.Host == "" || len(e.Source.Host) > maxMessage {
 		return Start{}, false
 	}
 	return Start{

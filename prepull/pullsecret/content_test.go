@@ -3,6 +3,7 @@ package pullsecret
 import (
 	"encoding/base64"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -81,12 +82,23 @@ func TestBothTypesWithEqualCredentialsAreEqual(t *testing.T) {
 }
 
 // FuzzDockerConfig reads pull secrets as their owners may write them: what is copied is bounded, reads the same again, and
-// no words about it tell any of it.
+// no words about it tell any of it. What it takes in memory is bounded, garbage included.
 func FuzzDockerConfig(f *testing.F) {
 	f.Add([]byte(`{"auths":{"r.test":{"username":"u","password":"p","auth":"dTpw"}}}`), true)
 	f.Add([]byte(`{"r.test":{"auth":"dTpw="}}`), false)
 	f.Add([]byte(`{"auths":{"r.test":null}}`), true)
+	for _, element := range []string{`"":null,`, `"":{},`, `"":{"":""},`} {
+		f.Add([]byte(`{"auths":{`+strings.Repeat(element, 1000)+`"a":{}}}`), true)
+	}
 	f.Fuzz(func(t *testing.T, data []byte, json bool) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		defer func() {
+			runtime.ReadMemStats(&after)
+			if took := after.TotalAlloc - before.TotalAlloc; took > uint64(1000*len(data)+4<<20) {
+				t.Errorf("%d bytes take %d", len(data), took)
+			}
+		}()
 		s := cfgSecret(string(data))
 		if json {
 			s = configSecret(string(data))

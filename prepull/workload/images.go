@@ -94,14 +94,15 @@ func debugs(obj metav1.Object) bool {
 
 // UserOf returns the workload that obj stands for: the controller of a pod or a job, otherwise obj itself. The
 // controller of a ReplicaSet is read off its name, which the Deployment controller makes of the Deployment's name and
-// the pod-template-hash. A pod of a job belongs to the job here; whether that has a CronJob is in the job alone.
+// the pod-template-hash. A pod of a job belongs to the job here; whether that has a CronJob is in the job alone. A controller
+// that cannot exist is none.
 func UserOf(obj metav1.Object) v1alpha1.User {
 	itself := v1alpha1.User{Kind: KindOf(obj), Namespace: obj.GetNamespace(), Name: obj.GetName(), UID: obj.GetUID()}
 	if itself.Kind != "Pod" && itself.Kind != "Job" {
 		return itself
 	}
 	owner := metav1.GetControllerOfNoCopy(obj)
-	if owner == nil || owner.Kind == "Node" {
+	if owner == nil || owner.Kind == "Node" || !mayExist(owner.Kind, owner.Name, string(owner.UID)) {
 		return itself
 	}
 	hash := obj.GetLabels()[appsv1.DefaultDeploymentUniqueLabelKey]

@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,17 @@ func TestImagesOf(t *testing.T) {
 	}
 }
 
+func TestSoManyContainersOfAWorkloadCount(t *testing.T) {
+	t.Parallel()
+	d := workloadtest.Deployment("many")
+	for i := range maxPulls + 100 {
+		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: fmt.Sprint("c-", i), Image: fmt.Sprint("app:v", i)})
+	}
+	if got := len(ImagesOf(d, nil)); got != maxPulls {
+		t.Errorf("%d images are taught", got)
+	}
+}
+
 func TestTwoHundredContainersTeachTwoHundredImages(t *testing.T) {
 	t.Parallel()
 	var images []string
@@ -81,6 +93,8 @@ func TestUserOf(t *testing.T) {
 		return v1alpha1.User{Kind: kind, Namespace: "shop", Name: name, UID: types.UID("uid-of-" + name)}
 	}
 	hash := appsv1.DefaultDeploymentUniqueLabelKey
+	withOwner := workloadtest.Controlled(workloadtest.Pod("w-1"), "Workflow", "w")
+	withOwner.OwnerReferences[0].UID = types.UID(strings.Repeat("u", 254))
 	uncontrolled := workloadtest.Pod("api")
 	uncontrolled.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", Name: "j", UID: "u"}}
 
@@ -102,9 +116,14 @@ func TestUserOf(t *testing.T) {
 		"a pod whose hash is not its ReplicaSet's": {
 			workloadtest.Labelled(workloadtest.Controlled(workloadtest.Pod("api-x"), "ReplicaSet", "api-5d9c"), hash, "beef"), ofShop("ReplicaSet", "api-5d9c"),
 		},
-		"a pod of a job":                 {workloadtest.Controlled(workloadtest.Pod("sum-1"), "Job", "sum"), ofShop("Job", "sum")},
-		"a job":                          {workloadtest.Job("sum"), ofShop("Job", "sum")},
-		"a job of a CronJob":             {workloadtest.Controlled(workloadtest.Job("sum-29"), "CronJob", "sum"), ofShop("CronJob", "sum")},
+		"a pod of a job":     {workloadtest.Controlled(workloadtest.Pod("sum-1"), "Job", "sum"), ofShop("Job", "sum")},
+		"a job":              {workloadtest.Job("sum"), ofShop("Job", "sum")},
+		"a job of a CronJob": {workloadtest.Controlled(workloadtest.Job("sum-29"), "CronJob", "sum"), ofShop("CronJob", "sum")},
+		"a pod of a controller whose name is none": {
+			workloadtest.Controlled(workloadtest.Pod("w-1"), "Workflow", strings.Repeat("w", 254)), ofShop("Pod", "w-1"),
+		},
+		"or whose kind is none":          {workloadtest.Controlled(workloadtest.Pod("w-1"), strings.Repeat("W", 1_000_000), "w"), ofShop("Pod", "w-1")},
+		"or whose UID is none":           {withOwner, ofShop("Pod", "w-1")},
 		"a pod of an unknown controller": {workloadtest.Controlled(workloadtest.Pod("w-1"), "Workflow", "w"), ofShop("Workflow", "w")},
 	} {
 		t.Run(name, func(t *testing.T) {

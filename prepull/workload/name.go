@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -13,6 +14,10 @@ import (
 const (
 	// MaxImageLength is how long an image string may be to fit in a PrepullImage, in bytes.
 	MaxImageLength = 1024
+
+	// maxReferenceLength is how long the name, the kind or the UID of an object can be. Kubernetes bounds them where an object has
+	// them, and not where another one refers to it.
+	maxReferenceLength = 253
 
 	// maxNameLength is how many characters the name of a container may have.
 	maxNameLength = 63
@@ -74,6 +79,12 @@ func slug(image string, length int) string {
 		return s
 	}
 	return "image"
+}
+
+// mayExist is false if one of the names, kinds or UIDs of an object is one that none can have. It would be in the status of each
+// image of a workload.
+func mayExist(names ...string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return len(name) > maxReferenceLength })
 }
 
 // ValidImage says in words why the kubelet would not accept an image string, or returns nil. An image that it does not

@@ -9,6 +9,10 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
+// maxPulls is how many containers and image volumes of a workload count, as many as are pinned. A stored object has room for
+// twenty thousand, and nobody runs those.
+const maxPulls = 500
+
 // pull is an image as a container or a volume of a pod will have it.
 type pull struct {
 	// of is the name of the container, or of the volume after a slash, which no name has in it.
@@ -23,7 +27,7 @@ type pull struct {
 // pullsOf returns what the pods of a workload pull, in a namespace with these labels: for each init container (sidecars
 // are among them), container and image volume. A pin of a template counts, whatever the mode: the pods get the digest, so
 // the tag is not what they pull. A pod has been rewritten, or never will be, and says itself what it pulls. What the kubelet may
-// not pull is not among them.
+// not pull is not among them, nor what comes after maxPulls.
 func pullsOf(obj metav1.Object, namespace map[string]string) []pull {
 	t := templateOf(obj)
 	if t.spec == nil {
@@ -37,7 +41,7 @@ func pullsOf(obj metav1.Object, namespace map[string]string) []pull {
 	}
 	var pulls []pull
 	add := func(of, image string, policy corev1.PullPolicy, pin string) {
-		if policy == corev1.PullNever {
+		if policy == corev1.PullNever || len(pulls) == maxPulls {
 			return
 		}
 		p := pull{of, image, image, policy}

@@ -51,6 +51,9 @@ func TemplateOf(obj metav1.Object, namespace map[string]string) Template {
 	return t
 }
 
+// Pulls is how many containers and image volumes the template has.
+func (t Template) Pulls() int { return len(t.pulls) }
+
 // Has tells whether a pod with these labels was made of the template as it is now, as far as that can be told.
 func (t Template) Has(pod map[string]string) bool { return t.revision.has(pod) }
 
@@ -74,6 +77,7 @@ func (c Correction) With(t Template, pod Pulls) Correction {
 	}
 	for _, p := range t.pulls {
 		other, found := has[p.of]
+		found = found && len(other.image) <= MaxImageLength // the rest is nobody's image, and no status has room for it
 		if found && other.image != p.image && other.written != p.written && (c.inPlace[p.image] == "" || other.image < c.inPlace[p.image]) {
 			c.inPlace[p.image] = other.image
 		}

@@ -99,11 +99,11 @@ func SecretNames(account *corev1.ServiceAccount) []string {
 	return names
 }
 
-// SecretsIn are the Secrets of a namespace with these names, of which some may be empty.
+// SecretsIn are the Secrets of a namespace with these names, of which some may be empty. What cannot be a name is left out.
 func SecretsIn(namespace string, names []string) []v1alpha1.SecretReference {
 	var secrets []v1alpha1.SecretReference
 	for _, name := range names {
-		if name != "" {
+		if name != "" && mayExist(name) {
 			secrets = append(secrets, v1alpha1.SecretReference{Namespace: namespace, Name: name})
 		}
 	}

@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,7 +19,7 @@ func TestFootprintOf(t *testing.T) {
 	spec := workloadtest.Spec("app:v1")
 	spec.ServiceAccountName = "robot"
 	own := workloadtest.Spec("app:v1")
-	own.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "z"}, {Name: "a"}, {}, {Name: "z"}}
+	own.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "z"}, {Name: "a"}, {}, {Name: "z"}, {Name: strings.Repeat("a", 254)}, {Name: strings.Repeat("b", 1_000_000)}}
 	nameless := workloadtest.Spec("app:v1")
 	nameless.ImagePullSecrets = []corev1.LocalObjectReference{{}}
 	deployment := func(spec corev1.PodSpec) metav1.Object {

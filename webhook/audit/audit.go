@@ -15,12 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
-
-// auditPage is how many pods are read at a time.
-const auditPage = 500
 
 // Which pods are read.
 var (
@@ -113,26 +111,22 @@ func (a *auditor) lookIn(ctx context.Context, namespace string, onlyPending bool
 func (a *auditor) findings(ctx context.Context, namespace string, pods fields.Selector) ([]*finding, error) {
 	var inOrder []*finding
 	known := map[findingKey]*finding{}
-	options := &client.ListOptions{Namespace: namespace, FieldSelector: pods, Limit: auditPage}
-	for more := true; more; more = options.Continue != "" {
-		var page corev1.PodList
-		if err := a.live.List(ctx, &page, options); err != nil {
-			return nil, fmt.Errorf("listing the pods of namespace %s: %w", namespace, err)
-		}
-		for i := range page.Items {
-			for _, f := range auditPod(&page.Items[i]) {
-				if _, told := a.recorded[f.key()]; told {
-					continue
-				}
-				if like := known[f.key()]; like != nil {
-					like.others++
-					continue
-				}
-				known[f.key()] = &f
-				inOrder = append(inOrder, &f)
+	list := func() client.ObjectList { return &corev1.PodList{} }
+	err := pages.Each(ctx, a.live, list, client.ListOptions{Namespace: namespace, FieldSelector: pods}, func(o client.Object) {
+		for _, f := range auditPod(o.(*corev1.Pod)) {
+			if _, told := a.recorded[f.key()]; told {
+				continue
 			}
+			if like := known[f.key()]; like != nil {
+				like.others++
+				continue
+			}
+			known[f.key()] = &f
+			inOrder = append(inOrder, &f)
 		}
-		options.Continue = page.Continue
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the pods of namespace %s: %w", namespace, err)
 	}
 	return inOrder, nil
 }

@@ -117,7 +117,11 @@ func volumeAtFault(spec *corev1.PodSpec, digest string, waiting map[string]strin
 	return false
 }
 
-func metadataOnly(pod *corev1.Pod) *corev1.Pod { return &corev1.Pod{ObjectMeta: pod.ObjectMeta} }
+func metadataOnly(pod *corev1.Pod) *corev1.Pod {
+	own := pod.ObjectMeta
+	own.Annotations, own.ManagedFields = nil, nil // these may be large
+	return &corev1.Pod{ObjectMeta: own}
+}
 
 // saysGone tells whether a registry says that it does not have an image, and nothing that leaves open what there is.
 func saysGone(message string) bool { return warmth.SpokenCause(message) == warmth.CauseNotFound }

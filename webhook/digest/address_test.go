@@ -117,12 +117,12 @@ func TestARegistryLeadsToNoNameOfAnAddressInside(t *testing.T) {
 			}
 			r := newTestResolver(t, New(o))
 			if _, configured := o.Hosts[further]; configured {
-				if _, err := r.Resolve(t.Context(), further+"/a:v1", nil, false); err != nil {
+				if _, err := r.Resolve(t.Context(), "shop", further+"/a:v1", nil, false); err != nil {
 					t.Fatal(err)
 				}
 				asked.Store(0)
 			}
-			_, err := r.Resolve(t.Context(), itself+"/a:v1", nil, false)
+			_, err := r.Resolve(t.Context(), "shop", itself+"/a:v1", nil, false)
 			if test.want != "" && (err == nil || err.Error() != itself+test.want || asked.Load() != 0) || test.want == "" && (err != nil || asked.Load() == 0) {
 				t.Errorf("the error is %v after %d requests there, want %q", err, asked.Load(), test.want)
 			}

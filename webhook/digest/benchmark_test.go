@@ -11,7 +11,7 @@ func BenchmarkResolveRemembered(b *testing.B) {
 	f := &fake{}
 	r := f.resolver(b)
 	auths := [][]byte{dockerConfig("other.test", "user", secret), dockerConfig("https://index.docker.io/v1/", "user", secret), dockerConfig("r.test", "user", secret)}
-	if _, err := r.Resolve(b.Context(), "r.test/shop/app:v1", auths, false); err != nil {
+	if _, err := r.Resolve(b.Context(), "shop", "r.test/shop/app:v1", auths, false); err != nil {
 		b.Fatal(err)
 	}
 	asked, err := newTarget("r.test/shop/app:v1", auths)
@@ -24,7 +24,7 @@ func BenchmarkResolveRemembered(b *testing.B) {
 	took := make([]time.Duration, 0, b.N)
 	for b.Loop() {
 		start := time.Now()
-		if _, err := r.Resolve(b.Context(), "r.test/shop/app:v1", auths, false); err != nil {
+		if _, err := r.Resolve(b.Context(), "shop", "r.test/shop/app:v1", auths, false); err != nil {
 			b.Fatal(err)
 		}
 		took = append(took, time.Since(start))

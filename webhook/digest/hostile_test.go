@@ -57,7 +57,7 @@ func TestADigestIsOnlyWhatAnImageCanBePinnedTo(t *testing.T) {
 					return replyWith(request, test.body, test.get...), nil
 				}
 			}))
-			digest, err := r.Resolve(t.Context(), "r.test/a:v1", nil, false)
+			digest, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", nil, false)
 			if digest != test.want || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
 				t.Errorf("it is %q, %v, want %q, %q", digest, err, test.want, test.err)
 			}
@@ -90,7 +90,7 @@ func TestAChallengeLeadsOnlyWhereATokenMayBe(t *testing.T) {
 				}
 				return reply(request, http.StatusOK, "Docker-Content-Digest", someDigest), nil
 			}))
-			_, err := r.Resolve(t.Context(), "r.test/a:v1", [][]byte{dockerConfig("r.test", "user", secret)}, false)
+			_, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", [][]byte{dockerConfig("r.test", "user", secret)}, false)
 			if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want {
 				t.Errorf("the error is %v, want %q", err, test.want)
 			}
@@ -109,10 +109,10 @@ func TestASlowTokenServerHasTwoSeconds(t *testing.T) {
 			return reply(request, http.StatusUnauthorized, "WWW-Authenticate", `Bearer realm="https://auth.test/token?`+secret+`"`), nil
 		}))
 		start := time.Now()
-		if _, err := r.Resolve(t.Context(), "r.test/a:v1", nil, false); err == nil || err.Error() != "r.test did not answer within 1.5s" || time.Since(start) != resolveTime {
+		if _, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", nil, false); err == nil || err.Error() != "r.test did not answer within 1.5s" || time.Since(start) != resolveTime {
 			t.Errorf("the error is %v after %v", err, time.Since(start))
 		}
-		if _, err := r.Resolve(t.Context(), "r.test/b:v1", nil, false); resultOf(err) != resting {
+		if _, err := r.Resolve(t.Context(), "shop", "r.test/b:v1", nil, false); resultOf(err) != resting {
 			t.Errorf("then it is %v", err)
 		}
 	})
@@ -128,7 +128,7 @@ func TestHugeHeadersAreNotRead(t *testing.T) {
 			answering(w, r)
 		})
 	})
-	_, err := newTestResolver(t, New(Options{})).Resolve(t.Context(), host+"/a:v1", nil, false)
+	_, err := newTestResolver(t, New(Options{})).Resolve(t.Context(), "shop", host+"/a:v1", nil, false)
 	if err == nil || len(err.Error()) > 200 || strings.Contains(err.Error(), secret) {
 		t.Errorf("the error is %v", err)
 	}
@@ -169,7 +169,7 @@ func FuzzAnswersOfARegistry(f *testing.F) {
 		}
 		r := newTestResolver(t, answers)
 		for _, fresh := range []bool{false, true} {
-			digest, err := r.Resolve(t.Context(), "r.test/a:v1", auths, fresh)
+			digest, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", auths, fresh)
 			switch {
 			case err == nil && !digests.MatchString(digest):
 				t.Errorf("it is %q", digest)

@@ -3,15 +3,18 @@ package digest
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
+	"github.com/kube-prepull/kube-prepull/api/places"
 	"github.com/kube-prepull/kube-prepull/webhook/memory"
 )
 
 const (
 	// maxCalls is how many calls go on at the same time. A burst of admissions wants dozens of answers in a second.
-	maxCalls = 16
+	maxCalls = 24
+
+	// maxCallsOfNamespace leaves some for the others while one namespace asks slow registries.
+	maxCallsOfNamespace = 16
 
 	// maxCallsPerRegistry leaves some for the others while one registry is slow.
 	maxCallsPerRegistry = 8
@@ -37,18 +40,8 @@ func (e *RestError) Until() time.Time { return e.until }
 
 // hosts keep the calls to registries few.
 type hosts struct {
-	slots chan struct{}
-	rests *memory.Memory[key, time.Time]
-
-	mu     sync.Mutex
-	byName map[string]*host // those that are being asked
-}
-
-// host is one registry that is being asked.
-type host struct {
-	name  string
-	slots chan struct{}
-	users int
+	places *places.Places
+	rests  *memory.Memory[key, time.Time]
 }
 
 // everybody is who rests where a registry is left alone whoever asks, because it is down.
@@ -61,34 +54,22 @@ type rest struct {
 }
 
 func newHosts() hosts {
-	return hosts{slots: make(chan struct{}, maxCalls), rests: memory.New[key, time.Time](maxRests), byName: map[string]*host{}}
+	return hosts{places: places.New(maxCalls), rests: memory.New[key, time.Time](maxRests)}
 }
 
-// enter waits for a place, unless all who ask have to leave the registry alone. The caller then leaves, and says who has to
-// from now on.
-func (h *hosts) enter(ctx context.Context, name string, asking []key) (leave func(rest), err error) {
+// enter waits for a place, unless all who ask have to leave the registry alone. The namespace is that of an admission, empty where
+// nobody waits for the answer. The caller then leaves, and says who has to from now on.
+func (h *hosts) enter(ctx context.Context, name, namespace string, asking []key) (leave func(rest), err error) {
 	if free, resting := h.free(name, asking); len(free) == 0 {
 		return nil, resting
 	}
-	one := h.join(name)
-	places := []chan struct{}{one.slots, h.slots}
-	for i, place := range places {
-		select {
-		case place <- struct{}{}:
-			continue
-		case <-ctx.Done():
-		}
-		for _, taken := range places[:i] {
-			<-taken
-		}
-		h.part(one)
-		return nil, ctx.Err()
+	part, err := h.places.Enter(ctx, places.Share{Name: "namespace/" + namespace, Most: maxCallsOfNamespace}, places.Share{Name: name, Most: maxCallsPerRegistry})
+	if err != nil {
+		return nil, err
 	}
 	leave = func(r rest) {
 		h.leaveAlone(name, r)
-		h.part(one)
-		<-h.slots
-		<-one.slots
+		part()
 	}
 	// Once more: those that waited behind a call learn from it too.
 	if free, resting := h.free(name, asking); len(free) == 0 {
@@ -129,23 +110,3 @@ func (h *hosts) leaveAlone(name string, r rest) {
 }
 
 func restKey(name string, who key) key { return keyOf(name, string(who[:])) }
-
-func (h *hosts) join(name string) *host {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	one := h.byName[name]
-	if one == nil {
-		one = &host{name: name, slots: make(chan struct{}, maxCallsPerRegistry)}
-		h.byName[name] = one
-	}
-	one.users++
-	return one
-}
-
-func (h *hosts) part(one *host) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if one.users--; one.users == 0 {
-		delete(h.byName, one.name)
-	}
-}

@@ -160,8 +160,8 @@ func TestARegistryThatDoesNotAnswerHasTenSeconds(t *testing.T) {
 		if _, err := r.Digest(ctx, "slow.test/b:v1", nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the caller's own end gives %v", err)
 		}
-		if len(r.hosts.byName) != 0 || r.hosts.rests.Len() != 0 {
-			t.Errorf("registries are remembered for no reason: %v, and %d rests", r.hosts.byName, r.hosts.rests.Len())
+		if r.hosts.places.Len() != 0 || r.hosts.rests.Len() != 0 {
+			t.Errorf("registries are remembered for no reason: %d, and %d rests", r.hosts.places.Len(), r.hosts.rests.Len())
 		}
 	})
 }

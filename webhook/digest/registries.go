@@ -116,7 +116,7 @@ func (r *Registries) ask(ctx context.Context, image string, auths [][]byte, ques
 	if err, found := r.refusals.Find(t.key()); found {
 		return err
 	}
-	leave, err := r.hosts.enter(ctx, t.host(), t.asking())
+	leave, err := r.hosts.enter(ctx, t.host(), "", t.asking())
 	if err != nil {
 		return err
 	}

@@ -22,9 +22,10 @@ const (
 	noTime     = 10 * time.Second
 
 	// maxAnswers bounds what is remembered, and maxFlights what is asked at the same time or waits for its turn: about
-	// what registries can answer while an admission waits.
-	maxAnswers = 10_000
-	maxFlights = 1_000
+	// what registries can answer while an admission waits. A namespace has a quarter of them.
+	maxAnswers   = 10_000
+	maxFlights   = 1_000
+	maxFlightsOf = maxFlights / 4
 )
 
 // result is how a question to the Resolver ended, one of the constants below.
@@ -48,6 +49,7 @@ type Resolver struct {
 
 	mu      sync.Mutex
 	flights map[key]*flight
+	asking  map[string]int // how many flights a namespace has
 	known   *memory.Memory[key, *flight]
 }
 
@@ -69,6 +71,7 @@ func NewResolver(registries *Registries, time time.Duration, registerer promethe
 			Help: "Tags that an admission asked for, by result: remembered, joined (the same question was on its way), resolved, refused (401, 403 or 404), resting (the registry is left alone for a while) or failed.",
 		}, []string{"result"}),
 		flights: map[key]*flight{},
+		asking:  map[string]int{},
 		known:   memory.New[key, *flight](maxAnswers),
 	}
 	if err := registerer.Register(r.lookups); err != nil {
@@ -82,16 +85,16 @@ func NewResolver(registries *Registries, time time.Duration, registerer promethe
 
 // Resolve returns where the tag of an image points, such as sha256:0f3a…; to the index if there is one for many platforms.
 // The auths are Docker configurations ({"auths": …}); an answer is shared only among those with the same logins for the
-// repository. A fresh one is not a remembered one, but may be that of a question already on its way. The errors can be
+// repository. The namespace is that of the admission: who asks much, or asks slow registries, takes no place of others. A fresh one is not a remembered one, but may be that of a question already on its way. The errors can be
 // shown to users: Refused tells of a registry that said no, and a *RestError of one that is not asked now. If ctx ends,
 // only the caller gives up.
-func (r *Resolver) Resolve(ctx context.Context, image string, auths [][]byte, fresh bool) (string, error) {
-	digest, how, err := r.resolve(ctx, image, auths, fresh)
+func (r *Resolver) Resolve(ctx context.Context, namespace, image string, auths [][]byte, fresh bool) (string, error) {
+	digest, how, err := r.resolve(ctx, namespace, image, auths, fresh)
 	r.lookups.WithLabelValues(string(how)).Inc()
 	return digest, err
 }
 
-func (r *Resolver) resolve(ctx context.Context, image string, auths [][]byte, fresh bool) (string, result, error) {
+func (r *Resolver) resolve(ctx context.Context, namespace, image string, auths [][]byte, fresh bool) (string, result, error) {
 	t, err := newTarget(image, auths)
 	if err != nil {
 		return "", failed, err
@@ -99,7 +102,7 @@ func (r *Resolver) resolve(ctx context.Context, image string, auths [][]byte, fr
 	if digested, ok := t.named.(reference.Digested); ok {
 		return digested.Digest().String(), remembered, nil
 	}
-	f, how, err := r.board(ctx, t, fresh)
+	f, how, err := r.board(ctx, namespace, t, fresh)
 	if err != nil {
 		return "", failed, err
 	}
@@ -120,45 +123,53 @@ func (r *Resolver) resolve(ctx context.Context, image string, auths [][]byte, fr
 	return f.digest, how, f.err
 }
 
-// board finds the flight of a question, or starts one. A remembered answer is that of a flight that has landed.
-func (r *Resolver) board(ctx context.Context, t *target, fresh bool) (*flight, result, error) {
+// board finds the flight of a question, or starts one. A remembered answer is that of a flight that has landed. Nobody boards the
+// flight of another namespace, which may wait for that one's turn.
+func (r *Resolver) board(ctx context.Context, namespace string, t *target, fresh bool) (*flight, result, error) {
 	k := t.key()
+	own := keyOf(namespace, string(k[:]))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f, found := r.known.Find(k); found && !fresh {
 		return f, remembered, nil
 	}
-	if f, found := r.flights[k]; found {
+	if f, found := r.flights[own]; found {
 		return f, joined, nil
 	}
 	if ctx.Err() != nil {
 		return nil, failed, ctx.Err()
 	}
-	if len(r.flights) >= maxFlights {
+	if len(r.flights) >= maxFlights || r.asking[namespace] >= maxFlightsOf {
 		return nil, failed, finding("too many questions to registries at the same time")
 	}
 	f := &flight{done: make(chan struct{})}
-	r.flights[k] = f
-	go r.fly(context.WithoutCancel(ctx), t, k, f)
+	r.flights[own] = f
+	r.asking[namespace]++
+	go func() {
+		defer r.land(namespace, own, k, f)
+		r.fly(context.WithoutCancel(ctx), namespace, t, f)
+	}()
 	return f, resolved, nil
 }
 
 // fly asks, whatever becomes of the callers. A panic must not end the process: nobody is there to recover it.
-func (r *Resolver) fly(ctx context.Context, t *target, k key, f *flight) {
+func (r *Resolver) fly(ctx context.Context, namespace string, t *target, f *flight) {
 	defer func() {
 		if p := recover(); p != nil {
 			f.digest, f.err = "", fmt.Errorf("%s: %w", t.host(), errNotClear)
 			logr.FromContextOrDiscard(ctx).Error(fmt.Errorf("panic: %v", p), "asking a registry failed", "registry", t.host(), "stack", string(debug.Stack()))
 		}
-		r.land(k, f)
 	}()
-	f.digest, f.err = r.registries.resolve(ctx, t, r.time)
+	f.digest, f.err = r.registries.resolve(ctx, namespace, t, r.time)
 }
 
-func (r *Resolver) land(k key, f *flight) {
+func (r *Resolver) land(namespace string, own, k key, f *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.flights, k)
+	delete(r.flights, own)
+	if r.asking[namespace]--; r.asking[namespace] == 0 {
+		delete(r.asking, namespace)
+	}
 	switch {
 	case f.err == nil:
 		r.known.Add(k, f, time.Now().Add(answerTime))
@@ -169,10 +180,10 @@ func (r *Resolver) land(k key, f *flight) {
 }
 
 // resolve asks without the memory for questions that nobody waits for.
-func (r *Registries) resolve(ctx context.Context, t *target, limit time.Duration) (digest string, err error) {
+func (r *Registries) resolve(ctx context.Context, namespace string, t *target, limit time.Duration) (digest string, err error) {
 	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	leave, err := r.hosts.enter(waiting, t.host(), t.asking())
+	leave, err := r.hosts.enter(waiting, t.host(), namespace, t.asking())
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "", fmt.Errorf("%s: %w", t.host(), errBusy)
 	}

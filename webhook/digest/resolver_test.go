@@ -90,7 +90,7 @@ func TestAThousandCallersAskOnce(t *testing.T) {
 		var wait sync.WaitGroup
 		for i := range 1000 {
 			wait.Go(func() {
-				if digest, err := r.Resolve(t.Context(), "r.test/a:v1", nil, i%2 == 0); err != nil || digest != someDigest {
+				if digest, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", nil, i%2 == 0); err != nil || digest != someDigest {
 					t.Errorf("it is %s, %v", digest, err)
 				}
 			})
@@ -113,20 +113,20 @@ func TestACallerThatGivesUpLeavesTheOthersTheirAnswer(t *testing.T) {
 		var wait sync.WaitGroup
 		for range 2 {
 			wait.Go(func() {
-				if _, err := r.Resolve(hurried, "r.test/a:v1", nil, false); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 100*time.Millisecond {
+				if _, err := r.Resolve(hurried, "shop", "r.test/a:v1", nil, false); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 100*time.Millisecond {
 					t.Errorf("the hurried one has the error %v after %v", err, time.Since(start))
 				}
 			})
 		}
 		synctest.Wait()
-		if digest, err := r.Resolve(t.Context(), "r.test/a:v1", nil, false); err != nil || digest != someDigest {
+		if digest, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", nil, false); err != nil || digest != someDigest {
 			t.Errorf("the patient one gets %s, %v", digest, err)
 		}
 		wait.Wait()
-		if _, err := r.Resolve(hurried, "r.test/a:v1", nil, false); err != nil {
+		if _, err := r.Resolve(hurried, "shop", "r.test/a:v1", nil, false); err != nil {
 			t.Errorf("what is remembered needs no time: %v", err)
 		}
-		if _, err := r.Resolve(hurried, "r.test/a:v2", nil, false); !errors.Is(err, context.DeadlineExceeded) || f.heads != 1 {
+		if _, err := r.Resolve(hurried, "shop", "r.test/a:v2", nil, false); !errors.Is(err, context.DeadlineExceeded) || f.heads != 1 {
 			t.Errorf("no time left for a question: %v, %d requests", err, f.heads)
 		}
 	})
@@ -154,7 +154,7 @@ func TestAnswersAreRememberedForSeconds(t *testing.T) {
 				r := f.resolver(t)
 				ask := func(fresh bool, want int) {
 					t.Helper()
-					digest, err := r.Resolve(t.Context(), "r.test/a:v1", nil, fresh)
+					digest, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", nil, fresh)
 					if (err == nil) != (test.how == resolved) || Refused(err) != (test.how == refused) || (digest == someDigest) != (err == nil) || f.heads != want {
 						t.Errorf("it is %s, %v after %d requests, want %d", digest, err, f.heads, want)
 					}
@@ -191,15 +191,15 @@ func TestAMovedTagIsSeenByWhoAsksForAFreshAnswer(t *testing.T) {
 			if step.moved {
 				f.header = []string{"Docker-Content-Digest", otherDigest}
 			}
-			if digest, err := r.Resolve(t.Context(), "r.test/a", nil, step.fresh); err != nil || digest != step.want {
+			if digest, err := r.Resolve(t.Context(), "shop", "r.test/a", nil, step.fresh); err != nil || digest != step.want {
 				t.Errorf("%+v: it is %s, %v", step, digest, err)
 			}
 		}
 		f.status = http.StatusBadGateway
-		if _, err := r.Resolve(t.Context(), "r.test/a", nil, true); err == nil {
+		if _, err := r.Resolve(t.Context(), "shop", "r.test/a", nil, true); err == nil {
 			t.Error("a fresh answer is a remembered one")
 		}
-		if digest, err := r.Resolve(t.Context(), "r.test/a", nil, false); err != nil || digest != otherDigest {
+		if digest, err := r.Resolve(t.Context(), "shop", "r.test/a", nil, false); err != nil || digest != otherDigest {
 			t.Errorf("a passing problem makes what was known forgotten: %s, %v", digest, err)
 		}
 	})
@@ -234,7 +234,7 @@ func TestAnswersAreSharedOnlyAmongTheSameCredentials(t *testing.T) {
 			"nobody, with unrelated ones":  {[][]byte{unrelated}, ""},
 			"nobody, with a broken secret": {[][]byte{[]byte("{")}, ""},
 		} {
-			digest, err := r.Resolve(t.Context(), "r.test/a:v1", step.auths, false)
+			digest, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", step.auths, false)
 			if digest != step.want || Refused(err) != (step.want == "") {
 				t.Errorf("%s gets %q, %v", name, digest, err)
 			}
@@ -259,7 +259,7 @@ func TestTheSpellingsOfDockerHubAreOne(t *testing.T) {
 		}))
 		for _, image := range []string{"nginx", "nginx:latest", "library/nginx", "docker.io/nginx", "docker.io/library/nginx:latest", "index.docker.io/nginx", "index.docker.io/library/nginx"} {
 			for _, host := range []string{"docker.io", "index.docker.io", "https://index.docker.io/v1/"} {
-				if digest, err := r.Resolve(t.Context(), image, [][]byte{dockerConfig(host, "ann", "p")}, false); err != nil || digest != someDigest {
+				if digest, err := r.Resolve(t.Context(), "shop", image, [][]byte{dockerConfig(host, "ann", "p")}, false); err != nil || digest != someDigest {
 					t.Errorf("%s with a login for %s: %s, %v", image, host, digest, err)
 				}
 			}
@@ -268,7 +268,7 @@ func TestTheSpellingsOfDockerHubAreOne(t *testing.T) {
 			t.Errorf("%d requests: %v", f.heads, users)
 		}
 		f.status = http.StatusNotFound
-		if _, err := r.Resolve(t.Context(), "nginx", nil, false); err == nil || err.Error() != "docker.io answers 404 Not Found" {
+		if _, err := r.Resolve(t.Context(), "shop", "nginx", nil, false); err == nil || err.Error() != "docker.io answers 404 Not Found" {
 			t.Errorf("the error is %v", err)
 		}
 	})
@@ -281,8 +281,8 @@ func TestTheRefreshersMemoryIsItsOwn(t *testing.T) {
 		r := f.resolver(t)
 		for want, ask := range []func() error{
 			func() error { _, err := r.registries.Digest(t.Context(), "r.test/a:v1", nil); return err },
-			func() error { _, err := r.Resolve(t.Context(), "r.test/a:v1", nil, false); return err },
-			func() error { _, err := r.Resolve(t.Context(), "r.test/a:v2", nil, false); return err },
+			func() error { _, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", nil, false); return err },
+			func() error { _, err := r.Resolve(t.Context(), "shop", "r.test/a:v2", nil, false); return err },
 			func() error { _, err := r.registries.Digest(t.Context(), "r.test/a:v2", nil); return err },
 		} {
 			if err := ask(); !Refused(err) || f.heads != want+1 {
@@ -296,11 +296,11 @@ func TestNothingIsAskedAboutWhatNamesNoTag(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
 	r := f.resolver(t)
-	if digest, err := r.Resolve(t.Context(), "r.test/a:v1@"+otherDigest, nil, true); err != nil || digest != otherDigest {
+	if digest, err := r.Resolve(t.Context(), "shop", "r.test/a:v1@"+otherDigest, nil, true); err != nil || digest != otherDigest {
 		t.Errorf("an image with a digest has %s, %v", digest, err)
 	}
 	for _, image := range []string{"", "r.test/UPPER", "a b", "r.test/a:", "r.test/a@sha256:1", strings.Repeat("a", 5000), "r.test/a:v1?x=" + secret} {
-		if _, err := r.Resolve(t.Context(), image, nil, false); err == nil || len(err.Error()) > 200 || strings.Contains(err.Error(), secret) {
+		if _, err := r.Resolve(t.Context(), "shop", image, nil, false); err == nil || len(err.Error()) > 200 || strings.Contains(err.Error(), secret) {
 			t.Errorf("%.40s has the error %v", image, err)
 		}
 	}

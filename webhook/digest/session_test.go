@@ -63,7 +63,7 @@ func TestAHandshakeIsGoodForTheTagsOfARepository(t *testing.T) {
 				ask := func(image, user string, want []string) {
 					t.Helper()
 					s.requests = nil
-					digest, err := r.Resolve(t.Context(), image, [][]byte{dockerConfig("r.test", user, "p")}, false)
+					digest, err := r.Resolve(t.Context(), "shop", image, [][]byte{dockerConfig("r.test", user, "p")}, false)
 					if err != nil || digest != someDigest || !slices.Equal(s.requests, want) {
 						t.Errorf("it is %s, %v after %q, want %q", digest, err, s.requests, want)
 					}
@@ -103,11 +103,11 @@ func TestAFailureInASessionIsAskedAgainOnlyWhereThatHelps(t *testing.T) {
 					}
 					return reply(request, status, "Docker-Content-Digest", someDigest), nil
 				}))
-				if _, err := r.Resolve(t.Context(), "r.test/a:v1", nil, false); err != nil {
+				if _, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", nil, false); err != nil {
 					t.Fatal(err)
 				}
 				requests, status = nil, test.status
-				if _, err := r.Resolve(t.Context(), "r.test/a:v2", nil, false); statusOf(err) != test.status || !slices.Equal(requests, test.want) {
+				if _, err := r.Resolve(t.Context(), "shop", "r.test/a:v2", nil, false); statusOf(err) != test.status || !slices.Equal(requests, test.want) {
 					t.Errorf("the error is %v after %q, want %q", err, requests, test.want)
 				}
 			})

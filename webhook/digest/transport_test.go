@@ -48,7 +48,7 @@ func TestARegistryWithAnAuthorityOfItsOwnIsTrustedWhereItIsConfigured(t *testing
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			digest, err := newTestResolver(t, New(Options{Hosts: test.hosts})).Resolve(t.Context(), test.image, nil, false)
+			digest, err := newTestResolver(t, New(Options{Hosts: test.hosts})).Resolve(t.Context(), "shop", test.image, nil, false)
 			if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want || err == nil && digest != someDigest {
 				t.Errorf("it is %s, %v, want the error %q", digest, err, test.want)
 			}
@@ -68,7 +68,7 @@ func TestOnlyConfiguredRegistriesAreSpokenToInPlain(t *testing.T) {
 			}),
 		}))
 		for _, image := range []string{"plain.test:5000/a", "plain.test/a", "nginx", "r.test/a"} {
-			if _, err := r.Resolve(t.Context(), image, nil, false); err != nil {
+			if _, err := r.Resolve(t.Context(), "shop", image, nil, false); err != nil {
 				t.Errorf("%s: %v", image, err)
 			}
 		}
@@ -96,7 +96,7 @@ func TestTheTokenServerOfAPlainRegistryIsSpokenToAsItSays(t *testing.T) {
 			return reply(request, http.StatusOK, "Docker-Content-Digest", someDigest), nil
 		}),
 	}))
-	_, err := r.Resolve(t.Context(), "plain.test/a:v1", nil, false)
+	_, err := r.Resolve(t.Context(), "shop", "plain.test/a:v1", nil, false)
 	if want := []string{"http://plain.test", "https://auth.test", "http://plain.test"}; err != nil || !slices.Equal(asked, want) {
 		t.Errorf("the error is %v after %q, want %q", err, asked, want)
 	}
@@ -132,7 +132,7 @@ func TestRedirectsLeadNeitherToPlainHTTPNorInside(t *testing.T) {
 				}
 				return reply(request, http.StatusOK, "Docker-Content-Digest", someDigest), nil
 			}))
-			_, err := r.Resolve(t.Context(), "r.test/a:v1", [][]byte{dockerConfig("r.test", "user", secret)}, false)
+			_, err := r.Resolve(t.Context(), "shop", "r.test/a:v1", [][]byte{dockerConfig("r.test", "user", secret)}, false)
 			if (err == nil) != (test.want == "") || err != nil && err.Error() != test.want || len(stray) > 0 || requests > 8 {
 				t.Errorf("the error is %v, want %q; %d requests, %v of them astray", err, test.want, requests, stray)
 			}
@@ -148,11 +148,11 @@ func TestATagIsTheDigestOfItsManifestOrIndex(t *testing.T) {
 	index := digestOf(t, pushIndex(t, host+"/shop/many:v1", nil))
 	r := newTestResolver(t, New(Options{}))
 	for text, want := range map[string]string{"/shop/app:v1": digestOf(t, image), "/shop/many:v1": index} {
-		if digest, err := r.Resolve(t.Context(), host+text, nil, false); err != nil || digest != want {
+		if digest, err := r.Resolve(t.Context(), "shop", host+text, nil, false); err != nil || digest != want {
 			t.Errorf("%s is %s, %v, want %s", text, digest, err, want)
 		}
 	}
-	if _, err := r.Resolve(t.Context(), host+"/shop/none:v1", nil, false); err == nil || err.Error() != host+" answers 404 Not Found" {
+	if _, err := r.Resolve(t.Context(), "shop", host+"/shop/none:v1", nil, false); err == nil || err.Error() != host+" answers 404 Not Found" {
 		t.Errorf("the error is %v", err)
 	}
 }
