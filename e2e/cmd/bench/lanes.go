@@ -15,8 +15,8 @@ import (
 // What a node pulls whose kubelet pulls several images at the same time, from a registry that caps each connection.
 const (
 	laneImages    = 8
-	laneSize      = 30 << 20
-	laneBandwidth = 12.5e6 // bits per second, of each download
+	laneSize      = 60 << 20
+	laneBandwidth = 25e6 // bits per second, of each download
 	parallelPulls = 4
 )
 
@@ -60,7 +60,7 @@ func (n *newNodes) bareInParallel(ctx context.Context) error {
 		return err
 	}
 	n.bare = joins["bare-1"].lastPull.Sub(joins["bare-1"].created)
-	n.add(fmt.Sprintf("%d images of %d MB, 12.5 Mbit/s for each download, %d at a time: node to the kubelet's last Pulled, pods alone", laneImages, laneSize>>20, parallelPulls), n.bare.Seconds(), "s", "")
+	n.add(fmt.Sprintf("%d images of %d MB, 25 Mbit/s for each download, %d at a time: node to the kubelet's last Pulled, pods alone", laneImages, laneSize>>20, parallelPulls), n.bare.Seconds(), "s", "")
 	return n.RemoveNode(ctx, "bare-1")
 }
 
