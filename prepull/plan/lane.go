@@ -43,20 +43,21 @@ type lane struct {
 }
 
 // lanesOf a class are as many as its nodes are to pull images at the same time, and those beyond that still have a DaemonSet.
-func lanesOf(c *nodeclass.Class, stored map[string]*appsv1.DaemonSet, on []*corev1.Pod, of map[string][]*corev1.Pod, pullsPerNode int) []*lane {
+func lanesOf(c *nodeclass.Class, stored map[string]*appsv1.DaemonSet, on []*corev1.Pod, of map[string][]*corev1.Pod, o Options) []*lane {
 	onLane := map[int][]*corev1.Pod{}
 	for _, pod := range on {
 		number := laneNumber(pod)
 		onLane[number] = append(onLane[number], pod)
 	}
 	var lanes []*lane
-	most := max(1, pullsPerNode)
+	most := max(1, o.PullsPerNode)
 	for number := 1; number <= v1alpha1.MaxPullsPerNode; number++ {
 		name := daemonSetName(c.Name, number)
-		lanes = append(lanes, &lane{number: number, name: name, stored: stored[name], current: ListOf(stored[name]), on: onLane[number], pods: of[name]})
-		if stored[name] != nil {
-			most = max(most, number)
+		l := &lane{number: number, name: name, stored: stored[name], current: ListOf(stored[name]), on: onLane[number], pods: of[name]}
+		if l.stored != nil {
+			most, l.state = max(most, number), rollStateOf(l.stored, l.pods, o.ImageVolumes)
 		}
+		lanes = append(lanes, l)
 	}
 	return lanes[:most]
 }

@@ -190,13 +190,10 @@ func Make(s State, o Options, now time.Time) Plan {
 		placed, withheld := placings[i].placed, placings[i].withheld
 		// What nodes tell of the size of an image that is left out may bring it back.
 		w := warmth.Observe(c.Pullable, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
-		lanes := lanesOf(c, stored, on[c.Name], of, o.PullsPerNode)
+		lanes := lanesOf(c, stored, on[c.Name], of, o)
 		able := o.ImageVolumes && !s.NoImageVolumes && c.MountsImages()
 		for _, l := range lanes {
-			if l.stored != nil {
-				l.state = rollStateOf(l.stored, l.pods, o.ImageVolumes)
-			}
-			l.division = division{able: able, still: true, busy: w.Blocked() || l.stored != nil && (l.state.rolls() || !dividable(l.stored))}
+			l.division = division{able: able, still: true, busy: w.Blocked() || l.state.rolls() || l.stored != nil && !dividable(l.stored)}
 		}
 		cp := planClass(c, placed, w, lanes, begin, o, now)
 		if cp.compare(o) {
