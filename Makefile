@@ -76,7 +76,7 @@ lint: check-generate ## Check format, vet, staticcheck, and that generated files
 test: $(BIN)/test-suite ## Run every test: unit, and on clusters (real nodes as root on Linux). ONLY=pin,learn RUN=TestName RACE=1.
 	@$< -run '$(RUN)' -packages '$(ONLY)' $(if $(RACE),-race)
 
-bench: ## Measure, in process, with 500 fake nodes and on real ones; table, and bin/bench.json. ONLY=manager, live-pod, new-node, long-list, change, spread, collect or fleet.
+bench: ## Measure, in process, with 500 fake nodes and on real ones; table, and bin/bench.json. ONLY=manager, live-pod, new-node, lanes, long-list, change, spread, collect or fleet.
 	@mkdir -p $(BIN)
 	cd e2e && go run ./cmd/bench -out $(BIN)/bench.json -only "$(ONLY)"
 

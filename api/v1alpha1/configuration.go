@@ -114,6 +114,12 @@ type Configuration struct {
 	// each at least. Nodes without a list take it at once. Default: 50.
 	MaxConcurrentNodes intstr.IntOrString `json:"maxConcurrentNodes"`
 
+	// pullsPerNode is how many images a node pulls at the same time, from 1 to 8, each in a prepull pod of its own: a pod that
+	// was just started waits for as many at most. More than one is for nodes whose kubelets pull in parallel
+	// (serializeImagePulls: false); others pull one by one all the same. The DaemonSets of a class share maxConcurrentNodes as
+	// classes do. Default: 1.
+	PullsPerNode int `json:"pullsPerNode"`
+
 	// imageVolumes is true if images that are on the nodes of a class are held there as image volumes, so that a change of the
 	// list costs a node what changed and not what it has. That needs Kubernetes 1.36, and containerd 2.1 or CRI-O 1.33, on
 	// all nodes of the class; elsewhere, and with false, an init container for each image holds them. Default: true.
@@ -192,6 +198,9 @@ type Registry struct {
 	CA string `json:"ca,omitempty"`
 }
 
+// MaxPullsPerNode is how many prepull pods a node has at most.
+const MaxPullsPerNode = 8
+
 // defaultConfiguration is what holds for the keys that a file leaves out.
 func defaultConfiguration() *Configuration {
 	return &Configuration{
@@ -209,6 +218,7 @@ func defaultConfiguration() *Configuration {
 		Registries:         []Registry{},
 		Certificates:       CertificatesAuto,
 		MaxConcurrentNodes: intstr.FromInt32(50),
+		PullsPerNode:       1,
 		ImageVolumes:       true,
 		PullDeadline:       metav1.Duration{Duration: 15 * time.Minute},
 		ResyncInterval:     metav1.Duration{Duration: 10 * time.Minute},
@@ -309,6 +319,7 @@ func (c *Configuration) validate() field.ErrorList {
 	check((c.Certificates == CertificatesDirectory) == (c.CertificateDirectory != ""),
 		"certificateDirectory", c.CertificateDirectory, "must be set with certificates: directory, and with nothing else")
 	check(validShare(c.MaxConcurrentNodes), "maxConcurrentNodes", c.MaxConcurrentNodes.String(), "must be a number from 1, or a percentage from 1% to 100%")
+	check(c.PullsPerNode >= 1 && c.PullsPerNode <= MaxPullsPerNode, "pullsPerNode", c.PullsPerNode, fmt.Sprintf("must be from 1 to %d", MaxPullsPerNode))
 	check(c.PullDeadline.Duration >= time.Second, "pullDeadline", c.PullDeadline.Duration.String(), "must be at least 1s")
 	check(c.ResyncInterval.Duration >= time.Second, "resyncInterval", c.ResyncInterval.Duration.String(), "must be at least 1s")
 	check(c.Retention.Duration >= 0, "retention", c.Retention.Duration.String(), "must not be negative")

@@ -40,6 +40,7 @@ pullSecretRoles: namespaces
 certificates: directory
 certificateDirectory: /certificate
 maxConcurrentNodes: 10%
+pullsPerNode: 8
 pullDeadline: 1s
 resyncInterval: 90s
 retention: 0s
@@ -65,6 +66,7 @@ logLevel: debug
 				c.Certificates = "directory"
 				c.CertificateDirectory = "/certificate"
 				c.MaxConcurrentNodes = intstr.FromString("10%")
+				c.PullsPerNode = 8
 				c.PullDeadline = metav1.Duration{Duration: time.Second}
 				c.ResyncInterval = metav1.Duration{Duration: 90 * time.Second}
 				c.Retention = metav1.Duration{}

@@ -8,6 +8,10 @@ const (
 	// LabelNodeClass names the class of nodes that a prepull DaemonSet, and each of its pods, serves.
 	LabelNodeClass = "kube-prepull.io/node-class"
 
+	// LabelLane is on the prepull DaemonSets of a class, and their pods, from the second one on: its number. There is one for each
+	// image that a node pulls at the same time, see the configuration key pullsPerNode.
+	LabelLane = "kube-prepull.io/lane"
+
 	// LabelList is on a prepull DaemonSet and its pods: a hash of what the pods are made to do. A pod that has the value of
 	// its DaemonSet has the current list of images.
 	LabelList = "kube-prepull.io/list"

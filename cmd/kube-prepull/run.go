@@ -189,6 +189,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 			Exclude:            c.Exclude,
 			MaxNodeClasses:     c.MaxNodeClasses,
 			MaxConcurrentNodes: c.MaxConcurrentNodes,
+			PullsPerNode:       c.PullsPerNode,
 			ImageVolumes:       c.ImageVolumes,
 			PullDeadline:       c.PullDeadline.Duration,
 			NodeCondition:      c.NodeCondition,

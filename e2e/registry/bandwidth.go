@@ -7,9 +7,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// bandwidth caps what all downloads of blobs together may take.
+// bandwidth caps what all downloads of blobs together may take, and what each of them may.
 type bandwidth struct {
 	current atomic.Pointer[bucket]
+	each    atomic.Int64 // bits per second, 0 without a cap
 }
 
 // bucket is a token bucket of bytes. Clients take their turns in order, a chunk at a time, so each gets an equal share.
@@ -39,22 +40,33 @@ func (r *Registry) SetBandwidth(bits int64) {
 	r.bandwidth.current.Store(newBucket(bits))
 }
 
+// SetBandwidthEach caps every download of a blob by itself, in bits per second. 0 lifts the cap. Downloads that are under way
+// keep theirs.
+func (r *Registry) SetBandwidthEach(bits int64) { r.bandwidth.each.Store(max(0, bits)) }
+
 func (b *bandwidth) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !parse(r.URL.Path).downloads(r.Method) {
 			next.ServeHTTP(w, r)
 			return
 		}
+		var own *bucket
+		if bits := b.each.Load(); bits > 0 {
+			own = newBucket(bits)
+		}
 		next.ServeHTTP(bodyWriter{w, func(p []byte) (written int, err error) {
 			for written < len(p) {
-				bucket := b.current.Load()
-				if bucket == nil {
-					n, err := w.Write(p[written:])
-					return written + n, err
+				chunk := p[written:]
+				var caps []*bucket
+				for _, bucket := range []*bucket{own, b.current.Load()} {
+					if bucket != nil {
+						caps, chunk = append(caps, bucket), chunk[:min(len(chunk), bucket.chunk)]
+					}
 				}
-				chunk := p[written:min(written+bucket.chunk, len(p))]
-				if err := bucket.limiter.WaitN(r.Context(), len(chunk)); err != nil {
-					return written, err
+				for _, bucket := range caps {
+					if err := bucket.limiter.WaitN(r.Context(), len(chunk)); err != nil {
+						return written, err
+					}
 				}
 				n, err := w.Write(chunk)
 				written += n

@@ -201,3 +201,28 @@ func TestLatency(t *testing.T) {
 		})
 	}
 }
+
+func TestEachDownloadGetsItsOwnBandwidth(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &Registry{}
+		r.SetBandwidthEach(10 * mbit)
+		var downloads sync.WaitGroup
+		for range 4 {
+			downloads.Go(func() { wantAbout(t, "one of four", download(t.Context(), &r.bandwidth, aBlob, tenMB), 8*time.Second) })
+		}
+		downloads.Wait()
+		r.SetBandwidth(20 * mbit)
+		for range 4 {
+			downloads.Go(func() {
+				wantAbout(t, "one of four that share twice as much", download(t.Context(), &r.bandwidth, aBlob, tenMB), 16*time.Second)
+			})
+		}
+		downloads.Wait()
+		r.SetBandwidth(0)
+		r.SetBandwidthEach(0)
+		if took := download(t.Context(), &r.bandwidth, aBlob, tenMB); took != 0 {
+			t.Errorf("without a cap it took %v", took)
+		}
+	})
+}

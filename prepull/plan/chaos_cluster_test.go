@@ -135,7 +135,7 @@ func (c *chaos) mountsImages(node string) bool {
 func (c *chaos) kubelets() {
 	pods := slices.Clone(c.Pods)
 	for i, p := range pods {
-		if warmth.Ready(p) {
+		if warmth.Ready(p) || c.slow[p.Name] {
 			continue
 		}
 		if p.Spec.NodeName == "" {

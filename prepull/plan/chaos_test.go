@@ -32,15 +32,15 @@ type chaos struct {
 	log     []string
 	failing map[string]bool
 
-	// full are the nodes with no room for another pod.
-	full map[string]bool
+	// full are the nodes with no room for another pod, and slow the pods that get nowhere, by their names.
+	full, slow map[string]bool
 
 	// seen are the DaemonSets as the DaemonSet controller knows them, which may be behind.
 	seen []*appsv1.DaemonSet
 }
 
 // TestAnythingMayHappenAtAnyTime lets random things happen to clusters and then waits until nothing is left to do. Then
-// every node has one prepull pod, of its class and with its list, and a new leader finds nothing to write.
+// every node has one prepull pod of each lane, of its class and with its list, and a new leader finds nothing to write.
 func TestAnythingMayHappenAtAnyTime(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(100) {
@@ -74,6 +74,7 @@ func newChaos(seed uint64) *chaos {
 	c.options.MaxNodeClasses = []int{1, 3, 30, 30}[c.IntN(4)]
 	c.options.MaxImagesPerNode = []int{2, 50}[c.IntN(2)]
 	c.options.ImageVolumes = seed%2 == 1
+	c.options.PullsPerNode = []int{1, 1, 2, 4}[c.IntN(4)]
 	for range 1 + c.IntN(8) {
 		c.addNode()
 	}
@@ -91,7 +92,10 @@ func pick[T any](c *chaos, list []T) *T {
 func (c *chaos) happen() {
 	n, o := pick(c, c.Nodes), pick(c, c.Images)
 	what := ""
-	switch k := c.IntN(26); {
+	switch k := c.IntN(27); {
+	case k == 26:
+		c.options.PullsPerNode = 1 + c.IntN(4)
+		what = fmt.Sprint("pulls per node ", c.options.PullsPerNode)
 	case k == 24:
 		c.attach(n)
 		what = "device " + n.Name + fmt.Sprint(len(n.Status.Allocatable))
@@ -247,10 +251,6 @@ func shownPlan(p Plan) string {
 	return strings.Join(words, ", ")
 }
 
-func daemonSetOf(p *corev1.Pod) string {
-	return v1alpha1.Name + "-" + p.Labels[v1alpha1.LabelNodeClass]
-}
-
 func (c *chaos) deletePods(gone func(*corev1.Pod) bool) {
 	c.Pods = slices.DeleteFunc(slices.Clone(c.Pods), gone)
 }
@@ -290,15 +290,25 @@ func (c *chaos) check(t *testing.T) {
 	t.Helper()
 	p := Make(c.State, c.options, c.now)
 	for _, cp := range p.Classes {
-		ds := c.DaemonSet(daemonSetName(cp.Class))
-		if (ds != nil) != (len(cp.List) > 0) {
-			t.Errorf("class %s with %d images has a DaemonSet: %v", cp.Name, len(cp.List), ds != nil)
-		}
-		if held := c.checkDivision(t, ds); held > 0 && !(c.options.ImageVolumes && cp.MountsImages()) {
-			t.Errorf("class %s holds %d images, and cannot mount them", cp.Name, held)
+		var all []Listed
+		for _, l := range cp.lanes {
+			ds := c.DaemonSet(l.name)
+			// Where a lane has no room, the one that an image is to leave keeps it.
+			if (ds != nil) != (len(l.list) > 0) || l.number > c.options.PullsPerNode && len(c.full) == 0 {
+				t.Errorf("lane %s with %d images has a DaemonSet: %v", l.name, len(l.list), ds != nil)
+			}
+			if held := c.checkDivision(t, ds); held > 0 && !(c.options.ImageVolumes && cp.MountsImages()) {
+				t.Errorf("lane %s holds %d images, and cannot mount them", l.name, held)
+			}
+			for _, listed := range ListOf(ds) {
+				if named(all, listed.Name) != nil && len(c.full) == 0 {
+					t.Errorf("%s is in two lanes of class %s", listed.Name, cp.Name)
+				}
+				all = append(all, listed)
+			}
 		}
 		if c.options.ImageVolumes && cp.MountsImages() && len(c.full) == 0 {
-			c.checkAllIsHeld(t, cp, ListOf(ds))
+			c.checkAllIsHeld(t, cp, all)
 		}
 		for _, n := range cp.Nodes {
 			var pods []string
@@ -311,9 +321,12 @@ func (c *chaos) check(t *testing.T) {
 				continue
 			}
 			var want []string
-			if ds != nil && !nodeclass.UnderPressure(n) {
-				want = []string{ds.Name + " " + ds.Labels[v1alpha1.LabelList]}
+			for _, l := range cp.lanes {
+				if l.stored != nil && !nodeclass.UnderPressure(n) {
+					want = append(want, l.name+" "+l.stored.Labels[v1alpha1.LabelList])
+				}
 			}
+			slices.Sort(pods)
 			if !slices.Equal(pods, want) {
 				t.Errorf("%s has pods %v, want %v", n.Name, pods, want)
 			}

@@ -9,9 +9,12 @@ type ClassImage struct {
 	// Warmth is how far the nodes of the class are with it.
 	Warmth *warmth.Image
 
-	// listed is set if it is in the list of the class now, held if it is an image volume there, and always if it is pulled there
-	// at every start of a pod.
-	listed, held, always bool
+	// listed is set if it is in a list of the class now.
+	listed bool
+
+	// lane is the number of the one that it is pulled in, and in are those whose lists have it now.
+	lane int
+	in   []int
 
 	// verdict is what becomes of it if it fails.
 	verdict
@@ -24,16 +27,20 @@ type ClassImage struct {
 }
 
 // classImages are the images with a use in a class, in the order in which they are given.
-func classImages(placed []*Candidate, w *warmth.Warmth, current []Listed) []*ClassImage {
-	listed := make(map[string]Listed, len(current))
-	for _, l := range current {
-		listed[l.Name] = l
+func classImages(placed []*Candidate, w *warmth.Warmth, lanes []*lane) []*ClassImage {
+	in := map[string][]int{}
+	for _, l := range lanes {
+		for _, listed := range l.current {
+			in[listed.Name] = append(in[listed.Name], l.number)
+		}
 	}
 	rows := make([]ClassImage, len(placed))
 	images := make([]*ClassImage, len(placed))
 	for i, c := range placed {
-		was, found := listed[c.Name]
-		rows[i] = ClassImage{Candidate: c, Warmth: w.Images[c.Name], listed: found, held: was.Held, always: was.always}
+		rows[i] = ClassImage{Candidate: c, Warmth: w.Images[c.Name], listed: len(in[c.Name]) > 0, lane: 1, in: in[c.Name]}
+		if rows[i].listed {
+			rows[i].lane = rows[i].in[0]
+		}
 		images[i] = &rows[i]
 	}
 	return images

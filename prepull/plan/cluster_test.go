@@ -70,7 +70,7 @@ func (s *State) runPods(created time.Time, fails func(node, image string) (words
 	s.Pods = nil
 	found, _ := candidates(s.Images, prepulltest.Noon)
 	for _, c := range nodeclass.Classify(s.Nodes, askedOf(found), testOptions.MaxNodeClasses, prepulltest.Noon).Classes {
-		ds := s.DaemonSet(daemonSetName(c))
+		ds := s.DaemonSet(daemonSetName(c.Name, 1))
 		if ds == nil {
 			continue
 		}

@@ -44,7 +44,7 @@ func (r *rollout) lacking() map[string]int {
 		return nil
 	}
 	lack := map[string]int{}
-	for _, e := range r.List {
+	for _, e := range r.list {
 		registry := e.registry()
 		if nodes := len(r.Pullable) - r.of[e.Candidate].Warmth.Ready(); nodes > lack[registry] {
 			lack[registry] = nodes

@@ -18,7 +18,7 @@ import (
 
 // testRollout is of a class with nodes that lack images.
 func testRollout(nodes int, lack map[string]int) *rollout {
-	cp := &ClassPlan{Class: &nodeclass.Class{}, of: map[*Candidate]*ClassImage{}}
+	cp, l := &ClassPlan{Class: &nodeclass.Class{}, of: map[*Candidate]*ClassImage{}}, &lane{stored: testDaemonSet(testOptions), change: changedList}
 	at := map[string]int{}
 	for i := range nodes {
 		cp.Nodes, at[fmt.Sprint(i)] = append(cp.Nodes, &corev1.Node{}), i
@@ -30,10 +30,10 @@ func testRollout(nodes int, lack map[string]int) *rollout {
 		for i := range len(cp.Nodes) - nodes {
 			w.SetPresent(i)
 		}
-		cp.List = append(cp.List, entry{Candidate: c})
+		l.list = append(l.list, entry{Candidate: c})
 		cp.of[c] = &ClassImage{Candidate: c, Warmth: w}
 	}
-	return &rollout{ClassPlan: cp, stored: testDaemonSet(testOptions), change: changedList}
+	return &rollout{ClassPlan: cp, lane: l}
 }
 
 func TestConcurrentNodesAreDivided(t *testing.T) {

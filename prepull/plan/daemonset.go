@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"strconv"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 
@@ -31,21 +33,31 @@ const (
 	heldFolder = "/held"
 )
 
-func daemonSetName(c *nodeclass.Class) string {
-	return v1alpha1.Name + "-" + c.Name
+// daemonSetName is that of a lane of a class. The first one has the name that it has where there are no others.
+func daemonSetName(class string, lane int) string {
+	if lane == 1 {
+		return v1alpha1.Name + "-" + class
+	}
+	return fmt.Sprintf("%s-%s-lane-%d", v1alpha1.Name, class, lane)
 }
 
-// daemonSet is the prepull DaemonSet of a class. Its template depends on nothing but the class, the images and the
+// daemonSet is the prepull DaemonSet of a lane of a class. Its template depends on nothing but these, the images and the
 // options: an upgrade of the manager restarts no prepull pod.
 //
 // The old pod of a node is kept until the new one is ready, for two reasons: the kubelet does not delete images that a
 // container of an existing pod has used, and a list that cannot be pulled does not replace one that was.
-func daemonSet(c *nodeclass.Class, images []entry, o Options) *appsv1.DaemonSet {
+//
+// Only the labels of further lanes say which it is, so the selector of the first one matches their pods too. The controller
+// of DaemonSets goes by owners, and takes only pods that have none (ClaimPods in pkg/controller/controller_ref_manager.go).
+func daemonSet(c *nodeclass.Class, lane int, images []entry, o Options) *appsv1.DaemonSet {
 	labels := v1alpha1.PrepullLabels()
 	labels[v1alpha1.LabelNodeClass] = c.Name
+	if lane > 1 {
+		labels[v1alpha1.LabelLane] = strconv.Itoa(lane)
+	}
 	surge := o.MaxConcurrentNodes
 	ds := &appsv1.DaemonSet{
-		ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: daemonSetName(c), Labels: labels},
+		ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: daemonSetName(c.Name, lane), Labels: labels},
 		Spec: appsv1.DaemonSetSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: maps.Clone(labels)},
 			Template: corev1.PodTemplateSpec{

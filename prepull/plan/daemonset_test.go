@@ -21,7 +21,7 @@ func testDaemonSet(o Options, images ...string) *appsv1.DaemonSet {
 	for _, image := range images {
 		entries = append(entries, entry{Candidate: &Candidate{Name: workload.ObjectName(image), image: image}})
 	}
-	return daemonSet(&nodeclass.Class{Name: "linux-arm64", Os: "linux", Arch: "arm64"}, entries, o)
+	return daemonSet(&nodeclass.Class{Name: "linux-arm64", Os: "linux", Arch: "arm64"}, 1, entries, o)
 }
 
 // The whole object is pinned: a change of it is written to every cluster that is upgraded.

@@ -9,24 +9,6 @@ import (
 // urgentBurst is how many changes may be urgent in a row.
 const urgentBurst = 5
 
-// reasons are why a plan writes. Several may come together; a plan that writes nothing has none.
-type reasons struct {
-	// Ordinary is set if an image comes or goes that does not fail, or the rest of a DaemonSet differs.
-	Ordinary bool
-
-	// failing is set if images leave, move or come back that fail.
-	failing bool
-
-	// urgent is set if good images are held up behind one that fails.
-	urgent bool
-}
-
-func (r *reasons) add(other reasons) {
-	r.Ordinary = r.Ordinary || other.Ordinary
-	r.failing = r.failing || other.failing
-	r.urgent = r.urgent || other.urgent
-}
-
 // Debounce turns a burst of changes into few: each one restarts a pod on every node of a class. It is ready when it has clocks.
 type Debounce struct {
 	Clocks clock.Clocks

@@ -61,23 +61,25 @@ func placeOnAll(wanted []*Candidate, classes []*nodeclass.Class, stored map[stri
 		var p placing
 		p.placed, p.withheld = placeOn(wanted, c)
 		placings = append(placings, p)
-		if len(p.placed) > 0 && begins(stored[daemonSetName(c)], now) {
+		if len(p.placed) > 0 && begins(stored[daemonSetName(c.Name, 1)], now) {
 			begin += len(c.Nodes)
 		}
 	}
 	return placings, begin
 }
 
-// startEmpty takes the list away while the pods of the class begin. begin is how many nodes do, of all classes.
-func (cp *ClassPlan) startEmpty(stored *appsv1.DaemonSet, pods []*corev1.Pod, begin int, o Options, now time.Time) {
+// startEmpty takes the list of a lane away while its pods begin. begin is how many nodes do, of all classes.
+func (cp *ClassPlan) startEmpty(l *lane, begin int, o Options, now time.Time) {
+	begin = max(begin, len(cp.Nodes)) // a further lane begins by itself
 	if o.MaxConcurrentNodes.Type == intstr.String {
 		begin = len(cp.Nodes) // a share of each class
 	}
-	if len(cp.List) == 0 || !startsEmpty(cp.Class, stored, pods, begin, concurrentNodes(o, cp.Class), now) {
+	l.emptyStart = len(l.list) > 0 && startsEmpty(cp.Class, l.stored, l.on, begin, concurrentNodes(o, cp.Class), now)
+	if !l.emptyStart {
 		return
 	}
-	cp.emptyStart, cp.List = true, nil
-	if stored != nil {
-		cp.lookAgainBy(stored.CreationTimestamp.Add(emptyStartTime))
+	l.list = nil
+	if l.stored != nil {
+		cp.lookAgainBy(l.stored.CreationTimestamp.Add(emptyStartTime))
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 // rowsOf are images in a class with a list, of which some fail.
 func rowsOf(images []*Candidate, current []Listed, failing map[*Candidate]bool) []*ClassImage {
-	rows := classImages(images, &warmth.Warmth{}, current)
+	rows := classImages(images, &warmth.Warmth{}, []*lane{{number: 1, current: current}})
 	for _, row := range rows {
 		if failing[row.Candidate] {
 			row.verdict = verdict{standing: standingLast, retry: &v1alpha1.Retry{}}

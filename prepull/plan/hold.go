@@ -15,25 +15,26 @@ type division struct {
 	still, busy bool
 }
 
-// standingOf an image in the list. One that is held does not leave for its failures alone, as long as it is in nobody's way: pods
+// standingOf an image in a lane. One that is held does not leave for its failures alone, as long as it is in nobody's way: pods
 // that were made before it was held bring it still.
-func (d division) standingOf(i *ClassImage) standing {
-	if i.held && d.able && d.still && !i.Warmth.Blocks() {
+func (l *lane) standingOf(i *ClassImage) standing {
+	if l.was(i).Held && l.able && l.still && !i.Warmth.Blocks() {
 		return standingGood
 	}
 	return i.standing
 }
 
-// holds tells whether an image of the list is held.
-func (d division) holds(i *ClassImage, e *entry) bool {
+// holds tells whether an image of the list of a lane is held.
+func (l *lane) holds(i *ClassImage) bool {
+	was := l.was(i)
 	switch {
-	case !d.able || e.alwaysPull && !Pinned(e.image):
+	case !l.able || i.alwaysPull && !Pinned(i.image):
 		return false
-	case i.held || d.still && d.busy:
-		return i.held
+	case was.Held || l.still && l.busy:
+		return was.Held
 	}
 	// What is always pulled stays so until the list changes.
-	return i.retry == nil && i.Warmth.Proven() && !(d.still && i.always)
+	return i.retry == nil && i.Warmth.Proven() && !(l.still && was.always)
 }
 
 // heldFirst is the order in which a node pulls that has none of the images.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,8 +21,8 @@ type Joining struct {
 	Interrupted bool
 }
 
-// joining are the nodes of a class that join. changes is set if the class gets a new list.
-func (cp *ClassPlan) joining(into map[string]Joining, changes bool, now time.Time) {
+// joining are the nodes of a class that join. rolls are the DaemonSets that get a new list.
+func (cp *ClassPlan) joining(into map[string]Joining, rolls map[string]bool, now time.Time) {
 	for i, n := range cp.Pullable {
 		if cp.Warmth.Settled(i) || now.Sub(n.CreationTimestamp.Time) >= joinTime {
 			continue
@@ -33,7 +34,7 @@ func (cp *ClassPlan) joining(into map[string]Joining, changes bool, now time.Tim
 		if !lacks {
 			continue
 		}
-		node := Joining{Interrupted: changes && cp.pulls(n)}
+		node := Joining{Interrupted: slices.ContainsFunc(cp.lanes, func(l *lane) bool { return rolls[l.name] && cp.pulls(l, n) })}
 		for _, image := range cp.Images {
 			if image.listed && image.Warmth.There(i) {
 				node.Images++
@@ -43,10 +44,13 @@ func (cp *ClassPlan) joining(into map[string]Joining, changes bool, now time.Tim
 	}
 }
 
-// pulls tells whether the prepull pod of a node is at an image, and not held up by one.
-func (cp *ClassPlan) pulls(n *corev1.Node) bool {
+// pulls tells whether the prepull pod of a lane on a node is at an image, and not held up by one.
+func (cp *ClassPlan) pulls(l *lane, n *corev1.Node) bool {
 	pulls := false
 	for _, image := range cp.Images {
+		if image.lane != l.number {
+			continue
+		}
 		if f, failed := image.Warmth.Failed[n.Name]; failed && !f.Alone {
 			return false
 		}

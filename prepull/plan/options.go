@@ -37,6 +37,9 @@ type Options struct {
 	// MaxConcurrentNodes is how many nodes of a class, or what share of them, take a new list at the same time.
 	MaxConcurrentNodes intstr.IntOrString
 
+	// PullsPerNode is how many prepull pods a node has, which pull at the same time; 0 means 1.
+	PullsPerNode int
+
 	// ImageVolumes is set if images that are on the nodes are held there as image volumes, where nodes can mount those.
 	ImageVolumes bool
 

@@ -4,7 +4,6 @@
 package plan
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -62,7 +61,7 @@ type Plan struct {
 	// Roll are the DaemonSets that are missing or get another list, as they should be.
 	Roll []*appsv1.DaemonSet
 
-	// DeleteEmpty are the DaemonSets of classes without images.
+	// DeleteEmpty are the DaemonSets of lanes without images.
 	DeleteEmpty []*appsv1.DaemonSet
 
 	// UpdateInPlace are DaemonSets, as they should be, whose pods are left alone where they may stay, and those of classes
@@ -129,29 +128,24 @@ type ClassPlan struct {
 	// budget is what a node of the class has room for.
 	budget budget
 
-	// List are the images of the class's DaemonSet, in order.
-	List []entry
+	// lanes are those that its images are pulled in, and List are the images in the lists of all, in order.
+	lanes []*lane
+	List  []entry
 
 	// hot are the images that a node must have before it is called warm, best first, and oversized is how many are too large
 	// for that.
 	hot       []*ClassImage
 	oversized int
 
-	// emptyStart is set while the class's pods start with an empty list.
-	emptyStart bool
-
 	// quarantined are its images that were found to fail.
 	quarantined []string
 
 	// next is when time alone changes the decision; zero if it does not.
 	next time.Time
-
-	// refused is why the class has no DaemonSet, or no pods.
-	refused refusal
 }
 
 // Make decides, in this order: where an image is of use (placeOn), what fails (judgeAll), which images are worth a place
-// (choose), what comes first (order), what rolls (planDaemonSet), and which nodes are untainted (planNodes). Equal input gives an equal plan.
+// (choose), what is pulled side by side (deal), what comes first (order), what rolls (planDaemonSet), and which nodes are untainted (planNodes). Equal input gives an equal plan.
 func Make(s State, o Options, now time.Time) Plan {
 	o.NoopFolder = folderOf(s.DaemonSets, o.NoopFolder)
 	found, invalid := candidates(s.Images, now)
@@ -189,39 +183,33 @@ func Make(s State, o Options, now time.Time) Plan {
 	on, of := podsByClass(pods, classOf)
 
 	p.ignored, p.nowhere = classified.IgnoredWords(o.MaxNodeClasses), whyNowhere(wanted, classified.WhyNowhere)
-	planned := map[string]*ClassPlan{}
+	planned := map[string]*lane{}
 	var rollouts []*rollout
 	placings, begin := placeOnAll(wanted, classes, stored, now)
 	for i, c := range classes {
-		name := daemonSetName(c)
-		was := stored[name]
 		placed, withheld := placings[i].placed, placings[i].withheld
 		// What nodes tell of the size of an image that is left out may bring it back.
 		w := warmth.Observe(c.Pullable, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
-		d := division{able: o.ImageVolumes && !s.NoImageVolumes && c.MountsImages(), still: true}
-		d.busy = w.Blocked() || was != nil && (rollStateOf(was, of[c.Name], o.ImageVolumes).rolls() || !dividable(was))
-		cp := planClass(c, placed, w, was, d, o, now)
-		cp.startEmpty(was, on[c.Name], begin, o, now)
-		why, ds := cp.reasons(ListOf(was)), daemonSet(c, cp.List, o)
-		change := listChangeOf(was, ds)
-		if d.able && was != nil && change == changedList {
-			d.still = false
-			cp = planClass(c, placed, w, was, d, o, now)
-			cp.startEmpty(was, on[c.Name], begin, o, now)
-			ds = daemonSet(c, cp.List, o)
+		lanes := lanesOf(c, stored, on[c.Name], of, o)
+		able := o.ImageVolumes && !s.NoImageVolumes && c.MountsImages()
+		for _, l := range lanes {
+			l.division = division{able: able, still: true, busy: w.Blocked() || l.state.rolls() || l.stored != nil && !dividable(l.stored)}
 		}
-		cp.refused, cp.withheld = s.refusalOf(name), withheld
-		p.LacksPods = p.LacksPods || was != nil && len(cp.List) > 0 && lacksPods(c, was, on[c.Name])
+		cp := planClass(c, placed, w, lanes, begin, o, now)
+		if cp.compare(o) {
+			cp = planClass(c, placed, w, lanes, begin, o, now)
+			cp.compare(o)
+		}
+		cp.withheld = withheld
 		p.Classes = append(p.Classes, cp)
 		p.Quarantined = append(p.Quarantined, cp.quarantined...)
 		p.lookAgainBy(cp.next)
-		planned[name] = cp
-		if len(cp.List) > 0 || cp.emptyStart {
-			r := &rollout{ClassPlan: cp, desired: ds, stored: was, change: change, pods: of[c.Name], accepted: s.Accepted[name], why: why}
-			if was != nil {
-				r.state = rollStateOf(was, r.pods, o.ImageVolumes)
+		for _, l := range lanes {
+			l.refused, planned[l.name] = s.refusalOf(l.name), l
+			p.LacksPods = p.LacksPods || l.stored != nil && len(l.list) > 0 && lacksPods(c, l.stored, l.on)
+			if l.needed() {
+				rollouts = append(rollouts, &rollout{ClassPlan: cp, lane: l, accepted: s.Accepted[l.name]})
 			}
-			rollouts = append(rollouts, r)
 		}
 	}
 	divideConcurrent(rollouts, o)
@@ -229,18 +217,21 @@ func Make(s State, o Options, now time.Time) Plan {
 		p.planDaemonSet(r, len(stored) > 0, o)
 	}
 	p.planRemovals(s.DaemonSets, planned)
-	changing := map[string]bool{}
+	changing, rolls := map[string]bool{}, map[string]bool{}
 	for _, ds := range slices.Concat(p.Roll, p.UpdateInPlace, p.DeleteEmpty, p.DeleteOrphaned) {
 		changing[ds.Name] = true
 	}
+	for _, ds := range p.Roll {
+		rolls[ds.Name] = true
+	}
 	for _, cp := range p.Classes {
-		name := daemonSetName(cp.Class)
-		rolls := slices.ContainsFunc(p.Roll, func(ds *appsv1.DaemonSet) bool { return ds.Name == name })
 		cp.joining(p.Joining, rolls, now)
-		if !rolls {
-			p.DeletePods = append(p.DeletePods, cp.unmountable(on[cp.Name])...)
+		for _, l := range cp.lanes {
+			if !rolls[l.name] {
+				p.DeletePods = append(p.DeletePods, cp.unmountable(l.on)...)
+			}
+			p.planSkips(cp, l, concurrentNodes(o, cp.Class), changing[l.name], now)
 		}
-		p.planSkips(cp, on[cp.Name], concurrentNodes(o, cp.Class), changing[name], now)
 	}
 	p.DeletePods = slices.Concat(p.DeletePods, misplacedPods(pods, classOf, stored, changing), former)
 	p.lookAgainBy(again)
@@ -249,17 +240,17 @@ func Make(s State, o Options, now time.Time) Plan {
 	return p
 }
 
-// planRemovals finds the DaemonSets that no class needs any more.
-func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*ClassPlan) {
+// planRemovals finds the DaemonSets that no lane of a class needs any more.
+func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*lane) {
 	for _, ds := range stored {
-		cp := planned[ds.Name]
+		l := planned[ds.Name]
 		switch {
-		case ds.DeletionTimestamp != nil || cp != nil && (len(cp.List) > 0 || cp.emptyStart):
-		case cp == nil:
+		case ds.DeletionTimestamp != nil || l != nil && l.needed():
+		case l == nil:
 			p.DeleteOrphaned = append(p.DeleteOrphaned, ds)
 		default:
 			p.DeleteEmpty = append(p.DeleteEmpty, ds)
-			p.Reasons.add(cp.reasons(ListOf(ds)))
+			p.Reasons.add(l.why)
 		}
 	}
 	byName := func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) }
@@ -267,42 +258,32 @@ func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*Clas
 	slices.SortFunc(p.DeleteOrphaned, byName)
 }
 
-// planClass decides about one class and the images with a use in it.
-func planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, stored *appsv1.DaemonSet, d division, o Options, now time.Time) *ClassPlan {
-	current := ListOf(stored)
-	cp := &ClassPlan{Class: c, Warmth: w, Images: classImages(placed, w, current), budget: budgetOf(c, o), next: w.Next}
+// planClass decides about one class, the images with a use in it, and its lanes. begin is as for startsEmpty.
+func planClass(c *nodeclass.Class, placed []*Candidate, w *warmth.Warmth, lanes []*lane, begin int, o Options, now time.Time) *ClassPlan {
+	cp := &ClassPlan{Class: c, Warmth: w, Images: classImages(placed, w, lanes), lanes: lanes, budget: budgetOf(c, o), next: w.Next}
 	cp.of = make(map[*Candidate]*ClassImage, len(placed))
 	for _, image := range cp.Images {
 		cp.of[image.Candidate] = image
 	}
-	surge := concurrentNodes(o, c)
-	trial{c.Name, len(c.Pullable), surge, now}.judgeAll(cp.Images, cp.budget)
+	trial{c.Name, len(c.Pullable), concurrentNodes(o, c), now}.judgeAll(cp.Images, cp.budget)
 	for _, image := range cp.Images {
-		image.standing = d.standingOf(image)
+		image.standing = cp.laneOf(image).standingOf(image)
 	}
 	chosen := cp.chooseFrom(cp.able(now), now)
 	cp.oversized = markHot(chosen, o.Gate.MaxBytes)
-	entries := make([]entry, 0, len(chosen))
 	for _, image := range chosen {
 		if image.hot {
 			cp.hot = append(cp.hot, image)
 		}
-		if image.access.Awaited && !image.listed {
-			continue // a place is kept for it until its pull secret is there
-		}
-		e := entry{
-			Candidate: image.Candidate,
-			hot:       image.hot,
-			missing:   2*image.Warmth.Ready() < len(c.Pullable),
-			troubled:  len(image.Warmth.Failed) > 0,
-		}
-		e.held = d.holds(image, &e)
-		e.atEnd = image.standing == standingLast && !e.held
-		entries = append(entries, e)
 	}
-	cp.List = order(entries, current)
-	heldFirst(cp.List)
-	followTags(cp.List, current)
+	deal(chosen, max(1, o.PullsPerNode))
+	for _, l := range lanes {
+		l.list = order(cp.entriesOf(l, chosen), l.current)
+		heldFirst(l.list)
+		followTags(l.list, l.current)
+		cp.startEmpty(l, begin, o, now)
+		cp.List = append(cp.List, l.list...)
+	}
 	return cp
 }
 
@@ -345,46 +326,4 @@ func (cp *ClassPlan) chooseFrom(able []*ClassImage, now time.Time) []*ClassImage
 		}
 		able = slices.DeleteFunc(slices.Clone(able), func(image *ClassImage) bool { return displaced[image] })
 	}
-}
-
-// reasons are why the class gets another list than its current one. Images that only take the places of failing ones in a
-// full list are no ordinary change: they may fail too, one after the other.
-func (cp *ClassPlan) reasons(current []Listed) reasons {
-	known, failing := map[string]*Candidate{}, map[string]bool{}
-	for _, image := range cp.Images {
-		known[image.Name], failing[image.Name] = image.Candidate, image.retry != nil
-	}
-	var was, is []string
-	var used budget
-	for _, container := range current {
-		was = append(was, container.Name)
-		used = used.plus(cmp.Or(known[container.Name], &Candidate{}))
-	}
-	for _, e := range cp.List {
-		is = append(is, e.Name)
-	}
-	var why reasons
-	for _, name := range was {
-		if !slices.Contains(is, name) {
-			why.failing = why.failing || failing[name]
-			why.Ordinary = why.Ordinary || !failing[name]
-		}
-	}
-	for _, e := range cp.List {
-		if !slices.Contains(was, e.Name) {
-			why.failing = why.failing || failing[e.Name]
-			why.Ordinary = why.Ordinary || !failing[e.Name] && cp.budget.fits(used, e.Candidate)
-		}
-	}
-	if !why.Ordinary && !why.failing {
-		// Only an image that fails moves within the same set.
-		why.failing = !slices.Equal(was, is)
-		why.Ordinary = !why.failing
-	}
-	// What is held is in nobody's way.
-	brought := was[heldOf(current):]
-	if first := slices.IndexFunc(brought, func(name string) bool { return failing[name] }); first >= 0 {
-		why.urgent = slices.ContainsFunc(brought[first:], func(name string) bool { return !failing[name] })
-	}
-	return why
 }

@@ -46,7 +46,7 @@ func misplacedPods(pods []*corev1.Pod, classOf map[string]string, stored map[str
 	var found []*corev1.Pod
 	for _, pod := range pods {
 		class, known := classOf[pod.Spec.NodeName]
-		name := v1alpha1.Name + "-" + pod.Labels[v1alpha1.LabelNodeClass]
+		name := daemonSetOf(pod)
 		if known && pod.DeletionTimestamp == nil && class != pod.Labels[v1alpha1.LabelNodeClass] && stored[name] != nil && !changing[name] {
 			found = append(found, pod)
 		}
@@ -70,14 +70,14 @@ func (cp *ClassPlan) unmountable(pods []*corev1.Pod) []*corev1.Pod {
 	return found
 }
 
-// podsByClass sorts pods by the class of the node that they are on, and by the class that they are of.
+// podsByClass sorts pods by the class of the node that they are on, and by the DaemonSet that they are of.
 func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on, of map[string][]*corev1.Pod) {
 	on, of = map[string][]*corev1.Pod{}, map[string][]*corev1.Pod{}
 	for _, pod := range pods {
 		class := classOf[warmth.NodeOf(pod)]
 		on[class] = append(on[class], pod)
-		class = pod.Labels[v1alpha1.LabelNodeClass]
-		of[class] = append(of[class], pod)
+		name := daemonSetOf(pod)
+		of[name] = append(of[name], pod)
 	}
 	return on, of
 }

@@ -22,7 +22,7 @@ type progress struct {
 	// oversized is how many images it is not to wait for, because they are too large.
 	oversized int
 
-	// trouble is what holds up its list, in words; empty if nothing does. until is when that will count as failing.
+	// trouble is what holds up one of its lists, in words; empty if nothing does. until is when that will count as failing.
 	trouble string
 	until   time.Time
 
@@ -57,14 +57,15 @@ type observer struct {
 type view struct {
 	*warmth.Warmth
 
-	// hot are the images to wait for, and troubled those that some node has trouble with, by name.
+	// hot are the images to wait for, and troubled those that some node has trouble with, by name; lanes are those of the class.
 	hot      []*warmth.Image
 	troubled []trouble
+	lanes    []*lane
 }
 
 // trouble with an image on some node.
 type trouble struct {
-	*Candidate
+	*ClassImage
 
 	// leaving is set if the image is to leave the list, or to go to its end: then it is out of the way of the others.
 	leaving bool
@@ -91,7 +92,7 @@ func (cp *ClassPlan) candidates() []*Candidate {
 }
 
 func (cp *ClassPlan) viewOf(w *warmth.Warmth) view {
-	v := view{Warmth: w}
+	v := view{Warmth: w, lanes: cp.lanes}
 	for _, c := range cp.hot {
 		v.hot = append(v.hot, w.Images[c.Name])
 	}
@@ -101,7 +102,7 @@ func (cp *ClassPlan) viewOf(w *warmth.Warmth) view {
 	}
 	for _, image := range cp.Images {
 		if len(w.Images[image.Name].Failed) > 0 {
-			v.troubled = append(v.troubled, trouble{image.Candidate, !staying[image.Candidate]})
+			v.troubled = append(v.troubled, trouble{image, !staying[image.Candidate]})
 		}
 	}
 	return v
@@ -118,29 +119,31 @@ func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress
 	if !waits {
 		v, at = o.others, o.others.At[n.Name]
 	}
+	stuck := v.noteTrouble(&p, n.Name, now)
 	failing := 0
 	for i, image := range v.hot {
 		f, failed := image.Failed[n.Name]
-		switch {
-		case !failed && image.There(at):
+		if !failed && image.There(at) {
 			p.present++
 			continue
-		case failed && f.Counts(now):
+		}
+		fails := failed && f.Counts(now)
+		if fails || stuck[o.hot[i].lane] {
 			failing++
-		case image.Pulling[n.Name]:
+		}
+		if !fails && image.Pulling[n.Name] {
 			p.pulling++
 		}
 		if missing {
 			p.missing = append(p.missing, o.hot[i].image)
 		}
 	}
-	stuck := v.noteTrouble(&p, n.Name, now)
 	switch {
 	case p.images == 0:
 		p.outlook = outlookNothing
 	case p.present == p.images:
 		p.outlook = outlookWarm
-	case stuck || p.present+failing == p.images:
+	case p.present+failing == p.images:
 		p.outlook = outlookStuck
 	default:
 		p.outlook = outlookWaiting
@@ -148,26 +151,34 @@ func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress
 	return p
 }
 
-// noteTrouble notes what holds up the list of a node, and tells whether that counts as failing.
-func (v view) noteTrouble(p *progress, node string, now time.Time) bool {
-	f, held := v.Broken[node]
-	p.trouble = "the prepull pod fails: " + f.Message
-	for _, t := range v.troubled {
-		if held {
-			break
+// noteTrouble notes what holds up a node, and returns the lanes whose list is held up by what counts as failing.
+func (v view) noteTrouble(p *progress, node string, now time.Time) (stuck map[int]bool) {
+	heldUp := map[int]warmth.Failure{}
+	if f, broken := v.Broken[node]; broken {
+		p.trouble = "the prepull pod fails: " + f.Message
+		for _, l := range v.lanes {
+			heldUp[l.number] = f
 		}
-		f, held = v.Images[t.Name].Failed[node]
+	}
+	for _, t := range v.troubled {
+		f, fails := v.Images[t.Name].Failed[node]
+		if _, known := heldUp[t.lane]; known || !fails {
+			continue
+		}
+		if p.trouble == "" {
+			p.trouble = t.image + " cannot be pulled: " + f.Words
+		}
 		f.Permanent = f.Permanent && !t.leaving
-		p.trouble = t.image + " cannot be pulled: " + f.Words
+		heldUp[t.lane] = f
 	}
-	if !held {
-		p.trouble = ""
-		return false
+	stuck = map[int]bool{}
+	for lane, f := range heldUp {
+		stuck[lane] = f.Counts(now) && !f.Alone
+		if !f.Counts(now) {
+			p.until = sooner(p.until, f.CountsFrom())
+		}
 	}
-	if !f.Counts(now) {
-		p.until = f.CountsFrom()
-	}
-	return f.Counts(now) && !f.Alone
+	return stuck
 }
 
 func unfinished(n *corev1.Node) bool {

@@ -22,7 +22,7 @@ var RefusedPodEvents = fields.Set{"reason": "FailedCreate", "involvedObject.kind
 func RefusedPods(events []corev1.Event, pods []*corev1.Pod) map[string]string {
 	made := map[string]time.Time{}
 	for _, pod := range pods {
-		name := v1alpha1.Name + "-" + pod.Labels[v1alpha1.LabelNodeClass]
+		name := daemonSetOf(pod)
 		if pod.CreationTimestamp.After(made[name]) {
 			made[name] = pod.CreationTimestamp.Time
 		}

@@ -80,23 +80,13 @@ var rollPolicy = map[rollState]map[listChange]rollAction{
 // rolls tells whether pods are being replaced, or have to be.
 func (s rollState) rolls() bool { return s == rolling || s == stopped }
 
-// rollout is what there is to decide about the DaemonSet of a class.
+// rollout is what there is to decide about the DaemonSet of a lane of a class.
 type rollout struct {
 	*ClassPlan
-
-	// desired is the DaemonSet as it should be, and stored as it is; nil if there is none. change is what differs.
-	desired, stored *appsv1.DaemonSet
-	change          listChange
-
-	// pods are those of the stored one, and state is how far they are with its list.
-	pods  []*corev1.Pod
-	state rollState
+	*lane
 
 	// accepted is the form in which the API server took the last one (Accepted of State).
 	accepted string
-
-	// why tells for what reasons the list changes, if it does.
-	why reasons
 
 	// concurrent is how many nodes may take a new list at the same time.
 	concurrent int
@@ -107,7 +97,7 @@ func (r *rollout) replacesPods() bool {
 	return r.stored != nil && (r.change == changedList || r.state.rolls())
 }
 
-// planDaemonSet compares the DaemonSet of a class with the stored one, if there is one. others is set if any is stored.
+// planDaemonSet compares the DaemonSet of a lane with the stored one, if there is one. others is set if any is stored.
 func (p *Plan) planDaemonSet(r *rollout, others bool, o Options) {
 	ds, stored, change, state := r.desired, r.stored, r.change, r.state
 	if stored == nil {

@@ -26,11 +26,11 @@ type Skip struct {
 	Failure warmth.Failure
 }
 
-// planSkips finds the pods that go on without an image, and, unless their DaemonSet changes anyway, those that try again because
-// they did so long ago. No more pods are made anew than may be on the way to a list, which concurrent is.
-func (p *Plan) planSkips(cp *ClassPlan, pods []*corev1.Pod, concurrent int, changes bool, now time.Time) {
+// planSkips finds the pods of a lane that go on without an image, and, unless its DaemonSet changes anyway, those that try again
+// because they did so long ago. No more pods are made anew than may be on the way to a list, which concurrent is.
+func (p *Plan) planSkips(cp *ClassPlan, l *lane, concurrent int, changes bool, now time.Time) {
 	var again []*corev1.Pod
-	for _, pod := range pods {
+	for _, pod := range l.on {
 		node := pod.Spec.NodeName
 		if _, counts := cp.Warmth.At[node]; !counts || pod.DeletionTimestamp != nil {
 			continue
@@ -55,7 +55,7 @@ func (p *Plan) planSkips(cp *ClassPlan, pods []*corev1.Pod, concurrent int, chan
 		return
 	}
 	for _, n := range cp.Pullable {
-		if cp.pulls(n) {
+		if cp.pulls(l, n) {
 			concurrent--
 		}
 	}

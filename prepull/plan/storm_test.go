@@ -211,14 +211,15 @@ func TestReasons(t *testing.T) {
 			for _, image := range []string{"X", "Y"} {
 				cp.Images = append(cp.Images, &ClassImage{Candidate: &Candidate{Name: image}, verdict: verdict{standing: standingOut, retry: retry}})
 			}
-			var current []Listed
+			l := &lane{number: 1}
+			cp.lanes = []*lane{l}
 			for _, image := range strings.Fields(tc.was) {
-				current = append(current, Listed{Name: image})
+				l.current = append(l.current, Listed{Name: image})
 			}
 			for _, image := range strings.Fields(tc.is) {
-				cp.List = append(cp.List, entry{Candidate: &Candidate{Name: image}})
+				l.list = append(l.list, entry{Candidate: &Candidate{Name: image}})
 			}
-			if got := cp.reasons(current); got != tc.want {
+			if got := cp.reasons(l); got != tc.want {
 				t.Errorf("got %+v, want %+v", got, tc.want)
 			}
 		})

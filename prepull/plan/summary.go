@@ -94,7 +94,7 @@ func (s *summary) count(image *ClassImage, cp *ClassPlan) {
 	s.ready += int32(w.Ready())
 	s.failed += int32(len(w.Failed))
 	s.pulling = s.pulling || len(w.Pulling) > 0
-	s.refused = cmp.Or(s.refused, cp.refused)
+	s.refused = cmp.Or(s.refused, cp.laneOf(image).refused)
 	if node, f := firstFailure(w.Failed); f != nil && s.failure == nil {
 		s.failureNode, s.failure = node, f
 	}

@@ -85,7 +85,7 @@ func TestSurge(t *testing.T) {
 			if tc.was > 0 {
 				stored.Spec.UpdateStrategy.RollingUpdate.MaxSurge = ptr.To(intstr.FromInt32(tc.was))
 			}
-			r := &rollout{stored: stored, pods: tc.pods, concurrent: 2}
+			r := &rollout{lane: &lane{stored: stored, pods: tc.pods}, concurrent: 2}
 			if tc.pods != nil {
 				r.state = rolling
 			}

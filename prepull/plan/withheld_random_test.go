@@ -55,7 +55,7 @@ func TestNoNodeHasAPullSecretOfNobodyThere(t *testing.T) {
 		s.carryOut(p)
 		for _, cp := range p.Classes {
 			withheld += len(cp.withheld)
-			ds := s.DaemonSet(daemonSetName(cp.Class))
+			ds := s.DaemonSet(daemonSetName(cp.Name, 1))
 			if ds == nil {
 				continue
 			}

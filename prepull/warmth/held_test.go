@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
@@ -131,6 +132,34 @@ func TestANodeWithoutRoomProvesNothing(t *testing.T) {
 		w := Observe(pointers(nodes), namedImages(t, "a:1"), slices.Clone(pods), time.Hour, prepulltest.Noon)
 		if !w.Images[workload.ObjectName("a:1")].Proven() {
 			t.Error("a node with no room keeps an image from being proven")
+		}
+	}
+}
+
+// A node that has one of two prepull pods ready says nothing yet about images that the other one brings.
+func TestANodeSettlesInAllLanes(t *testing.T) {
+	t.Parallel()
+	nodes := prepulltest.Nodes(1)
+	pod := func(lane string, ready corev1.ConditionStatus) *corev1.Pod {
+		p := prepulltest.Pod("node-000", prepulltest.Noon)
+		p.Labels = map[string]string{"kube-prepull.io/lane": lane}
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
+		return p
+	}
+	leaving := pod("3", corev1.ConditionFalse)
+	leaving.DeletionTimestamp = &metav1.Time{Time: prepulltest.Noon}
+	for name, tc := range map[string]struct {
+		pods []*corev1.Pod
+		want bool
+	}{
+		"no pod":                          {nil, false},
+		"one of two":                      {[]*corev1.Pod{pod("", corev1.ConditionTrue), pod("2", corev1.ConditionFalse)}, false},
+		"both":                            {[]*corev1.Pod{pod("", corev1.ConditionTrue), pod("2", corev1.ConditionTrue)}, true},
+		"both, and one is to be replaced": {[]*corev1.Pod{pod("", corev1.ConditionTrue), pod("2", corev1.ConditionTrue), pod("2", corev1.ConditionFalse)}, true},
+		"one, and a lane that goes":       {[]*corev1.Pod{pod("", corev1.ConditionTrue), leaving}, true},
+	} {
+		if got := Observe(pointers(nodes), nil, tc.pods, time.Hour, prepulltest.Noon).Settled(0); got != tc.want {
+			t.Errorf("%s: settled is %v", name, got)
 		}
 	}
 }

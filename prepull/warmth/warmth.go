@@ -8,6 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
 // Warmth is what some nodes of a class and their prepull pods tell about images.
@@ -22,7 +24,7 @@ type Warmth struct {
 	// have no room for it.
 	Broken map[string]Failure
 
-	// settled are the nodes whose prepull pod is ready, by their positions.
+	// settled are the nodes with a prepull pod that is ready in each lane, by their positions.
 	settled []bool
 
 	// Next is when a pull that is under way will have taken too long; zero if there is none.
@@ -38,7 +40,7 @@ type Image struct {
 	// same is another spelling of the same image, nil if there is none.
 	same *Image
 
-	// settled are the nodes whose prepull pod is ready, the same for all images of a class.
+	// settled are the nodes whose prepull pods are ready, the same for all images of a class.
 	settled []bool
 
 	// Ran is, one more than, the whole seconds that a node took until the image was there, if it has run a container of it
@@ -207,6 +209,7 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 		readSizes(n, byDigest)
 	}
 	full := make([]bool, len(nodes))
+	ready := map[lanePod]bool{}
 	for _, pod := range pods {
 		node := NodeOf(pod)
 		i, counts := at[node]
@@ -216,16 +219,27 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 		} else if counts {
 			w.readPod(pod, i, deadline, now)
 			w.readHeld(pod, i, deadline, now)
-			settled[i] = settled[i] || Ready(pod)
+			if at := (lanePod{i, pod.Labels[v1alpha1.LabelLane]}); Ready(pod) || pod.DeletionTimestamp == nil {
+				ready[at] = ready[at] || Ready(pod)
+			}
 		}
 	}
-	for i := range full {
-		settled[i] = settled[i] && !full[i] // it keeps the list that it had
+	for at, is := range ready {
+		settled[at.node] = settled[at.node] || is
+	}
+	for at, is := range ready {
+		settled[at.node] = settled[at.node] && is && !full[at.node] // a full node keeps the list that it had
 	}
 	return w
 }
 
-// Settled tells whether the prepull pod of the node at a position is ready.
+// lanePod is what a node has a prepull pod for, two while one replaces the other: the node by its position, and the lane.
+type lanePod struct {
+	node int
+	lane string
+}
+
+// Settled tells whether the node at a position has a prepull pod that is ready in each lane.
 func (w *Warmth) Settled(i int) bool { return w.settled[i] }
 
 // Put makes the map if there is none.

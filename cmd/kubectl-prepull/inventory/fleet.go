@@ -22,11 +22,12 @@ type Fleet struct {
 	pods     map[string][]*prepullPod // by node
 }
 
-// list is the list of images of a class of nodes, from its DaemonSet.
+// list is the list of images of a class of nodes, from its DaemonSets: one for each image that a node pulls at the same time.
 type list struct {
-	class, label string
-	images       []plan.Listed
-	placement    v1alpha1.Placement
+	class     string
+	labels    []string // of the DaemonSets, and of pods that have their lists
+	images    []plan.Listed
+	placement v1alpha1.Placement
 }
 
 // machine is a node with the sizes of those images that are asked about, by the string that pods write.
@@ -38,10 +39,10 @@ type machine struct {
 
 // prepullPod is what a prepull pod tells of its node.
 type prepullPod struct {
-	name, class, list string
-	leaving           bool
-	pulls             []warmth.Pull
-	stuck             string
+	name, class, lane, list string
+	leaving                 bool
+	pulls                   []warmth.Pull
+	stuck                   string
 }
 
 // Nodes are all nodes, those with trouble first.

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -130,10 +131,15 @@ func Unable(n *corev1.Node) string {
 
 // doing says what a node does that is not complete.
 func (n *Node) doing(pods []*prepullPod) string {
-	i := slices.IndexFunc(n.Images, func(i NodeImage) bool { return i.State == warmth.PullActive })
+	var active []string
+	for _, image := range n.Images {
+		if image.State == warmth.PullActive {
+			active = append(active, image.Image)
+		}
+	}
 	switch {
-	case i >= 0:
-		return "pulling " + n.Images[i].Image
+	case len(active) > 0:
+		return "pulling " + strings.Join(active, ", ")
 	case n.ImageCount == 0:
 		return "its class begins with an empty list"
 	case len(pods) == 0:
@@ -146,6 +152,7 @@ func (n *Node) doing(pods []*prepullPod) string {
 // fails is told by pods that stay, and the one with the current list has the last word.
 func merge(l *list, pods []*prepullPod) (pulls map[string]warmth.Pull, stuck string) {
 	pulls = map[string]warmth.Pull{}
+	stuckIn := map[string]string{} // by lane
 	pods = slices.Clone(pods)
 	slices.SortStableFunc(pods, func(a, b *prepullPod) int {
 		return cmp.Or(cmp.Compare(rank(a, l), rank(b, l)), strings.Compare(a.name, b.name))
@@ -163,8 +170,11 @@ func merge(l *list, pods []*prepullPod) (pulls map[string]warmth.Pull, stuck str
 			}
 		}
 		if !pod.leaving {
-			stuck = pod.stuck
+			stuckIn[pod.lane] = pod.stuck
 		}
+	}
+	for _, lane := range slices.Sorted(maps.Keys(stuckIn)) {
+		stuck = cmp.Or(stuck, stuckIn[lane])
 	}
 	return pulls, stuck
 }
@@ -174,7 +184,7 @@ func rank(p *prepullPod, l *list) int {
 	switch {
 	case p.leaving:
 		return 0
-	case p.list != l.label:
+	case !slices.Contains(l.labels, p.list):
 		return 1
 	}
 	return 2

@@ -1,10 +1,13 @@
 package inventory
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -24,6 +27,7 @@ func TestNodeOf(t *testing.T) {
 	pod := func(list string, pulls ...warmth.Pull) *prepullPod {
 		return &prepullPod{name: list, list: list, pulls: pulls}
 	}
+	lane := func(p *prepullPod) *prepullPod { p.lane = "2"; return p }
 	leaving := func(p *prepullPod) *prepullPod { p.leaving = true; return p }
 	tests := map[string]struct {
 		present map[string]int64
@@ -47,6 +51,12 @@ func TestNodeOf(t *testing.T) {
 			pods: []*prepullPod{{name: "p", list: "now", pulls: []warmth.Pull{queued("a"), queued("b")}, stuck: "noop is gone"}},
 			want: NodeFailing, message: "its prepull pod does not get to its images: noop is gone", images: "QQ",
 		},
+		"two at a time":        {pods: []*prepullPod{pod("now", warmth.Pull{Name: "a", State: warmth.PullActive}), lane(pod("too", active))}, want: NodePulling, message: "pulling repo/a, repo/b", images: "PP"},
+		"each brings its part": {pods: []*prepullPod{pod("now", done("a", 1)), lane(pod("too", done("b", 9)))}, want: NodeComplete, images: "RR"},
+		"one of two does not get to its images": {
+			pods: []*prepullPod{{name: "p", list: "now", pulls: []warmth.Pull{queued("a")}, stuck: "noop is gone"}, lane(pod("too", done("b", 9)))},
+			want: NodeFailing, message: "its prepull pod does not get to its images: noop is gone", images: "QR",
+		},
 		"cordoned":      {change: func(n *corev1.Node) { n.Spec.Unschedulable = true }, want: NodeNotReady, message: "it is cordoned", images: "QQ"},
 		"not ready":     {change: func(n *corev1.Node) { n.Status.Conditions = nil }, want: NodeNotReady, message: "it is not ready", images: "QQ"},
 		"another class": {change: func(n *corev1.Node) { n.Labels["pool"] = "x" }, want: NodeNotSelected, message: "no image is wanted there"},
@@ -69,7 +79,7 @@ func TestNodeOf(t *testing.T) {
 			f := &Fleet{
 				machines: []*machine{m}, pods: map[string][]*prepullPod{"n": test.pods},
 				lists: []*list{{
-					class: "web", label: "now", images: []plan.Listed{{Name: "a", Image: "repo/a"}, {Name: "b", Image: "repo/b"}},
+					class: "web", labels: []string{"now", "too"}, images: []plan.Listed{{Name: "a", Image: "repo/a"}, {Name: "b", Image: "repo/b"}},
 					placement: v1alpha1.Placement{NodeSelector: map[string]string{corev1.LabelOSStable: "linux", "pool": "web"}},
 				}},
 			}
@@ -103,5 +113,21 @@ func TestTheSumsOfAClass(t *testing.T) {
 	}
 	if got[0].Done() || got[0].Share() != 0.625 || !got[1].Done() || got[1].Share() != 1 {
 		t.Errorf("a is done: %v, by %v; b is done: %v, by %v", got[0].Done(), got[0].Share(), got[1].Done(), got[1].Share())
+	}
+}
+
+func TestTheListsOfAClassAreOne(t *testing.T) {
+	t.Parallel()
+	f := &Fleet{}
+	for lane, images := range [][]string{{"a", "b"}, {"b", "c"}} {
+		ds := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelNodeClass: "web", v1alpha1.LabelList: fmt.Sprint(lane)}}}
+		ds.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: "install"}}
+		for _, image := range images {
+			ds.Spec.Template.Spec.InitContainers = append(ds.Spec.Template.Spec.InitContainers, corev1.Container{Name: image, Image: image})
+		}
+		f.addDaemonSet(ds)
+	}
+	if len(f.lists) != 1 || len(f.lists[0].images) != 3 || !slices.Equal(f.lists[0].labels, []string{"0", "1"}) {
+		t.Errorf("got %d lists, the first %+v", len(f.lists), f.lists[0])
 	}
 }

@@ -117,15 +117,25 @@ func ReadFleet(ctx context.Context, c client.Reader, home string, about ...strin
 	return f, nil
 }
 
+// addDaemonSet adds its images to the list of its class. One that moves from one DaemonSet to another is in both.
 func (f *Fleet) addDaemonSet(ds *appsv1.DaemonSet) {
-	spec := &ds.Spec.Template.Spec
-	l := &list{class: ds.Labels[v1alpha1.LabelNodeClass], label: ds.Labels[v1alpha1.LabelList]}
-	l.images = append(l.images, plan.ListOf(ds)...)
+	class := ds.Labels[v1alpha1.LabelNodeClass]
+	i := slices.IndexFunc(f.lists, func(l *list) bool { return l.class == class })
+	if i < 0 {
+		i = len(f.lists)
+		f.lists = append(f.lists, &list{class: class})
+	}
+	l, spec := f.lists[i], &ds.Spec.Template.Spec
+	l.labels = append(l.labels, ds.Labels[v1alpha1.LabelList])
+	for _, image := range plan.ListOf(ds) {
+		if !slices.ContainsFunc(l.images, func(known plan.Listed) bool { return known.Name == image.Name }) {
+			l.images = append(l.images, image)
+		}
+	}
 	l.placement = v1alpha1.Placement{NodeSelector: spec.NodeSelector, Tolerations: spec.Tolerations}
 	if a := spec.Affinity; a != nil && a.NodeAffinity != nil {
 		l.placement.NodeAffinity = a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 	}
-	f.lists = append(f.lists, l)
 }
 
 // wanted are the strings of the images to look for on nodes, by the name under which nodes report them.
@@ -178,7 +188,7 @@ func (f *Fleet) addPod(p *corev1.Pod, failed warmth.FailedPullEvents) {
 		stuck = words
 	}
 	f.pods[node] = append(f.pods[node], &prepullPod{
-		name: p.Name, class: p.Labels[v1alpha1.LabelNodeClass], list: p.Labels[v1alpha1.LabelList],
+		name: p.Name, class: p.Labels[v1alpha1.LabelNodeClass], lane: p.Labels[v1alpha1.LabelLane], list: p.Labels[v1alpha1.LabelList],
 		leaving: p.DeletionTimestamp != nil, pulls: pulls, stuck: stuck,
 	})
 }

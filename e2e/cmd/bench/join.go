@@ -64,7 +64,7 @@ func (n *newNodes) join(ctx context.Context, names []string, pods int, taints ..
 	}
 	taints = append(slices.Clone(taints), corev1.Taint{Key: "pool", Value: "web", Effect: corev1.TaintEffectNoSchedule})
 	for _, name := range names {
-		if err := n.JoinNode(ctx, cluster.Node{Name: name, Labels: web, Taints: taints}); err != nil {
+		if err := n.JoinNode(ctx, cluster.Node{Name: name, Labels: web, Taints: taints, Kubelet: n.kubelet}); err != nil {
 			return nil, 0, err
 		}
 	}

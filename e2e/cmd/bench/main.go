@@ -57,7 +57,7 @@ func run(ctx context.Context) (err error) {
 	spreadNodes := flag.Int("spread-nodes", 200, "nodes that KWOK runs where a change of the list is measured")
 	fleetNodes := flag.Int("fleet-nodes", 10_000, "nodes that KWOK runs where the manager's memory is measured with many")
 	fleetImages := flag.Int("fleet-images", 5_000, "images that are in use there")
-	only := flag.String("only", "", "measure this part alone: manager, live-pod, new-node, long-list, change, spread, collect or fleet, which is measured only if it is named")
+	only := flag.String("only", "", "measure this part alone: manager, live-pod, new-node, lanes, long-list, change, spread, collect or fleet, which is measured only if it is named")
 	flag.Parse()
 
 	dir, err := os.MkdirTemp("", "kpp-bench-")
@@ -75,7 +75,7 @@ func run(ctx context.Context) (err error) {
 		return fleet(ctx, dir, *fleetNodes, *fleetImages)
 	}
 	parts := []part{
-		{"manager", manager}, {"live-pod", livePod}, {"new-node", newNode}, {"long-list", longListJoin}, {"change", change}, {"spread", manyChange}, {"collect", collect},
+		{"manager", manager}, {"live-pod", livePod}, {"new-node", newNode}, {"lanes", lanes}, {"long-list", longListJoin}, {"change", change}, {"spread", manyChange}, {"collect", collect},
 	}
 	if *only == "fleet" { // a quarter of an hour, and ten gigabytes
 		parts = []part{{"fleet", manyAtRest}}

@@ -30,6 +30,9 @@ type newNodes struct {
 	*bench
 	images []string
 
+	// kubelet is merged into the configuration of the kubelets of nodes that join.
+	kubelet map[string]any
+
 	// bare is how long the kubelet of a node alone takes to pull the images one after the other, from the creation of the node.
 	bare time.Duration
 }
@@ -95,10 +98,11 @@ func (n *newNodes) prepare(ctx context.Context, count int, size int64) error {
 // tolerate is of pods of the workload; they do not go past the gate.
 var tolerate = []corev1.Toleration{{Key: "pool", Operator: corev1.TolerationOpExists}, {Key: "class", Operator: corev1.TolerationOpExists}}
 
-// install returns when the first node of the workload has its images.
-func (n *newNodes) install(ctx context.Context) error {
-	err := lab.Install(ctx, n.Cluster, n.registry.Addr(),
-		"--set", "config.nodeCondition=true", "--set", "config.gate.enabled=true", "--set", "config.maxConcurrentNodes=1")
+// install returns when the first node of the workload has its images. More settings go to helm.
+func (n *newNodes) install(ctx context.Context, settings ...string) error {
+	err := lab.Install(ctx, n.Cluster, n.registry.Addr(), append([]string{
+		"--set", "config.nodeCondition=true", "--set", "config.gate.enabled=true", "--set", "config.maxConcurrentNodes=1",
+	}, settings...)...)
 	if err != nil {
 		return err
 	}
@@ -112,8 +116,8 @@ func (n *newNodes) install(ctx context.Context) error {
 	})
 }
 
-// podsOn has pods wait for a node, one with each image, and measures from the creation of the node.
-func (n *newNodes) podsOn(ctx context.Context, how, node string, taints ...corev1.Taint) error {
+// podsFor makes pods that wait for a node, one with each image.
+func (n *newNodes) podsFor(ctx context.Context, node string) error {
 	for i, image := range n.images {
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", node, i)},
@@ -125,6 +129,14 @@ func (n *newNodes) podsOn(ctx context.Context, how, node string, taints ...corev
 		if _, err := n.Client().CoreV1().Pods(shop).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// podsOn has pods wait for a node, one with each image, and measures from the creation of the node.
+func (n *newNodes) podsOn(ctx context.Context, how, node string, taints ...corev1.Taint) error {
+	if err := n.podsFor(ctx, node); err != nil {
+		return err
 	}
 	before := n.registry.Counts(shop + "/*")
 	joins, _, err := n.join(ctx, []string{node}, hotImages, taints...)

@@ -1,0 +1,294 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
+)
+
+// TestNoImageIsLostAsLanesChange changes the number of lanes at any time, while images come and pods are slow: an image that a
+// node keeps is kept at all times, and in the end each is in one lane.
+func TestNoImageIsLostAsLanesChange(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			c := newChaos(seed)
+			c.options.MaxImagesPerNode, c.options.MaxNodeClasses, c.slow = 50, 1, map[string]bool{}
+			for i := range c.Nodes {
+				c.Nodes[i] = prepulltest.Node(c.Nodes[i].Name, "amd64")
+				c.Nodes[i].Status.NodeInfo = corev1.NodeSystemInfo{KubeletVersion: "v1.37.0", ContainerRuntimeVersion: "containerd://2.1.0"}
+			}
+			kept := map[string]bool{}
+			for step := range 60 {
+				switch c.IntN(5) {
+				case 0:
+					c.options.PullsPerNode = 1 + c.IntN(5)
+				case 1:
+					o := prepulltest.Learned(fmt.Sprintf("r.test/app%d:1", step), 1+c.IntN(5))
+					o.Status.SizeBytes = c.Int64N(1 << 30)
+					c.Images = append(c.Images, o)
+				case 2:
+					for _, pod := range c.Pods {
+						c.slow[pod.Name] = c.IntN(3) == 0
+					}
+				}
+				c.act(c.IntN(3) > 0, c.IntN(3) > 0)
+				kept = c.stillKept(t, kept)
+				c.seen = c.DaemonSets
+				c.control()
+				kept = c.stillKept(t, kept)
+				c.kubelets()
+			}
+			c.slow = nil
+			if !c.quiesce() {
+				t.Fatal("not quiet")
+			}
+			c.stillKept(t, kept)
+			c.check(t)
+		})
+	}
+}
+
+// stillKept checks that what nodes kept before is kept, and returns what is now.
+func (c *chaos) stillKept(t *testing.T, before map[string]bool) map[string]bool {
+	t.Helper()
+	now := map[string]bool{}
+	for _, pod := range c.Pods {
+		for _, o := range c.Images {
+			if warmth.Keeps(pod, o.Name) {
+				now[pod.Spec.NodeName+" "+o.Name] = true
+			}
+		}
+	}
+	for _, is := range slices.Sorted(maps.Keys(before)) {
+		if !now[is] {
+			t.Fatalf("lost %s with %d pulls for each node", is, c.options.PullsPerNode)
+		}
+	}
+	return now
+}
+
+// TestLanes shows the DaemonSets of a class.
+func TestLanes(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	o.PullsPerNode = 3
+	s := State{Nodes: []corev1.Node{prepulltest.Node("n", "amd64")}}
+	for i, size := range []int64{100, 90, 60, 50} {
+		image := prepulltest.Learned(fmt.Sprintf("%c:1", 'a'+i), 1)
+		image.Status.SizeBytes = size
+		s.Images = append(s.Images, image)
+	}
+	p := Make(s, o, prepulltest.Noon)
+	var got []string
+	for _, ds := range p.Roll {
+		line := ds.Name + " " + ds.Spec.Selector.MatchLabels["kube-prepull.io/lane"]
+		for _, l := range ListOf(ds) {
+			line += " " + l.Image
+		}
+		got = append(got, line)
+	}
+	want := []string{"kube-prepull-linux-amd64  a:1", "kube-prepull-linux-amd64-lane-2 2 b:1", "kube-prepull-linux-amd64-lane-3 3 d:1 c:1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	s.carryOut(p)
+	if again := shownPlan(Make(s, o, prepulltest.Noon)); again != "" {
+		t.Errorf("written again: %s", again)
+	}
+	o.PullsPerNode = 8
+	if p := Make(State{Nodes: s.Nodes, Images: s.Images}, o, prepulltest.Noon); len(p.Roll) != 4 {
+		t.Errorf("%d DaemonSets for four images", len(p.Roll))
+	}
+}
+
+// TestADeal covers how images are dealt to lanes.
+func TestADeal(t *testing.T) {
+	t.Parallel()
+	type image struct {
+		size int64
+		in   []int
+	}
+	tests := map[string]struct {
+		images []image
+		lanes  int
+		want   []int
+	}{
+		"one lane has all":                             {[]image{{5, nil}, {9, []int{1}}, {7, []int{2}}}, 1, []int{1, 1, 1}},
+		"the largest go first, to the lightest lane":   {[]image{{5, nil}, {9, nil}, {7, nil}, {4, nil}}, 2, []int{2, 1, 2, 1}},
+		"a lane without an image is no matter":         {[]image{{5, nil}}, 4, []int{1}},
+		"an image keeps its lane":                      {[]image{{5, []int{2}}, {9, []int{2}}, {7, []int{1}}, {4, nil}}, 2, []int{2, 2, 1, 1}},
+		"too uneven, and all is dealt anew":            {[]image{{9, []int{1}}, {8, []int{1}}, {7, []int{1}}, {6, []int{1}}}, 4, []int{1, 2, 3, 4}},
+		"half done, and it stays so":                   {[]image{{9, []int{1}}, {8, []int{1, 2}}, {7, []int{1, 3}}, {6, []int{1, 4}}}, 4, []int{1, 2, 3, 4}},
+		"a lane that goes leaves its images to others": {[]image{{9, []int{1}}, {8, []int{2}}, {7, []int{3}}, {6, []int{4}}}, 2, []int{1, 2, 2, 1}},
+		"an unknown size is a usual one":               {[]image{{0, nil}, {300 << 20, nil}, {150 << 20, nil}}, 2, []int{2, 1, 2}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var images []*ClassImage
+			for i, image := range test.images {
+				images = append(images, &ClassImage{Candidate: &Candidate{Name: fmt.Sprint(i), Size: image.size}, in: image.in})
+			}
+			deal(images, test.lanes)
+			if got := lanesIn(images); !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func lanesIn(images []*ClassImage) []int {
+	var lanes []int
+	for _, image := range images {
+		lanes = append(lanes, image.lane)
+	}
+	return lanes
+}
+
+// TestDealsAreFairAndStay deals random images: at first the heaviest lane is within Graham's bound of a perfect one, later within
+// maxUneven of a fresh deal; and what was dealt, or is half moved, is dealt the same.
+func TestDealsAreFairAndStay(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(500) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		var images []*ClassImage
+		lanes := 1 + r.IntN(8)
+		for round := range 6 {
+			if round > 0 {
+				lanes = 1 + r.IntN(8)
+			}
+			for range 1 + r.IntN(12) {
+				images = append(images, &ClassImage{Candidate: &Candidate{Name: fmt.Sprint(len(images)), Size: 1 + r.Int64N(1<<30)}})
+			}
+			fresh, most := heaviest(images, lanes, false), heaviest(images, lanes, true)
+			var total, largest int64
+			for _, image := range images {
+				total, largest = total+image.Size, max(largest, image.Size)
+			}
+			// Graham: any list in order is within total/n + (1-1/n) * largest.
+			if n := int64(lanes); fresh > total/n+largest-largest/n+1 {
+				t.Fatalf("seed %d: %d bytes in a lane of %d", seed, fresh, lanes)
+			}
+			if float64(most) > maxUneven*float64(fresh) {
+				t.Fatalf("seed %d: %d bytes in a lane, %d after a fresh deal", seed, most, fresh)
+			}
+			deal(images, lanes)
+			first := lanesIn(images)
+			for _, image := range images {
+				if image.lane < 1 || image.lane > lanes {
+					t.Fatalf("seed %d: lane %d of %d", seed, image.lane, lanes)
+				}
+				if !slices.Contains(image.in, image.lane) {
+					image.in = slices.Sorted(slices.Values(append(slices.Clone(image.in), image.lane)))
+				}
+			}
+			deal(images, lanes)
+			if again := lanesIn(images); !slices.Equal(first, again) {
+				t.Fatalf("seed %d: half moved, %v became %v", seed, first, again)
+			}
+			for _, image := range images {
+				image.in = []int{image.lane}
+			}
+			deal(images, lanes)
+			if again := lanesIn(images); !slices.Equal(first, again) {
+				t.Fatalf("seed %d: moved, %v became %v", seed, first, again)
+			}
+		}
+	}
+}
+
+// heaviest lane of a deal, with the images where they are or afresh.
+func heaviest(images []*ClassImage, lanes int, stay bool) int64 {
+	var dealt []*ClassImage
+	for _, image := range images {
+		one := &ClassImage{Candidate: image.Candidate}
+		if stay {
+			one.in = image.in
+		}
+		dealt = append(dealt, one)
+	}
+	deal(dealt, lanes)
+	load := map[int]int64{}
+	for _, image := range dealt {
+		load[image.lane] += image.Size
+	}
+	return slices.Max(slices.Collect(maps.Values(load)))
+}
+
+// TestALaneThatIsStuckDoesNotEndTheWait has a node that joins fail on the image of one lane while it pulls that of the other.
+func TestALaneThatIsStuckDoesNotEndTheWait(t *testing.T) {
+	t.Parallel()
+	o := warmingOptions()
+	o.PullsPerNode = 2
+	s := State{
+		Nodes:  []corev1.Node{prepulltest.Node("new", "amd64"), prepulltest.Node("old", "amd64")},
+		Images: []v1alpha1.PrepullImage{inUse("a:1"), inUse("b:1")},
+	}
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	if len(s.DaemonSets) != 2 {
+		t.Fatalf("%d DaemonSets", len(s.DaemonSets))
+	}
+	pod := func(node string, lane int, status corev1.ContainerStatus) *corev1.Pod {
+		p := prepulltest.Pod(node, prepulltest.Noon, prepulltest.Done(warmth.InstallContainer, 0, 1), status)
+		p.Labels = s.DaemonSets[lane].Spec.Template.Labels
+		return p
+	}
+	a, b := workload.ObjectName("a:1"), workload.ObjectName("b:1")
+	for _, tc := range []struct {
+		is      corev1.ContainerStatus
+		want    outlook
+		present int
+	}{
+		{prepulltest.Waits(b, "PodInitializing", ""), outlookWaiting, 0},
+		{prepulltest.Done(b, 2, 9), outlookStuck, 1},
+	} {
+		s.Pods = []*corev1.Pod{
+			pod("old", 0, prepulltest.Done(a, 2, 3)), pod("old", 1, prepulltest.Done(b, 2, 3)),
+			pod("new", 0, prepulltest.Waits(a, "ErrImagePull", "a:1: denied")), pod("new", 1, tc.is),
+		}
+		p := Make(s, o, prepulltest.Noon)
+		got := newObserver(p.Classes[0], s.Pods, o.PullDeadline, prepulltest.Noon).progress(&s.Nodes[0], true, prepulltest.Noon)
+		if got.outlook != tc.want || got.present != tc.present || got.trouble != "a:1 cannot be pulled: access denied" {
+			t.Errorf("got %v with %s, want %v", got.outlook, got.words(), tc.want)
+		}
+	}
+}
+
+// TestAnImageMovesInTwoSteps adds a lane: what moves is in its list first, and leaves the former one only once each node keeps it
+// there.
+func TestAnImageMovesInTwoSteps(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	s := State{Nodes: []corev1.Node{prepulltest.Node("n", "amd64")}, Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1), prepulltest.Learned("b:1", 1)}}
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	s.runPods(prepulltest.Noon, nothingFails)
+	one := s.Pods[0]
+	o.PullsPerNode = 2
+	p := Make(s, o, prepulltest.Noon)
+	if len(p.Roll) != 0 || len(p.UpdateInPlace) != 1 || len(ListOf(p.UpdateInPlace[0])) != 1 {
+		t.Fatalf("first it does: %s", shownPlan(p))
+	}
+	s.carryOut(p)
+	two := prepulltest.Pod("n", prepulltest.Noon, prepulltest.Done(warmth.InstallContainer, 0, 1), prepulltest.Waits(workload.ObjectName("b:1"), "PodInitializing", ""))
+	two.Labels = p.UpdateInPlace[0].Spec.Template.Labels
+	s.Pods = []*corev1.Pod{one, two}
+	if again := Make(s, o, prepulltest.Noon); len(again.Roll)+len(again.UpdateInPlace) != 0 {
+		t.Errorf("before the second pod has the image: %s", shownPlan(again))
+	}
+	two.Status.InitContainerStatuses[1] = prepulltest.Done(workload.ObjectName("b:1"), 2, 3)
+	p = Make(s, o, prepulltest.Noon)
+	if len(p.Roll) != 1 || p.Roll[0].Name != "kube-prepull-linux-amd64" || len(ListOf(p.Roll[0])) != 1 || ListOf(p.Roll[0])[0].Image != "a:1" {
+		t.Errorf("then it does: %s", shownPlan(p))
+	}
+}
