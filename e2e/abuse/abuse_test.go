@@ -66,7 +66,7 @@ func TestAnAttackerInTheCluster(t *testing.T) {
 		{"answers", hostileAnswers},
 		{"slow-registries", func(ctx context.Context, t *testing.T, s *siege) { slowRegistries(ctx, t, s, greedy) }},
 		{"revisions", func(ctx context.Context, t *testing.T, s *siege) { hugeRevisions(ctx, t, s, greedy) }},
-		{"misleading", func(ctx context.Context, t *testing.T, s *siege) { misleading(ctx, t, s, greedy, host, calls) }},
+		{"misleading", func(ctx context.Context, t *testing.T, s *siege) { misleading(ctx, t, s, greedy) }},
 		{"exhausted", func(ctx context.Context, t *testing.T, s *siege) { exhausted(ctx, t, s, greedy, n) }},
 	} {
 		t.Run(attack.name, func(t *testing.T) {
