@@ -51,7 +51,11 @@ var unneededControllers = []string{
 }
 
 // controlPlane returns the processes of the control plane, in the order in which they start.
-func controlPlane(s *state, authority *pki, ports *portClaims) ([]Process, error) {
+func controlPlane(ctx context.Context, s *state, authority *pki, ports *portClaims) ([]Process, error) {
+	controllers, err := without(ctx, s.program("kube-controller-manager"), unneededControllers)
+	if err != nil {
+		return nil, err
+	}
 	local, err := ports.claim("127.0.0.1", 4)
 	if err != nil {
 		return nil, err
@@ -75,7 +79,7 @@ func controlPlane(s *state, authority *pki, ports *portClaims) ([]Process, error
 		{Name: "kube-apiserver", Path: s.program("kube-apiserver"), Args: apiServerArgs(s, authority, public[0])},
 		{Name: "kube-controller-manager", Path: s.program("kube-controller-manager"), Args: []string{
 			"--kubeconfig=" + s.path("kube-controller-manager.kubeconfig"), "--leader-elect=false", "--use-service-account-credentials",
-			"--controllers=*,-" + strings.Join(unneededControllers, ",-"),
+			"--controllers=" + controllers,
 			"--kube-api-qps=500", "--kube-api-burst=1000", // its own limit of 20 would be what a burst of workloads measures
 			"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", local[2]), "--cert-dir=" + s.path("pki"),
 			"--service-account-private-key-file=" + authority.keyFile("service-accounts"), "--root-ca-file=" + authority.crt("ca"),
