@@ -114,7 +114,7 @@ func namedCopies(daemonSets []*appsv1.DaemonSet) map[string]bool {
 	named := map[string]bool{}
 	for _, ds := range daemonSets {
 		for _, secret := range ds.Spec.Template.Spec.ImagePullSecrets {
-			if strings.HasPrefix(secret.Name, CopyPrefix) {
+			if strings.HasPrefix(secret.Name, plan.CopyPrefix) {
 				named[secret.Name] = true
 			}
 		}
