@@ -38,7 +38,7 @@ type Configuration struct {
 	// noopImage is the image of the noop program, the only one of kube-prepull's own that every node pulls. Required.
 	NoopImage string `json:"noopImage"`
 
-	// noopPullSecrets are names of Secrets in the manager's namespace that prepull pods pull the noop image with. Kubelets offer
+	// noopPullSecrets is a list of Secrets in the manager's namespace that prepull pods pull the noop image with. Kubelets offer
 	// their logins to every image of the registries and repositories that they name: they should name that of the noop image
 	// alone. Default: [].
 	NoopPullSecrets []string `json:"noopPullSecrets"`

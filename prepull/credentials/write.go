@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // write stores the copies as they should be. One that is not needed goes once no DaemonSet names it and none can name it any
