@@ -204,6 +204,7 @@ func defaultConfiguration() *Configuration {
 		MaxNodeClasses:     30,
 		MinBytes:           "0",
 		Gate:               Gate{TaintKey: TaintWarming, Deadline: metav1.Duration{Duration: 5 * time.Minute}, MaxBytes: "10Gi"},
+		NoopPullSecrets:    []string{},
 		Exclude:            []string{},
 		LearnFrom:          LearnFromTemplates,
 		RefreshInterval:    metav1.Duration{Duration: 10 * time.Minute},

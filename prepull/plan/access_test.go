@@ -65,7 +65,7 @@ func TestAnImageWaitsForItsPullSecret(t *testing.T) {
 	if got := s.status(workload.ObjectName("a:1")).State; got != "Pending" {
 		t.Errorf("an image that waits for its pull secret is %s", got)
 	}
-	s.Pulls = copiedAs(CopyPrefix + "2", prepulltest.Noon)
+	s.Pulls = copiedAs(CopyPrefix+"2", prepulltest.Noon)
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
 	if got := s.listOf("linux-amd64"); len(got) != 2 {
 		t.Errorf("list %v", got)
