@@ -84,12 +84,21 @@ func newImagePolicy(t *testing.T) *imagePolicy {
 		}
 	}
 	write(kubeconfig+".crt", string(ca))
-	write(kubeconfig, fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: policy,
-  clusters: [{name: policy, cluster: {server: %q, certificate-authority: %q}}],
-  users: [{name: policy, user: {}}], contexts: [{name: policy, context: {cluster: policy, user: policy}}]}`, server.URL, kubeconfig+".crt"))
+	write(kubeconfig, fmt.Sprintf(`apiVersion: v1
+kind: Config
+current-context: policy
+clusters: [{name: policy, cluster: {server: %q, certificate-authority: %q}}]
+users: [{name: policy, user: {}}]
+contexts: [{name: policy, context: {cluster: policy, user: policy}}]
+`, server.URL, kubeconfig+".crt"))
 	// Answers are remembered for a second.
-	write(p.file, fmt.Sprintf(`{apiVersion: apiserver.config.k8s.io/v1, kind: AdmissionConfiguration, plugins: [{name: ImagePolicyWebhook,
-  configuration: {imagePolicy: {kubeConfigFile: %q, allowTTL: 1, denyTTL: 1, defaultAllow: false}}}]}`, kubeconfig))
+	write(p.file, fmt.Sprintf(`apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: ImagePolicyWebhook
+  configuration:
+    imagePolicy: {kubeConfigFile: %q, allowTTL: 1, denyTTL: 1, defaultAllow: false}
+`, kubeconfig))
 	return p
 }
 
