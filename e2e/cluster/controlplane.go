@@ -52,7 +52,7 @@ var unneededControllers = []string{
 
 // controlPlane returns the processes of the control plane, in the order in which they start.
 func controlPlane(ctx context.Context, s *state, authority *pki, ports *portClaims) ([]Process, error) {
-	controllers, err := without(ctx, s.program("kube-controller-manager"), unneededControllers)
+	controllers, err := allBut(ctx, s.program("kube-controller-manager"), unneededControllers)
 	if err != nil {
 		return nil, err
 	}

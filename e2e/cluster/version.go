@@ -32,9 +32,9 @@ func minorIn(ctx context.Context, programs string) (int, error) {
 	return minor, nil
 }
 
-// without are the controllers of these that a controller manager knows, as it is told not to run them: one that it does not know
-// would keep it from starting.
-func without(ctx context.Context, controllerManager string, controllers []string) (string, error) {
+// allBut tells a controller manager to run all controllers but these, as far as it knows them: one that it does not know would keep
+// it from starting.
+func allBut(ctx context.Context, controllerManager string, controllers []string) (string, error) {
 	help, err := exec.CommandContext(ctx, controllerManager, "--help").Output()
 	if err != nil {
 		return "", fmt.Errorf("asking the controller manager what it knows: %w", err)

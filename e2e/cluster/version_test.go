@@ -29,11 +29,11 @@ func TestControllersThatAreUnknownAreNotNamed(t *testing.T) {
 	help := `      --controllers strings   A list of controllers to enable.
                               All controllers: a-controller, b-controller, c-controller
                               Disabled-by-default controllers: b-controller (default [*])`
-	got, err := without(t.Context(), filepath.Join(program(t, "manager", help), "manager"), []string{"c-controller", "new-controller", "a-controller"})
+	got, err := allBut(t.Context(), filepath.Join(program(t, "manager", help), "manager"), []string{"c-controller", "new-controller", "a-controller"})
 	if want := "*,-c-controller,-a-controller"; got != want || err != nil {
 		t.Errorf("got %q (%v), want %q", got, err, want)
 	}
-	if got, err := without(t.Context(), filepath.Join(program(t, "manager", "no help"), "manager"), nil); err == nil {
+	if got, err := allBut(t.Context(), filepath.Join(program(t, "manager", "no help"), "manager"), nil); err == nil {
 		t.Errorf("a controller manager that lists none is told %q", got)
 	}
 }
