@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,8 +41,8 @@ var unneededControllers = []string{
 	"certificatesigningrequest-signing-controller", "podcertificaterequest-cleaner-controller",
 	// Nobody claims devices.
 	"device-taint-eviction-controller", "resourceclaim-controller", "resourcepoolstatusrequest-controller",
-	// Nothing reads Endpoints: EndpointSlices took their place.
-	"endpoints-controller", "endpointslice-mirroring-controller",
+	// Nothing mirrors Endpoints: EndpointSlices took their place.
+	"endpointslice-mirroring-controller",
 	// Nothing was stored by an older Kubernetes.
 	"legacy-serviceaccount-token-cleaner-controller", "storage-version-migrator-controller", "storageversion-garbage-collector-controller",
 	// There are no metrics to scale by.
@@ -50,9 +51,18 @@ var unneededControllers = []string{
 	"replicationcontroller-controller",
 }
 
+// unneeded are the controllers that have nothing to do in a cluster of some version of Kubernetes. API servers of old ones look for
+// webhooks in Endpoints; those of today are known to look in EndpointSlices.
+func unneeded(minor int) []string {
+	if minor < 37 {
+		return unneededControllers
+	}
+	return append(slices.Clone(unneededControllers), "endpoints-controller")
+}
+
 // controlPlane returns the processes of the control plane, in the order in which they start.
 func controlPlane(ctx context.Context, s *state, authority *pki, ports *portClaims) ([]Process, error) {
-	controllers, err := allBut(ctx, s.program("kube-controller-manager"), unneededControllers)
+	controllers, err := allBut(ctx, s.program("kube-controller-manager"), unneeded(s.Minor))
 	if err != nil {
 		return nil, err
 	}

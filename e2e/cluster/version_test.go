@@ -3,6 +3,7 @@ package cluster
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -35,5 +36,14 @@ func TestControllersThatAreUnknownAreNotNamed(t *testing.T) {
 	}
 	if got, err := allBut(t.Context(), filepath.Join(program(t, "manager", "no help"), "manager"), nil); err == nil {
 		t.Errorf("a controller manager that lists none is told %q", got)
+	}
+}
+
+func TestOldAPIServersHaveEndpoints(t *testing.T) {
+	t.Parallel()
+	for minor, want := range map[int]bool{30: false, 36: false, 37: true} {
+		if got := slices.Contains(unneeded(minor), "endpoints-controller"); got != want {
+			t.Errorf("in 1.%d the controller of Endpoints is left out: %t, want %t", minor, got, want)
+		}
 	}
 }
