@@ -22,7 +22,7 @@ comma      := ,
 HELM       := $(BIN)/helm
 
 .DEFAULT_GOAL := help
-.PHONY: help build plugin image sbom scan generate check-generate screenshots lint test bench cluster-up cluster-down demo demo-down FORCE
+.PHONY: help build plugin image sbom scan generate check-generate screenshots lint test test-oldest bench cluster-up cluster-down demo demo-down FORCE
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ lint: check-generate ## Check format, vet, staticcheck, and that generated files
 
 test: $(BIN)/test-suite ## Run every test: unit, and on clusters (real nodes as root on Linux). ONLY=pin,learn RUN=TestName RACE=1.
 	@$< -run '$(RUN)' -packages '$(ONLY)' $(if $(RACE),-race)
+
+test-oldest: ONLY := learn,pin,gate
+test-oldest: $(BIN)/test-suite ## Run tests on clusters with the oldest Kubernetes that is supported: those of learning, pinning and the gate, or ONLY.
+	@$< -oldest -run '$(RUN)' -packages '$(ONLY)'
 
 bench: ## Measure, in process, with 500 fake nodes and on real ones; table, and bin/bench.json. ONLY=manager, live-pod, new-node, lanes, long-list, change, spread, collect or fleet.
 	@mkdir -p $(BIN)

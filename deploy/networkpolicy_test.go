@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,13 +11,15 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
-// Every pod that the chart makes, and prepull pods, against the policies: who may come in, and whether they may go out.
+// Every pod that the chart makes, and prepull pods, against the policies: who may come in, and whether they may go out. Somebody
+// else's policy may deny everything in the namespace: only what is said here is open then.
 func TestPoliciesLetInWhoHasBusinessThere(t *testing.T) {
 	t.Parallel()
 	narrow := "networkPolicy.webhookFrom[0].ipBlock.cidr=10.0.0.0/28,networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus," +
@@ -28,18 +31,26 @@ func TestPoliciesLetInWhoHasBusinessThere(t *testing.T) {
 		"as installed": {nil, map[string]string{
 			"manager": "9443: anybody; 8080: check pods, all namespaces; 8081: anybody; out: anywhere",
 			"prepull": "out: nowhere",
+			"check":   "out: anywhere",
+			"cleanup": "out: anywhere",
 		}},
 		"narrowed": {[]string{"--set", narrow}, map[string]string{
 			"manager": "9443: check pods, 10.0.0.0/28; 8080: check pods, app=prometheus; 8081: anybody; out: by 1 rule",
 			"prepull": "out: nowhere",
+			"check":   "out: anywhere",
+			"cleanup": "out: anywhere",
 		}},
 		"metrics for everybody": {[]string{"--set-json", "networkPolicy.metricsFrom=[]"}, map[string]string{
 			"manager": "9443: anybody; 8080: anybody; 8081: anybody; out: anywhere",
 			"prepull": "out: nowhere",
+			"check":   "out: anywhere",
+			"cleanup": "out: anywhere",
 		}},
 		"no metrics": {[]string{"--set-string", "config.metricsAddress=0"}, map[string]string{
 			"manager": "9443: anybody; 8081: anybody; out: anywhere",
 			"prepull": "out: nowhere",
+			"check":   "out: anywhere",
+			"cleanup": "out: anywhere",
 		}},
 		"none": {[]string{"--set", "networkPolicy.enabled=false"}, map[string]string{}},
 	}
@@ -49,8 +60,12 @@ func TestPoliciesLetInWhoHasBusinessThere(t *testing.T) {
 			objects := decode(t, render(t, tt.values...))
 			got := map[string]string{}
 			for _, policy := range all[*networkingv1.NetworkPolicy](objects) {
+				selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector)
+				if err != nil {
+					t.Fatal(err)
+				}
 				for pod, set := range podLabels(t, objects) {
-					if labels.SelectorFromSet(policy.Spec.PodSelector.MatchLabels).Matches(set) {
+					if selector.Matches(set) {
 						got[pod] += inWords(policy.Spec)
 					}
 				}
@@ -94,12 +109,14 @@ func inWords(spec networkingv1.NetworkPolicySpec) string {
 		}
 		words = append(words, fmt.Sprintf("%s: %s", rule.Ports[0].Port, strings.Join(from, ", ")))
 	}
-	out := "anywhere"
-	if len(spec.PolicyTypes) == 2 {
+	out := fmt.Sprintf("by %d rule", len(spec.Egress))
+	switch {
+	case !slices.Contains(spec.PolicyTypes, networkingv1.PolicyTypeEgress):
+		out = "as others say"
+	case len(spec.Egress) == 0:
 		out = "nowhere"
-	}
-	if n := len(spec.Egress); n > 0 {
-		out = fmt.Sprintf("by %d rule", n)
+	case slices.ContainsFunc(spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool { return len(rule.To)+len(rule.Ports) == 0 }):
+		out = "anywhere"
 	}
 	return strings.Join(append(words, "out: "+out), "; ")
 }

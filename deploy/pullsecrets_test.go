@@ -11,6 +11,23 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
 
+// The Secrets of noop are for prepull pods, and those of the manager are not.
+func TestNoopHasPullSecretsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	objects := decode(t, render(t, "--set", "imagePullSecrets={mirror},noop.imagePullSecrets={noop}"))
+	if got := configuration(t, objects).NoopPullSecrets; !slices.Equal(got, []string{"noop"}) {
+		t.Errorf("prepull pods use %q", got)
+	}
+	if got := configuration(t, installed(t)).NoopPullSecrets; len(got) > 0 {
+		t.Errorf("by default prepull pods use %q", got)
+	}
+	for _, pod := range pods(objects) {
+		if diff := cmp.Diff([]corev1.LocalObjectReference{{Name: "mirror"}}, pod.ImagePullSecrets); diff != "" {
+			t.Errorf("pull secrets of the release (-want +got):\n%s", diff)
+		}
+	}
+}
+
 // With roles for namespaces the chart makes one that it binds to nobody, and tells the managers.
 func TestWherePullSecretsMayBeRead(t *testing.T) {
 	t.Parallel()

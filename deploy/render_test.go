@@ -283,7 +283,7 @@ func TestTheSchemaKnowsTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := slices.Collect(maps.Keys(schema.Properties.Config.Properties))
-	got = append(got, "apiVersion", "kind", "noopImage", "priorityClassName", "certificateDirectory", "pullSecretRoles", "webhookPort", "healthAddress")
+	got = append(got, "apiVersion", "kind", "noopImage", "noopPullSecrets", "priorityClassName", "certificateDirectory", "pullSecretRoles", "webhookPort", "healthAddress")
 	var want []string
 	for f := range reflect.TypeFor[v1alpha1.Configuration]().Fields() {
 		want = append(want, f.Tag.Get("json"))

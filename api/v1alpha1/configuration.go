@@ -38,6 +38,11 @@ type Configuration struct {
 	// noopImage is the image of the noop program, the only one of kube-prepull's own that every node pulls. Required.
 	NoopImage string `json:"noopImage"`
 
+	// noopPullSecrets is a list of Secrets in the manager's namespace that prepull pods pull the noop image with. Kubelets offer
+	// their logins to every image of the registries and repositories that they name: they should name that of the noop image
+	// alone. Default: [].
+	NoopPullSecrets []string `json:"noopPullSecrets"`
+
 	// maxImagesPerNode is how many images a node gets at most, from 1 to 200. Default: 50.
 	MaxImagesPerNode int `json:"maxImagesPerNode"`
 
@@ -209,6 +214,7 @@ func defaultConfiguration() *Configuration {
 		MaxNodeClasses:     30,
 		MinBytes:           "0",
 		Gate:               Gate{TaintKey: TaintWarming, Deadline: metav1.Duration{Duration: 5 * time.Minute}, MaxBytes: "10Gi"},
+		NoopPullSecrets:    []string{},
 		Exclude:            []string{},
 		LearnFrom:          LearnFromTemplates,
 		RefreshInterval:    metav1.Duration{Duration: 10 * time.Minute},
@@ -298,6 +304,9 @@ func (c *Configuration) validate() field.ErrorList {
 	check(c.Kind == ConfigurationKind, "kind", c.Kind, "must be "+ConfigurationKind)
 	_, err := reference.ParseNormalizedNamed(c.NoopImage)
 	check(err == nil, "noopImage", c.NoopImage, "must be an image")
+	for _, name := range c.NoopPullSecrets {
+		check(len(validation.IsDNS1123Subdomain(name)) == 0, "noopPullSecrets", name, "must be the name of a Secret")
+	}
 	check(c.MaxImagesPerNode >= 1 && c.MaxImagesPerNode <= 200, "maxImagesPerNode", c.MaxImagesPerNode, "must be from 1 to 200")
 	check(validBytes(strings.TrimSuffix(c.MaxBytesPerNode, "%")) && (!strings.HasSuffix(c.MaxBytesPerNode, "%") || validShare(intstr.FromString(c.MaxBytesPerNode))),
 		"maxBytesPerNode", c.MaxBytesPerNode, "must be a quantity such as 50Gi, or a percentage from 1% to 100%")

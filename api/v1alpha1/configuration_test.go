@@ -175,6 +175,7 @@ unknown: {a: b}
 		"a share that is a flag":        {header + "maxConcurrentNodes: true", []string{"maxConcurrentNodes: Invalid value: true"}},
 		"an interval that never sleeps": {header + "resyncInterval: 10ms", []string{`resyncInterval: Invalid value: "10ms": must be at least 1s`}},
 		"a deadline of nothing":         {header + "pullDeadline: 0s", []string{`pullDeadline: Invalid value: "0s": must be at least 1s`}},
+		"a pull secret that is none":    {header + "noopPullSecrets: [A]\n", []string{`noopPullSecrets: Invalid value: "A": must be the name of a Secret`}},
 		"an image that is none":         {strings.Replace(header, "ghcr.io/kube-prepull/noop:v1", "A B", 1), []string{`noopImage: Invalid value: "A B": must be an image`}},
 		"a port that is none":           {header + "healthAddress: localhost:http", []string{`healthAddress: Invalid value: "localhost:http"`}},
 		"who may read no metrics":       {header + "metricsAddress: \"0\"\nmetricsAuthentication: false", []string{"metricsAuthentication: Invalid value: false: has no meaning with metricsAddress: 0"}},

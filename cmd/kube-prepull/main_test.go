@@ -128,7 +128,7 @@ func TestTheNamespaceIsThePodsUnlessAFlagSaysOtherwise(t *testing.T) {
 // A key of the configuration that is forgotten on its way to a package would be a key that does nothing.
 func TestEveryOptionIsSet(t *testing.T) {
 	t.Parallel()
-	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nminBytes: 1Mi\nnodeCondition: true\nhostNetwork: true\ngate: {enabled: true}\nexclude: [a]\nlearnFrom: pods\ncertificates: directory\ncertificateDirectory: /certificate\nregistries: [{host: plain.internal, plainHTTP: true}]\n"))
+	c, err := v1alpha1.ParseConfiguration([]byte("apiVersion: kube-prepull.io/v1alpha1\nkind: Configuration\nnoopImage: noop\nnoopPullSecrets: [mirror]\nminBytes: 1Mi\nnodeCondition: true\nhostNetwork: true\ngate: {enabled: true}\nexclude: [a]\nlearnFrom: pods\ncertificates: directory\ncertificateDirectory: /certificate\nregistries: [{host: plain.internal, plainHTTP: true}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -183,6 +183,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 		Options: plan.Options{
 			Namespace:          namespace,
 			NoopImage:          c.NoopImage,
+			NoopPullSecrets:    c.NoopPullSecrets,
 			MaxImagesPerNode:   c.MaxImagesPerNode,
 			MaxBytesPerNode:    c.MaxBytesPerNode,
 			MinBytes:           minBytes.Value(),

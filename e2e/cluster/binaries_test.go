@@ -74,6 +74,19 @@ func TestEveryProgramOfAClusterIsPinned(t *testing.T) {
 	}
 }
 
+// An API server of an old Kubernetes takes the numbers for numbers.
+func TestVersionFlags(t *testing.T) {
+	t.Parallel()
+	got := versionFlags("v1.30.14")
+	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
+		for name, value := range map[string]string{"gitVersion": "v1.30.14", "gitMajor": "1", "gitMinor": "30", "gitTreeState": "clean"} {
+			if want := " -X " + pkg + "." + name + "=" + value; !strings.Contains(got+" ", want+" ") {
+				t.Errorf("%q has no %q", got, want)
+			}
+		}
+	}
+}
+
 func TestProgramsFromElsewhere(t *testing.T) {
 	mod, err := modfile.Parse("go.mod", goMod, nil)
 	if err != nil {

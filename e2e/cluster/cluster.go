@@ -50,7 +50,11 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := startSupervisor(ctx, o, binaries)
+	minor, err := minorIn(ctx, binaries)
+	if err != nil {
+		return nil, err
+	}
+	c, err := startSupervisor(ctx, o, binaries, minor)
 	if err != nil {
 		return nil, fmt.Errorf("bringing up the cluster: %w", err)
 	}
@@ -73,7 +77,7 @@ func (c *Cluster) settle(ctx context.Context) error {
 	return c.waitDefaultServiceAccount(ctx)
 }
 
-func startSupervisor(ctx context.Context, o Options, binaries string) (*Cluster, error) {
+func startSupervisor(ctx context.Context, o Options, binaries string, minor int) (*Cluster, error) {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, err
@@ -89,7 +93,7 @@ func startSupervisor(ctx context.Context, o Options, binaries string) (*Cluster,
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	s := &state{Options: o, Binaries: binaries}
+	s := &state{Options: o, Binaries: binaries, Minor: minor}
 	if err := s.save(); err != nil { // first: it is what lets Down remove the rest
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,8 +41,8 @@ var unneededControllers = []string{
 	"certificatesigningrequest-signing-controller", "podcertificaterequest-cleaner-controller",
 	// Nobody claims devices.
 	"device-taint-eviction-controller", "resourceclaim-controller", "resourcepoolstatusrequest-controller",
-	// Nothing reads Endpoints: EndpointSlices took their place.
-	"endpoints-controller", "endpointslice-mirroring-controller",
+	// Nothing mirrors Endpoints: EndpointSlices took their place.
+	"endpointslice-mirroring-controller",
 	// Nothing was stored by an older Kubernetes.
 	"legacy-serviceaccount-token-cleaner-controller", "storage-version-migrator-controller", "storageversion-garbage-collector-controller",
 	// There are no metrics to scale by.
@@ -50,8 +51,21 @@ var unneededControllers = []string{
 	"replicationcontroller-controller",
 }
 
+// unneeded are the controllers that have nothing to do in a cluster of some version of Kubernetes. API servers of old ones look for
+// webhooks in Endpoints; those of today are known to look in EndpointSlices.
+func unneeded(minor int) []string {
+	if minor < 37 {
+		return unneededControllers
+	}
+	return append(slices.Clone(unneededControllers), "endpoints-controller")
+}
+
 // controlPlane returns the processes of the control plane, in the order in which they start.
-func controlPlane(s *state, authority *pki, ports *portClaims) ([]Process, error) {
+func controlPlane(ctx context.Context, s *state, authority *pki, ports *portClaims) ([]Process, error) {
+	controllers, err := allBut(ctx, s.program("kube-controller-manager"), unneeded(s.Minor))
+	if err != nil {
+		return nil, err
+	}
 	local, err := ports.claim("127.0.0.1", 4)
 	if err != nil {
 		return nil, err
@@ -75,7 +89,7 @@ func controlPlane(s *state, authority *pki, ports *portClaims) ([]Process, error
 		{Name: "kube-apiserver", Path: s.program("kube-apiserver"), Args: apiServerArgs(s, authority, public[0])},
 		{Name: "kube-controller-manager", Path: s.program("kube-controller-manager"), Args: []string{
 			"--kubeconfig=" + s.path("kube-controller-manager.kubeconfig"), "--leader-elect=false", "--use-service-account-credentials",
-			"--controllers=*,-" + strings.Join(unneededControllers, ",-"),
+			"--controllers=" + controllers,
 			"--kube-api-qps=500", "--kube-api-burst=1000", // its own limit of 20 would be what a burst of workloads measures
 			"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", local[2]), "--cert-dir=" + s.path("pki"),
 			"--service-account-private-key-file=" + authority.keyFile("service-accounts"), "--root-ca-file=" + authority.crt("ca"),

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"golang.org/x/mod/modfile"
+
 	"github.com/kube-prepull/kube-prepull/e2e/cluster/gocommand"
 )
 
@@ -18,7 +20,7 @@ import (
 type Module struct {
 	// Dir is its folder.
 	Dir string
-	// Commands are its main packages, such as ./controller.
+	// Commands are its main packages, such as ./controller. Default: the tools of its go.mod, Kubernetes' own programs.
 	Commands []string
 	// Packages is about how many packages they are compiled of, for those who wait.
 	Packages int
@@ -57,11 +59,31 @@ func (m Module) Build(ctx context.Context, progress io.Writer) (string, error) {
 	}
 	defer os.RemoveAll(partial)
 	fmt.Fprintf(progress, "Building %s from source, once (some minutes)\n", name)
-	args := append([]string{"build", "-v", "-ldflags", "-s -w", "-o", partial + "/"}, m.Commands...)
+	packages, flags, err := m.commands()
+	if err != nil {
+		return "", fmt.Errorf("reading the tools of module %s: %w", name, err)
+	}
+	args := append([]string{"build", "-v", "-ldflags", flags, "-o", partial + "/"}, packages...)
 	if err := gocommand.Run(ctx, m.Dir, progress, m.Packages, args); err != nil {
 		return "", fmt.Errorf("building module %s: %w", name, err)
 	}
 	return dir, os.Rename(partial, dir)
+}
+
+// commands are what is built, and how it is linked.
+func (m Module) commands() (packages []string, linkFlags string, err error) {
+	if len(m.Commands) > 0 {
+		return m.Commands, "-s -w", nil
+	}
+	content, err := os.ReadFile(filepath.Join(m.Dir, "go.mod"))
+	if err != nil {
+		return nil, "", err
+	}
+	mod, err := modfile.Parse("go.mod", content, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	return toolPackages(mod), versionFlags(kubernetesVersion(mod)), nil
 }
 
 // key stands for everything that the commands are made of.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,17 +17,75 @@ import (
 // something compiles that, and all that uses it, again.
 var modules = []string{"go.mod", "e2e/go.mod", "e2e/cluster/go.mod", "e2e/certmanager/go.mod", "deploy/release/go.mod"}
 
+// oldest is the one that has nothing in common with them: an old Kubernetes, with the versions that it was released with.
+const oldest = "e2e/cluster/oldest/go.mod"
+
+// TestEveryModuleIsKnown finds go.mod files that nobody compares.
+func TestEveryModuleIsKnown(t *testing.T) {
+	t.Parallel()
+	known := append(slices.Clone(modules), oldest)
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (entry.Name() == "bin" || entry.Name() == ".git") {
+			return filepath.SkipDir
+		}
+		name, err := filepath.Rel(root, path)
+		if entry.Name() == "go.mod" && !slices.Contains(known, filepath.ToSlash(name)) {
+			t.Errorf("%s is not among the modules", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTheOldestKubernetesIsTheOneOfTheChart: what the chart lets install is what is tested.
+func TestTheOldestKubernetesIsTheOneOfTheChart(t *testing.T) {
+	t.Parallel()
+	mod := parseModule(t, oldest)
+	chart, err := os.ReadFile(filepath.Join("..", "..", "deploy", "chart", "Chart.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	minor, _, _ := strings.Cut(strings.TrimPrefix(kubernetesVersion(mod), "v1."), ".")
+	if want := fmt.Sprintf("kubeVersion: \">=1.%s.0-0\"\n", minor); !strings.Contains(string(chart), want) {
+		t.Errorf("Kubernetes is %s in %s, and Chart.yaml does not have %q", kubernetesVersion(mod), oldest, want)
+	}
+	staging := "v0." + strings.TrimPrefix(kubernetesVersion(mod), "v1.")
+	for _, r := range mod.Replace {
+		if r.New.Version != staging {
+			t.Errorf("%s is %s, want %s", r.Old.Path, r.New.Version, staging)
+		}
+	}
+	for _, program := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy"} {
+		if !slices.ContainsFunc(mod.Tool, func(tool *modfile.Tool) bool { return filepath.Base(tool.Path) == program }) {
+			t.Errorf("%s is not among the tools of %s", program, oldest)
+		}
+	}
+}
+
+func parseModule(t *testing.T, name string) *modfile.File {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("..", "..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := modfile.Parse(name, content, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mod
+}
+
 func TestModulesHaveTheSameVersions(t *testing.T) {
 	t.Parallel()
 	files := map[string]*modfile.File{}
 	for _, name := range modules {
-		content, err := os.ReadFile(filepath.Join("..", "..", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if files[name], err = modfile.Parse(name, content, nil); err != nil {
-			t.Fatal(err)
-		}
+		files[name] = parseModule(t, name)
 	}
 	for _, difference := range differences(files) {
 		t.Error(difference)

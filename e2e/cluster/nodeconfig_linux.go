@@ -103,7 +103,6 @@ func kubeletConfig(spec *nodeSpec) map[string]any {
 		"containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
 		"cgroupDriver":             "cgroupfs",
 		"cgroupRoot":               "/" + spec.Cgroup,
-		"failCgroupV1":             false,
 		"failSwapOn":               false,
 		"enforceNodeAllocatable":   []string{},
 		"evictionHard":             map[string]any{"memory.available": "50Mi", "nodefs.available": "1%", "nodefs.inodesFree": "1%", "imagefs.available": "1%"},
@@ -113,6 +112,9 @@ func kubeletConfig(spec *nodeSpec) map[string]any {
 		"volumePluginDir":          "/var/lib/kubelet/volume-plugins",
 		"registerWithTaints":       spec.Node.Taints,
 		"logging":                  map[string]any{"verbosity": 2},
+	}
+	if spec.Minor >= 31 { // before, the kubelet did not mind
+		config["failCgroupV1"] = false
 	}
 	maps.Copy(config, spec.Kubelet)
 	maps.Copy(config, spec.Node.Kubelet)
@@ -132,7 +134,7 @@ func kubeletArgs(spec *nodeSpec) []string {
 }
 
 func kubeProxyConfig(spec *nodeSpec) map[string]any {
-	return map[string]any{
+	config := map[string]any{
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
 		"mode":             "nftables",
 		"clientConnection": map[string]any{"kubeconfig": "/var/lib/kubelet/kube-proxy.kubeconfig"},
@@ -141,4 +143,8 @@ func kubeProxyConfig(spec *nodeSpec) map[string]any {
 		// Connection tracking is sized for the whole host: not a node's business here.
 		"conntrack": map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
 	}
+	if spec.Minor < 31 { // alpha
+		config["featureGates"] = map[string]any{"NFTablesProxyMode": true}
+	}
+	return config
 }

@@ -27,6 +27,7 @@ type nodeSpec struct {
 	Slot                      int
 	Cgroup                    string
 	Kubelet                   map[string]any
+	Minor                     int // of Kubernetes
 }
 
 func (s *supervisor) nodeDir(name string) string { return s.state.path("nodes", name) }
@@ -79,7 +80,7 @@ func (s *supervisor) writeNode(host *nodeHost) error {
 	spec := nodeSpec{
 		Node: host.node, Dir: dir, Binaries: s.state.Binaries, Registries: s.state.path("registries"), CNI: cniDir(),
 		IP: nodeIP(s.state.Slot, host.index), PodCIDR: podCIDR(s.state.Slot, host.index), Slot: s.state.Slot, Cgroup: s.cgroup(name),
-		Kubelet: s.state.Options.Kubelet,
+		Kubelet: s.state.Options.Kubelet, Minor: s.state.Minor,
 	}
 	content, err := json.Marshal(spec)
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 type state struct {
 	Options  Options
 	Binaries string
+	// Minor is the minor version of Kubernetes in Binaries.
+	Minor int
 	// Control is the address of the supervisor's API; Token opens it.
 	Control, Token string
 	// Slot tells the cluster's addresses and names apart from those of others on this machine.

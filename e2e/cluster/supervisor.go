@@ -113,7 +113,7 @@ func (s *supervisor) up(ctx context.Context, dir string) error {
 	if s.authority, err = newPKI(s.state.path("pki")); err != nil {
 		return fmt.Errorf("making the cluster's certificate authority: %w", err)
 	}
-	programs, err := controlPlane(s.state, s.authority, &s.ports)
+	programs, err := controlPlane(ctx, s.state, s.authority, &s.ports)
 	if err != nil {
 		return err
 	}

@@ -36,15 +36,16 @@ func HoldsImage(spec *corev1.PodSpec, image string) bool {
 	return slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Image != nil && v.Image.Reference == image })
 }
 
-// WaitHeld waits until the only prepull DaemonSet holds these images as image volumes, and no others.
+// WaitHeld waits until the only prepull DaemonSet holds these images as image volumes, and no others. In clusters that are too old
+// for image volumes, init containers hold them.
 func (p *Product) WaitHeld(t *testing.T, images ...string) {
 	t.Helper()
-	want := slices.Sorted(slices.Values(images))
+	want, volumes := slices.Sorted(slices.Values(images)), Kubernetes(t) >= ImageVolumes
 	Eventually(t, "images to be held", func() error {
 		var held []string
 		for _, ds := range p.DaemonSets(t) {
 			for image := range maps.Values(ImagesOf(&ds.Spec.Template.Spec)) {
-				if HoldsImage(&ds.Spec.Template.Spec, image) {
+				if HoldsImage(&ds.Spec.Template.Spec, image) == volumes {
 					held = append(held, image)
 				}
 			}

@@ -55,10 +55,10 @@ func (p *Product) Serve(ctx context.Context) error {
 	if p.Registry, err = Serve(p.Cluster, registry.Options{}); err != nil {
 		return err
 	}
-	if err := p.Registry.Listen(p.home()); err != nil {
+	if err := p.Registry.Listen(p.Home()); err != nil {
 		return err
 	}
-	if err := p.TrustRegistry(p.home()); err != nil {
+	if err := p.TrustRegistry(p.Home()); err != nil {
 		return err
 	}
 	images, err := built.images(Version, p.clockSpeed)
@@ -76,8 +76,8 @@ func (p *Product) Serve(ctx context.Context) error {
 	return nil
 }
 
-// home is the address at which the images of kube-prepull are pulled.
-func (p *Product) home() string { return net.JoinHostPort(p.HostIP(), registryPort) }
+// Home is the address at which the images of kube-prepull are pulled.
+func (p *Product) Home() string { return net.JoinHostPort(p.HostIP(), registryPort) }
 
 // tag is that of the images of kube-prepull: a node that has one with other clocks would not pull it again.
 func (p *Product) tag() string {
@@ -122,7 +122,7 @@ func (p *Product) RewritePath(ctx context.Context) (string, error) {
 // Upgrade installs the chart, or upgrades to it, with the settings of these tests and more.
 func (p *Product) Upgrade(ctx context.Context, args ...string) error {
 	p.changed = true
-	return installChart(ctx, p.Cluster, p.chart, p.home(), p.tag(), slices.Concat([]string{"--set", "config.pullDeadline=" + PullDeadline.String()}, p.settings, args)...)
+	return installChart(ctx, p.Cluster, p.chart, p.Home(), p.tag(), slices.Concat([]string{"--set", "config.pullDeadline=" + PullDeadline.String()}, p.settings, args)...)
 }
 
 // Configure changes settings, and returns when a manager leads that has them: an old one leads for a while yet.

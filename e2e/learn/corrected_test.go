@@ -54,6 +54,7 @@ func (p product) mutatePods(t *testing.T, namespace, change string) {
 // is pulled, where they may run, and the rest is not.
 func TestPodsCorrectTheirTemplates(t *testing.T) {
 	t.Parallel()
+	lab.RequireKubernetes(t, lab.MutatingAdmissionPolicies, "MutatingAdmissionPolicies")
 	p := product{lab.Shared(t)}
 	const namespace = "mirrored"
 	p.Namespace(t, namespace, true)

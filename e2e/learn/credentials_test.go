@@ -19,7 +19,7 @@ import (
 
 // TestAPrivateImageStartsWithTheRegistryCutOff learns a private image with the pull secret of its pods, and another one
 // with that of their service account. A pod with the original secret then starts without the registry; one without
-// credentials does not.
+// credentials does not, where kubelets verify that.
 func TestAPrivateImageStartsWithTheRegistryCutOff(t *testing.T) {
 	t.Parallel()
 	p := product{lab.Lease(t)}
@@ -56,7 +56,17 @@ func TestAPrivateImageStartsWithTheRegistryCutOff(t *testing.T) {
 			t.Errorf("the kubelet says %q of %s, want that the image was already present", message, name)
 		}
 	}
-	beggar := lab.PodOn("node-2", "beggar", app)
+	if lab.Kubernetes(t) >= lab.VerifiedPulls {
+		p.refusesBeggar(t, app)
+	}
+	p.Registry.SetDown(false)
+	p.NeverTold(t, "planted-1")
+}
+
+// refusesBeggar has a pod without credentials whose image is on the node.
+func (p product) refusesBeggar(t *testing.T, image string) {
+	t.Helper()
+	beggar := lab.PodOn("node-2", "beggar", image)
 	beggar.Namespace = "beggars"
 	if _, err := p.Client().CoreV1().Pods("beggars").Create(t.Context(), beggar, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -71,8 +81,6 @@ func TestAPrivateImageStartsWithTheRegistryCutOff(t *testing.T) {
 		}
 		return nil
 	})
-	p.Registry.SetDown(false)
-	p.NeverTold(t, "planted-1")
 }
 
 // TestPullSecretsAreFollowed changes the password of a registry, and lets the images and their namespace go.

@@ -17,6 +17,7 @@ import (
 // of those any more.
 func TestProvenImagesAreHeld(t *testing.T) {
 	t.Parallel()
+	lab.RequireKubernetes(t, lab.ImageVolumes, "image volumes")
 	p := product{lab.Lease(t)}
 	k := lab.PluginFor(t, p.Cluster)
 	p.Namespace(t, "shop", true)

@@ -116,8 +116,12 @@ func TestEveryKindIsLearned(t *testing.T) {
 	init := corev1.Container{Name: "init", Image: image("init"), Args: []string{"get", "https://$(KUBERNETES_SERVICE_HOST)"}}
 	sidecar := corev1.Container{Name: "sidecar", Image: image("sidecar"), RestartPolicy: &always}
 	spec.InitContainers = []corev1.Container{init, sidecar}
-	volume := image("volume")
-	spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: volume, PullPolicy: corev1.PullIfNotPresent}}}}
+	names := []string{"main", "init", "sidecar", "daemonset", "statefulset", "job", "cronjob", "pod"}
+	if lab.Kubernetes(t) >= lab.ImageVolumes {
+		volume := image("volume")
+		spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: volume, PullPolicy: corev1.PullIfNotPresent}}}}
+		names = append(names, "volume")
+	}
 	d := lab.Deployment("deployment", "", 1)
 	d.Spec.Template.Spec = spec
 	p.Deploy(t, "kinds", d)
@@ -152,7 +156,7 @@ func TestEveryKindIsLearned(t *testing.T) {
 	out.Namespace, out.Labels = "kinds", map[string]string{"kube-prepull.io/enabled": "false"}
 	lab.StartPod(t, p.Cluster, out)
 
-	for _, name := range []string{"main", "init", "sidecar", "volume", "daemonset", "statefulset", "job", "cronjob", "pod"} {
+	for _, name := range names {
 		p.WaitState(t, p.Registry.Addr()+"/kinds/"+name+":v1", "Ready")
 	}
 	if p.PrepullImage(t, p.Registry.Addr()+"/kinds/opted-out:v1") != nil {

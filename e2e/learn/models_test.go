@@ -23,6 +23,7 @@ import (
 // docs/guides/gpu.md says.
 func TestModelsInVolumes(t *testing.T) {
 	t.Parallel()
+	lab.RequireKubernetes(t, lab.ImageVolumes, "image volumes")
 	p := product{lab.Shared(t)}
 	p.Namespace(t, "models", true)
 	server := p.Push(t, "models/server:v1", images.Image{Seed: 790})

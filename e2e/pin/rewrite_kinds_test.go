@@ -21,7 +21,9 @@ func TestEveryKindIsPinnedInEveryPlace(t *testing.T) {
 	t.Parallel()
 	n := pinning{lab.NewPinning(t, "places", "latest")}
 	pins, replaced, marker := map[string]string{}, map[string]string{}, map[string]bool{}
-	for place, key := range map[string]string{"app": "pin.kube-prepull.io/app", "init": "pin.kube-prepull.io/init", "sidecar": "pin.kube-prepull.io/sidecar", "volume": "pinvol.kube-prepull.io/data"} {
+	keys := map[string]string{"app": "pin.kube-prepull.io/app", "init": "pin.kube-prepull.io/init", "sidecar": "pin.kube-prepull.io/sidecar", "volume": "pinvol.kube-prepull.io/data"}
+	for _, place := range places(t) {
+		key := keys[place]
 		digest := n.Versions(t, place, 1)[0]
 		n.point(t, place, "latest", "v1")
 		pins[key] = n.Image(place+":latest") + "@" + digest
@@ -32,7 +34,7 @@ func TestEveryKindIsPinnedInEveryPlace(t *testing.T) {
 	asWritten := slices.Sorted(maps.Keys(replaced))
 	for _, kind := range []string{"deployment", "statefulset", "daemonset", "job", "cronjob"} {
 		t.Run(kind, func(t *testing.T) {
-			template := n.everyPlace(kind)
+			template := n.everyPlace(t, kind)
 			if kind == "job" || kind == "cronjob" {
 				untilStarted(&template)
 			}
@@ -69,16 +71,27 @@ func TestEveryKindIsPinnedInEveryPlace(t *testing.T) {
 	}
 }
 
+// places are where the pods of this cluster name images.
+func places(t *testing.T) []string {
+	all := []string{"app", "init", "sidecar"}
+	if lab.Kubernetes(t) >= lab.ImageVolumes {
+		all = append(all, "volume")
+	}
+	return all
+}
+
 // everyPlace is a template with an image in each place of a pod, for pods on one node.
-func (n pinning) everyPlace(name string) corev1.PodTemplateSpec {
+func (n pinning) everyPlace(t *testing.T, name string) corev1.PodTemplateSpec {
 	template := on1(podTemplate(name, n.Image("app:latest")))
 	always := corev1.ContainerRestartPolicyAlways
 	template.Spec.InitContainers = []corev1.Container{
 		{Name: "init", Image: n.Image("init:latest"), Args: []string{"get", "https://$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)/healthz"}},
 		{Name: "sidecar", Image: n.Image("sidecar:latest"), RestartPolicy: &always},
 	}
-	template.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: n.Image("volume:latest")}}}}
-	template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+	if slices.Contains(places(t), "volume") {
+		template.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: n.Image("volume:latest")}}}}
+		template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+	}
 	return template
 }
 

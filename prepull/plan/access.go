@@ -147,9 +147,15 @@ func (i *ClassImage) renewed(r *v1alpha1.Retry) *v1alpha1.Retry {
 	return &v1alpha1.Retry{NodeClass: r.NodeClass, Failures: r.Failures, Time: metav1.NewTime(changed)}
 }
 
-// pullSecrets are the copies that the list of a class needs, sorted; none if it needs none.
-func pullSecrets(c *nodeclass.Class, images []entry) []corev1.LocalObjectReference {
+// CopyPrefix is what the names of all copies of pull secrets start with.
+const CopyPrefix = v1alpha1.Name + "-pull-"
+
+// pullSecrets are the copies that the list of a class needs, and those of noop, sorted; none if it needs none.
+func pullSecrets(c *nodeclass.Class, images []entry, noop []string) []corev1.LocalObjectReference {
 	names := map[string]bool{}
+	for _, name := range noop {
+		names[name] = true
+	}
 	for _, e := range images {
 		for _, s := range e.access.copiesIn(c) {
 			names[s.name] = true

@@ -87,7 +87,7 @@ func prepullPodSpec(c *nodeclass.Class, images []entry, o Options) corev1.PodSpe
 	spec.Tolerations = c.Tolerations(o.Gate.key())
 	spec.HostNetwork = o.HostNetwork
 	spec.PriorityClassName = o.PriorityClassName
-	spec.ImagePullSecrets = pullSecrets(c, images)
+	spec.ImagePullSecrets = pullSecrets(c, images, o.NoopPullSecrets)
 	return spec
 }
 

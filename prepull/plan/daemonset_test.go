@@ -160,6 +160,26 @@ func TestTheDaemonSetDependsOnImagesAndOptionsAlone(t *testing.T) {
 	}
 }
 
+// A pod that cannot pull noop waits for good: one with another login has to take its place. Copies for images come and go.
+func TestPodsWithOtherPullSecretsOfNoopAreOthers(t *testing.T) {
+	t.Parallel()
+	with := testOptions
+	with.NoopPullSecrets = []string{"mirror", "a-mirror", "mirror"}
+	ds := testDaemonSet(with, "a:1")
+	if diff := cmp.Diff([]corev1.LocalObjectReference{{Name: "a-mirror"}, {Name: "mirror"}}, ds.Spec.Template.Spec.ImagePullSecrets); diff != "" {
+		t.Errorf("pull secrets (-want +got):\n%s", diff)
+	}
+	without := testDaemonSet(testOptions, "a:1")
+	if samePods(without, ds) || samePods(ds, without) {
+		t.Error("pods that wait for noop would wait for good")
+	}
+	copied := ds.DeepCopy()
+	copied.Spec.Template.Spec.ImagePullSecrets = append(copied.Spec.Template.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: CopyPrefix + "0123456789"})
+	if !samePods(ds, copied) || listLabel(ds) != listLabel(copied) {
+		t.Error("a copy for an image restarts all pods")
+	}
+}
+
 func TestUpToDate(t *testing.T) {
 	t.Parallel()
 	spec := func(ds *appsv1.DaemonSet) *corev1.PodSpec { return &ds.Spec.Template.Spec }

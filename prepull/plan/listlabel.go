@@ -37,8 +37,8 @@ func dividable(ds *appsv1.DaemonSet) bool {
 	return strings.ContainsAny(ds.Labels[v1alpha1.LabelList], "._")
 }
 
-// podHash is a hash of what a pod does, apart from the order, and from which images it holds: with which images, which noop,
-// on which network, and with which priority.
+// podHash is a hash of what a pod does, apart from the order, and from which images it holds: with which images, which noop and
+// its pull secrets, on which network, and with which priority. A pod that cannot pull noop waits for others in vain.
 func podHash(spec *corev1.PodSpec) string {
 	var images, noop []string
 	for i := range spec.InitContainers {
@@ -56,6 +56,11 @@ func podHash(spec *corev1.PodSpec) string {
 	}
 	for i := range spec.Containers {
 		noop = append(noop, spec.Containers[i].Image)
+	}
+	for _, secret := range spec.ImagePullSecrets {
+		if !strings.HasPrefix(secret.Name, CopyPrefix) {
+			noop = append(noop, secret.Name)
+		}
 	}
 	slices.Sort(images)
 	return hashOf(struct {

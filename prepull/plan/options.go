@@ -15,6 +15,9 @@ type Options struct {
 	// NoopImage is the image of cmd/noop, the only one of ours that nodes pull.
 	NoopImage string
 
+	// NoopPullSecrets are the Secrets in the namespace that it is pulled with.
+	NoopPullSecrets []string
+
 	// NoopFolder is where noop is if no stored DaemonSet says so, one of workload.NoopFolder.
 	NoopFolder string
 

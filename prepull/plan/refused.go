@@ -49,8 +49,9 @@ func laterEvent(e, other *corev1.Event) bool {
 }
 
 // withoutPod is the message of such an event without what every one says, and without the name of the pod: each try has
-// another one.
+// another one. The tenth and later ones are told together (EventAggregator in client-go/tools/record/events_cache.go).
 func withoutPod(message string) string {
+	message = strings.TrimPrefix(message, "(combined from similar events): ")
 	message = strings.TrimPrefix(message, "Error creating: ")
 	if _, why, found := strings.Cut(message, " is forbidden: "); found && strings.HasPrefix(message, "pods ") {
 		return why

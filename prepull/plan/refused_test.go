@@ -37,6 +37,7 @@ func TestRefusedPods(t *testing.T) {
 		"nothing is refused":                  {},
 		"a quota":                             {events: []corev1.Event{event(0, quota)}, want: "exceeded quota: tiny, requested: pods=1, used: pods=2, limited: pods=2"},
 		"a webhook":                           {events: []corev1.Event{event(0, `Error creating: admission webhook "a.b" denied the request: no`)}, want: `admission webhook "a.b" denied the request: no`},
+		"an image policy, and many tries":     {events: []corev1.Event{event(0, `(combined from similar events): Error creating: pods "kube-prepull-linux-amd64-x7k2p" is forbidden: image policy webhook backend denied one or more images: no`)}, want: "image policy webhook backend denied one or more images: no"},
 		"a value that is wrong":               {events: []corev1.Event{event(0, `Error creating: Pod "kube-prepull-linux-amd64-x7k2p" is invalid: spec.x: Required value`)}, want: "spec.x: Required value"},
 		"the last one counts":                 {events: []corev1.Event{event(2, quota), event(9, "Error creating: b"), event(3, "Error creating: c")}, want: "b"},
 		"a pod was made since":                {events: []corev1.Event{event(2, quota)}, pods: []*corev1.Pod{pod("linux-amd64", 3)}},

@@ -53,6 +53,9 @@ app.kubernetes.io/component: webhook
 apiVersion: kube-prepull.io/v1alpha1
 kind: Configuration
 noopImage: {{ include "kube-prepull.reference" .Values.noop.image | quote }}
+{{- with .Values.noop.imagePullSecrets }}
+noopPullSecrets: {{ toJson . }}
+{{- end }}
 priorityClassName: {{ .Values.priorityClass.name | quote }}
 {{- if .Values.certificate.secretName }}
 certificateDirectory: /etc/kube-prepull-certificate

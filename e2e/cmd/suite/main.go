@@ -42,6 +42,7 @@ type suite struct {
 	pattern  string   // of the names of tests; empty: all
 	packages []string // by their names in e2e, and unit; empty: all
 	race     bool
+	oldest   bool
 
 	programs string // folder of the cluster's
 	results  *results
@@ -54,6 +55,7 @@ func run(ctx context.Context, args []string, out io.Writer) (passed bool, err er
 	flags.StringVar(&s.pattern, "run", "", "run only tests whose names match this regular expression")
 	packages := flags.String("packages", "", "run only these packages: their names in e2e, as in learn,pin, and unit for all that need no cluster")
 	flags.BoolVar(&s.race, "race", false, "run the unit tests with the race detector")
+	flags.BoolVar(&s.oldest, "oldest", false, "run the tests on clusters with the oldest Kubernetes that is supported")
 	if err := flags.Parse(args); err != nil {
 		return false, err
 	}
@@ -117,8 +119,14 @@ func (s *suite) step(ctx context.Context, name string, do func(context.Context) 
 }
 
 func (s *suite) buildPrograms(ctx context.Context) (err error) {
-	s.programs, err = cluster.Binaries(ctx, s.out)
-	return err
+	if !s.oldest {
+		s.programs, err = cluster.Binaries(ctx, s.out)
+		return err
+	}
+	if s.programs, err = cluster.BinariesWith(ctx, lab.Oldest(), s.out); err != nil {
+		return err
+	}
+	return os.Setenv(cluster.ProgramsEnv, s.programs)
 }
 
 // wants is whether a package of e2e is to run, or unit.
@@ -131,6 +139,8 @@ func (s *suite) incomplete() string {
 	switch {
 	case s.pattern != "":
 		return "only tests like " + s.pattern + " ran"
+	case s.oldest:
+		return "it was on the oldest Kubernetes"
 	case len(s.packages) > 0:
 		return "only " + strings.Join(s.packages, ", ") + " ran"
 	case !hasNodes():

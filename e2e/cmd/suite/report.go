@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -20,6 +21,10 @@ func line(r result) string {
 	text := fmt.Sprintf("%-4s  %s  %s", words[r.outcome], r.name(), seconds(r.worked()))
 	if r.waited > 0 {
 		text += fmt.Sprintf("  (and waited %s for a cluster)", seconds(r.waited))
+	}
+	if _, why, said := strings.Cut(r.output, "SKIPPED: "); said && r.outcome == "skip" {
+		why, _, _ = strings.Cut(why, "\n")
+		text += "  " + why
 	}
 	return text
 }

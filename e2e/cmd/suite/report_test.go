@@ -11,7 +11,7 @@ import (
 var done = []result{
 	{pkg: "pin", test: "TestQuick", outcome: "pass", took: 9 * time.Second, waited: 8 * time.Second, burnt: 3 * time.Second},
 	{pkg: "pin", test: "TestSlow", outcome: "fail", took: 5 * time.Second, output: "    pin_test.go:7: begun\n    pin_test.go:9: wrong\n    lease.go:3: of the cluster\n"},
-	{pkg: "learn", test: "TestAway", outcome: "skip"},
+	{pkg: "learn", test: "TestAway", outcome: "skip", output: "    a_test.go:1: SKIPPED: it needs more\n--- SKIP\n"},
 	{pkg: "learn", test: "TestLong", outcome: "pass", took: 7 * time.Second},
 }
 
@@ -24,7 +24,7 @@ func TestLines(t *testing.T) {
 	want := []string{
 		"ok    pin TestQuick  1.0s  (and waited 8.0s for a cluster)",
 		"FAIL  pin TestSlow  5.0s",
-		"SKIP  learn TestAway  0.0s",
+		"SKIP  learn TestAway  0.0s  it needs more",
 		"ok    learn TestLong  7.0s",
 		"FAIL  learn  0.0s",
 	}
