@@ -18,7 +18,6 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/credentials"
-	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
@@ -113,7 +112,7 @@ func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 	source := v1alpha1.SecretReference{Namespace: "shop", Name: "registry"}
 	stored := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "kube-prepull", Name: plan.CopyPrefix + "a", Labels: v1alpha1.PrepullLabels(), Annotations: map[string]string{credentials.AnnotationSource: "shop/registry"},
+			Namespace: "kube-prepull", Name: v1alpha1.CopyPrefix + "a", Labels: v1alpha1.PrepullLabels(), Annotations: map[string]string{credentials.AnnotationSource: "shop/registry"},
 		},
 		Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte("{}")},
 	}

@@ -306,6 +306,7 @@ func (c *Configuration) validate() field.ErrorList {
 	check(err == nil, "noopImage", c.NoopImage, "must be an image")
 	for _, name := range c.NoopPullSecrets {
 		check(len(validation.IsDNS1123Subdomain(name)) == 0, "noopPullSecrets", name, "must be the name of a Secret")
+		check(!strings.HasPrefix(name, CopyPrefix), "noopPullSecrets", name, "must not begin with "+CopyPrefix+", as copies of pull secrets do")
 	}
 	check(c.MaxImagesPerNode >= 1 && c.MaxImagesPerNode <= 200, "maxImagesPerNode", c.MaxImagesPerNode, "must be from 1 to 200")
 	check(validBytes(strings.TrimSuffix(c.MaxBytesPerNode, "%")) && (!strings.HasSuffix(c.MaxBytesPerNode, "%") || validShare(intstr.FromString(c.MaxBytesPerNode))),

@@ -176,6 +176,7 @@ unknown: {a: b}
 		"an interval that never sleeps": {header + "resyncInterval: 10ms", []string{`resyncInterval: Invalid value: "10ms": must be at least 1s`}},
 		"a deadline of nothing":         {header + "pullDeadline: 0s", []string{`pullDeadline: Invalid value: "0s": must be at least 1s`}},
 		"a pull secret that is none":    {header + "noopPullSecrets: [A]\n", []string{`noopPullSecrets: Invalid value: "A": must be the name of a Secret`}},
+		"a pull secret that is a copy":  {header + "noopPullSecrets: [kube-prepull-pull-mirror]\n", []string{`noopPullSecrets: Invalid value: "kube-prepull-pull-mirror": must not begin with kube-prepull-pull-, as copies of pull secrets do`}},
 		"an image that is none":         {strings.Replace(header, "ghcr.io/kube-prepull/noop:v1", "A B", 1), []string{`noopImage: Invalid value: "A B": must be an image`}},
 		"a port that is none":           {header + "healthAddress: localhost:http", []string{`healthAddress: Invalid value: "localhost:http"`}},
 		"who may read no metrics":       {header + "metricsAddress: \"0\"\nmetricsAuthentication: false", []string{"metricsAuthentication: Invalid value: false: has no meaning with metricsAddress: 0"}},

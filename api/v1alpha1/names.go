@@ -100,3 +100,6 @@ const (
 	RewriteLatest = "latest"
 	RewriteTags   = "tags"
 )
+
+// CopyPrefix is what the names of all copies of pull secrets start with, in the manager's namespace.
+const CopyPrefix = Name + "-pull-"

@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/pullsecret"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
@@ -56,7 +55,7 @@ func (c pullCopy) equal(other pullCopy) bool {
 
 // CopyOf reads a stored copy; false if the Secret is not one. A copy of several Secrets stays that of the first.
 func CopyOf(s *corev1.Secret) (pullCopy, bool) {
-	if !strings.HasPrefix(s.Name, plan.CopyPrefix) || s.Type != corev1.SecretTypeDockerConfigJson || s.DeletionTimestamp != nil {
+	if !strings.HasPrefix(s.Name, v1alpha1.CopyPrefix) || s.Type != corev1.SecretTypeDockerConfigJson || s.DeletionTimestamp != nil {
 		return pullCopy{}, false
 	}
 	var sources []v1alpha1.SecretReference

@@ -168,7 +168,7 @@ func copyName(ref v1alpha1.SecretReference, taken map[string]bool) string {
 			text = fmt.Sprintf("%s/%d", text, i)
 		}
 		sum := sha256.Sum256([]byte(text))
-		if name := plan.CopyPrefix + hex.EncodeToString(sum[:5]); !taken[name] {
+		if name := v1alpha1.CopyPrefix + hex.EncodeToString(sum[:5]); !taken[name] {
 			taken[name] = true
 			return name
 		}

@@ -176,7 +176,7 @@ func TestWhatBecomesOfKeys(t *testing.T) {
 // A copy of an earlier version may be of several pull secrets, and holds all that they do.
 func TestACopyOfAnEarlierVersion(t *testing.T) {
 	t.Parallel()
-	earlier := (pullCopy{name: plan.CopyPrefix + "0123456789", Source: pullSecret("a"), changed: prepulltest.Noon, config: sourceOf("a", "x", "").config}).secret("kube-prepull")
+	earlier := (pullCopy{name: v1alpha1.CopyPrefix + "0123456789", Source: pullSecret("a"), changed: prepulltest.Noon, config: sourceOf("a", "x", "").config}).secret("kube-prepull")
 	earlier.Annotations[AnnotationSource] = "b/registry,a/registry"
 	earlier.Annotations[annotationStrays] = "b/registry=differs@2026-11-23T12:00:00Z"
 	was, ok := CopyOf(earlier)
@@ -199,7 +199,7 @@ func TestACopyOfAnEarlierVersion(t *testing.T) {
 
 func TestNothingIsTakenForACopy(t *testing.T) {
 	t.Parallel()
-	s := (pullCopy{name: plan.CopyPrefix + "1", Source: pullSecret("a"), changed: prepulltest.Noon}).secret("kube-prepull")
+	s := (pullCopy{name: v1alpha1.CopyPrefix + "1", Source: pullSecret("a"), changed: prepulltest.Noon}).secret("kube-prepull")
 	if _, ok := CopyOf(s); !ok {
 		t.Error("a copy is not read")
 	}

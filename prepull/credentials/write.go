@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
-	"github.com/kube-prepull/kube-prepull/prepull/plan"
 )
 
 // write stores the copies as they should be. One that is not needed goes once no DaemonSet names it and none can name it any
@@ -115,7 +114,7 @@ func namedCopies(daemonSets []*appsv1.DaemonSet) map[string]bool {
 	named := map[string]bool{}
 	for _, ds := range daemonSets {
 		for _, secret := range ds.Spec.Template.Spec.ImagePullSecrets {
-			if strings.HasPrefix(secret.Name, plan.CopyPrefix) {
+			if strings.HasPrefix(secret.Name, v1alpha1.CopyPrefix) {
 				named[secret.Name] = true
 			}
 		}

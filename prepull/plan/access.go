@@ -147,9 +147,6 @@ func (i *ClassImage) renewed(r *v1alpha1.Retry) *v1alpha1.Retry {
 	return &v1alpha1.Retry{NodeClass: r.NodeClass, Failures: r.Failures, Time: metav1.NewTime(changed)}
 }
 
-// CopyPrefix is what the names of all copies of pull secrets start with.
-const CopyPrefix = v1alpha1.Name + "-pull-"
-
 // pullSecrets are the copies that the list of a class needs, and those of noop, sorted; none if it needs none.
 func pullSecrets(c *nodeclass.Class, images []entry, noop []string) []corev1.LocalObjectReference {
 	names := map[string]bool{}

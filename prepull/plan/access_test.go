@@ -65,7 +65,7 @@ func TestAnImageWaitsForItsPullSecret(t *testing.T) {
 	if got := s.status(workload.ObjectName("a:1")).State; got != "Pending" {
 		t.Errorf("an image that waits for its pull secret is %s", got)
 	}
-	s.Pulls = copiedAs(CopyPrefix+"2", prepulltest.Noon)
+	s.Pulls = copiedAs(v1alpha1.CopyPrefix+"2", prepulltest.Noon)
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
 	if got := s.listOf("linux-amd64"); len(got) != 2 {
 		t.Errorf("list %v", got)
@@ -73,7 +73,7 @@ func TestAnImageWaitsForItsPullSecret(t *testing.T) {
 	secrets := func() []corev1.LocalObjectReference {
 		return s.DaemonSet("kube-prepull-linux-amd64").Spec.Template.Spec.ImagePullSecrets
 	}
-	if diff := cmp.Diff([]corev1.LocalObjectReference{{Name: CopyPrefix + "2"}}, secrets()); diff != "" {
+	if diff := cmp.Diff([]corev1.LocalObjectReference{{Name: v1alpha1.CopyPrefix + "2"}}, secrets()); diff != "" {
 		t.Errorf("pull secrets (-want +got):\n%s", diff)
 	}
 
@@ -82,7 +82,7 @@ func TestAnImageWaitsForItsPullSecret(t *testing.T) {
 	if p := Make(s, testOptions, prepulltest.Noon); len(p.Roll)+len(p.DeleteEmpty) > 0 {
 		t.Errorf("plan %+v", p.Roll)
 	}
-	s.Pulls.Copies[other] = CopyPrefix + "1"
+	s.Pulls.Copies[other] = v1alpha1.CopyPrefix + "1"
 	if p := Make(s, testOptions, prepulltest.Noon); len(p.Roll)+len(p.UpdateInPlace) > 0 {
 		t.Errorf("a copy without the key is used: %+v", p.UpdateInPlace)
 	}
@@ -91,7 +91,7 @@ func TestAnImageWaitsForItsPullSecret(t *testing.T) {
 		t.Errorf("another pull secret rolls pods: %+v", p.Roll)
 	}
 	s.carryOut(Make(s, testOptions, prepulltest.Noon))
-	if diff := cmp.Diff([]corev1.LocalObjectReference{{Name: CopyPrefix + "1"}, {Name: CopyPrefix + "2"}}, secrets()); diff != "" {
+	if diff := cmp.Diff([]corev1.LocalObjectReference{{Name: v1alpha1.CopyPrefix + "1"}, {Name: v1alpha1.CopyPrefix + "2"}}, secrets()); diff != "" {
 		t.Errorf("pull secrets (-want +got):\n%s", diff)
 	}
 
@@ -308,7 +308,7 @@ func TestWhatIsSaidOfSeveralPullSecrets(t *testing.T) {
 	t.Parallel()
 	shop, web := secretNamed("shop", "login"), secretNamed("web", "login")
 	const app, none = "r.test/app", "holds no login for r.test"
-	copies := map[v1alpha1.SecretReference]string{shop: CopyPrefix + "1", web: CopyPrefix + "2"}
+	copies := map[v1alpha1.SecretReference]string{shop: v1alpha1.CopyPrefix + "1", web: v1alpha1.CopyPrefix + "2"}
 	c := &Candidate{canonical: app + ":1", PullSecrets: []v1alpha1.SecretReference{shop, web}}
 	for name, tc := range map[string]struct {
 		pulls   Pulls

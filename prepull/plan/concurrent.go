@@ -46,7 +46,8 @@ func (r *rollout) lacking() map[string]int {
 	lack := map[string]int{}
 	for _, e := range r.list {
 		registry := e.registry()
-		if nodes := len(r.Pullable) - r.of[e.Candidate].Warmth.Ready(); nodes > lack[registry] {
+		// A node whose prepull pod does not start pulls nothing.
+		if nodes := len(r.Pullable) - r.of[e.Candidate].Warmth.Ready() - len(r.Warmth.Broken); nodes > lack[registry] {
 			lack[registry] = nodes
 		}
 	}

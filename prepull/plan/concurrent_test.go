@@ -18,7 +18,7 @@ import (
 
 // testRollout is of a class with nodes that lack images.
 func testRollout(nodes int, lack map[string]int) *rollout {
-	cp, l := &ClassPlan{Class: &nodeclass.Class{}, of: map[*Candidate]*ClassImage{}}, &lane{stored: testDaemonSet(testOptions), change: changedList}
+	cp, l := &ClassPlan{Class: &nodeclass.Class{}, Warmth: &warmth.Warmth{}, of: map[*Candidate]*ClassImage{}}, &lane{stored: testDaemonSet(testOptions), change: changedList}
 	at := map[string]int{}
 	for i := range nodes {
 		cp.Nodes, at[fmt.Sprint(i)] = append(cp.Nodes, &corev1.Node{}), i
@@ -42,6 +42,11 @@ func TestConcurrentNodesAreDivided(t *testing.T) {
 	still.change = changedNothing
 	first := testRollout(90, map[string]int{"a.test/x:1": 90})
 	first.stored = nil
+	full := testRollout(90, map[string]int{"a.test/x:1": 90})
+	full.Warmth.Broken = map[string]warmth.Failure{}
+	for i := range 90 {
+		full.Warmth.Broken[fmt.Sprint(i)] = warmth.Failure{}
+	}
 	percent := intstr.FromString("10%")
 	for name, tc := range map[string]struct {
 		configured intstr.IntOrString
@@ -67,6 +72,9 @@ func TestConcurrentNodesAreDivided(t *testing.T) {
 		"who does not roll takes nothing, nor who begins": {intstr.FromInt32(50), []*rollout{
 			testRollout(100, map[string]int{"a.test/x:1": 100}), still, first,
 		}, []int{50, 50, 50}},
+		"who has no room takes nothing": {intstr.FromInt32(50), []*rollout{
+			testRollout(100, map[string]int{"a.test/x:1": 100}), full,
+		}, []int{50, 50}},
 		"a share is one of each class": {percent, []*rollout{
 			testRollout(100, map[string]int{"a.test/x:1": 100}), testRollout(20, map[string]int{"a.test/y:1": 20}),
 		}, []int{10, 2}},

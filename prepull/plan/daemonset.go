@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"strconv"
 
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 
@@ -52,8 +51,8 @@ func daemonSetName(class string, lane int) string {
 func daemonSet(c *nodeclass.Class, lane int, images []entry, o Options) *appsv1.DaemonSet {
 	labels := v1alpha1.PrepullLabels()
 	labels[v1alpha1.LabelNodeClass] = c.Name
-	if lane > 1 {
-		labels[v1alpha1.LabelLane] = strconv.Itoa(lane)
+	if label := laneLabel(lane); label != "" {
+		labels[v1alpha1.LabelLane] = label
 	}
 	surge := o.MaxConcurrentNodes
 	ds := &appsv1.DaemonSet{

@@ -174,7 +174,7 @@ func TestPodsWithOtherPullSecretsOfNoopAreOthers(t *testing.T) {
 		t.Error("pods that wait for noop would wait for good")
 	}
 	copied := ds.DeepCopy()
-	copied.Spec.Template.Spec.ImagePullSecrets = append(copied.Spec.Template.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: CopyPrefix + "0123456789"})
+	copied.Spec.Template.Spec.ImagePullSecrets = append(copied.Spec.Template.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: v1alpha1.CopyPrefix + "0123456789"})
 	if !samePods(ds, copied) || listLabel(ds) != listLabel(copied) {
 		t.Error("a copy for an image restarts all pods")
 	}

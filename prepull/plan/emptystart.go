@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/nodeclass"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
@@ -61,11 +62,21 @@ func placeOnAll(wanted []*Candidate, classes []*nodeclass.Class, stored map[stri
 		var p placing
 		p.placed, p.withheld = placeOn(wanted, c)
 		placings = append(placings, p)
-		if len(p.placed) > 0 && begins(stored[daemonSetName(c.Name, 1)], now) {
+		if len(p.placed) > 0 && begins(stored[daemonSetName(c.Name, 1)], now) && !hasFurtherLane(c, stored) {
 			begin += len(c.Nodes)
 		}
 	}
 	return placings, begin
+}
+
+// hasFurtherLane tells whether a class has a lane besides the first one: it began long ago.
+func hasFurtherLane(c *nodeclass.Class, stored map[string]*appsv1.DaemonSet) bool {
+	for number := 2; number <= v1alpha1.MaxPullsPerNode; number++ {
+		if stored[daemonSetName(c.Name, number)] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // startEmpty takes the list of a lane away while its pods begin. begin is how many nodes do, of all classes.

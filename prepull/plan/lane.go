@@ -70,6 +70,14 @@ func laneNumber(pod *corev1.Pod) int {
 	return 1
 }
 
+// laneLabel is the label of the pods of a lane: the first one has none, since there may be no others.
+func laneLabel(number int) string {
+	if number == 1 {
+		return ""
+	}
+	return strconv.Itoa(number)
+}
+
 // daemonSetOf is the name of the DaemonSet of a prepull pod.
 func daemonSetOf(pod *corev1.Pod) string {
 	return daemonSetName(pod.Labels[v1alpha1.LabelNodeClass], laneNumber(pod))
@@ -114,12 +122,15 @@ func (cp *ClassPlan) entriesOf(l *lane, chosen []*ClassImage) []entry {
 }
 
 // keepsAlone tells whether pods of a lane keep an image on a node where the lane that it belongs to does not yet: there it would
-// be lost if it left the list. A pod with a former list goes any moment, and does not count.
+// be lost if it left the list. A pod with a former list goes any moment, and does not count. Nor does a node without room for the other
+// lane: where a pod finds no room, that of this lane is not replaced either.
 func (cp *ClassPlan) keepsAlone(l *lane, i *ClassImage) bool {
 	to := cp.laneOf(i)
 	kept := map[string]bool{}
 	for _, pod := range to.pods {
-		if pod.DeletionTimestamp == nil && to.has(pod) && warmth.Keeps(pod, i.Name) {
+		if _, full := warmth.NoRoom(pod); full {
+			kept[warmth.NodeOf(pod)] = true // it would be waited for in vain
+		} else if pod.DeletionTimestamp == nil && to.has(pod) && warmth.Keeps(pod, i.Name) {
 			kept[pod.Spec.NodeName] = true
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -260,6 +262,43 @@ func TestALaneThatIsStuckDoesNotEndTheWait(t *testing.T) {
 		p := Make(s, o, prepulltest.Noon)
 		got := newObserver(p.Classes[0], s.Pods, o.PullDeadline, prepulltest.Noon).progress(&s.Nodes[0], true, prepulltest.Noon)
 		if got.outlook != tc.want || got.present != tc.present || got.trouble != "a:1 cannot be pulled: access denied" {
+			t.Errorf("got %v with %s, want %v", got.outlook, got.words(), tc.want)
+		}
+	}
+}
+
+// TestALaneWithoutRoomDoesNotEndTheWait has a node that joins with room for one pod only: the image that this one pulls is waited for.
+func TestALaneWithoutRoomDoesNotEndTheWait(t *testing.T) {
+	t.Parallel()
+	o := warmingOptions()
+	o.PullsPerNode = 2
+	s := State{
+		Nodes:  []corev1.Node{prepulltest.Node("new", "amd64"), prepulltest.Node("old", "amd64")},
+		Images: []v1alpha1.PrepullImage{inUse("a:1"), inUse("b:1")},
+	}
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	pod := func(node string, lane int, statuses ...corev1.ContainerStatus) *corev1.Pod {
+		p := prepulltest.Pod(node, prepulltest.Noon, statuses...)
+		p.Labels = s.DaemonSets[lane].Spec.Template.Labels
+		return p
+	}
+	a, b, install := workload.ObjectName("a:1"), workload.ObjectName("b:1"), prepulltest.Done(warmth.InstallContainer, 0, 1)
+	full := pod("new", 1, prepulltest.Waits(warmth.InstallContainer, "PodInitializing", ""))
+	full.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "Insufficient cpu"}}
+	later := prepulltest.Noon.Add(5 * time.Minute)
+	for _, tc := range []struct {
+		is   corev1.ContainerStatus
+		want outlook
+	}{
+		{prepulltest.Waits(a, "PodInitializing", ""), outlookWaiting},
+		{prepulltest.Done(a, 2, 9), outlookStuck},
+	} {
+		s.Pods = []*corev1.Pod{
+			pod("old", 0, install, prepulltest.Done(a, 2, 3)), pod("old", 1, install, prepulltest.Done(b, 2, 3)), pod("new", 0, install, tc.is), full,
+		}
+		p := Make(s, o, later)
+		got := newObserver(p.Classes[0], s.Pods, o.PullDeadline, later).progress(&s.Nodes[0], true, later)
+		if got.outlook != tc.want || !strings.Contains(got.trouble, "Insufficient cpu") {
 			t.Errorf("got %v with %s, want %v", got.outlook, got.words(), tc.want)
 		}
 	}

@@ -58,7 +58,7 @@ func podHash(spec *corev1.PodSpec) string {
 		noop = append(noop, spec.Containers[i].Image)
 	}
 	for _, secret := range spec.ImagePullSecrets {
-		if !strings.HasPrefix(secret.Name, CopyPrefix) {
+		if !strings.HasPrefix(secret.Name, v1alpha1.CopyPrefix) {
 			noop = append(noop, secret.Name)
 		}
 	}

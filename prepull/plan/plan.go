@@ -179,7 +179,7 @@ func Make(s State, o Options, now time.Time) Plan {
 			classOf[n.Name] = c.Name
 		}
 	}
-	pods, former, again := podsOfGoneNodes(s.Pods, s.Nodes, now)
+	pods, former, again := podsOfGoneNodes(inOrder(s.Pods), s.Nodes, now)
 	on, of := podsByClass(pods, classOf)
 
 	p.ignored, p.nowhere = classified.IgnoredWords(o.MaxNodeClasses), whyNowhere(wanted, classified.WhyNowhere)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -68,6 +69,11 @@ func (cp *ClassPlan) unmountable(pods []*corev1.Pod) []*corev1.Pod {
 		}
 	}
 	return found
+}
+
+// inOrder are pods by name: caches list them in no order, and of two that say something the same one counts each time.
+func inOrder(pods []*corev1.Pod) []*corev1.Pod {
+	return slices.SortedFunc(slices.Values(pods), func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // podsByClass sorts pods by the class of the node that they are on, and by the DaemonSet that they are of.

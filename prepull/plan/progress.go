@@ -157,7 +157,9 @@ func (v view) noteTrouble(p *progress, node string, now time.Time) (stuck map[in
 	if f, broken := v.Broken[node]; broken {
 		p.trouble = "the prepull pod fails: " + f.Message
 		for _, l := range v.lanes {
-			heldUp[l.number] = f
+			if f, broken := v.BrokenLane(node, laneLabel(l.number)); broken {
+				heldUp[l.number] = f
+			}
 		}
 	}
 	for _, t := range v.troubled {

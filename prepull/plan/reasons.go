@@ -44,11 +44,11 @@ func (cp *ClassPlan) reasons(l *lane) reasons {
 			why.Ordinary = why.Ordinary || !failing[name]
 		}
 	}
-	used := cp.used(known)
+	used, counted := cp.used(known)
 	for _, e := range l.list {
 		if !slices.Contains(was, e.Name) {
 			why.failing = why.failing || failing[e.Name]
-			why.Ordinary = why.Ordinary || !failing[e.Name] && cp.budget.fits(used, e.Candidate)
+			why.Ordinary = why.Ordinary || !failing[e.Name] && (counted[e.Name] || cp.budget.fits(used, e.Candidate))
 		}
 	}
 	if !why.Ordinary && !why.failing {
@@ -64,10 +64,9 @@ func (cp *ClassPlan) reasons(l *lane) reasons {
 	return why
 }
 
-// used is what the current lists take of the budget of a class.
-func (cp *ClassPlan) used(known map[string]*Candidate) budget {
-	var used budget
-	counted := map[string]bool{}
+// used is what the current lists take of the budget of a class, and counted the images in them.
+func (cp *ClassPlan) used(known map[string]*Candidate) (used budget, counted map[string]bool) {
+	counted = map[string]bool{}
 	for _, l := range cp.lanes {
 		for _, container := range l.current {
 			if !counted[container.Name] {
@@ -76,5 +75,5 @@ func (cp *ClassPlan) used(known map[string]*Candidate) budget {
 			}
 		}
 	}
-	return used
+	return used, counted
 }

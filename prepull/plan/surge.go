@@ -12,25 +12,20 @@ import (
 
 // surge is how many nodes may have a second pod: as many as may pull a new list at the same time, and besides them those that
 // have one and pull nothing new. The DaemonSet controller waits for these, too, until the pods are ready (rollingUpdate in
-// pkg/controller/daemon/update.go). configured is the setting. Each other number is a write. So a roll keeps the number that it has:
-// it does not become less, and becomes more for pods that pull nothing, and when at least twice as many may pull as when it began,
-// since other classes are done. What is done keeps it, too, unless it is more than may pull. With another list all nodes pull something new.
+// pkg/controller/daemon/update.go). configured is the setting. Each other number is a write. So a roll keeps the number that it has
+// until a good part more may come: for pods that pull nothing, or since other classes are done. What is done keeps it, too, unless it
+// is more than may pull. With another list all nodes pull something new.
 func (r *rollout) surge(change listChange, configured intstr.IntOrString) intstr.IntOrString {
-	begins, rolls := change == changedList, r.state.rolls()
-	more := r.pullNothing(rolls && !begins)
-	pull := r.concurrent
-	if was := maxSurgeOf(r.stored); was > 0 && !begins {
-		if before := max(1, was-more); before < pull && (!rolls || pull < 2*before) {
-			pull = before
-		}
-		if rolls {
-			more = max(more, was-pull)
-		}
-	}
-	if more == 0 && (pull == r.concurrent && configured.Type == intstr.String) {
+	begins, rolls, was := change == changedList, r.state.rolls(), maxSurgeOf(r.stored)
+	more := r.pullNothing(rolls && !begins, was)
+	want := r.concurrent + more
+	enough := want >= 2*was || more > 0 && want-was >= max(1, r.concurrent/4)
+	if was > 0 && !begins && (rolls && !enough || !rolls && was < want) {
+		want = was
+	} else if more == 0 && configured.Type == intstr.String {
 		return configured
 	}
-	return intstr.FromInt32(int32(pull + more))
+	return intstr.FromInt32(int32(want))
 }
 
 // maxSurgeOf a DaemonSet, 0 if it has none, or a percentage.
@@ -42,8 +37,8 @@ func maxSurgeOf(ds *appsv1.DaemonSet) int {
 }
 
 // pullNothing counts the nodes with two pods that pull nothing new: those without room, and where a roll goes on those that have
-// all that they lacked. These come one by one, and may wait for some others.
-func (r *rollout) pullNothing(rolls bool) int {
+// all that they lacked. These come one by one, and may wait for some others: as many as the surge was.
+func (r *rollout) pullNothing(rolls bool, was int) int {
 	on := map[string][]*corev1.Pod{}
 	for _, pod := range r.pods {
 		if node := warmth.NodeOf(pod); pod.DeletionTimestamp == nil {
@@ -68,7 +63,11 @@ func (r *rollout) pullNothing(rolls bool) int {
 			idle++
 		}
 	}
-	return stuck + idle - idle%max(1, r.concurrent)
+	part := max(1, r.concurrent)
+	if was > 0 {
+		part = min(part, was)
+	}
+	return stuck + idle - idle%part
 }
 
 // pullsNothingNew tells whether a pod that is not ready has come to images that the former one of its node has, and only those

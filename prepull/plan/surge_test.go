@@ -60,14 +60,15 @@ func TestSurge(t *testing.T) {
 		change listChange
 		want   string
 	}{
-		"no pods":                     {nil, 0, changedList, "10%"},
-		"they pull what is new":       {pair(5, has(0)), 0, changedNothing, "10%"},
-		"fewer have it than may pull": {pair(1, has(1)), 0, changedNothing, "10%"},
-		"as many have it as may pull": {pair(2, has(1)), 0, changedNothing, "4"},
-		"and one more":                {pair(3, has(2)), 0, changedNothing, "4"},
-		"twice as many":               {pair(4, has(1)), 0, changedNothing, "6"},
-		"they have all":               {pair(4, has(3)), 0, changedNothing, "10%"},
-		"no room":                     {pair(1, full), 0, changedNothing, "3"},
+		"no pods":                                 {nil, 0, changedList, "10%"},
+		"they pull what is new":                   {pair(5, has(0)), 0, changedNothing, "10%"},
+		"fewer have it than may pull":             {pair(1, has(1)), 0, changedNothing, "10%"},
+		"as many have it as may pull":             {pair(2, has(1)), 0, changedNothing, "4"},
+		"and one more":                            {pair(3, has(2)), 0, changedNothing, "4"},
+		"twice as many":                           {pair(4, has(1)), 0, changedNothing, "6"},
+		"nearly half of them without room":        {pair(24, full), 25, changedNothing, "26"},
+		"they have all":                           {pair(4, has(3)), 0, changedNothing, "10%"},
+		"no room":                                 {pair(1, full), 0, changedNothing, "3"},
 		"what the former pod went without is new": {[]*corev1.Pod{gone, skipped, former("n2"), upTo("n2", 1, images...)}, 0, changedNothing, "10%"},
 		"a pod that leaves does not count":        {append(pair(1, has(1)), former("n9"), leaving), 0, changedNothing, "10%"},
 		"nodes with one pod":                      {[]*corev1.Pod{upTo("n1", 1, images...), upTo("n2", 1, images...)}, 0, changedNothing, "10%"},

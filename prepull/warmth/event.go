@@ -10,6 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// countedByEvents is at how many init containers all failures get into events: a kubelet sends 25 about a pod, and then one in five
+// minutes. Each container takes four, and each failure up to four (defaultSpamBurst in k8s.io/client-go/tools/record/events_cache.go).
+// Of later ones a single failure that is told may be one of many.
+const countedByEvents = 3
+
 // pullFailed is how the message of a kubelet's event about a failed pull begins.
 const pullFailed = "Failed to pull image "
 
@@ -76,6 +81,9 @@ func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *c
 	said, fails := failedPull(s, about, since)
 	if w.Reason == "ImagePullBackOff" {
 		said.State = s.State // the status is newer
+		if said.RestartCount == 1 && (front > countedByEvents || len(HeldBy(pod)) > 0) {
+			said.RestartCount = 0
+		}
 	} else if !fails {
 		return pod
 	}

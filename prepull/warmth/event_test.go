@@ -69,6 +69,12 @@ func TestAnEventComesBeforeTheStatus(t *testing.T) {
 		"once is a hiccup, also while the kubelet backs off": {
 			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", "dial tcp: i/o timeout")}, timeouts(1), "",
 		},
+		"once as far as events tell, and they may not tell all": {
+			[]corev1.ContainerStatus{
+				prepulltest.Done("install", 1, 2), prepulltest.Done("b", 2, 3), prepulltest.Done("c", 3, 4), prepulltest.Done("d", 4, 5),
+				prepulltest.Waits("a", "ImagePullBackOff", "dial tcp: i/o timeout"),
+			}, timeouts(1), "RegistryUnreachable",
+		},
 		"twice while the kubelet backs off": {
 			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", "dial tcp: i/o timeout")}, timeouts(2), "RegistryUnreachable",
 		},

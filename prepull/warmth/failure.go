@@ -76,8 +76,8 @@ type Failure struct {
 	// Tries is how often the pull is known to have failed.
 	Tries int32
 
-	// Settled is set once the failure is worth acting on: a permanent one at once, another one after two tries, or while the
-	// kubelet backs off and nothing tells how often it has tried. It is never set of a node's own limit of pulls.
+	// Settled is set once the failure is worth acting on: a permanent one at once, another one after two tries, or while
+	// the kubelet backs off and nothing tells how often it has tried. It is never set of a node's own limit of pulls.
 	Settled bool
 
 	// Alone is set if nothing waits behind the image: it is held and not brought, or the node goes on without it.

@@ -40,7 +40,7 @@ func (w *Warmth) readHeld(pod *corev1.Pod, position int, deadline time.Duration,
 	if last == len(held) {
 		f, _ := failureOf(statusOf(pod.Status.ContainerStatuses, WaitContainer))
 		f.Since, f.Began = pod.CreationTimestamp.Time, ScheduledAt(pod)
-		w.Broken[node] = f
+		w.breaks(pod, f)
 	}
 	for i, v := range held {
 		image := w.Images[v.Name]

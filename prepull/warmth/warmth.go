@@ -3,6 +3,7 @@ package warmth
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,9 @@ type Warmth struct {
 	// Broken are the nodes whose prepull pod fails before the first image, because of the noop image or the runtime, or which
 	// have no room for it.
 	Broken map[string]Failure
+
+	// brokenLanes are the same by the label of the lane of the pod: the others of a node go on.
+	brokenLanes map[string]map[string]Failure
 
 	// settled are the nodes with a prepull pod that is ready in each lane, by their positions.
 	settled []bool
@@ -193,7 +197,7 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 		at[n.Name] = i
 	}
 	settled := make([]bool, len(nodes))
-	w := &Warmth{At: at, Images: make(map[string]*Image, len(images)), Broken: map[string]Failure{}, settled: settled}
+	w := &Warmth{At: at, Images: make(map[string]*Image, len(images)), Broken: map[string]Failure{}, brokenLanes: map[string]map[string]Failure{}, settled: settled}
 	all := make([]Image, len(images))
 	byCanonical, byDigest := make(map[string]*Image, len(images)), map[string][]*Image{}
 	for i, image := range images {
@@ -215,7 +219,7 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 		i, counts := at[node]
 		if words, none := NoRoom(pod); counts && none {
 			full[i] = true
-			w.Broken[node] = Failure{Cause: causeNoRoom, Message: words, Settled: true, Since: pod.CreationTimestamp.Time, Began: pod.CreationTimestamp.Time}
+			w.breaks(pod, Failure{Cause: causeNoRoom, Message: words, Settled: true, Since: pod.CreationTimestamp.Time, Began: pod.CreationTimestamp.Time})
 		} else if counts {
 			w.readPod(pod, i, deadline, now)
 			w.readHeld(pod, i, deadline, now)
@@ -316,10 +320,8 @@ func (w *Warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline 
 		late := frontSince(pod, previous).Add(deadline)
 		if now.Before(late) {
 			w.Next = soonest(w.Next, late)
-		} else if !failed {
-			f, failed = lateFailure(deadline), true
 		} else {
-			f.Settled = true
+			f, failed = lateFailure(deadline), true
 		}
 	}
 	f.Since, f.Began = pod.CreationTimestamp.Time, frontSince(pod, previous)
@@ -330,8 +332,24 @@ func (w *Warmth) readFront(pod *corev1.Pod, i int, previous time.Time, deadline 
 	case image != nil:
 		Put(&image.Pulling, node, true)
 	case failed && i == 0:
-		w.Broken[node] = f
+		w.breaks(pod, f)
 	}
+}
+
+// breaks notes that a prepull pod fails on its node as a whole. Of several lanes of a node the first one is told.
+func (w *Warmth) breaks(pod *corev1.Pod, f Failure) {
+	node := NodeOf(pod)
+	if w.brokenLanes[node] == nil {
+		w.brokenLanes[node] = map[string]Failure{}
+	}
+	w.brokenLanes[node][pod.Labels[v1alpha1.LabelLane]] = f
+	w.Broken[node] = w.brokenLanes[node][slices.Min(slices.Collect(maps.Keys(w.brokenLanes[node])))]
+}
+
+// BrokenLane is why the pod of a lane, by its label, fails on a node as a whole; false if it does not.
+func (w *Warmth) BrokenLane(node, lane string) (Failure, bool) {
+	f, broken := w.brokenLanes[node][lane]
+	return f, broken
 }
 
 // lateFailure is of a pull that takes too long.
