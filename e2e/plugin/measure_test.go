@@ -98,7 +98,7 @@ func page(t *testing.T, file string, wants ...string) {
 	if found := regexp.MustCompile(`(?i)https?://|src=|href=|url\(|<script`).Find(text); found != nil {
 		t.Errorf("%s is not all in one: %s", file, found)
 	}
-	for _, want := range append(wants, "<svg", "</html>") {
+	for _, want := range append(wants, `<figure class="chart"`, "</html>") {
 		if !bytes.Contains(text, []byte(want)) {
 			t.Errorf("%s does not have %q", file, want)
 		}

@@ -115,7 +115,7 @@ func TestThePluginTellsWhatIsThere(t *testing.T) {
 	k.refuses(t, 1, []string{"explain", "elsewhere/good:v2"}, "knows no image \"elsewhere/good:v2\"; it knows "+good)
 	k.refuses(t, 1, []string{"explain", outside}, "pods use it in namespaces that are not opted in (plugin-out): kubectl label namespace plugin-out kube-prepull.io/enabled=true")
 	k.refuses(t, 1, []string{"explain", "/plugin/"}, "is a part of 2 images: ")
-	k.refuses(t, 1, []string{"explain", "pod/nobody"}, `pods "nobody" not found`)
+	k.refuses(t, 1, []string{"explain", "pod/nobody"}, `there is no pod nobody in namespace default`)
 	k.refuses(t, 1, []string{"explain", "node/nobody"}, `nodes "nobody" not found`)
 	k.refuses(t, 1, []string{"status", "--as", "somebody"}, `User "somebody" cannot list resource "prepullimages"`)
 	k.refuses(t, 2, []string{"status", "-o", "xml"}, "must be one of table, wide, json, yaml")
@@ -197,10 +197,9 @@ func TestThePluginWhereNothingElseIs(t *testing.T) {
 	node("plain", theirs)
 	node("named", other)
 
-	k.refuses(t, 1, []string{"status"}, "kube-prepull is not installed in this cluster, or its CRD is missing")
-	k.refuses(t, 1, []string{"images"}, "its CRD is missing")
-	k.refuses(t, 1, []string{"explain", "nginx"}, "its CRD is missing")
-	k.says(t, []string{"nodes"}, "NotSelected")
+	for _, args := range [][]string{{"status"}, {"images"}, {"nodes"}, {"explain", "nginx"}, {"explain", "node/new"}, {"export"}, {"wait", "nginx"}} {
+		k.refuses(t, 1, args, "kube-prepull is not installed in this cluster: it has no kind PrepullImage. Install it: helm install kube-prepull")
+	}
 	k.refuses(t, 1, []string{"status", "--server", "https://127.0.0.1:1"}, "is the cluster of the current context running?")
 	k.refuses(t, 1, []string{"status", "--context", "nowhere"}, `context "nowhere" does not exist`)
 	k.refuses(t, 2, []string{"ungate"}, "name nodes, or give --all")

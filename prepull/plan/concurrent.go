@@ -17,7 +17,8 @@ func concurrentNodes(o Options, c *nodeclass.Class) int {
 
 // divideConcurrent divides the nodes that may pull at the same time among the classes whose pods are replaced: those that pull
 // something new from the same registry meanwhile share the number, in proportion to how many of their nodes lack it, so that they
-// are done at about the same time. One node of each goes on in any case. A percentage is a share of each class already.
+// are done at about the same time. One node of each goes on in any case, and who has no more nodes than its share needs no other
+// number. A percentage is a share of each class already.
 func divideConcurrent(rollouts []*rollout, o Options) {
 	lack, all := make([]map[string]int, len(rollouts)), map[string]int{}
 	for i, r := range rollouts {
@@ -33,7 +34,9 @@ func divideConcurrent(rollouts []*rollout, o Options) {
 		}
 		whole := r.concurrent
 		for registry, nodes := range lack[i] {
-			r.concurrent = min(r.concurrent, max(1, whole*nodes/all[registry]))
+			if share := max(1, whole*nodes/all[registry]); share < len(r.Nodes) {
+				r.concurrent = min(r.concurrent, share)
+			}
 		}
 	}
 }

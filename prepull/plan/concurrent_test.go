@@ -62,7 +62,10 @@ func TestConcurrentNodesAreDivided(t *testing.T) {
 		}, []int{40, 10}},
 		"one goes on in any case": {intstr.FromInt32(2), []*rollout{
 			testRollout(100, map[string]int{"a.test/x:1": 100}), testRollout(1, map[string]int{"a.test/y:1": 1}),
-		}, []int{1, 1}},
+		}, []int{1, 2}},
+		"who has no more nodes than its share keeps the number": {intstr.FromInt32(50), []*rollout{
+			testRollout(2, map[string]int{"a.test/x:1": 2}), testRollout(24, map[string]int{"a.test/y:1": 24}),
+		}, []int{50, 50}},
 		"of two registries": {intstr.FromInt32(50), []*rollout{
 			testRollout(100, map[string]int{"a.test/x:1": 100}), testRollout(100, map[string]int{"b.test/y:1": 100}),
 		}, []int{50, 50}},
@@ -112,7 +115,7 @@ func TestNoRegistryIsAskedByMoreNodesThanConfigured(t *testing.T) {
 			sum, classes := 0, 0
 			for _, r := range rollouts {
 				if r.lacking()[registry] > 0 {
-					sum, classes = sum+r.concurrent, classes+1
+					sum, classes = sum+min(r.concurrent, len(r.Nodes)), classes+1
 				}
 			}
 			if most := o.MaxConcurrentNodes.IntValue(); sum > max(most, 0)+classes {

@@ -53,6 +53,10 @@ func NoKind(err error) bool {
 	if errors.As(err, &noKind) {
 		return noKind.GroupKind.Group == v1alpha1.GroupVersion.Group
 	}
+	var noResource *meta.NoResourceMatchError // where a server has nothing of the group
+	if errors.As(err, &noResource) {
+		return noResource.PartialResource.Group == v1alpha1.GroupVersion.Group
+	}
 	var status apierrors.APIStatus
 	if !apierrors.IsNotFound(err) || !errors.As(err, &status) {
 		return false

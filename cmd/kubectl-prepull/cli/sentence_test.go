@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/yaml"
 )
 
@@ -31,6 +32,7 @@ func TestSentencesSayWhatToDo(t *testing.T) {
 		want string
 	}{
 		"no kind":               {&meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: "kube-prepull.io", Kind: "PrepullImage"}}, "helm install"},
+		"nothing of the group":  {fmt.Errorf("looking: %w", &apiutil.ErrResourceDiscoveryFailed{schema.GroupVersion{Group: "kube-prepull.io", Version: "v1alpha1"}: apierrors.NewNotFound(schema.GroupResource{}, "")}), "helm install"},
 		"the kind is gone":      {apierrors.NewGenericServerResponse(404, "get", ours, "", "", 0, true), "helm install"},
 		"an image is gone":      {apierrors.NewNotFound(ours, "app-1"), `prepullimages.kube-prepull.io "app-1" not found`},
 		"who may not read":      {forbidden("list", "kube-prepull.io", "prepullimages"), "the ClusterRole kube-prepull-view allows it"},
