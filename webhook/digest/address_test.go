@@ -52,7 +52,7 @@ func nearby(t *testing.T) string {
 			return name
 		}
 	}
-	t.Skip("this machine has no name but localhost that stands for an address inside")
+	t.Skip("SKIPPED: this machine has no name but localhost that stands for an address inside")
 	return ""
 }
 
