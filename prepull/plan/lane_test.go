@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -329,5 +330,28 @@ func TestAnImageMovesInTwoSteps(t *testing.T) {
 	p = Make(s, o, prepulltest.Noon)
 	if len(p.Roll) != 1 || p.Roll[0].Name != "kube-prepull-linux-amd64" || len(ListOf(p.Roll[0])) != 1 || ListOf(p.Roll[0])[0].Image != "a:1" {
 		t.Errorf("then it does: %s", shownPlan(p))
+	}
+}
+
+// Caches list pods in no order: whichever comes first, the plan is the same, or statuses would be written for ever.
+func TestTheOrderOfPodsChangesNothing(t *testing.T) {
+	t.Parallel()
+	o := warmingOptions()
+	o.PullsPerNode = 2
+	s := State{Nodes: []corev1.Node{prepulltest.Node("n", "amd64")}, Images: []v1alpha1.PrepullImage{inUse("a:1"), inUse("b:1")}}
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	for i, words := range []string{"read udp 10.0.0.1:41234: i/o timeout", "read udp 10.0.0.1:51234: i/o timeout"} {
+		pod := prepulltest.Pod("n", prepulltest.Noon, prepulltest.Waits(warmth.InstallContainer, "ImagePullBackOff", words))
+		pod.Name, pod.Labels = fmt.Sprint("pod-", i), s.DaemonSets[i].Spec.Template.Labels
+		s.Pods = append(s.Pods, pod)
+	}
+	one := Make(s, o, prepulltest.Noon.Add(5*time.Minute))
+	slices.Reverse(s.Pods)
+	other := Make(s, o, prepulltest.Noon.Add(5*time.Minute))
+	if len(one.Statuses) != 2 {
+		t.Fatalf("%d statuses", len(one.Statuses))
+	}
+	if diff := cmp.Diff(one.Statuses, other.Statuses); diff != "" {
+		t.Errorf("statuses (-one +other):\n%s", diff)
 	}
 }
