@@ -26,8 +26,8 @@ func (w *rewriter) worthAsking(ctx context.Context, r *review, t *pins.Template,
 // replaced tells whether pods of the workload that is admitted are known to have another image in the place of one. It reads
 // from the cache alone; what is not known is asked for.
 func (w *rewriter) replaced(ctx context.Context, r *review, image string) bool {
+	var o v1alpha1.PrepullImage
 	for _, name := range workload.ObjectNames(image) {
-		var o v1alpha1.PrepullImage
 		if err := w.cached.Get(ctx, client.ObjectKey{Name: name}, &o); err == nil && o.Spec.Image == image {
 			return slices.ContainsFunc(o.Status.Users, func(u v1alpha1.User) bool {
 				return u.Runs != "" && u.Kind == r.hint.Kind && u.Namespace == r.hint.Namespace && u.Name == r.hint.Name

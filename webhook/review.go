@@ -46,22 +46,17 @@ func (r *review) parseRequest(c *pins.Cursor) error {
 	return c.Members(func(key []byte) error {
 		switch string(key) {
 		case "uid":
-			return c.Decode(&r.uid)
+			return pins.DecodeText(c, &r.uid)
 		case "kind":
-			var kind metav1.GroupVersionKind
-			if err := c.Decode(&kind); err != nil {
-				return err
-			}
-			r.group, r.hint.Kind = kind.Group, kind.Kind
-			return nil
+			return r.parseKind(c)
 		case "subResource":
-			return c.Decode(&r.subresource)
+			return pins.DecodeText(c, &r.subresource)
 		case "operation":
-			return c.Decode(&r.operation)
+			return pins.DecodeText(c, &r.operation)
 		case "namespace":
-			return c.Decode(&r.hint.Namespace)
+			return pins.DecodeText(c, &r.hint.Namespace)
 		case "name":
-			return c.Decode(&r.hint.Name)
+			return pins.DecodeText(c, &r.hint.Name)
 		case "dryRun":
 			return c.Decode(&r.dryRun)
 		case "object":
@@ -74,6 +69,18 @@ func (r *review) parseRequest(c *pins.Cursor) error {
 			old, err := c.Value()
 			r.old = old
 			return err
+		}
+		return c.Skip()
+	})
+}
+
+func (r *review) parseKind(c *pins.Cursor) error {
+	return c.Members(func(key []byte) error {
+		switch string(key) {
+		case "group":
+			return pins.DecodeText(c, &r.group)
+		case "kind":
+			return pins.DecodeText(c, &r.hint.Kind)
 		}
 		return c.Skip()
 	})
@@ -92,9 +99,9 @@ func (r *review) parseMetadata(c *pins.Cursor) error {
 	return c.Members(func(key []byte) error {
 		switch string(key) {
 		case "name":
-			return c.Decode(&r.hint.Name)
+			return pins.DecodeText(c, &r.hint.Name)
 		case "generateName":
-			return c.Decode(&r.hint.GenerateName)
+			return pins.DecodeText(c, &r.hint.GenerateName)
 		case "labels":
 			return c.Decode(&r.hint.Labels)
 		case "ownerReferences":

@@ -38,9 +38,9 @@ var lengths = []int{hashBytes, longHashBytes}
 
 // ObjectNames are those that an image string may have, ObjectName first.
 func ObjectNames(image string) []string {
-	var names []string
-	for _, length := range lengths {
-		names = append(names, hashed(image, length))
+	names := make([]string, len(lengths))
+	for i, length := range lengths {
+		names[i] = hashed(image, length)
 	}
 	return names
 }
@@ -65,6 +65,7 @@ func slug(image string, length int) string {
 	image, _, _ = strings.Cut(image, "@")
 	image = image[strings.LastIndexByte(image, '/')+1:]
 	var b strings.Builder
+	b.Grow(min(len(image), length))
 	for _, r := range strings.ToLower(image) {
 		if b.Len() >= length {
 			break

@@ -36,7 +36,9 @@ func (t *Template) Annotate(set map[string]string, remove []string) []Operation 
 			operations = append(operations, Operation{op, metadata + "/annotations/" + pointer.Replace(key), set[key]})
 		}
 	}
-	for _, key := range slices.Sorted(slices.Values(remove)) {
+	remove = slices.Clone(remove)
+	slices.Sort(remove)
+	for _, key := range remove {
 		operations = append(operations, Operation{Op: "remove", Path: metadata + "/annotations/" + pointer.Replace(key)})
 	}
 	return operations

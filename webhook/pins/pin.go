@@ -1,7 +1,6 @@
 package pins
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/distribution/reference"
@@ -51,11 +50,10 @@ func PlanPins(t, old *Template, mode string) Plan {
 	used := map[string]bool{}
 	for _, c := range t.Containers {
 		q := Question{Container: c, Brought: t.brought(&c, old)}
-		switch {
-		case !pinnable(&c, mode) && q.Brought != "":
-			p.Refused = append(p.Refused, c)
-			continue
-		case !pinnable(&c, mode):
+		if !pinnable(&c, mode) {
+			if q.Brought != "" {
+				p.Refused = append(p.Refused, c)
+			}
 			continue
 		}
 		used[c.Pin], q.Fresh = true, q.Brought != ""
@@ -70,11 +68,12 @@ func PlanPins(t, old *Template, mode string) Plan {
 	refused := func(key string) bool {
 		return slices.ContainsFunc(p.Refused, func(c Container) bool { return c.Pin == key })
 	}
-	for _, key := range slices.Sorted(maps.Keys(t.annotations)) {
+	for key := range t.annotations {
 		if IsPin(key) && !used[key] && (p.replaces || refused(key)) {
 			p.Remove = append(p.Remove, key)
 		}
 	}
+	slices.Sort(p.Remove)
 	return p
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -78,14 +79,41 @@ func (c *Cursor) Value() ([]byte, error) {
 
 // Decode takes the value that comes next into what into points to.
 func (c *Cursor) Decode(into any) error {
-	value, err := c.Value()
+	value, err := c.bounded()
 	if err != nil {
 		return err
 	}
-	if len(value) > MaxValue {
-		return fmt.Errorf("value of %d bytes where %d are enough", len(value), MaxValue)
+	return json.Unmarshal(value, into)
+}
+
+// DecodeText does the same with a string. Nearly every one stands there as it is, and needs no decoder.
+func DecodeText[T ~string](c *Cursor, into *T) error {
+	value, err := c.bounded()
+	if err != nil {
+		return err
+	}
+	if plain(value) {
+		*into = T(value[1 : len(value)-1])
+		return nil
 	}
 	return json.Unmarshal(value, into)
+}
+
+// bounded takes the value that comes next, if it is not too long.
+func (c *Cursor) bounded() ([]byte, error) {
+	value, err := c.Value()
+	if err == nil && len(value) > MaxValue {
+		err = fmt.Errorf("value of %d bytes where %d are enough", len(value), MaxValue)
+	}
+	return value, err
+}
+
+// plain tells whether a value is a string without escapes, of printable ASCII alone.
+func plain(value []byte) bool {
+	if len(value) < 2 || value[0] != '"' {
+		return false
+	}
+	return !slices.ContainsFunc(value, func(b byte) bool { return b < ' ' || b > '~' || b == '\\' })
 }
 
 // Skip takes the value that comes next, however deep.

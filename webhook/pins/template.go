@@ -108,7 +108,7 @@ func Parse(raw []byte, kind string) (*Object, error) {
 func (w *Object) parseMetadata(c *Cursor, key []byte) error {
 	switch string(key) {
 	case "uid":
-		return c.Decode(&w.uid)
+		return DecodeText(c, &w.uid)
 	case "deletionTimestamp":
 		value, err := c.Value()
 		w.Deleting = !bytes.Equal(value, []byte("null"))
@@ -211,7 +211,7 @@ func (t *Template) parseAnnotations(c *Cursor) error {
 		switch {
 		case IsPin(name) || name == v1alpha1.AnnotationRewritten:
 			var value string
-			if err := c.Decode(&value); err != nil {
+			if err := DecodeText(c, &value); err != nil {
 				return err
 			}
 			if t.annotations == nil {
@@ -243,7 +243,7 @@ func (t *Template) parseSpec(c *Cursor) error {
 		case "volumes":
 			return c.elements(func(i int) error { return t.parseVolume(c, t.path+"/spec/volumes/"+strconv.Itoa(i)+"/image") })
 		case "serviceAccountName":
-			return c.Decode(&t.Account)
+			return DecodeText(c, &t.Account)
 		case "imagePullSecrets":
 			return c.elements(func(int) error {
 				var ref corev1.LocalObjectReference
@@ -269,11 +269,11 @@ func (t *Template) parseContainer(c *Cursor, path string) error {
 	err := c.Members(func(key []byte) error {
 		switch string(key) {
 		case "name":
-			return c.Decode(&one.Name)
+			return DecodeText(c, &one.Name)
 		case "image":
-			return c.Decode(&one.Image)
+			return DecodeText(c, &one.Image)
 		case "imagePullPolicy":
-			return c.Decode(&one.Policy)
+			return DecodeText(c, &one.Policy)
 		}
 		return c.Skip()
 	})
@@ -289,14 +289,14 @@ func (t *Template) parseVolume(c *Cursor, path string) error {
 	err := c.Members(func(key []byte) error {
 		switch string(key) {
 		case "name":
-			return c.Decode(&name)
+			return DecodeText(c, &name)
 		case "image":
 			return c.Members(func(key []byte) error {
 				switch string(key) {
 				case "reference":
-					return c.Decode(&one.Image)
+					return DecodeText(c, &one.Image)
 				case "pullPolicy":
-					return c.Decode(&one.Policy)
+					return DecodeText(c, &one.Policy)
 				}
 				return c.Skip()
 			})
