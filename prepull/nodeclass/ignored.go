@@ -47,6 +47,9 @@ func (w IgnoredWords) Withheld(placements []v1alpha1.Placement, secret v1alpha1.
 }
 
 func (w IgnoredWords) about(placements []v1alpha1.Placement) string {
+	if len(w.keys)+len(w.resources) == 0 {
+		return w.taints
+	}
 	for i := range placements {
 		for _, key := range slices.Sorted(slices.Values(NewPlacement(&placements[i]).keys)) {
 			if words, ignored := w.keys[key]; ignored {

@@ -112,7 +112,7 @@ func (b budget) leaveOut(images []*ClassImage, used budget, last string) []skip 
 		case c.bytes() > b.bytes:
 			s.why = bytes + ", and this one alone takes " + c.bytesWords() + "."
 		case used.images >= b.images:
-			s.why, s.detail = places, fmt.Sprintf(", and %d go before this one.%s", used.images+i, after)
+			s.why, s.detail = places, ", and "+strconv.Itoa(used.images+i)+" go before this one."+after
 		default:
 			s.why, s.detail = bytes, before+c.bytesWords()+"."+after
 		}

@@ -8,13 +8,9 @@ import (
 // sameForm tells whether the stored DaemonSet of a class was written with the template of the desired one. Another manager may have
 // written the same list in another form; what somebody changed since has nothing to do with that.
 func sameForm(stored, desired *appsv1.DaemonSet) bool {
-	was := stored.Annotations[AnnotationSpecHash]
-	if was == specHash(&desired.Spec) {
-		return true
-	}
-	spec := desired.Spec
-	spec.UpdateStrategy = stored.Spec.UpdateStrategy
-	return was == specHash(&spec)
+	was, spec := stored.Annotations[AnnotationSpecHash], desired.Spec
+	spec.UpdateStrategy = stored.Spec.UpdateStrategy // as it was written, unless somebody changed it
+	return was == specHash(&spec) || was == specHash(&desired.Spec)
 }
 
 // keepForm gives a DaemonSet whose pods are being replaced the template of the stored one, if that has another form. It comes into

@@ -43,7 +43,7 @@ type lane struct {
 }
 
 // lanesOf a class are as many as its nodes are to pull images at the same time, and those beyond that still have a DaemonSet.
-func lanesOf(c *nodeclass.Class, stored map[string]*appsv1.DaemonSet, on []*corev1.Pod, of map[string][]*corev1.Pod, o Options) []*lane {
+func lanesOf(c *nodeclass.Class, stored map[string]*appsv1.DaemonSet, on []*corev1.Pod, of map[laneKey][]*corev1.Pod, o Options) []*lane {
 	onLane := map[int][]*corev1.Pod{}
 	for _, pod := range on {
 		number := laneNumber(pod)
@@ -53,7 +53,7 @@ func lanesOf(c *nodeclass.Class, stored map[string]*appsv1.DaemonSet, on []*core
 	most := max(1, o.PullsPerNode)
 	for number := 1; number <= v1alpha1.MaxPullsPerNode; number++ {
 		name := daemonSetName(c.Name, number)
-		l := &lane{number: number, name: name, stored: stored[name], current: ListOf(stored[name]), on: onLane[number], pods: of[name]}
+		l := &lane{number: number, name: name, stored: stored[name], current: ListOf(stored[name]), on: onLane[number], pods: of[laneKey{c.Name, number}]}
 		if l.stored != nil {
 			most, l.state = max(most, number), rollStateOf(l.stored, l.pods, o.ImageVolumes)
 		}
@@ -64,7 +64,11 @@ func lanesOf(c *nodeclass.Class, stored map[string]*appsv1.DaemonSet, on []*core
 
 // laneNumber is that of the lane of a prepull pod.
 func laneNumber(pod *corev1.Pod) int {
-	if number, err := strconv.Atoi(pod.Labels[v1alpha1.LabelLane]); err == nil {
+	label := pod.Labels[v1alpha1.LabelLane]
+	if label == "" {
+		return 1 // as nearly all
+	}
+	if number, err := strconv.Atoi(label); err == nil {
 		return number
 	}
 	return 1
@@ -76,6 +80,17 @@ func laneLabel(number int) string {
 		return ""
 	}
 	return strconv.Itoa(number)
+}
+
+// laneKey is a lane by the name of its class and its number.
+type laneKey struct {
+	class  string
+	number int
+}
+
+// laneKeyOf is that of the lane of a prepull pod.
+func laneKeyOf(pod *corev1.Pod) laneKey {
+	return laneKey{pod.Labels[v1alpha1.LabelNodeClass], laneNumber(pod)}
 }
 
 // daemonSetOf is the name of the DaemonSet of a prepull pod.

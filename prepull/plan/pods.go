@@ -47,8 +47,10 @@ func misplacedPods(pods []*corev1.Pod, classOf map[string]string, stored map[str
 	var found []*corev1.Pod
 	for _, pod := range pods {
 		class, known := classOf[pod.Spec.NodeName]
-		name := daemonSetOf(pod)
-		if known && pod.DeletionTimestamp == nil && class != pod.Labels[v1alpha1.LabelNodeClass] && stored[name] != nil && !changing[name] {
+		if !known || pod.DeletionTimestamp != nil || class == pod.Labels[v1alpha1.LabelNodeClass] {
+			continue
+		}
+		if name := daemonSetOf(pod); stored[name] != nil && !changing[name] {
 			found = append(found, pod)
 		}
 	}
@@ -76,14 +78,13 @@ func inOrder(pods []*corev1.Pod) []*corev1.Pod {
 	return slices.SortedFunc(slices.Values(pods), func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// podsByClass sorts pods by the class of the node that they are on, and by the DaemonSet that they are of.
-func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on, of map[string][]*corev1.Pod) {
-	on, of = map[string][]*corev1.Pod{}, map[string][]*corev1.Pod{}
+// podsByClass sorts pods by the class of the node that they are on, and by the lane that they are of.
+func podsByClass(pods []*corev1.Pod, classOf map[string]string) (on map[string][]*corev1.Pod, of map[laneKey][]*corev1.Pod) {
+	on, of = map[string][]*corev1.Pod{}, map[laneKey][]*corev1.Pod{}
 	for _, pod := range pods {
-		class := classOf[warmth.NodeOf(pod)]
+		class, lane := classOf[warmth.NodeOf(pod)], laneKeyOf(pod)
 		on[class] = append(on[class], pod)
-		name := daemonSetOf(pod)
-		of[name] = append(of[name], pod)
+		of[lane] = append(of[lane], pod)
 	}
 	return on, of
 }

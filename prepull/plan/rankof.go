@@ -45,7 +45,8 @@ func RankOf(objects []v1alpha1.PrepullImage, o *v1alpha1.PrepullImage, now time.
 	if i < 0 {
 		return nil
 	}
-	return &Rank{Place: i + 1, Of: len(ranked), Why: ranked[i].rankWords(withHeirs(images, listed)[ranked[i]], now)}
+	doubled := listed[ranked[i]] || ranked[i].inherits(versionsOf(images, listed))
+	return &Rank{Place: i + 1, Of: len(ranked), Why: ranked[i].rankWords(doubled, now)}
 }
 
 // rankWords are what gives an image its rank. doubled is set if its starts count twice.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"reflect"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -227,9 +228,12 @@ func reordered(was, is []Listed) bool {
 // sameNodes tells whether two DaemonSets select the same nodes and use the same pull secrets.
 func sameNodes(a, b *appsv1.DaemonSet) bool {
 	was, is := &a.Spec.Template.Spec, &b.Spec.Template.Spec
-	return equality.Semantic.DeepEqual(was.Affinity, is.Affinity) &&
-		equality.Semantic.DeepEqual(was.Tolerations, is.Tolerations) &&
-		equality.Semantic.DeepEqual(was.ImagePullSecrets, is.ImagePullSecrets)
+	return same(was.Affinity, is.Affinity) && same(was.Tolerations, is.Tolerations) && same(was.ImagePullSecrets, is.ImagePullSecrets)
+}
+
+// same tells whether two parts of objects mean the same. Nearly always nothing differs at all, which is quick to see.
+func same(a, b any) bool {
+	return reflect.DeepEqual(a, b) || equality.Semantic.DeepEqual(a, b)
 }
 
 // keepPods makes a DaemonSet leave the pods alone that run already. Which nodes it selects is in its template, and every

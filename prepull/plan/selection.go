@@ -299,38 +299,43 @@ func choose(able []*ClassImage, b budget) (chosen, left []*ClassImage, over []sk
 // working before failing ones, those of workloads that are scaled by load, a higher priority, more starts, then what is on the
 // nodes: among equals nothing takes its place. One that failed and is tried again is worth what it is if it works. Then a smaller size, and the older one.
 func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
-	type worth struct {
-		*ClassImage
-		failing bool
-		weight  float64
-	}
-	incumbent = withHeirs(able, incumbent)
 	sorted := make([]worth, len(able))
+	there := versionsOf(able, incumbent)
 	for i, image := range able {
-		sorted[i] = worth{image, image.failing() && !image.turn, image.starts}
-		if incumbent[image] {
+		sorted[i] = worth{image, image.failing() && !image.turn, incumbent[image] || image.inherits(there), image.starts}
+		if sorted[i].there {
 			sorted[i].weight *= incumbentBonus
 		}
 	}
-	slices.SortFunc(sorted, func(a, b worth) int {
-		return cmp.Or(
-			trueFirst(a.declared, b.declared),
-			trueFirst(a.inUse, b.inUse),
-			trueFirst(!a.failing, !b.failing),
-			trueFirst(a.autoscaled, b.autoscaled),
-			cmp.Compare(b.priority, a.priority),
-			cmp.Compare(b.weight, a.weight),
-			trueFirst(incumbent[a.ClassImage], incumbent[b.ClassImage]),
-			cmp.Compare(a.bytes(), b.bytes()),
-			a.since.Compare(b.since),
-			strings.Compare(a.Name, b.Name),
-		)
-	})
+	slices.SortFunc(sorted, worth.compare)
 	ranked := make([]*ClassImage, len(sorted))
 	for i := range sorted {
 		ranked[i] = sorted[i].ClassImage
 	}
 	return ranked
+}
+
+// worth of an image, where there is set if it is on the nodes, or replaces one that is.
+type worth struct {
+	*ClassImage
+	failing, there bool
+	weight         float64
+}
+
+func (a worth) compare(b worth) int {
+	byUse := cmp.Or(
+		trueFirst(a.declared, b.declared),
+		trueFirst(a.inUse, b.inUse),
+		trueFirst(!a.failing, !b.failing),
+		trueFirst(a.autoscaled, b.autoscaled),
+		cmp.Compare(b.priority, a.priority),
+		cmp.Compare(b.weight, a.weight),
+		trueFirst(a.there, b.there),
+	)
+	if byUse != 0 {
+		return byUse
+	}
+	return cmp.Or(cmp.Compare(a.bytes(), b.bytes()), a.since.Compare(b.since), strings.Compare(a.Name, b.Name))
 }
 
 func trueFirst(a, b bool) int {

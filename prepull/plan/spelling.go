@@ -79,17 +79,23 @@ func (c *Candidate) merge(spellings []*Candidate) *Candidate {
 
 // spellingsListed are the images in lists, by what kubelets take them for.
 func (s *State) spellingsListed() map[string]Listed {
-	listed := map[string]Listed{}
+	byImage := map[string]Listed{} // most are in several lists
 	for _, ds := range s.DaemonSets {
 		for _, l := range ListOf(ds) {
-			canonical, err := workload.CanonicalImage(l.Image)
-			if err != nil {
-				continue
+			if known, found := byImage[l.Image]; !found || l.Name < known.Name {
+				byImage[l.Image] = l
 			}
-			key := workload.PulledAs(l.Image, canonical)
-			if known, found := listed[key]; !found || l.Name < known.Name {
-				listed[key] = l
-			}
+		}
+	}
+	listed := map[string]Listed{}
+	for _, l := range byImage {
+		canonical, err := workload.CanonicalImage(l.Image)
+		if err != nil {
+			continue
+		}
+		key := workload.PulledAs(l.Image, canonical)
+		if known, found := listed[key]; !found || l.Name < known.Name {
+			listed[key] = l
 		}
 	}
 	return listed

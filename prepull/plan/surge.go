@@ -39,16 +39,22 @@ func maxSurgeOf(ds *appsv1.DaemonSet) int {
 // pullNothing counts the nodes with two pods that pull nothing new: those without room, and where a roll goes on those that have
 // all that they lacked. These come one by one, and may wait for some others: as many as the surge was.
 func (r *rollout) pullNothing(rolls bool, was int) int {
-	on := map[string][]*corev1.Pod{}
+	on := make(map[string][2]*corev1.Pod, len(r.pods))
 	for _, pod := range r.pods {
-		if node := warmth.NodeOf(pod); pod.DeletionTimestamp == nil {
-			on[node] = append(on[node], pod)
+		if pod.DeletionTimestamp != nil {
+			continue
+		}
+		node := warmth.NodeOf(pod)
+		if pair := on[node]; pair[0] == nil {
+			on[node] = [2]*corev1.Pod{pod}
+		} else if pair[1] == nil {
+			on[node] = [2]*corev1.Pod{pair[0], pod}
 		}
 	}
 	list := ListOf(r.stored)
 	stuck, idle := 0, 0
 	for _, pair := range on {
-		if len(pair) < 2 {
+		if pair[1] == nil {
 			continue
 		}
 		former, next := pair[0], pair[1]

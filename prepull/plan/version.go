@@ -64,8 +64,8 @@ func inheritStarts(images []*Candidate) {
 	}
 }
 
-// withHeirs are images that are on the nodes, and those in use that replace one of them: they are worth the same.
-func withHeirs(images []*ClassImage, incumbent map[*ClassImage]bool) map[*ClassImage]bool {
+// versionsOf are the versions of the images that are on the nodes.
+func versionsOf(images []*ClassImage, incumbent map[*ClassImage]bool) map[version]bool {
 	there := map[version]bool{}
 	for _, image := range images {
 		if incumbent[image] {
@@ -74,11 +74,12 @@ func withHeirs(images []*ClassImage, incumbent map[*ClassImage]bool) map[*ClassI
 			}
 		}
 	}
-	with := map[*ClassImage]bool{}
-	for _, image := range images {
-		with[image] = incumbent[image] || image.inUse && slices.ContainsFunc(image.versions, func(v version) bool { return there[v] })
-	}
-	return with
+	return there
+}
+
+// inherits tells whether an image in use replaces one that is on the nodes: it is worth the same. there are the versions of these.
+func (c *Candidate) inherits(there map[version]bool) bool {
+	return c.inUse && slices.ContainsFunc(c.versions, func(v version) bool { return there[v] })
 }
 
 func (c *Candidate) versionsOf() []version {

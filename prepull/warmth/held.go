@@ -113,10 +113,15 @@ func heldPulls(pod *corev1.Pod, lists func(image string) bool) []Pull {
 // HeldBy are the image volumes of a prepull pod, in the order in which they are pulled.
 func HeldBy(pod *corev1.Pod) []corev1.Volume {
 	other := func(v corev1.Volume) bool { return v.Image == nil }
-	if !slices.ContainsFunc(pod.Spec.Volumes, other) {
-		return pod.Spec.Volumes
+	first := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Image != nil })
+	if first < 0 {
+		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(pod.Spec.Volumes), other)
+	held := pod.Spec.Volumes[first:]
+	if !slices.ContainsFunc(held, other) {
+		return held
+	}
+	return slices.DeleteFunc(slices.Clone(held), other)
 }
 
 // waits tells whether the waiting container of a prepull pod runs, or has run.

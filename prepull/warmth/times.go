@@ -43,12 +43,12 @@ type runs struct {
 	at     int64
 }
 
-func runsOf(pod *corev1.Pod) *runs {
+func runsOf(pod *corev1.Pod) runs {
 	packed, found := pod.Annotations[AnnotationTimes]
 	if !found {
-		return &runs{}
+		return runs{}
 	}
-	return &runs{strings.NewReader(packed), startOf(pod)}
+	return runs{strings.NewReader(packed), startOf(pod)}
 }
 
 // next is when the next one started and ended; t is what its status says.
