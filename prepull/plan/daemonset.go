@@ -76,7 +76,6 @@ func daemonSet(c *nodeclass.Class, lane int, images []entry, o Options) *appsv1.
 	list := listLabel(ds)
 	metav1.SetMetaDataLabel(&ds.ObjectMeta, v1alpha1.LabelList, list)
 	metav1.SetMetaDataLabel(&ds.Spec.Template.ObjectMeta, v1alpha1.LabelList, list)
-	ds.Annotations = map[string]string{AnnotationSpecHash: specHash(&ds.Spec)}
 	return ds
 }
 
@@ -146,6 +145,11 @@ func imageVolume(e entry) corev1.Volume {
 func container(like corev1.Container, name, image string) corev1.Container {
 	like.Name, like.Image = name, image
 	return like
+}
+
+// sign gives a DaemonSet the hash of its spec, once that is as it is to be written.
+func sign(ds *appsv1.DaemonSet) {
+	metav1.SetMetaDataAnnotation(&ds.ObjectMeta, AnnotationSpecHash, specHash(&ds.Spec))
 }
 
 func specHash(spec *appsv1.DaemonSetSpec) string {

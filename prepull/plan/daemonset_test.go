@@ -21,7 +21,9 @@ func testDaemonSet(o Options, images ...string) *appsv1.DaemonSet {
 	for _, image := range images {
 		entries = append(entries, entry{Candidate: &Candidate{Name: workload.ObjectName(image), image: image}})
 	}
-	return daemonSet(&nodeclass.Class{Name: "linux-arm64", Os: "linux", Arch: "arm64"}, 1, entries, o)
+	ds := daemonSet(&nodeclass.Class{Name: "linux-arm64", Os: "linux", Arch: "arm64"}, 1, entries, o)
+	sign(ds)
+	return ds
 }
 
 // The whole object is pinned: a change of it is written to every cluster that is upgraded.

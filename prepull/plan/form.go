@@ -20,7 +20,7 @@ func keepForm(ds, stored *appsv1.DaemonSet, accepted string) {
 		return
 	}
 	ds.Spec.Template = *stored.Spec.Template.DeepCopy()
-	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
+	sign(ds)
 	if equality.Semantic.DeepEqual(ds.Spec, stored.Spec) {
 		ds.Annotations[AnnotationSpecHash] = stored.Annotations[AnnotationSpecHash]
 	}

@@ -81,6 +81,9 @@ func offered(repositories []string, key string) []string {
 
 // awaitGuards lets images wait that would be pulled with a Secret which their users did not name.
 func awaitGuards(images []*Candidate, p Pulls) {
+	if len(p.Keys) == 0 {
+		return
+	}
 	at := map[string][]*Candidate{}
 	for _, c := range images {
 		at[c.repository()] = append(at[c.repository()], c)

@@ -29,13 +29,13 @@ func ListOf(ds *appsv1.DaemonSet) []Listed {
 	if ds == nil {
 		return nil
 	}
-	var list []Listed
-	for _, v := range ds.Spec.Template.Spec.Volumes {
+	brought, volumes := broughtBy(ds), ds.Spec.Template.Spec.Volumes
+	list := slices.Grow([]Listed(nil), len(brought)+len(volumes))
+	for _, v := range volumes {
 		if v.Image != nil {
 			list = append(list, Listed{Name: v.Name, Image: v.Image.Reference, Held: true})
 		}
 	}
-	brought := broughtBy(ds)
 	for i := range brought {
 		c := &brought[i]
 		list = append(list, Listed{Name: c.Name, Image: c.Image, always: c.ImagePullPolicy == corev1.PullAlways, digest: digestOf(c)})

@@ -113,7 +113,7 @@ func TestJudge(t *testing.T) {
 				w.At[fmt.Sprint("node-", i)] = i
 			}
 			for i := range tc.ran {
-				w.SetRan(fmt.Sprint("node-", i), time.Second)
+				w.SetRan(w.At[fmt.Sprint("node-", i)], time.Second)
 			}
 			for i := range tc.present {
 				w.SetPresent(tc.ran + i)
@@ -145,7 +145,7 @@ func TestJudge(t *testing.T) {
 func TestANodeThatRanAnImageAndFailsOnItNowFails(t *testing.T) {
 	t.Parallel()
 	w := &warmth.Image{At: map[string]int{"a": 0}, Failed: map[string]warmth.Failure{"a": {Cause: warmth.CauseDenied, Settled: true}}}
-	w.SetRan("a", time.Second)
+	w.SetRan(w.At["a"], time.Second)
 	if got := (trial{"c", 1, 10, prepulltest.Noon}).judge(&ClassImage{Warmth: w, listed: true}, nil); got.standing != standingOut {
 		t.Errorf("standing %d", got.standing)
 	}

@@ -28,7 +28,12 @@ func (r *reasons) add(other reasons) {
 func (cp *ClassPlan) reasons(l *lane) reasons {
 	known, failing := map[string]*Candidate{}, map[string]bool{}
 	for _, image := range cp.Images {
-		known[image.Name], failing[image.Name] = image.Candidate, image.retry != nil
+		if image.listed {
+			known[image.Name], failing[image.Name] = image.Candidate, image.retry != nil
+		}
+	}
+	for _, e := range l.list {
+		failing[e.Name] = cp.of[e.Candidate].retry != nil
 	}
 	var was, is []string
 	for _, container := range l.current {

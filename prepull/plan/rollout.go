@@ -102,6 +102,7 @@ func (r *rollout) replacesPods() bool {
 func (p *Plan) planDaemonSet(r *rollout, others bool, o Options) {
 	ds, stored, change, state := r.desired, r.stored, r.change, r.state
 	if stored == nil {
+		sign(ds)
 		if others || r.emptyStart {
 			// Nodes of a new shape do not wait, since no pod is restarted; the first image of all may have a second one.
 			p.UpdateInPlace = append(p.UpdateInPlace, ds)
@@ -129,7 +130,7 @@ func (p *Plan) planDaemonSet(r *rollout, others bool, o Options) {
 	case updateInPlace:
 		keepPods(ds)
 	}
-	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
+	sign(ds)
 	if action == rollAsItIs && change != changedDivision {
 		keepForm(ds, stored, r.accepted)
 	}
@@ -249,10 +250,7 @@ func withNodesOf(stored, desired *appsv1.DaemonSet) *appsv1.DaemonSet {
 	ds.Spec.Template.Spec.Affinity = desired.Spec.Template.Spec.Affinity.DeepCopy()
 	ds.Spec.Template.Spec.Tolerations = slices.Clone(desired.Spec.Template.Spec.Tolerations)
 	ds.Spec.Template.Spec.ImagePullSecrets = slices.Clone(desired.Spec.Template.Spec.ImagePullSecrets)
-	if ds.Annotations == nil {
-		ds.Annotations = map[string]string{}
-	}
 	keepPods(ds)
-	ds.Annotations[AnnotationSpecHash] = specHash(&ds.Spec)
+	sign(ds)
 	return ds
 }

@@ -153,7 +153,11 @@ func placeOn(images []*Candidate, c *nodeclass.Class) (placed []*Candidate, with
 
 // observedImages are images as nodes report them.
 func observedImages(lists ...[]*Candidate) []warmth.ImageName {
-	var images []warmth.ImageName
+	count := 0
+	for _, list := range lists {
+		count += len(list)
+	}
+	images := make([]warmth.ImageName, 0, count)
 	for _, list := range lists {
 		for _, c := range list {
 			images = append(images, warmth.ImageName{Name: c.Name, Canonical: c.canonical, Digest: c.contents()})
@@ -173,17 +177,18 @@ func (c *Candidate) contents() string {
 // declaredFirst sorts objects so that a declared one speaks for its image, and the result does not depend on the order
 // of a list.
 func declaredFirst(images []v1alpha1.PrepullImage) []*v1alpha1.PrepullImage {
-	sorted := make([]*v1alpha1.PrepullImage, len(images))
+	var declared, learned []*v1alpha1.PrepullImage
 	for i := range images {
-		sorted[i] = &images[i]
-	}
-	slices.SortFunc(sorted, func(a, b *v1alpha1.PrepullImage) int {
-		if order := trueFirst(a.Declared(), b.Declared()); order != 0 {
-			return order
+		if o := &images[i]; o.Declared() {
+			declared = append(declared, o)
+		} else {
+			learned = append(learned, o)
 		}
-		return strings.Compare(a.Name, b.Name)
-	})
-	return sorted
+	}
+	byName := func(a, b *v1alpha1.PrepullImage) int { return strings.Compare(a.Name, b.Name) }
+	slices.SortFunc(declared, byName)
+	slices.SortFunc(learned, byName)
+	return append(declared, learned...)
 }
 
 // add takes one more object that asks for the image into account: the image is wanted wherever one of them wants it.

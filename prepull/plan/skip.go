@@ -35,16 +35,15 @@ func (p *Plan) planSkips(cp *ClassPlan, l *lane, concurrent int, changes bool, n
 		if _, counts := cp.Warmth.At[node]; !counts || pod.DeletionTimestamp != nil {
 			continue
 		}
-		if image := cp.listed(warmth.BacksOff(pod)); image != nil {
-			f, fails := image.Warmth.Failed[node]
-			_, _, skipped := warmth.SkippedBy(pod, image.Name)
-			if fails && !skipped && image.Warmth.Ready() > 0 && f.Final() {
-				p.Skips = append(p.Skips, Skip{pod, image.Name, f})
+		ready := warmth.Ready(pod)
+		if !ready { // what is ready has pulled all
+			if s, skips := cp.skipOf(pod); skips {
+				p.Skips = append(p.Skips, s)
 			}
 		}
 		due := cp.skippedUntil(pod)
 		switch {
-		case due.IsZero() || changes || !warmth.Ready(pod):
+		case due.IsZero() || changes || !ready:
 		case due.After(now):
 			p.lookAgainBy(due)
 		default:
@@ -60,6 +59,17 @@ func (p *Plan) planSkips(cp *ClassPlan, l *lane, concurrent int, changes bool, n
 		}
 	}
 	p.DeletePods = append(p.DeletePods, again[:min(len(again), max(0, concurrent))]...)
+}
+
+// skipOf is what a pod goes on without, if it is at an image that its node cannot pull and others have.
+func (cp *ClassPlan) skipOf(pod *corev1.Pod) (Skip, bool) {
+	image := cp.listed(warmth.BacksOff(pod))
+	if image == nil {
+		return Skip{}, false
+	}
+	f, fails := image.Warmth.Failed[pod.Spec.NodeName]
+	_, _, skipped := warmth.SkippedBy(pod, image.Name)
+	return Skip{pod, image.Name, f}, fails && !skipped && image.Warmth.Ready() > 0 && f.Final()
 }
 
 // listed is the image with a name if it is in the list, and stays there.

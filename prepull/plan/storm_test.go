@@ -188,36 +188,55 @@ func TestReasons(t *testing.T) {
 	const class = "linux-amd64"
 	retry := &v1alpha1.Retry{NodeClass: class}
 	for name, tc := range map[string]struct {
-		was, is string
-		want    reasons
+		was, is, other string // the other lane has that now, and keeps it
+		want           reasons
 	}{
-		"a first list":                          {"", "a b", reasons{Ordinary: true}},
-		"a new image":                           {"a", "b a", reasons{Ordinary: true}},
-		"an image that nobody wants any more":   {"a b", "a", reasons{Ordinary: true}},
-		"something besides the list":            {"a b", "a b", reasons{Ordinary: true}},
-		"the last image fails and leaves":       {"a X", "a", reasons{failing: true}},
-		"a retry takes another one's place":     {"a X", "a Y", reasons{failing: true}},
-		"only failing images are left out":      {"X Y", "", reasons{failing: true}},
-		"good images wait behind it":            {"X a", "a", reasons{failing: true, urgent: true}},
-		"it goes to the end":                    {"X a", "a X", reasons{failing: true, urgent: true}},
-		"a new image comes as another one goes": {"a X", "b a", reasons{failing: true, Ordinary: true}},
-		"a place in a full list is filled":      {"a b X", "c a b", reasons{failing: true}},
-		"a full list gets more than was free":   {"a b X", "c d a", reasons{failing: true, Ordinary: true}},
-		"all at once":                           {"X a", "b a", reasons{failing: true, Ordinary: true, urgent: true}},
+		"a first list":                          {"", "a b", "", reasons{Ordinary: true}},
+		"a new image":                           {"a", "b a", "", reasons{Ordinary: true}},
+		"an image that nobody wants any more":   {"a b", "a", "", reasons{Ordinary: true}},
+		"something besides the list":            {"a b", "a b", "", reasons{Ordinary: true}},
+		"the last image fails and leaves":       {"a X", "a", "", reasons{failing: true}},
+		"a retry takes another one's place":     {"a X", "a Y", "", reasons{failing: true}},
+		"only failing images are left out":      {"X Y", "", "", reasons{failing: true}},
+		"good images wait behind it":            {"X a", "a", "", reasons{failing: true, urgent: true}},
+		"it goes to the end":                    {"X a", "a X", "", reasons{failing: true, urgent: true}},
+		"a new image comes as another one goes": {"a X", "b a", "", reasons{failing: true, Ordinary: true}},
+		"a place in a full list is filled":      {"a b X", "c a b", "", reasons{failing: true}},
+		"a full list gets more than was free":   {"a b X", "c d a", "", reasons{failing: true, Ordinary: true}},
+		"all at once":                           {"X a", "b a", "", reasons{failing: true, Ordinary: true, urgent: true}},
+		"an image moves from a full lane":       {"a b", "a b c", "c", reasons{Ordinary: true}},
+		"one that moves takes one place":        {"a b", "c a b", "b", reasons{Ordinary: true}},
+		"lanes are full together":               {"a X", "b a", "c", reasons{failing: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cp := &ClassPlan{Class: &nodeclass.Class{}, budget: budget{3, unbounded}}
-			for _, image := range []string{"X", "Y"} {
-				cp.Images = append(cp.Images, &ClassImage{Candidate: &Candidate{Name: image}, verdict: verdict{standing: standingOut, retry: retry}})
+			cp := &ClassPlan{Class: &nodeclass.Class{}, budget: budget{3, unbounded}, of: map[*Candidate]*ClassImage{}}
+			byName := map[string]*ClassImage{}
+			known := func(names string) []*ClassImage {
+				var images []*ClassImage
+				for _, name := range strings.Fields(names) {
+					if byName[name] == nil {
+						image := &ClassImage{Candidate: &Candidate{Name: name}}
+						if strings.Contains("XY", name) {
+							image.verdict = verdict{standing: standingOut, retry: retry}
+						}
+						byName[name], cp.of[image.Candidate] = image, image
+						cp.Images = append(cp.Images, image)
+					}
+					images = append(images, byName[name])
+				}
+				return images
 			}
-			l := &lane{number: 1}
-			cp.lanes = []*lane{l}
-			for _, image := range strings.Fields(tc.was) {
-				l.current = append(l.current, Listed{Name: image})
+			l, other := &lane{number: 1}, &lane{number: 2}
+			cp.lanes = []*lane{l, other}
+			for lane, names := range map[*lane]string{l: tc.was, other: tc.other} {
+				for _, image := range known(names) {
+					image.listed = true
+					lane.current = append(lane.current, Listed{Name: image.Name})
+				}
 			}
-			for _, image := range strings.Fields(tc.is) {
-				l.list = append(l.list, entry{Candidate: &Candidate{Name: image}})
+			for _, image := range known(tc.is) {
+				l.list = append(l.list, entry{Candidate: image.Candidate})
 			}
 			if got := cp.reasons(l); got != tc.want {
 				t.Errorf("got %+v, want %+v", got, tc.want)

@@ -28,7 +28,7 @@ func (w *Warmth) readHeld(pod *corev1.Pod, position int, deadline time.Duration,
 	if waits(pod) {
 		for _, v := range held {
 			if image := w.Images[v.Name]; image != nil {
-				image.SetRan(node, 0)
+				image.SetRan(position, 0)
 			}
 		}
 		return

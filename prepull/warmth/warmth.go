@@ -64,14 +64,13 @@ type Image struct {
 	Size int64
 }
 
-// SetRan notes that a node has run the image, or holds it, and that it took a time to be there: of several the longest.
-func (w *Image) SetRan(node string, took time.Duration) {
-	if i, counts := w.At[node]; counts {
-		if w.Ran == nil {
-			w.Ran = make([]int32, len(w.At))
-		}
-		w.Ran[i] = max(w.Ran[i], int32(took.Seconds())+1)
+// SetRan notes that the node at a position has run the image, or holds it, and that it took a time to be there: of several the
+// longest.
+func (w *Image) SetRan(i int, took time.Duration) {
+	if w.Ran == nil {
+		w.Ran = make([]int32, len(w.At))
 	}
+	w.Ran[i] = max(w.Ran[i], int32(took.Seconds())+1)
 }
 
 // SetPresent notes that the node at a position lists the image.
@@ -298,7 +297,7 @@ func (w *Warmth) readPod(pod *corev1.Pod, position int, deadline time.Duration, 
 		if RanWell(s) {
 			started, ended := runs.next(s.State.Terminated)
 			if f, _, skipped := SkippedBy(pod, s.Name); image != nil && !skipped {
-				image.SetRan(node, pullTime(previous, started))
+				image.SetRan(position, pullTime(previous, started))
 			} else if image != nil && pod.DeletionTimestamp == nil && !image.There(position) {
 				Put(&image.Failed, node, f)
 			}
