@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -115,139 +114,33 @@ func TestLanes(t *testing.T) {
 	}
 }
 
-// TestADeal covers how images are dealt to lanes.
-func TestADeal(t *testing.T) {
-	t.Parallel()
-	type image struct {
-		size int64
-		in   []int
+// twoLanes is a cluster with a node that joins and an old one, and an image in each of two lanes. pod is one of a lane, counted from 0.
+func twoLanes() (s State, o Options, pod func(node string, lane int, statuses ...corev1.ContainerStatus) *corev1.Pod) {
+	o = warmingOptions()
+	o.PullsPerNode = 2
+	s = State{
+		Nodes:  []corev1.Node{prepulltest.Node("new", "amd64"), prepulltest.Node("old", "amd64")},
+		Images: []v1alpha1.PrepullImage{inUse("a:1"), inUse("b:1")},
 	}
-	tests := map[string]struct {
-		images []image
-		lanes  int
-		want   []int
-	}{
-		"one lane has all":                             {[]image{{5, nil}, {9, []int{1}}, {7, []int{2}}}, 1, []int{1, 1, 1}},
-		"the largest go first, to the lightest lane":   {[]image{{5, nil}, {9, nil}, {7, nil}, {4, nil}}, 2, []int{2, 1, 2, 1}},
-		"a lane without an image is no matter":         {[]image{{5, nil}}, 4, []int{1}},
-		"an image keeps its lane":                      {[]image{{5, []int{2}}, {9, []int{2}}, {7, []int{1}}, {4, nil}}, 2, []int{2, 2, 1, 1}},
-		"too uneven, and all is dealt anew":            {[]image{{9, []int{1}}, {8, []int{1}}, {7, []int{1}}, {6, []int{1}}}, 4, []int{1, 2, 3, 4}},
-		"half done, and it stays so":                   {[]image{{9, []int{1}}, {8, []int{1, 2}}, {7, []int{1, 3}}, {6, []int{1, 4}}}, 4, []int{1, 2, 3, 4}},
-		"a lane that goes leaves its images to others": {[]image{{9, []int{1}}, {8, []int{2}}, {7, []int{3}}, {6, []int{4}}}, 2, []int{1, 2, 2, 1}},
-		"an unknown size is a usual one":               {[]image{{0, nil}, {300 << 20, nil}, {150 << 20, nil}}, 2, []int{2, 1, 2}},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var images []*ClassImage
-			for i, image := range test.images {
-				images = append(images, &ClassImage{Candidate: &Candidate{Name: fmt.Sprint(i), Size: image.size}, in: image.in})
-			}
-			deal(images, test.lanes)
-			if got := lanesIn(images); !slices.Equal(got, test.want) {
-				t.Errorf("got %v, want %v", got, test.want)
-			}
-		})
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	return s, o, func(node string, lane int, statuses ...corev1.ContainerStatus) *corev1.Pod {
+		p := prepulltest.Pod(node, prepulltest.Noon, statuses...)
+		p.Labels = s.DaemonSets[lane].Spec.Template.Labels
+		return p
 	}
 }
 
-func lanesIn(images []*ClassImage) []int {
-	var lanes []int
-	for _, image := range images {
-		lanes = append(lanes, image.lane)
-	}
-	return lanes
-}
-
-// TestDealsAreFairAndStay deals random images: at first the heaviest lane is within Graham's bound of a perfect one, later within
-// maxUneven of a fresh deal; and what was dealt, or is half moved, is dealt the same.
-func TestDealsAreFairAndStay(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(500) {
-		r := rand.New(rand.NewPCG(seed, 1))
-		var images []*ClassImage
-		lanes := 1 + r.IntN(8)
-		for round := range 6 {
-			if round > 0 {
-				lanes = 1 + r.IntN(8)
-			}
-			for range 1 + r.IntN(12) {
-				images = append(images, &ClassImage{Candidate: &Candidate{Name: fmt.Sprint(len(images)), Size: 1 + r.Int64N(1<<30)}})
-			}
-			fresh, most := heaviest(images, lanes, false), heaviest(images, lanes, true)
-			var total, largest int64
-			for _, image := range images {
-				total, largest = total+image.Size, max(largest, image.Size)
-			}
-			// Graham: any list in order is within total/n + (1-1/n) * largest.
-			if n := int64(lanes); fresh > total/n+largest-largest/n+1 {
-				t.Fatalf("seed %d: %d bytes in a lane of %d", seed, fresh, lanes)
-			}
-			if float64(most) > maxUneven*float64(fresh) {
-				t.Fatalf("seed %d: %d bytes in a lane, %d after a fresh deal", seed, most, fresh)
-			}
-			deal(images, lanes)
-			first := lanesIn(images)
-			for _, image := range images {
-				if image.lane < 1 || image.lane > lanes {
-					t.Fatalf("seed %d: lane %d of %d", seed, image.lane, lanes)
-				}
-				if !slices.Contains(image.in, image.lane) {
-					image.in = slices.Sorted(slices.Values(append(slices.Clone(image.in), image.lane)))
-				}
-			}
-			deal(images, lanes)
-			if again := lanesIn(images); !slices.Equal(first, again) {
-				t.Fatalf("seed %d: half moved, %v became %v", seed, first, again)
-			}
-			for _, image := range images {
-				image.in = []int{image.lane}
-			}
-			deal(images, lanes)
-			if again := lanesIn(images); !slices.Equal(first, again) {
-				t.Fatalf("seed %d: moved, %v became %v", seed, first, again)
-			}
-		}
-	}
-}
-
-// heaviest lane of a deal, with the images where they are or afresh.
-func heaviest(images []*ClassImage, lanes int, stay bool) int64 {
-	var dealt []*ClassImage
-	for _, image := range images {
-		one := &ClassImage{Candidate: image.Candidate}
-		if stay {
-			one.in = image.in
-		}
-		dealt = append(dealt, one)
-	}
-	deal(dealt, lanes)
-	load := map[int]int64{}
-	for _, image := range dealt {
-		load[image.lane] += image.Size
-	}
-	return slices.Max(slices.Collect(maps.Values(load)))
+// withoutRoom makes a pod one that the scheduler finds no room for.
+func withoutRoom(pod *corev1.Pod) *corev1.Pod {
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "Insufficient cpu"}}
+	return pod
 }
 
 // TestALaneThatIsStuckDoesNotEndTheWait has a node that joins fail on the image of one lane while it pulls that of the other.
 func TestALaneThatIsStuckDoesNotEndTheWait(t *testing.T) {
 	t.Parallel()
-	o := warmingOptions()
-	o.PullsPerNode = 2
-	s := State{
-		Nodes:  []corev1.Node{prepulltest.Node("new", "amd64"), prepulltest.Node("old", "amd64")},
-		Images: []v1alpha1.PrepullImage{inUse("a:1"), inUse("b:1")},
-	}
-	s.carryOut(Make(s, o, prepulltest.Noon))
-	if len(s.DaemonSets) != 2 {
-		t.Fatalf("%d DaemonSets", len(s.DaemonSets))
-	}
-	pod := func(node string, lane int, status corev1.ContainerStatus) *corev1.Pod {
-		p := prepulltest.Pod(node, prepulltest.Noon, prepulltest.Done(warmth.InstallContainer, 0, 1), status)
-		p.Labels = s.DaemonSets[lane].Spec.Template.Labels
-		return p
-	}
-	a, b := workload.ObjectName("a:1"), workload.ObjectName("b:1")
+	s, o, pod := twoLanes()
+	a, b, install := workload.ObjectName("a:1"), workload.ObjectName("b:1"), prepulltest.Done(warmth.InstallContainer, 0, 1)
 	for _, tc := range []struct {
 		is      corev1.ContainerStatus
 		want    outlook
@@ -257,8 +150,8 @@ func TestALaneThatIsStuckDoesNotEndTheWait(t *testing.T) {
 		{prepulltest.Done(b, 2, 9), outlookStuck, 1},
 	} {
 		s.Pods = []*corev1.Pod{
-			pod("old", 0, prepulltest.Done(a, 2, 3)), pod("old", 1, prepulltest.Done(b, 2, 3)),
-			pod("new", 0, prepulltest.Waits(a, "ErrImagePull", "a:1: denied")), pod("new", 1, tc.is),
+			pod("old", 0, install, prepulltest.Done(a, 2, 3)), pod("old", 1, install, prepulltest.Done(b, 2, 3)),
+			pod("new", 0, install, prepulltest.Waits(a, "ErrImagePull", "a:1: denied")), pod("new", 1, install, tc.is),
 		}
 		p := Make(s, o, prepulltest.Noon)
 		got := newObserver(p.Classes[0], s.Pods, o.PullDeadline, prepulltest.Noon).progress(&s.Nodes[0], true, prepulltest.Noon)
@@ -271,21 +164,9 @@ func TestALaneThatIsStuckDoesNotEndTheWait(t *testing.T) {
 // TestALaneWithoutRoomDoesNotEndTheWait has a node that joins with room for one pod only: the image that this one pulls is waited for.
 func TestALaneWithoutRoomDoesNotEndTheWait(t *testing.T) {
 	t.Parallel()
-	o := warmingOptions()
-	o.PullsPerNode = 2
-	s := State{
-		Nodes:  []corev1.Node{prepulltest.Node("new", "amd64"), prepulltest.Node("old", "amd64")},
-		Images: []v1alpha1.PrepullImage{inUse("a:1"), inUse("b:1")},
-	}
-	s.carryOut(Make(s, o, prepulltest.Noon))
-	pod := func(node string, lane int, statuses ...corev1.ContainerStatus) *corev1.Pod {
-		p := prepulltest.Pod(node, prepulltest.Noon, statuses...)
-		p.Labels = s.DaemonSets[lane].Spec.Template.Labels
-		return p
-	}
+	s, o, pod := twoLanes()
 	a, b, install := workload.ObjectName("a:1"), workload.ObjectName("b:1"), prepulltest.Done(warmth.InstallContainer, 0, 1)
-	full := pod("new", 1, prepulltest.Waits(warmth.InstallContainer, "PodInitializing", ""))
-	full.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "Insufficient cpu"}}
+	full := withoutRoom(pod("new", 1, prepulltest.Waits(warmth.InstallContainer, "PodInitializing", "")))
 	later := prepulltest.Noon.Add(5 * time.Minute)
 	for _, tc := range []struct {
 		is   corev1.ContainerStatus
@@ -301,6 +182,61 @@ func TestALaneWithoutRoomDoesNotEndTheWait(t *testing.T) {
 		got := newObserver(p.Classes[0], s.Pods, o.PullDeadline, later).progress(&s.Nodes[0], true, later)
 		if got.outlook != tc.want || !strings.Contains(got.trouble, "Insufficient cpu") {
 			t.Errorf("got %v with %s, want %v", got.outlook, got.words(), tc.want)
+		}
+	}
+}
+
+// A node without room for the pod of another lane is not waited for as images move there: it would be for ever.
+func TestAFullNodeKeepsNoImageInTwoLanes(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1), prepulltest.Learned("b:1", 1)}}
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	s.runPods(prepulltest.Noon, nothingFails)
+	o.PullsPerNode = 2
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	further := s.DaemonSet(daemonSetName("linux-amd64", 2)).Spec.Template.Labels
+	moved := prepulltest.Pod(s.Nodes[0].Name, prepulltest.Noon, prepulltest.Done(warmth.InstallContainer, 0, 1), prepulltest.Done(workload.ObjectName("b:1"), 2, 3))
+	other := prepulltest.Pod(s.Nodes[1].Name, prepulltest.Noon, prepulltest.Waits(warmth.InstallContainer, "PodInitializing", ""))
+	moved.Labels, other.Labels = further, further
+	s.Pods = append(s.Pods, moved, other)
+	if p := Make(s, o, prepulltest.Noon); len(p.Roll) != 0 {
+		t.Errorf("while a node pulls what moves: %s", shownPlan(p))
+	}
+	withoutRoom(other)
+	if p := Make(s, o, prepulltest.Noon); len(p.Roll) != 1 || len(ListOf(p.Roll[0])) != 1 || ListOf(p.Roll[0])[0].Image != "a:1" {
+		t.Errorf("once that node has no room: %s", shownPlan(p))
+	}
+}
+
+// A class that has a further lane began long ago, whatever its first one is: it takes no place from one that begins.
+func TestAClassWithAFurtherLaneDoesNotBegin(t *testing.T) {
+	t.Parallel()
+	o := testOptions
+	o.PullsPerNode = 2
+	var s State
+	grow := func(pool string, nodes int, images ...string) {
+		for i := range nodes {
+			n := prepulltest.Node(fmt.Sprintf("%s-%d", pool, i), "amd64")
+			n.Labels["pool"] = pool
+			s.Nodes = append(s.Nodes, n)
+		}
+		for _, image := range images {
+			learned := prepulltest.Learned(image, 1)
+			learned.Status.Placements = []v1alpha1.Placement{{NodeSelector: map[string]string{"pool": pool}}}
+			s.Images = append(s.Images, learned)
+		}
+	}
+	grow("old", 8, "a:1", "b:1")
+	s.carryOut(Make(s, o, prepulltest.Noon))
+	s.drop(s.DaemonSets[0].Name)
+	if len(s.DaemonSets) != 1 || laneNumber(&corev1.Pod{ObjectMeta: s.DaemonSets[0].Spec.Template.ObjectMeta}) != 2 {
+		t.Fatalf("%d DaemonSets are left", len(s.DaemonSets))
+	}
+	grow("new", 5, "c:1")
+	for _, cp := range Make(s, o, prepulltest.Noon.Add(time.Hour)).Classes {
+		if cp.Nodes[0].Labels["pool"] == "new" && len(cp.List) != 1 {
+			t.Errorf("%d nodes that begin get %d images at first, want 1", len(cp.Nodes), len(cp.List))
 		}
 	}
 }

@@ -157,56 +157,72 @@ func Make(s State, o Options, now time.Time) Plan {
 	for _, ds := range s.DaemonSets {
 		stored[ds.Name] = ds
 	}
-	left := unwanted(found, o)
-	recalled := leaveMemories(found, left, now)
-	var wanted, leftOut []*Candidate
-	for _, c := range found {
-		if _, out := left[c]; out {
-			leftOut = append(leftOut, c)
-		} else {
-			wanted = append(wanted, c)
-		}
-	}
-	p := Plan{unwanted: left, Joining: map[string]Joining{}, Next: recalled}
+	p := Plan{Joining: map[string]Joining{}}
+	wanted, leftOut := p.leaveOut(found, o, now)
 	wanted, p.spelled = mergeSpellings(wanted, s.spellingsListed(), s.Pulls)
 	awaitGuards(wanted, s.Pulls)
 	classified := nodeclass.Classify(s.Nodes, askedOf(wanted), o.MaxNodeClasses, now)
-	classes := classified.Classes
 	p.lookAgainBy(classified.Next)
+	p.ignored, p.nowhere = classified.IgnoredWords(o.MaxNodeClasses), whyNowhere(wanted, classified.WhyNowhere)
 	classOf := make(map[string]string, len(s.Nodes))
-	for _, c := range classes {
+	for _, c := range classified.Classes {
 		for _, n := range c.Nodes {
 			classOf[n.Name] = c.Name
 		}
 	}
 	pods, former, again := podsOfGoneNodes(inOrder(s.Pods), s.Nodes, now)
+	p.lookAgainBy(again)
 	on, of := podsByClass(pods, classOf)
-
-	p.ignored, p.nowhere = classified.IgnoredWords(o.MaxNodeClasses), whyNowhere(wanted, classified.WhyNowhere)
-	planned := map[string]*lane{}
-	var rollouts []*rollout
-	placings, begin := placeOnAll(wanted, classes, stored, now)
-	for i, c := range classes {
-		placed, withheld := placings[i].placed, placings[i].withheld
+	placings, begin := placeOnAll(wanted, classified.Classes, stored, now)
+	for i, c := range classified.Classes {
 		// What nodes tell of the size of an image that is left out may bring it back.
-		w := warmth.Observe(c.Pullable, observedImages(placed, leftOut), on[c.Name], o.PullDeadline, now)
+		w := warmth.Observe(c.Pullable, observedImages(placings[i].placed, leftOut), on[c.Name], o.PullDeadline, now)
 		lanes := lanesOf(c, stored, on[c.Name], of, o)
 		able := o.ImageVolumes && !s.NoImageVolumes && c.MountsImages()
 		for _, l := range lanes {
 			l.division = division{able: able, still: true, busy: w.Blocked() || l.state.rolls() || l.stored != nil && !dividable(l.stored)}
+			l.refused = s.refusalOf(l.name)
 		}
-		cp := planClass(c, placed, w, lanes, begin, o, now)
-		if cp.compare(o) {
-			cp = planClass(c, placed, w, lanes, begin, o, now)
-			cp.compare(o)
+		p.add(planLists(c, placings[i], w, lanes, begin, o, now))
+	}
+	p.planDaemonSets(s, o)
+	changing, rolls := p.changes()
+	p.planPods(changing, rolls, o, now)
+	p.DeletePods = slices.Concat(p.DeletePods, misplacedPods(pods, classOf, stored, changing), former)
+	p.planNodes(s, on, o, now)
+	p.Statuses = statusChanges(s.Images, found, invalid, &p, now)
+	return p
+}
+
+// leaveOut tells the images that may have a place from those that the configuration leaves out, or that are only remembered.
+func (p *Plan) leaveOut(found []*Candidate, o Options, now time.Time) (wanted, leftOut []*Candidate) {
+	p.unwanted = unwanted(found, o)
+	p.lookAgainBy(leaveMemories(found, p.unwanted, now))
+	for _, c := range found {
+		if _, out := p.unwanted[c]; out {
+			leftOut = append(leftOut, c)
+		} else {
+			wanted = append(wanted, c)
 		}
-		cp.withheld = withheld
-		p.Classes = append(p.Classes, cp)
-		p.Quarantined = append(p.Quarantined, cp.quarantined...)
-		p.lookAgainBy(cp.next)
-		for _, l := range lanes {
-			l.refused, planned[l.name] = s.refusalOf(l.name), l
-			p.LacksPods = p.LacksPods || l.stored != nil && len(l.list) > 0 && lacksPods(c, l.stored, l.on)
+	}
+	return wanted, leftOut
+}
+
+// add takes the plan for one more class.
+func (p *Plan) add(cp *ClassPlan) {
+	p.Classes = append(p.Classes, cp)
+	p.Quarantined = append(p.Quarantined, cp.quarantined...)
+	p.lookAgainBy(cp.next)
+}
+
+// planDaemonSets decides about the DaemonSets of all lanes of all classes.
+func (p *Plan) planDaemonSets(s State, o Options) {
+	planned := map[string]*lane{}
+	var rollouts []*rollout
+	for _, cp := range p.Classes {
+		for _, l := range cp.lanes {
+			planned[l.name] = l
+			p.LacksPods = p.LacksPods || l.stored != nil && len(l.list) > 0 && lacksPods(cp.Class, l.stored, l.on)
 			if l.needed() {
 				rollouts = append(rollouts, &rollout{ClassPlan: cp, lane: l, accepted: s.Accepted[l.name]})
 			}
@@ -214,16 +230,25 @@ func Make(s State, o Options, now time.Time) Plan {
 	}
 	divideConcurrent(rollouts, o)
 	for _, r := range rollouts {
-		p.planDaemonSet(r, len(stored) > 0, o)
+		p.planDaemonSet(r, len(s.DaemonSets) > 0, o)
 	}
 	p.planRemovals(s.DaemonSets, planned)
-	changing, rolls := map[string]bool{}, map[string]bool{}
+}
+
+// changes are the DaemonSets that are written or removed, and those that roll, by name.
+func (p *Plan) changes() (changing, rolls map[string]bool) {
+	changing, rolls = map[string]bool{}, map[string]bool{}
 	for _, ds := range slices.Concat(p.Roll, p.UpdateInPlace, p.DeleteEmpty, p.DeleteOrphaned) {
 		changing[ds.Name] = true
 	}
 	for _, ds := range p.Roll {
 		rolls[ds.Name] = true
 	}
+	return changing, rolls
+}
+
+// planPods decides which prepull pods leave their nodes, and which go on without an image, and finds the nodes that join.
+func (p *Plan) planPods(changing, rolls map[string]bool, o Options, now time.Time) {
 	for _, cp := range p.Classes {
 		cp.joining(p.Joining, rolls, now)
 		for _, l := range cp.lanes {
@@ -233,11 +258,6 @@ func Make(s State, o Options, now time.Time) Plan {
 			p.planSkips(cp, l, concurrentNodes(o, cp.Class), changing[l.name], now)
 		}
 	}
-	p.DeletePods = slices.Concat(p.DeletePods, misplacedPods(pods, classOf, stored, changing), former)
-	p.lookAgainBy(again)
-	p.planNodes(s, on, o, now)
-	p.Statuses = statusChanges(s.Images, found, invalid, &p, now)
-	return p
 }
 
 // planRemovals finds the DaemonSets that no lane of a class needs any more.
@@ -256,6 +276,17 @@ func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*lane
 	byName := func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) }
 	slices.SortFunc(p.DeleteEmpty, byName)
 	slices.SortFunc(p.DeleteOrphaned, byName)
+}
+
+// planLists plans a class. Where a list changes, other images may be held, so it is planned anew.
+func planLists(c *nodeclass.Class, on placing, w *warmth.Warmth, lanes []*lane, begin int, o Options, now time.Time) *ClassPlan {
+	cp := planClass(c, on.placed, w, lanes, begin, o, now)
+	if cp.compare(o) {
+		cp = planClass(c, on.placed, w, lanes, begin, o, now)
+		cp.compare(o)
+	}
+	cp.withheld = on.withheld
+	return cp
 }
 
 // planClass decides about one class, the images with a use in it, and its lanes. begin is as for startsEmpty.
