@@ -195,10 +195,7 @@ func (p *pool) stripNode(n *corev1.Node) {
 	for key, value := range n.Labels {
 		n.Labels[p.one(key)] = p.one(value)
 	}
-	for i := range n.Status.Images {
-		n.Status.Images[i].Names = p.namesOf(n.Status.Images[i].Names)
-	}
-	n.Status = corev1.NodeStatus{Conditions: conditions, Images: n.Status.Images, Allocatable: p.resourcesOf(p.stripResources(n)), NodeInfo: corev1.NodeSystemInfo{
+	n.Status = corev1.NodeStatus{Conditions: conditions, Images: p.imagesOf(n.Status.Images), Allocatable: p.resourcesOf(p.stripResources(n)), NodeInfo: corev1.NodeSystemInfo{
 		KubeletVersion: p.one(n.Status.NodeInfo.KubeletVersion), ContainerRuntimeVersion: p.one(n.Status.NodeInfo.ContainerRuntimeVersion),
 	}}
 }

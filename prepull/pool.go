@@ -32,6 +32,7 @@ type pool struct {
 
 	labels     map[string]map[string]string
 	names      map[string][]string
+	images     map[uint64][]corev1.ContainerImage
 	resources  map[string]corev1.ResourceList
 	waiting    map[corev1.ContainerStateWaiting]*corev1.ContainerStateWaiting
 	terminated map[corev1.ContainerStateTerminated]*corev1.ContainerStateTerminated
@@ -82,6 +83,32 @@ func (p *pool) namesOf(names []string) []string {
 	}
 	p.names[names[0]] = names
 	return names
+}
+
+// imagesOf are the images that a node lists, largest first: nodes that have the same ones list the same.
+func (p *pool) imagesOf(images []corev1.ContainerImage) []corev1.ContainerImage {
+	images = slices.Clone(images) // it may be one of the pool, and decoding leaves room at the end
+	var hash maphash.Hash
+	hash.SetSeed(poolSeed)
+	for i := range images {
+		images[i].Names = p.namesOf(images[i].Names)
+		for _, name := range images[i].Names {
+			hash.WriteString(name)
+		}
+		maphash.WriteComparable(&hash, images[i].SizeBytes)
+	}
+	if len(images) == 0 {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	same := known(&p.images, maxPooledLists, hash.Sum64(), images)
+	if slices.EqualFunc(same, images, func(a, b corev1.ContainerImage) bool {
+		return a.SizeBytes == b.SizeBytes && slices.Equal(a.Names, b.Names)
+	}) {
+		return same
+	}
+	return images
 }
 
 // resourcesOf is what a node offers: the same as others of its type.

@@ -79,7 +79,10 @@ func TestNodesShareWhatTheyList(t *testing.T) {
 	}
 	var known pool
 	first, same, other := node("a", "app@sha256:1", "app:v1"), node("b", "app@sha256:1", "app:v1"), node("c", "app@sha256:1", "app:v2")
-	for _, n := range []*corev1.Node{&first, &same, &other} {
+	larger, more := node("d", "app@sha256:1", "app:v1"), node("e", "app@sha256:1", "app:v1")
+	larger.Status.Images[0].SizeBytes++
+	more.Status.Images = append(more.Status.Images, corev1.ContainerImage{Names: []string{"b:1"}, SizeBytes: 1})
+	for _, n := range []*corev1.Node{&first, &same, &other, &larger, &more, &same} {
 		want := n.DeepCopy()
 		new(pool).stripNode(want)
 		known.stripNode(n)
@@ -89,6 +92,9 @@ func TestNodesShareWhatTheyList(t *testing.T) {
 	}
 	if &first.Status.Images[0].Names[0] != &same.Status.Images[0].Names[0] {
 		t.Error("the names of an image are kept twice")
+	}
+	if &first.Status.Images[0] != &same.Status.Images[0] {
+		t.Error("equal lists are kept twice")
 	}
 	if reflect.ValueOf(first.Status.Allocatable).Pointer() != reflect.ValueOf(same.Status.Allocatable).Pointer() {
 		t.Error("equal resources are kept twice")
