@@ -85,7 +85,7 @@ type placementIndex struct {
 
 func newPlacementIndex(images []Image) placementIndex {
 	x := placementIndex{of: make([][]int, 0, len(images)), using: map[v1alpha1.SecretReference][]int{}}
-	known := map[string]int{}
+	known, nobody := map[string]int{}, []string{""}
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	for _, image := range images {
@@ -93,12 +93,12 @@ func newPlacementIndex(images []Image) placementIndex {
 		if len(asked) == 0 {
 			asked = []v1alpha1.Placement{workload.Anywhere()}
 		}
-		var indexes []int
+		indexes := make([]int, 0, len(asked))
 		for i := range asked {
 			text.Reset()
 			// A Placement consists of types that always marshal.
 			_ = encoder.Encode(&asked[i])
-			index, found := known[text.String()]
+			index, found := known[string(text.Bytes())]
 			if !found {
 				index = len(x.placements)
 				known[text.String()] = index
@@ -109,7 +109,7 @@ func newPlacementIndex(images []Image) placementIndex {
 		x.of = append(x.of, indexes)
 		namespaces := image.Namespaces
 		if len(namespaces) == 0 {
-			namespaces = []string{""}
+			namespaces = nobody
 		}
 		x.namespaces = append(x.namespaces, namespaces)
 		for _, secret := range image.PullSecrets {
