@@ -185,8 +185,6 @@ func TestBrokenImagesInAFullListAreFewRevisions(t *testing.T) {
 
 func TestReasons(t *testing.T) {
 	t.Parallel()
-	const class = "linux-amd64"
-	retry := &v1alpha1.Retry{NodeClass: class}
 	for name, tc := range map[string]struct {
 		was, is, other string // the other lane has that now, and keeps it
 		want           reasons
@@ -211,36 +209,35 @@ func TestReasons(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cp := &ClassPlan{Class: &nodeclass.Class{}, budget: budget{3, unbounded}, of: map[*Candidate]*ClassImage{}}
-			byName := map[string]*ClassImage{}
-			known := func(names string) []*ClassImage {
-				var images []*ClassImage
-				for _, name := range strings.Fields(names) {
-					if byName[name] == nil {
-						image := &ClassImage{Candidate: &Candidate{Name: name}}
-						if strings.Contains("XY", name) {
-							image.verdict = verdict{standing: standingOut, retry: retry}
-						}
-						byName[name], cp.of[image.Candidate] = image, image
-						cp.Images = append(cp.Images, image)
-					}
-					images = append(images, byName[name])
-				}
-				return images
-			}
 			l, other := &lane{number: 1}, &lane{number: 2}
 			cp.lanes = []*lane{l, other}
 			for lane, names := range map[*lane]string{l: tc.was, other: tc.other} {
-				for _, image := range known(names) {
-					image.listed = true
-					lane.current = append(lane.current, Listed{Name: image.Name})
+				for _, name := range strings.Fields(names) {
+					cp.imageNamed(name).listed = true
+					lane.current = append(lane.current, Listed{Name: name})
 				}
 			}
-			for _, image := range known(tc.is) {
-				l.list = append(l.list, entry{Candidate: image.Candidate})
+			for _, name := range strings.Fields(tc.is) {
+				l.list = append(l.list, entry{Candidate: cp.imageNamed(name).Candidate})
 			}
 			if got := cp.reasons(l); got != tc.want {
 				t.Errorf("got %+v, want %+v", got, tc.want)
 			}
 		})
 	}
+}
+
+// imageNamed is an image of the class; X and Y fail.
+func (cp *ClassPlan) imageNamed(name string) *ClassImage {
+	for _, image := range cp.Images {
+		if image.Name == name {
+			return image
+		}
+	}
+	image := &ClassImage{Candidate: &Candidate{Name: name}}
+	if strings.Contains("XY", name) {
+		image.verdict = verdict{standing: standingOut, retry: &v1alpha1.Retry{NodeClass: "linux-amd64"}}
+	}
+	cp.Images, cp.of[image.Candidate] = append(cp.Images, image), image
+	return image
 }
