@@ -70,7 +70,7 @@ func (w *Image) SetRan(i int, took time.Duration) {
 	if w.Ran == nil {
 		w.Ran = make([]int32, len(w.At))
 	}
-	w.Ran[i] = max(w.Ran[i], int32(took.Seconds())+1)
+	w.Ran[i] = max(w.Ran[i], int32(took/time.Second)+1)
 }
 
 // SetPresent notes that the node at a position lists the image.
