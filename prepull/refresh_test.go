@@ -145,7 +145,7 @@ func TestCommonArchitecture(t *testing.T) {
 	}
 }
 
-// The credentials of all namespaces are read only where a question needs them.
+// The credentials of all namespaces are read only where a question needs them, page by page, and none but those are kept.
 func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 	t.Parallel()
 	scheme := runtime.NewScheme()
@@ -159,6 +159,8 @@ func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 		},
 		Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte("{}")},
 	}
+	unneeded := stored.DeepCopy()
+	unneeded.Name, unneeded.Annotations[credentials.AnnotationSource] = v1alpha1.CopyPrefix+"b", "other/registry"
 	open, private := prepulltest.Learned("a:1", 1), prepulltest.Learned("b:1", 1)
 	private.Status.PullSecrets = []v1alpha1.SecretReference{source}
 	for name, tc := range map[string]struct {
@@ -172,9 +174,11 @@ func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 		"they are not copied":                 {false, []question{{object: &private}}, 0, nil},
 	} {
 		lists := 0
-		live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(stored).WithInterceptorFuncs(interceptor.Funcs{
+		live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(stored, unneeded).WithInterceptorFuncs(interceptor.Funcs{
 			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-				lists++
+				if lists++; (&client.ListOptions{}).ApplyOptions(opts).Limit == 0 {
+					t.Error("all copies are read at once")
+				}
 				return c.List(ctx, list, opts...)
 			},
 		}).Build()
