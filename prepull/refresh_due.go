@@ -57,16 +57,18 @@ func dueQuestions(images []v1alpha1.PrepullImage, asked map[string]time.Time, in
 func turnsOf(due []question) map[string]int {
 	turns, given := make(map[string]int, len(due)), map[string]int{}
 	for _, q := range due {
-		namespaces := map[string]bool{"": len(q.object.Status.Users) == 0}
+		namespaces := make([]string, 0, len(q.object.Status.Users))
 		for _, u := range q.object.Status.Users {
-			namespaces[u.Namespace] = true
+			namespaces = append(namespaces, u.Namespace)
 		}
+		if len(namespaces) == 0 {
+			namespaces = append(namespaces, "")
+		}
+		slices.Sort(namespaces)
 		turn := len(due)
-		for ns, uses := range namespaces {
-			if uses {
-				turn = min(turn, given[ns])
-				given[ns]++
-			}
+		for _, ns := range slices.Compact(namespaces) {
+			turn = min(turn, given[ns])
+			given[ns]++
 		}
 		turns[q.object.Name] = turn
 	}
