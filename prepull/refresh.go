@@ -16,10 +16,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/credentials"
 )
@@ -140,21 +142,27 @@ func (r *refresher) forget(images []v1alpha1.PrepullImage) {
 	maps.DeleteFunc(r.asked, func(name string, _ time.Time) bool { return !there[name] })
 }
 
-// keys are the contents of the copied pull secrets by their sources. They are read only if a question needs one.
+// keys are the contents of the copied pull secrets that questions need, by their sources. Of the others nothing stays in memory.
 func (r *refresher) keys(ctx context.Context, questions []question) (map[v1alpha1.SecretReference][]byte, error) {
-	needed := slices.ContainsFunc(questions, func(q question) bool { return len(secretsOf(q.object)) > 0 })
-	if !r.pullSecrets || !needed {
+	needed := map[v1alpha1.SecretReference]bool{}
+	for _, q := range questions {
+		for _, ref := range secretsOf(q.object) {
+			needed[ref] = true
+		}
+	}
+	if !r.pullSecrets || len(needed) == 0 {
 		return nil, nil
 	}
-	var list corev1.SecretList
-	if err := r.live.List(ctx, &list, client.InNamespace(r.namespace), client.MatchingLabels(v1alpha1.PrepullLabels())); err != nil {
-		return nil, fmt.Errorf("listing the copies of pull secrets: %w", err)
-	}
 	keys := map[v1alpha1.SecretReference][]byte{}
-	for i := range list.Items {
-		if stored, ok := credentials.CopyOf(&list.Items[i]); ok {
-			keys[stored.Source] = list.Items[i].Data[corev1.DockerConfigJsonKey]
+	options := client.ListOptions{Namespace: r.namespace, LabelSelector: labels.SelectorFromSet(v1alpha1.PrepullLabels())}
+	err := pages.Each(ctx, r.live, func() client.ObjectList { return &corev1.SecretList{} }, options, func(o client.Object) {
+		secret := o.(*corev1.Secret)
+		if stored, ok := credentials.CopyOf(secret); ok && needed[stored.Source] {
+			keys[stored.Source] = slices.Clone(secret.Data[corev1.DockerConfigJsonKey])
 		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the copies of pull secrets: %w", err)
 	}
 	return keys, nil
 }

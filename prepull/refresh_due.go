@@ -22,8 +22,9 @@ type question struct {
 	size, digest bool
 }
 
-// dueQuestions are those that may be asked now, the longest unasked first: the size of an image that neither a node nor a
-// registry has told, and at an interval the digest of a tag that pods always pull.
+// dueQuestions are those that may be asked now: the size of an image that neither a node nor a registry has told, and at an
+// interval the digest of a tag that pods always pull. Namespaces take turns, each with the longest unasked first, so that one
+// with many images at slow registries does not delay the others.
 func dueQuestions(images []v1alpha1.PrepullImage, asked map[string]time.Time, interval time.Duration, now time.Time) []question {
 	var due []question
 	for i := range images {
@@ -46,7 +47,32 @@ func dueQuestions(images []v1alpha1.PrepullImage, asked map[string]time.Time, in
 	slices.SortFunc(due, func(a, b question) int {
 		return cmp.Or(asked[a.object.Name].Compare(asked[b.object.Name]), strings.Compare(a.object.Name, b.object.Name))
 	})
+	turns := turnsOf(due)
+	slices.SortStableFunc(due, func(a, b question) int { return cmp.Compare(turns[a.object.Name], turns[b.object.Name]) })
 	return due
+}
+
+// turnsOf are the places of questions, by the names of their objects, among those of a namespace that uses the image: the first of
+// its places where there are several. Images that nobody uses are as of a namespace without a name.
+func turnsOf(due []question) map[string]int {
+	turns, given := make(map[string]int, len(due)), map[string]int{}
+	for _, q := range due {
+		namespaces := make([]string, 0, len(q.object.Status.Users))
+		for _, u := range q.object.Status.Users {
+			namespaces = append(namespaces, u.Namespace)
+		}
+		if len(namespaces) == 0 {
+			namespaces = append(namespaces, "")
+		}
+		slices.Sort(namespaces)
+		turn := len(due)
+		for _, ns := range slices.Compact(namespaces) {
+			turn = min(turn, given[ns])
+			given[ns]++
+		}
+		turns[q.object.Name] = turn
+	}
+	return turns
 }
 
 // leftOut is true for an image that is not pulled, whatever a registry says of it.

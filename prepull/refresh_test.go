@@ -3,6 +3,7 @@ package prepull
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,12 @@ func TestDueQuestions(t *testing.T) {
 		o.Status.DownloadBytes = 5
 		return o
 	}
+	used := func(o v1alpha1.PrepullImage, namespaces ...string) v1alpha1.PrepullImage {
+		for _, ns := range namespaces {
+			o.Status.Users = append(o.Status.Users, v1alpha1.User{Kind: "Deployment", Namespace: ns, Name: "web"})
+		}
+		return o
+	}
 	excluded := prepulltest.Learned("a:debug", 1)
 	excluded.Status.State = "Skipped: Excluded"
 	ago := func(d time.Duration) map[string]time.Time {
@@ -50,12 +57,15 @@ func TestDueQuestions(t *testing.T) {
 		"where a tag points that is always pulled": {
 			images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a:1", 1)))}, want: []string{"a:1 digest"},
 		},
-		"both in one":                     {images: []v1alpha1.PrepullImage{always(prepulltest.Learned("a:1", 1))}, want: []string{"a:1 size digest"}},
-		"a digest is asked at intervals":  {images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a:1", 1)))}, asked: ago(interval - 1)},
-		"a digest is asked again":         {images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a:1", 1)))}, asked: ago(interval), want: []string{"a:1 digest"}},
-		"a digest does not move":          {images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a@sha256:"+strings.Repeat("a", 64), 1)))}},
-		"what is excluded is not asked":   {images: []v1alpha1.PrepullImage{excluded}},
-		"what cannot be parsed is not":    {images: []v1alpha1.PrepullImage{prepulltest.Learned("Not An Image", 1)}},
+		"both in one":                    {images: []v1alpha1.PrepullImage{always(prepulltest.Learned("a:1", 1))}, want: []string{"a:1 size digest"}},
+		"a digest is asked at intervals": {images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a:1", 1)))}, asked: ago(interval - 1)},
+		"a digest is asked again":        {images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a:1", 1)))}, asked: ago(interval), want: []string{"a:1 digest"}},
+		"a digest does not move":         {images: []v1alpha1.PrepullImage{sized(always(prepulltest.Learned("a@sha256:"+strings.Repeat("a", 64), 1)))}},
+		"what is excluded is not asked":  {images: []v1alpha1.PrepullImage{excluded}},
+		"what cannot be parsed is not":   {images: []v1alpha1.PrepullImage{prepulltest.Learned("Not An Image", 1)}},
+		"namespaces take turns": {images: []v1alpha1.PrepullImage{
+			used(prepulltest.Learned("a:1", 1), "alpha"), used(prepulltest.Learned("b:1", 1), "alpha"), used(prepulltest.Learned("c:1", 1), "alpha", "shop"), prepulltest.Learned("d:1", 1),
+		}, want: []string{"a:1 size", "c:1 size", "d:1 size", "b:1 size"}},
 		"the longest unasked comes first": {images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1), prepulltest.Learned("z:1", 1)}, asked: ago(time.Hour), want: []string{"z:1 size", "a:1 size"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,6 +85,39 @@ func TestDueQuestions(t *testing.T) {
 				t.Errorf("questions (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestSlowRegistriesOfANamespaceDelayNoOther has rounds that take as long as a registry may, and a namespace that names its images as
+// another one too.
+func TestSlowRegistriesOfANamespaceDelayNoOther(t *testing.T) {
+	t.Parallel()
+	const interval, round, modest = 10 * time.Minute, 10 * time.Second, 100
+	user := func(namespace string) v1alpha1.User {
+		return v1alpha1.User{Kind: "Deployment", Namespace: namespace, Name: "web"}
+	}
+	var images []v1alpha1.PrepullImage
+	for i := range 2000 {
+		o := prepulltest.Learned(fmt.Sprintf("%d.slow.test/a:1", i), 1)
+		o.Status.Users = []v1alpha1.User{user("alpha")}
+		images = append(images, o)
+	}
+	for i := range modest {
+		o := prepulltest.Learned(fmt.Sprintf("z:%d", i), 1)
+		o.Status.DownloadBytes, o.Status.AlwaysPull = 5, true
+		o.Status.Users = []v1alpha1.User{user("alpha"), user("shop")}
+		images = append(images, o)
+	}
+	asked := map[string]time.Time{}
+	for now := prepulltest.Noon; now.Before(prepulltest.Noon.Add(interval)); now = now.Add(round) {
+		for _, q := range dueQuestions(images, asked, interval, now)[:refreshBatch] {
+			asked[q.object.Name] = now
+		}
+	}
+	for i := range modest {
+		if name := workload.ObjectName(fmt.Sprintf("z:%d", i)); asked[name].IsZero() {
+			t.Errorf("nobody asked about z:%d for %v", i, interval)
+		}
 	}
 }
 
@@ -102,7 +145,7 @@ func TestCommonArchitecture(t *testing.T) {
 	}
 }
 
-// The credentials of all namespaces are read only where a question needs them.
+// The credentials of all namespaces are read only where a question needs them, page by page, and none but those are kept.
 func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 	t.Parallel()
 	scheme := runtime.NewScheme()
@@ -116,6 +159,8 @@ func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 		},
 		Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte("{}")},
 	}
+	unneeded := stored.DeepCopy()
+	unneeded.Name, unneeded.Annotations[credentials.AnnotationSource] = v1alpha1.CopyPrefix+"b", "other/registry"
 	open, private := prepulltest.Learned("a:1", 1), prepulltest.Learned("b:1", 1)
 	private.Status.PullSecrets = []v1alpha1.SecretReference{source}
 	for name, tc := range map[string]struct {
@@ -129,9 +174,11 @@ func TestPullSecretsAreReadForQuestionsThatNeedThem(t *testing.T) {
 		"they are not copied":                 {false, []question{{object: &private}}, 0, nil},
 	} {
 		lists := 0
-		live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(stored).WithInterceptorFuncs(interceptor.Funcs{
+		live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(stored, unneeded).WithInterceptorFuncs(interceptor.Funcs{
 			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-				lists++
+				if lists++; (&client.ListOptions{}).ApplyOptions(opts).Limit == 0 {
+					t.Error("all copies are read at once")
+				}
 				return c.List(ctx, list, opts...)
 			},
 		}).Build()

@@ -49,7 +49,7 @@ func (r revisions) of(ctx context.Context, kind, namespace string, w *pins.Objec
 
 func (r revisions) replicaSets(ctx context.Context, w *pins.Object, options *client.ListOptions) (earlier, error) {
 	var list appsv1.ReplicaSetList
-	if err := pages.List(ctx, r.live, &list, options); err != nil {
+	if err := pages.List(pages.Awaited(ctx), r.live, &list, options); err != nil {
 		return nil, fmt.Errorf("listing ReplicaSets: %w", err)
 	}
 	var found earlier
@@ -65,7 +65,7 @@ func (r revisions) replicaSets(ctx context.Context, w *pins.Object, options *cli
 
 func (r revisions) controllerRevisions(ctx context.Context, w *pins.Object, options *client.ListOptions) (earlier, error) {
 	var list appsv1.ControllerRevisionList
-	if err := pages.List(ctx, r.live, &list, options); err != nil {
+	if err := pages.List(pages.Awaited(ctx), r.live, &list, options); err != nil {
 		return nil, fmt.Errorf("listing ControllerRevisions: %w", err)
 	}
 	var found earlier

@@ -1,6 +1,7 @@
 package pages_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,10 +22,16 @@ import (
 	"github.com/kube-prepull/kube-prepull/api/pages"
 )
 
+// stuckLimit is that of requests which a server does not answer.
+const stuckLimit = 7
+
 // server has pods, and remembers how many were asked for.
 type server struct {
 	pods  []corev1.Pod
 	takes time.Duration
+
+	// stuck are requests for so many objects, until it is closed.
+	stuck chan struct{}
 
 	mu     sync.Mutex
 	limits []int
@@ -41,12 +48,22 @@ func (s *server) count(more int) {
 	s.most = max(s.most, s.open)
 }
 
+// answering is how many requests are answered now.
+func (s *server) answering() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.count(1)
 	defer s.count(-1)
 	time.Sleep(s.takes)
 	start, _ := strconv.Atoi(r.URL.Query().Get("continue")) // empty is 0
 	limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
+	if s.stuck != nil && limit == stuckLimit {
+		<-s.stuck
+	}
 	s.mu.Lock()
 	s.limits = append(s.limits, limit)
 	s.mu.Unlock()
@@ -175,21 +192,59 @@ func TestAListWithoutALimitIsRefusedWhereItIsTooLarge(t *testing.T) {
 // Many want lists of one namespace, and then of many, at the same time.
 func TestFewListsAreReadAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	for namespaces, want := range map[int]int{1: 1, 6: 3} {
+	for name, test := range map[string]struct {
+		namespaces, want int
+		ctx              context.Context
+	}{
+		"of one namespace": {1, 1, t.Context()},
+		"of many":          {6, 3, t.Context()},
+		"that admissions wait for, of one namespace":       {1, 1, pages.Awaited(t.Context())},
+		"that admissions wait for, of many of the cluster": {6, 2, pages.Awaited(t.Context())},
+	} {
 		s := &server{pods: []corev1.Pod{pod(0, 100)}, takes: 3 * time.Millisecond}
 		c := s.client(t)
 		var readers sync.WaitGroup
 		for i := range 60 {
 			readers.Go(func() {
 				var list corev1.PodList
-				if err := pages.List(t.Context(), c, &list, &client.ListOptions{Namespace: fmt.Sprint("shop-", i%namespaces)}); err != nil || len(list.Items) != 1 {
+				if err := pages.List(test.ctx, c, &list, &client.ListOptions{Namespace: fmt.Sprint("shop-", i%test.namespaces)}); err != nil || len(list.Items) != 1 {
 					t.Errorf("%d pods were read (%v)", len(list.Items), err)
 				}
 			})
 		}
 		readers.Wait()
-		if s.most != want {
-			t.Errorf("%d lists of %d namespaces were read at the same time, want %d", s.most, namespaces, want)
+		if s.most != test.want {
+			t.Errorf("%d lists %s were read at the same time, want %d", s.most, name, test.want)
+		}
+	}
+}
+
+// The lists of other work have all their places, those of the same namespaces too, and the API server does not answer them.
+func TestAnAdmissionWaitsForNoOtherWork(t *testing.T) {
+	t.Parallel()
+	s := &server{pods: []corev1.Pod{pod(0, 100)}, stuck: make(chan struct{})}
+	c := s.client(t)
+	list := func(ctx context.Context, i int, limit int64) error {
+		return pages.List(ctx, c, &corev1.PodList{}, &client.ListOptions{Namespace: fmt.Sprint("shop-", i), Limit: limit})
+	}
+	var others sync.WaitGroup
+	for i := range 20 {
+		others.Go(func() {
+			if err := list(t.Context(), i, stuckLimit); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	defer others.Wait()
+	defer close(s.stuck)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for s.answering() < 3 && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	for i := range 20 {
+		if err := list(pages.Awaited(ctx), i, 1); err != nil {
+			t.Fatalf("the list of shop-%d: %v", i, err)
 		}
 	}
 }

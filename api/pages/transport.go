@@ -21,6 +21,7 @@ const (
 	// maxLists are read at the same time, one of a namespace, and maxObjects, of which maxObjectsOf are of one namespace.
 	maxLists     = 3
 	maxListsOf   = 1
+	maxAwaited   = 2 // lists that an admission waits for, also one of a namespace
 	maxObjects   = 8
 	maxObjectsOf = 4
 )
@@ -43,19 +44,27 @@ func (r *reading) end() {
 
 type readingKey struct{}
 
+type awaitedKey struct{}
+
+// Awaited marks what is read while an admission waits for it. Its lists have places of their own, which nothing else takes.
+func Awaited(ctx context.Context) context.Context { return context.WithValue(ctx, awaitedKey{}, true) }
+
 // Bound is a transport for clients that read with this package. It leaves other requests alone.
 func Bound(next http.RoundTripper) http.RoundTripper {
-	return bound{next, places.New(maxLists), places.New(maxObjects)}
+	return bound{next, places.New(maxLists), places.New(maxAwaited), places.New(maxObjects)}
 }
 
 type bound struct {
-	next           http.RoundTripper
-	lists, objects *places.Places
+	next                    http.RoundTripper
+	lists, awaited, objects *places.Places
 }
 
 // enter waits for a place.
 func (b bound) enter(ctx context.Context, r *reading) (leave func(), err error) {
-	if r.list {
+	switch {
+	case r.list && ctx.Value(awaitedKey{}) != nil:
+		return b.awaited.Enter(ctx, places.Share{Name: r.namespace, Most: maxListsOf})
+	case r.list:
 		return b.lists.Enter(ctx, places.Share{Name: r.namespace, Most: maxListsOf})
 	}
 	return b.objects.Enter(ctx, places.Share{Name: r.namespace, Most: maxObjectsOf})

@@ -84,6 +84,40 @@ func TestTheEventOfANotice(t *testing.T) {
 	}
 }
 
+// What is told in a namespace names nothing of another one: neither who else uses the image, nor nodes, nor what a registry says,
+// which may be about the credentials of others. All that is at the object, whose Events are in the namespace default.
+func TestAnEventInANamespaceNamesNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	others := []string{"secret-shop", "their-api", "their-login", "node-of-others", "quoted by the registry"}
+	for name, failure := range map[string]*warmth.Failure{
+		"denied":    {Cause: warmth.CauseDenied, Message: "their-login of secret-shop: 401, quoted by the registry"},
+		"not found": {Cause: warmth.CauseNotFound, Message: "quoted by the registry"},
+		"other":     {Cause: warmth.CauseOther, Message: "quoted by the registry, at node-of-others"},
+	} {
+		o := prepulltest.Learned("a:1", 1)
+		o.Status.Users = []v1alpha1.User{{Kind: "Deployment", Namespace: "shop", Name: "web", UID: "7"}, {Kind: "Job", Namespace: "secret-shop", Name: "their-api", UID: "8"}}
+		o.Status.PullSecrets = []v1alpha1.SecretReference{{Namespace: "secret-shop", Name: "their-login"}}
+		broken := summary{desired: 2, failed: 1, failure: failure, failureNode: "node-of-others"}
+		next := broken.status(&o, prepulltest.Noon)
+		told := map[string]int{}
+		for _, n := range noticesOf(&o, Observed{}, next, prepulltest.Noon) {
+			e := n.Event()
+			told[e.Namespace]++
+			if e.Namespace != "shop" {
+				continue
+			}
+			for _, words := range others {
+				if strings.Contains(e.Message+e.Name+e.InvolvedObject.Name, words) {
+					t.Errorf("%s: the Event in shop tells of %q: %s", name, words, e.Message)
+				}
+			}
+		}
+		if diff := cmp.Diff(map[string]int{"default": 1, "shop": 1, "secret-shop": 1}, told); diff != "" {
+			t.Errorf("%s: Events by namespace (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestTheFirstTimeThatAnImageIsReady(t *testing.T) {
 	t.Parallel()
 	o := prepulltest.Learned("a:1", 1)

@@ -107,6 +107,9 @@ func (a *auditor) lookIn(ctx context.Context, namespace string, onlyPending bool
 	return errors.Join(errs...)
 }
 
+// maxFindings are told of a namespace at a time; the others next time.
+const maxFindings = 100
+
 // findings are those in the pods of a namespace that were not told yet, one for all pods of an owner that have the same.
 func (a *auditor) findings(ctx context.Context, namespace string, pods fields.Selector) ([]*finding, error) {
 	var inOrder []*finding
@@ -119,6 +122,9 @@ func (a *auditor) findings(ctx context.Context, namespace string, pods fields.Se
 			}
 			if like := known[f.key()]; like != nil {
 				like.others++
+				continue
+			}
+			if len(inOrder) == maxFindings {
 				continue
 			}
 			known[f.key()] = &f

@@ -241,6 +241,26 @@ func TestJobsOfACronJobAreOneEvent(t *testing.T) {
 	}
 }
 
+// A look keeps some of very many findings, and the next ones the others.
+func TestManyFindingsAreToldBitByBit(t *testing.T) {
+	t.Parallel()
+	c := &auditedCluster{namespaces: rewritingNamespaces("shop")}
+	for i := range 2*maxFindings + 7 {
+		c.pods = append(c.pods, apiPod(taggedApp, named(fmt.Sprint("app-", i)), controlledBy("apps/v1", "ReplicaSet", fmt.Sprint("set-", i)),
+			func(p *corev1.Pod) { p.OwnerReferences[0].UID = types.UID(fmt.Sprint("set-", i)) }))
+	}
+	a := auditing(t, c)
+	for look, want := range []int{maxFindings, maxFindings, 7, 0} {
+		found, err := a.findings(t.Context(), "shop", unfinishedPods)
+		if err != nil || len(found) != want {
+			t.Errorf("look %d finds %d, want %d (%v)", look, len(found), want, err)
+		}
+		for _, f := range found {
+			a.recorded[f.key()] = time.Now()
+		}
+	}
+}
+
 func TestOnlyNamespacesWhoseImagesArePinnedAreAudited(t *testing.T) {
 	t.Parallel()
 	namespaces := rewritingNamespaces("shop", "kube-system", "kube-public", "kube-node-lease", "kube-prepull", "off", "going", "plain")

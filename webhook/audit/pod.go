@@ -6,14 +6,19 @@ import (
 	"strings"
 
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 	"github.com/kube-prepull/kube-prepull/webhook/pins"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 )
+
+// maxOwner is how many bytes the reference to a controller that may exist has at most. The API server does not bound it.
+const maxOwner = 1024
 
 // finding is what is wrong with a container, or an image volume, of a pod.
 type finding struct {
@@ -36,8 +41,12 @@ func auditPod(pod *corev1.Pod) []finding {
 	if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil
 	}
+	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil && len(owner.APIVersion+owner.Kind+owner.Name)+len(owner.UID) > maxOwner {
+		return nil
+	}
 	images := imagesIn(&pod.Spec)
-	return append(slipped(pod, images), gone(pod, images)...)
+	found := append(slipped(pod, images), gone(pod, images)...)
+	return slices.DeleteFunc(found, func(f finding) bool { return max(len(f.image), len(f.pinned)) > workload.MaxImageLength })
 }
 
 // imagesIn are the images that the kubelet pulls for a pod.
@@ -117,9 +126,15 @@ func volumeAtFault(spec *corev1.PodSpec, digest string, waiting map[string]strin
 	return false
 }
 
+// metadataOnly is what is needed of a pod: labels, annotations and finalizers may have a megabyte.
 func metadataOnly(pod *corev1.Pod) *corev1.Pod {
-	own := pod.ObjectMeta
-	own.Annotations, own.ManagedFields = nil, nil // these may be large
+	own := metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}
+	if hash, found := pod.Labels[appsv1.DefaultDeploymentUniqueLabelKey]; found {
+		own.Labels = map[string]string{appsv1.DefaultDeploymentUniqueLabelKey: hash}
+	}
+	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil {
+		own.OwnerReferences = []metav1.OwnerReference{*owner}
+	}
 	return &corev1.Pod{ObjectMeta: own}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
@@ -62,6 +63,40 @@ func mounts(digest string) func(*corev1.Pod) {
 		pod.Spec.Volumes = []corev1.Volume{{Name: "models", VolumeSource: corev1.VolumeSource{
 			Image: &corev1.ImageVolumeSource{Reference: "r.test/models@" + digest},
 		}}}
+	}
+}
+
+// Pods have up to a megabyte wherever the API server does not bound it, and many may have something wrong.
+func TestAFindingIsSmall(t *testing.T) {
+	t.Parallel()
+	huge := strings.Repeat("x", 1<<20)
+	for name, test := range map[string]struct {
+		change func(*corev1.Pod)
+		found  int
+	}{
+		"as usual":    {func(*corev1.Pod) {}, 1},
+		"labels":      {func(p *corev1.Pod) { p.Labels[huge] = "" }, 1},
+		"finalizers":  {func(p *corev1.Pod) { p.Finalizers = []string{huge} }, 1},
+		"annotations": {func(p *corev1.Pod) { p.Annotations[huge] = "" }, 1},
+		"other owners": {func(p *corev1.Pod) {
+			p.OwnerReferences = append(p.OwnerReferences, metav1.OwnerReference{Kind: "ConfigMap", Name: huge})
+		}, 1},
+		"the name of the controller": {controlledBy("apps/v1", "ReplicaSet", huge), 0},
+		"its UID":                    {func(p *corev1.Pod) { p.OwnerReferences[0].UID = types.UID(huge) }, 0},
+		"the image": {func(p *corev1.Pod) {
+			p.Spec.Containers[0].Image = huge
+			p.Annotations[v1alpha1.AnnotationPin+"app"] = v1alpha1.Pin(huge, one)
+		}, 0},
+	} {
+		found := auditPod(apiPod(taggedApp, test.change))
+		if len(found) != test.found {
+			t.Errorf("%s: %d findings, want %d", name, len(found), test.found)
+		}
+		for _, f := range found {
+			if size := f.pod.Size() + len(f.image) + len(f.pinned); size > 4<<10 {
+				t.Errorf("%s: a finding of %d bytes", name, size)
+			}
+		}
 	}
 }
 

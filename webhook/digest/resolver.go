@@ -2,14 +2,11 @@ package digest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/distribution/reference"
-	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kube-prepull/kube-prepull/webhook/memory"
@@ -48,16 +45,10 @@ type Resolver struct {
 	lookups    *prometheus.CounterVec
 
 	mu      sync.Mutex
-	flights map[key]*flight
-	asking  map[string]int // how many flights a namespace has
+	flights map[key]*flight // those of each namespace
+	calls   map[key]*flight // those that have their turn, by their questions
+	asking  map[string]int  // how many flights a namespace has
 	known   *memory.Memory[key, *flight]
-}
-
-// flight is one question on its way, and then its answer.
-type flight struct {
-	done   chan struct{}
-	digest string
-	err    error
 }
 
 // NewResolver returns a Resolver that shares the limits of Registries. Each has some time for an answer, and a question as
@@ -71,6 +62,7 @@ func NewResolver(registries *Registries, time time.Duration, registerer promethe
 			Help: "Tags that an admission asked for, by result: remembered, joined (the same question was on its way), resolved, refused (401, 403 or 404), resting (the registry is left alone for a while) or failed.",
 		}, []string{"result"}),
 		flights: map[key]*flight{},
+		calls:   map[key]*flight{},
 		asking:  map[string]int{},
 		known:   memory.New[key, *flight](maxAnswers),
 	}
@@ -85,8 +77,8 @@ func NewResolver(registries *Registries, time time.Duration, registerer promethe
 
 // Resolve returns where the tag of an image points, such as sha256:0f3a…; to the index if there is one for many platforms.
 // The auths are Docker configurations ({"auths": …}); an answer is shared only among those with the same logins for the
-// repository. The namespace is that of the admission: who asks much, or asks slow registries, takes no place of others. A fresh one is not a remembered one, but may be that of a question already on its way. The errors can be
-// shown to users: Refused tells of a registry that said no, and a *RestError of one that is not asked now. If ctx ends,
+// repository. The namespace is that of the admission: who asks much, or asks slow registries, takes no place of others. A fresh
+// one is not a remembered one, but may be that of a question already on its way. The errors can be shown to users: Refused tells of a registry that said no, and a *RestError of one that is not asked now. If ctx ends,
 // only the caller gives up.
 func (r *Resolver) Resolve(ctx context.Context, namespace, image string, auths [][]byte, fresh bool) (string, error) {
 	digest, how, err := r.resolve(ctx, namespace, image, auths, fresh)
@@ -117,94 +109,8 @@ func (r *Resolver) resolve(ctx context.Context, namespace, image string, auths [
 		}
 		return "", how, ctx.Err()
 	}
-	if how == resolved && f.err != nil {
-		how = resultOf(f.err)
+	if how == resolved {
+		how = f.result()
 	}
 	return f.digest, how, f.err
-}
-
-// board finds the flight of a question, or starts one. A remembered answer is that of a flight that has landed. Nobody boards the
-// flight of another namespace, which may wait for that one's turn.
-func (r *Resolver) board(ctx context.Context, namespace string, t *target, fresh bool) (*flight, result, error) {
-	k := t.key()
-	own := keyOf(namespace, string(k[:]))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if f, found := r.known.Find(k); found && !fresh {
-		return f, remembered, nil
-	}
-	if f, found := r.flights[own]; found {
-		return f, joined, nil
-	}
-	if ctx.Err() != nil {
-		return nil, failed, ctx.Err()
-	}
-	if len(r.flights) >= maxFlights || r.asking[namespace] >= maxFlightsOf {
-		return nil, failed, finding("too many questions to registries at the same time")
-	}
-	f := &flight{done: make(chan struct{})}
-	r.flights[own] = f
-	r.asking[namespace]++
-	go func() {
-		defer r.land(namespace, own, k, f)
-		r.fly(context.WithoutCancel(ctx), namespace, t, f)
-	}()
-	return f, resolved, nil
-}
-
-// fly asks, whatever becomes of the callers. A panic must not end the process: nobody is there to recover it.
-func (r *Resolver) fly(ctx context.Context, namespace string, t *target, f *flight) {
-	defer func() {
-		if p := recover(); p != nil {
-			f.digest, f.err = "", fmt.Errorf("%s: %w", t.host(), errNotClear)
-			logr.FromContextOrDiscard(ctx).Error(fmt.Errorf("panic: %v", p), "asking a registry failed", "registry", t.host(), "stack", string(debug.Stack()))
-		}
-	}()
-	f.digest, f.err = r.registries.resolve(ctx, namespace, t, r.time)
-}
-
-func (r *Resolver) land(namespace string, own, k key, f *flight) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.flights, own)
-	if r.asking[namespace]--; r.asking[namespace] == 0 {
-		delete(r.asking, namespace)
-	}
-	switch {
-	case f.err == nil:
-		r.known.Add(k, f, time.Now().Add(answerTime))
-	case Refused(f.err):
-		r.known.Add(k, f, time.Now().Add(noTime))
-	}
-	close(f.done)
-}
-
-// resolve asks without the memory for questions that nobody waits for.
-func (r *Registries) resolve(ctx context.Context, namespace string, t *target, limit time.Duration) (digest string, err error) {
-	waiting, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	leave, err := r.hosts.enter(waiting, t.host(), namespace, t.asking())
-	if errors.Is(err, context.DeadlineExceeded) {
-		return "", fmt.Errorf("%s: %w", t.host(), errBusy)
-	}
-	if err != nil {
-		return "", err
-	}
-	err = r.call(ctx, t, limit, leave, func(ctx context.Context, s *session, identifier string) (err error) {
-		digest, err = s.digest(ctx, identifier)
-		return err
-	})
-	return digest, err
-}
-
-func resultOf(err error) result {
-	var rest *RestError
-	switch {
-	case Refused(err):
-		return refused
-	case errors.As(err, &rest):
-		return resting
-	default:
-		return failed
-	}
 }
