@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,6 +23,7 @@ var exampleBlock = regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```")
 
 // foreignKinds are kinds of other projects in examples, with the fields that we know of them; nil if we know none.
 var foreignKinds = map[string]func() any{
+	"karpenter.sh/v1 NodePool":                           func() any { return &nodePool{} },
 	"kubelet.config.k8s.io/v1beta1 KubeletConfiguration": func() any { return &kubeletConfiguration{} },
 	"readiness.node.x-k8s.io/v1alpha1 NodeReadinessRule": func() any { return &nodeReadinessRule{} },
 	"kustomize.toolkit.fluxcd.io/v1 Kustomization":       func() any { return &kustomization{} },
@@ -50,6 +52,48 @@ func TestTheExamplesOfTheDocs(t *testing.T) {
 	}
 	if checked < 20 {
 		t.Errorf("%d examples were found: the pages have more", checked)
+	}
+}
+
+// TestNodesRegisterWithTheKeyOfTheGate: two keys leave nodes tainted for ever, so on each page nodes register with that of the values
+// before them, which is the default if there are none.
+func TestNodesRegisterWithTheKeyOfTheGate(t *testing.T) {
+	t.Parallel()
+	pools := 0
+	for _, page := range pages(t) {
+		if filepath.Base(page) == "autoscalers.md" {
+			continue
+		}
+		key := v1alpha1.TaintWarming
+		for _, match := range fenced.FindAllStringSubmatch(string(read(t, page)), -1) {
+			example := match[1]
+			if strings.HasPrefix(example, "# values of the chart") && strings.Contains(example, "gate:") {
+				key = gateOfValues(t, example).TaintKey
+			}
+			var kind metav1.TypeMeta
+			if err := yaml.Unmarshal([]byte(example), &kind); err != nil {
+				continue // one in a list, which the test above reads
+			}
+			var nodes tainted
+			switch kind.Kind {
+			case "NodePool":
+				nodes = &nodePool{}
+			case "KubeletConfiguration":
+				nodes = &kubeletConfiguration{}
+			default:
+				continue
+			}
+			if err := yaml.UnmarshalStrict([]byte(example), nodes); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+			pools++
+			if diff := cmp.Diff([]corev1.Taint{{Key: key, Effect: corev1.TaintEffectNoSchedule}}, nodes.startupTaints()); diff != "" {
+				t.Errorf("%s: taints (-gate +nodes):\n%s", page, diff)
+			}
+		}
+	}
+	if pools < 2 {
+		t.Errorf("%d examples of nodes were found: the pages have more", pools)
 	}
 }
 

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,10 +24,7 @@ import (
 func TestWhatIsInstalledCanBeUninstalled(t *testing.T) {
 	t.Parallel()
 	objects := map[string]client.Object{}
-	for _, values := range []string{
-		"dashboards.enabled=true,alerts.enabled=true,flowSchema.enabled=true,serviceMonitor.enabled=true,priorityClass.name=other",
-		"podMonitor.enabled=true,podMonitor.authorization.type=Bearer,wait.enabled=true,rbac.pullSecrets=namespaces",
-	} {
+	for _, values := range append(slices.Clone(everyValue), "priorityClass.name=other") {
 		for document := range strings.SplitSeq(render(t, "--set", values), "\n---\n") {
 			o := &unstructured.Unstructured{}
 			if err := yaml.Unmarshal([]byte(document), &o.Object); err != nil {

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -56,10 +57,10 @@ func messagesOf(page string) []string {
 }
 
 // TestEveryMessageOfTroubleshootingIsMet: somebody searches the page for what is on the screen, so each message that it names is, by
-// its exact words, what a test expects of the code.
+// its exact words, what a test expects of the code, or what the plugin says.
 func TestEveryMessageOfTroubleshootingIsMet(t *testing.T) {
 	t.Parallel()
-	expected := literalsOfTests(t)
+	expected := slices.Concat(literalsOfTests(t), slices.Collect(maps.Keys(wordsOfTheCode(t))), sentencesOfTheCode(t))
 	messages := messagesOf(read(t, "troubleshooting.md"))
 	if len(messages) < 50 {
 		t.Errorf("%d messages were found: the page has more", len(messages))

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -85,6 +87,26 @@ func TestAClientNeedsNoTypes(t *testing.T) {
 		}
 		if !slices.ContainsFunc(deleted, func(asked string) bool { return strings.HasSuffix(asked, path) }) {
 			t.Errorf("nobody deletes %s", thing.called(thing.name))
+		}
+	}
+}
+
+// The page of what is installed names all that managers make, and every kind of the chart.
+func TestThePageNamesEveryThing(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/installed.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ofManagers, _ := strings.Cut(string(page), "## What the managers make")
+	for _, thing := range made {
+		if !regexp.MustCompile("(?m)^\\| `" + thing.kind.Kind + "` \\|.*" + regexp.QuoteMeta(thing.name)).MatchString(ofManagers) {
+			t.Errorf("docs/installed.md does not name %s %s", thing.kind.Kind, thing.name)
+		}
+	}
+	for _, thing := range installed {
+		if !strings.Contains(string(page), "| `"+thing.kind.Kind+"` |") {
+			t.Errorf("docs/installed.md does not name the kind %s", thing.kind.Kind)
 		}
 	}
 }
