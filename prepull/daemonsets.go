@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/kube-prepull/kube-prepull/api/admission"
 	"github.com/kube-prepull/kube-prepull/api/clock"
 	"github.com/kube-prepull/kube-prepull/prepull/plan"
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
@@ -191,7 +192,7 @@ func (w *daemonSetWriter) admitsVolumes(ctx context.Context, ds *appsv1.DaemonSe
 	if err == nil {
 		return plan.HeldIn(&tried.Spec) == plan.HeldIn(&ds.Spec.Template.Spec), nil
 	}
-	if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) {
+	if !admission.Refused(err) {
 		return false, err
 	}
 	_, without := w.tryPod(ctx, ds, plan.WithoutHeld(ds.Spec.Template.Spec))

@@ -24,6 +24,7 @@ var rooms = map[string]struct {
 	pure bool
 	may  []string
 }{
+	"api/admission":        {},
 	"api/clock":            {},
 	"api/scc":              {},
 	"api/fair":             {pure: true},

@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/admission"
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
@@ -41,7 +40,7 @@ func (p probe) ask(ctx context.Context, namespace string) (pullPolicy, error) {
 		return policyRewritten, nil
 	case refusal == nil:
 		return policyKept, nil
-	case !refused(refusal):
+	case !admission.Refused(refusal):
 		return policyUnknown, refusal
 	}
 	if _, err := p.create(ctx, namespace, corev1.PullAlways); err == nil {
@@ -64,21 +63,6 @@ func (p probe) create(ctx context.Context, namespace string, policy corev1.PullP
 		return "", errors.New("the pod has become another one")
 	}
 	return pod.Spec.Containers[i].ImagePullPolicy, nil
-}
-
-// refused tells whether something in the API server decided against a pod. That a namespace has no service account yet, or is
-// gone, is no such decision, nor is that nobody answers.
-func refused(err error) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return false
-	}
-	switch code := status.Status().Code; code {
-	case http.StatusUnauthorized, http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
-		return false
-	default:
-		return code >= 400 && code < 500
-	}
 }
 
 // probePod is one that Pod Security "restricted" admits, of an image that policies have to let in anyhow, with the requests
