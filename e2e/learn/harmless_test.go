@@ -57,6 +57,7 @@ func TestNothingOfAnImageRuns(t *testing.T) {
 // TestDataOfAVolumeIsCopiedOnlyWhileItIsBrought counts the copies that container runtimes make of what an image has in a VOLUME.
 func TestDataOfAVolumeIsCopiedOnlyWhileItIsBrought(t *testing.T) {
 	t.Parallel()
+	lab.RequireKubernetes(t, lab.ImageVolumes, "image volumes")
 	p := product{lab.Shared(t)}
 	p.Namespace(t, "volumes", true)
 	copies := func() []string {
