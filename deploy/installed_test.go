@@ -24,21 +24,28 @@ var everyValue = []string{
 	"podMonitor.enabled=true,podMonitor.authorization.type=Bearer,wait.enabled=true,rbac.pullSecrets=namespaces",
 }
 
-// TestThePageOfWhatIsInstalled has each object that the chart renders, and no other one.
-func TestThePageOfWhatIsInstalled(t *testing.T) {
-	t.Parallel()
-	rendered := map[string]bool{}
-	for _, values := range everyValue {
+// renderedWith has each object that the chart renders with one of the sets of values, by its kind and name.
+func renderedWith(t *testing.T, sets []string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	objects := map[string]*unstructured.Unstructured{}
+	for _, values := range sets {
 		for document := range strings.SplitSeq(render(t, "--set", values), "\n---\n") {
 			o := &unstructured.Unstructured{}
 			if err := yaml.Unmarshal([]byte(document), &o.Object); err != nil {
 				t.Fatal(err)
 			}
 			if o.Object != nil {
-				rendered[o.GetKind()+" "+o.GetName()] = true
+				objects[o.GetKind()+" "+o.GetName()] = o
 			}
 		}
 	}
+	return objects
+}
+
+// TestThePageOfWhatIsInstalled has each object that the chart renders, and no other one.
+func TestThePageOfWhatIsInstalled(t *testing.T) {
+	t.Parallel()
+	rendered := renderedWith(t, everyValue)
 	page := sectionOf(t, "## Objects of the chart")
 	var listed []string
 	for _, row := range installedRow.FindAllStringSubmatch(page, -1) {

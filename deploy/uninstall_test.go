@@ -2,19 +2,16 @@ package deploy_test
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/yaml"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/uninstall"
@@ -24,16 +21,8 @@ import (
 func TestWhatIsInstalledCanBeUninstalled(t *testing.T) {
 	t.Parallel()
 	objects := map[string]client.Object{}
-	for _, values := range append(slices.Clone(everyValue), "priorityClass.name=other") {
-		for document := range strings.SplitSeq(render(t, "--set", values), "\n---\n") {
-			o := &unstructured.Unstructured{}
-			if err := yaml.Unmarshal([]byte(document), &o.Object); err != nil {
-				t.Fatal(err)
-			}
-			if o.Object != nil {
-				objects[o.GetKind()+" "+o.GetName()] = o
-			}
-		}
+	for name, o := range renderedWith(t, append(slices.Clone(everyValue), "priorityClass.name=other")) {
+		objects[name] = o
 	}
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
