@@ -50,6 +50,40 @@ func TestWhetherImageVolumesAreAdmitted(t *testing.T) {
 	}
 }
 
+// older is an API server that drops image volumes from the DaemonSets that it stores, beside one that takes pods with them.
+type older struct{ admitting }
+
+func (c *older) Create(ctx context.Context, o client.Object, options ...client.CreateOption) error {
+	ds, ok := o.(*appsv1.DaemonSet)
+	if !ok {
+		return c.admitting.Create(ctx, o, options...)
+	}
+	ds.Spec.Template.Spec = plan.WithoutHeld(ds.Spec.Template.Spec)
+	return nil
+}
+
+func TestWhatWasStoredIsLookedAt(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		api   client.Client
+		drops bool
+	}{
+		"as it was written":     {&stores{}, false},
+		"without image volumes": {&older{}, true},
+	} {
+		w := &daemonSetWriter{client: tc.api, accepted: map[string]string{}}
+		err := w.write(t.Context(), nil, holding())
+		if errors.Is(err, errNoVolumes) != tc.drops || !tc.drops && err != nil || w.noVolumes != tc.drops || w.takesVolumes == tc.drops {
+			t.Errorf("%s: %v, takes image volumes: %v, has none: %v", name, err, w.takesVolumes, w.noVolumes)
+		}
+	}
+}
+
+// stores is an API server that stores what it gets.
+type stores struct{ client.Client }
+
+func (*stores) Create(context.Context, client.Object, ...client.CreateOption) error { return nil }
+
 // holding is a DaemonSet whose pods hold an image.
 func holding() *appsv1.DaemonSet {
 	ds := &appsv1.DaemonSet{}

@@ -310,6 +310,11 @@ func (c *chaos) check(t *testing.T) {
 		if c.options.ImageVolumes && cp.MountsImages() && len(c.full) == 0 {
 			c.checkAllIsHeld(t, cp, all)
 		}
+		for _, i := range cp.Images {
+			if (named(all, i.Name) != nil) != (i.over.reason == "" && !cp.withheld[i.Candidate]) {
+				t.Errorf("%s is in a list of class %s: %v, and the budget leaves it out with %q", i.Name, cp.Name, named(all, i.Name) != nil, i.over.reason)
+			}
+		}
 		for _, n := range cp.Nodes {
 			var pods []string
 			for _, pod := range c.Pods {

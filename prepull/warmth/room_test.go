@@ -24,6 +24,7 @@ func TestNoRoom(t *testing.T) {
 		"in other words":                         {status: unscheduled("Unschedulable", "it is full"), want: "it is full"},
 		"it waits for somebody":                  {status: unscheduled("SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates")},
 		"the kubelet rejects":                    {status: corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfpods", Message: "Pod was rejected: Node didn't have enough resource: pods"}, want: "Pod was rejected: Node didn't have enough resource: pods"},
+		"it has too many processes":              {status: corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Message: "Pod was rejected: The node had condition: [PIDPressure]. "}, want: "Pod was rejected: The node had condition: [PIDPressure]."},
 		"and says no more":                       {status: corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfpods"}, want: "OutOfpods"},
 		"it leaves":                              {status: corev1.PodStatus{Phase: corev1.PodFailed, Reason: "OutOfpods"}, leaving: true},
 		"it runs":                                {status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}}},
