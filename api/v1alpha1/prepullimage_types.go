@@ -339,8 +339,12 @@ type Retry struct {
 	NodeClass string `json:"nodeClass"`
 	// failures in a row.
 	Failures int32 `json:"failures"`
-	// time of the next try: 5 minutes after the first failure, twice as long after each further one, 6 hours at most.
+	// time of the next try: 5 minutes after the first failure, 1 minute if a registry asked for rest, twice as long after each
+	// further one, 6 hours at most.
 	Time metav1.Time `json:"time"`
+	// reason of the last failure, as in the condition PullFailed: NotFound, RateLimited, ...
+	// +optional
+	Reason string `json:"reason,omitempty"`
 }
 
 // Types of the conditions of a PrepullImage.

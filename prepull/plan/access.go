@@ -138,13 +138,13 @@ func (c *Candidate) denied() bool {
 // A node that still fails is left to its kubelet, which tries again by itself.
 func (i *ClassImage) renewed(r *v1alpha1.Retry) *v1alpha1.Retry {
 	changed := i.access.changed
-	if r == nil || len(i.Warmth.Failed) > 0 || !i.denied() || changed.Before(r.Time.Add(-backOff(r.Failures))) {
+	if r == nil || len(i.Warmth.Failed) > 0 || !i.denied() || changed.Before(lastTry(r)) {
 		return r
 	}
 	if !changed.Before(r.Time.Time) {
 		return r
 	}
-	return &v1alpha1.Retry{NodeClass: r.NodeClass, Failures: r.Failures, Time: metav1.NewTime(changed)}
+	return &v1alpha1.Retry{NodeClass: r.NodeClass, Failures: r.Failures, Time: metav1.NewTime(changed), Reason: r.Reason}
 }
 
 // pullSecrets are the copies that the list of a class needs, and those of noop, sorted; none if it needs none.

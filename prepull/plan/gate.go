@@ -104,7 +104,7 @@ func (p *Plan) planNodes(s State, on map[string][]*corev1.Pod, o Options, now ti
 	}
 	served := map[string]bool{}
 	for _, cp := range p.Classes {
-		observer := newObserver(cp, on[cp.Name], o.PullDeadline, now)
+		observer := newObserver(cp, on[cp.Name], o, now)
 		for _, n := range cp.Nodes {
 			served[n.Name] = true
 			held := len(o.Gate.TaintsOf(n)) > 0

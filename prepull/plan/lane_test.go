@@ -154,7 +154,7 @@ func TestALaneThatIsStuckDoesNotEndTheWait(t *testing.T) {
 			pod("new", 0, install, prepulltest.Waits(a, "ErrImagePull", "a:1: denied")), pod("new", 1, install, tc.is),
 		}
 		p := Make(s, o, prepulltest.Noon)
-		got := newObserver(p.Classes[0], s.Pods, o.PullDeadline, prepulltest.Noon).progress(&s.Nodes[0], true, prepulltest.Noon)
+		got := newObserver(p.Classes[0], s.Pods, o, prepulltest.Noon).progress(&s.Nodes[0], true, prepulltest.Noon)
 		if got.outlook != tc.want || got.present != tc.present || got.trouble != "a:1 cannot be pulled: access denied" {
 			t.Errorf("got %v with %s, want %v", got.outlook, got.words(), tc.want)
 		}
@@ -179,7 +179,7 @@ func TestALaneWithoutRoomDoesNotEndTheWait(t *testing.T) {
 			pod("old", 0, install, prepulltest.Done(a, 2, 3)), pod("old", 1, install, prepulltest.Done(b, 2, 3)), pod("new", 0, install, tc.is), full,
 		}
 		p := Make(s, o, later)
-		got := newObserver(p.Classes[0], s.Pods, o.PullDeadline, later).progress(&s.Nodes[0], true, later)
+		got := newObserver(p.Classes[0], s.Pods, o, later).progress(&s.Nodes[0], true, later)
 		if got.outlook != tc.want || !strings.Contains(got.trouble, "Insufficient cpu") {
 			t.Errorf("got %v with %s, want %v", got.outlook, got.words(), tc.want)
 		}

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 // unfinishedTaints are on nodes that have not got all their labels yet: which images they are to have is not known.
@@ -51,16 +52,20 @@ const (
 type observer struct {
 	*ClassPlan
 	waiting, others view
+
+	// failing are images that a node is not warm without, although they fail in the whole class.
+	failing []*ClassImage
 }
 
 // view is a warmth with what matters to progress at hand: there may be thousands of nodes.
 type view struct {
 	*warmth.Warmth
 
-	// hot are the images to wait for, and troubled those that some node has trouble with, by name; lanes are those of the class.
-	hot      []*warmth.Image
-	troubled []trouble
-	lanes    []*lane
+	// hot are the images to wait for, and failing those of the observer; troubled are those that some node has trouble with, by
+	// name; lanes are those of the class.
+	hot, failing []*warmth.Image
+	troubled     []trouble
+	lanes        []*lane
 }
 
 // trouble with an image on some node.
@@ -71,15 +76,35 @@ type trouble struct {
 	leaving bool
 }
 
-func newObserver(cp *ClassPlan, pods []*corev1.Pod, deadline time.Duration, now time.Time) observer {
+func newObserver(cp *ClassPlan, pods []*corev1.Pod, o Options, now time.Time) observer {
 	var others []*corev1.Node
 	for _, n := range cp.Nodes {
 		if _, waits := cp.Warmth.At[n.Name]; !waits {
 			others = append(others, n)
 		}
 	}
-	starting := warmth.Observe(others, observedImages(cp.candidates()), pods, deadline, now)
-	return observer{cp, cp.viewOf(cp.Warmth), cp.viewOf(starting)}
+	starting := warmth.Observe(others, observedImages(cp.candidates()), pods, o.PullDeadline, now)
+	failing := cp.failingHot(o.Gate.MaxBytes)
+	return observer{cp, cp.viewOf(cp.Warmth, failing), cp.viewOf(starting, failing), failing}
+}
+
+// failingHot are the images that would be hot if they did not fail: those whose registry asks for rest, since it gives them later,
+// and all of them where nothing else is hot, or a node would be called warm that has nothing.
+func (cp *ClassPlan) failingHot(maxBytes int64) []*ClassImage {
+	counts := func(i *ClassImage) bool {
+		return i.retry != nil && (len(cp.hot) == 0 || i.retry.Reason == warmth.CauseRateLimit.Reason)
+	}
+	if !slices.ContainsFunc(cp.Images, counts) {
+		return nil
+	}
+	var failing []*ClassImage
+	chosen, _, _ := choose(cp.Images, cp.budget)
+	for _, i := range chosen {
+		if counts(i) && (i.need == workload.Required || i.need == workload.Usual && i.bytes() <= maxBytes) {
+			failing = append(failing, i)
+		}
+	}
+	return failing
 }
 
 // candidates are the images with a use in the class.
@@ -91,10 +116,13 @@ func (cp *ClassPlan) candidates() []*Candidate {
 	return all
 }
 
-func (cp *ClassPlan) viewOf(w *warmth.Warmth) view {
+func (cp *ClassPlan) viewOf(w *warmth.Warmth, failing []*ClassImage) view {
 	v := view{Warmth: w, lanes: cp.lanes}
 	for _, c := range cp.hot {
 		v.hot = append(v.hot, w.Images[c.Name])
+	}
+	for _, c := range failing {
+		v.failing = append(v.failing, w.Images[c.Name])
 	}
 	staying := map[*Candidate]bool{}
 	for _, e := range cp.List {
@@ -110,7 +138,7 @@ func (cp *ClassPlan) viewOf(w *warmth.Warmth) view {
 
 // progress of a node. missing is left out unless it is asked for.
 func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress {
-	p := progress{images: len(o.hot), oversized: o.oversized}
+	p := progress{images: len(o.hot) + len(o.failing), oversized: o.oversized}
 	if unfinished(n) {
 		return p
 	}
@@ -138,6 +166,18 @@ func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress
 			p.missing = append(p.missing, o.hot[i].image)
 		}
 	}
+	for i, image := range v.failing {
+		if _, failed := image.Failed[n.Name]; !failed && image.There(at) {
+			p.present++
+			continue
+		}
+		if p.noteFailing(o.failing[i], now) {
+			failing++
+		}
+		if missing {
+			p.missing = append(p.missing, o.failing[i].image)
+		}
+	}
 	switch {
 	case p.images == 0:
 		p.outlook = outlookNothing
@@ -149,6 +189,21 @@ func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress
 		p.outlook = outlookWaiting
 	}
 	return p
+}
+
+// noteFailing notes that a node lacks an image which fails in the whole class, and tells whether it is not waited for: what is
+// permanent never is, a rate limit always, and anything else for as long as trouble may pass.
+func (p *progress) noteFailing(i *ClassImage, now time.Time) bool {
+	cause := warmth.CauseOf(i.retry.Reason)
+	if p.trouble == "" {
+		p.trouble = i.image + " cannot be pulled: " + cause.Words
+	}
+	f := warmth.Failure{Cause: cause, Settled: true, Began: lastTry(i.retry)}
+	if !f.Counts(now) {
+		p.until = sooner(p.until, f.CountsFrom())
+		return false
+	}
+	return true
 }
 
 // noteTrouble notes what holds up a node, and returns the lanes whose list is held up by what counts as failing.

@@ -81,7 +81,7 @@ func TestProgressOfANode(t *testing.T) {
 				tc.edit(&s.Nodes[0])
 			}
 			cp := Make(s, warmingOptions(), tc.at).Classes[0]
-			got := newObserver(cp, s.Pods, 15*time.Minute, tc.at).progress(&s.Nodes[0], true, tc.at)
+			got := newObserver(cp, s.Pods, warmingOptions(), tc.at).progress(&s.Nodes[0], true, tc.at)
 			if !got.until.IsZero() && got.until.Before(tc.at) {
 				t.Errorf("somebody is to look again at %v, before now", got.until)
 			}
@@ -109,7 +109,7 @@ func TestProgressOfANodeWhoseClockIsWrong(t *testing.T) {
 			s.Pods = append(s.Pods[1:], pod)
 			now := prepulltest.Noon.Add(after)
 			cp := Make(s, warmingOptions(), now).Classes[0]
-			if got := newObserver(cp, s.Pods, 15*time.Minute, now).progress(&s.Nodes[0], true, now); got.outlook != want {
+			if got := newObserver(cp, s.Pods, warmingOptions(), now).progress(&s.Nodes[0], true, now); got.outlook != want {
 				t.Errorf("a clock off by %v, after %v of trouble: %v, %q; want %v", off, after, got.outlook, got.words(), want)
 			}
 		}
@@ -135,7 +135,7 @@ func TestAnImageThatLeavesTheListHoldsANodeForAMinute(t *testing.T) {
 		for after, want := range map[time.Duration]outlook{0: outlookWaiting, warmth.TroubleTime + time.Second: outlookStuck} {
 			at := prepulltest.Noon.Add(after)
 			cp := Make(s, warmingOptions(), at).Classes[0]
-			got := newObserver(cp, s.Pods, 15*time.Minute, at).progress(&s.Nodes[0], false, at)
+			got := newObserver(cp, s.Pods, warmingOptions(), at).progress(&s.Nodes[0], false, at)
 			if got.outlook != want || got.images != 1 || want == outlookWaiting && !got.until.Equal(prepulltest.Noon.Add(warmth.TroubleTime+time.Second)) {
 				t.Errorf("%s, after %v: outlook %v with %d images until %v, want %v", name, after, got.outlook, got.images, got.until, want)
 			}

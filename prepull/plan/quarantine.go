@@ -2,18 +2,23 @@ package plan
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
 const (
 	firstBackOff = 5 * time.Minute
 	maxBackOff   = 6 * time.Hour
+
+	// firstRest is the first back-off after a rate limit: a registry gives the image to who comes later, and nodes that are held wait.
+	firstRest = time.Minute
 )
 
 // standing is what becomes of an image in the list of a class.
@@ -62,8 +67,8 @@ type trial struct {
 //     counts once it is settled, and only if at least half of the nodes that have come to the image fail on it.
 //   - While another node has it, two nodes at least must fail, and half of those that have come to it, whatever the
 //     answer. Fewer means that the nodes are to blame, and they stay blocked.
-//   - An image that counts as failing is left out until its next try: after 5 minutes, twice as long after each further
-//     failure, 6 hours at most. Then it takes its turn as the last of the list.
+//   - An image that counts as failing is left out until its next try: after 5 minutes, or one if its registry asks for rest, twice
+//     as long after each further failure, 6 hours at most. Then it takes its turn as the last of the list.
 //   - Only if at least as many nodes have the image as fail on it, it stays, as the last of the list: nothing waits
 //     behind it, and the copies on the nodes that have it stay protected from deletion. The failing nodes must leave
 //     half of the surge free, or the next list would not get through.
@@ -74,16 +79,13 @@ type trial struct {
 // retry is what is remembered of earlier failures.
 func (t trial) judge(i *ClassImage, retry *v1alpha1.Retry) verdict {
 	due := retry == nil || !t.now.Before(retry.Time.Time)
-	if due && t.imageAtFault(i, retry) {
-		failures := int32(1)
+	if reason := t.fault(i, retry); due && reason != "" {
+		next := &v1alpha1.Retry{NodeClass: t.class, Failures: 1, Reason: reason}
 		if retry != nil {
-			failures += retry.Failures
+			next.Failures += retry.Failures
 		}
-		v := verdict{standing: standingOut, found: true, retry: &v1alpha1.Retry{
-			NodeClass: t.class,
-			Failures:  failures,
-			Time:      metav1.NewTime(t.now.Add(backOff(failures)).Truncate(time.Second)),
-		}}
+		next.Time = metav1.NewTime(t.now.Add(backOff(next)).Truncate(time.Second))
+		v := verdict{standing: standingOut, found: true, retry: next}
 		if i.listed && t.tolerable(i) {
 			v.standing = standingLast
 		}
@@ -107,21 +109,25 @@ func (t trial) judge(i *ClassImage, retry *v1alpha1.Retry) verdict {
 	}
 }
 
-// imageAtFault tells whether the failures that are not known yet are the image's and not the nodes'.
-func (t trial) imageAtFault(i *ClassImage, retry *v1alpha1.Retry) bool {
-	var blocked int
-	permanent := false
+// fault is why an image fails, if the failures that are not known yet are its own and not the nodes'; empty if they are not.
+func (t trial) fault(i *ClassImage, retry *v1alpha1.Retry) (reason string) {
+	var blocked []warmth.Failure
 	for _, f := range i.Warmth.Failed {
-		if f.Settled && (retry == nil || f.Since.After(retry.Time.Add(-backOff(retry.Failures)/2))) {
-			blocked++
-			permanent = permanent || f.Permanent
+		if f.Settled && (retry == nil || f.Since.After(retry.Time.Add(-backOff(retry)/2))) {
+			blocked = append(blocked, f)
 		}
 	}
-	half := blocked > 0 && blocked >= i.Warmth.Holders()+len(i.Warmth.Pulling)
-	if i.Warmth.Ready() > 0 {
-		return half && blocked >= 2
+	if len(blocked) == 0 {
+		return ""
 	}
-	return permanent || half
+	worst := slices.MinFunc(blocked, func(a, b warmth.Failure) int {
+		return cmp.Or(trueFirst(a.Permanent, b.Permanent), trueFirst(!a.RateLimited(), !b.RateLimited()), strings.Compare(a.Reason, b.Reason))
+	})
+	half := len(blocked) >= i.Warmth.Holders()+len(i.Warmth.Pulling)
+	if ready := i.Warmth.Ready() > 0; ready && !(half && len(blocked) >= 2) || !ready && !worst.Permanent && !half {
+		return ""
+	}
+	return worst.Reason
 }
 
 // tolerable tells whether a failing image may be at the end of the list. A node that goes without it is in nobody's way.
@@ -165,7 +171,7 @@ func (t trial) retryRegistries(images []*ClassImage, known map[*ClassImage]*v1al
 		if !found || known[i] == nil || i.retry == nil || len(i.Warmth.Failed) > 0 || t.now.Before(turn.Time) {
 			continue
 		}
-		i.verdict = t.judge(i, &v1alpha1.Retry{NodeClass: t.class, Failures: known[i].Failures, Time: turn})
+		i.verdict = t.judge(i, &v1alpha1.Retry{NodeClass: t.class, Failures: known[i].Failures, Time: turn, Reason: known[i].Reason})
 	}
 }
 
@@ -180,7 +186,7 @@ func pickRetries(images []*ClassImage, b budget) {
 	tried := map[string]time.Time{}
 	for _, i := range images {
 		if i.retry != nil {
-			last := i.retry.Time.Add(-backOff(i.retry.Failures))
+			last := lastTry(i.retry)
 			for _, namespace := range i.namespaces {
 				tried[namespace] = latest(tried[namespace], last)
 			}
@@ -201,7 +207,7 @@ func pickRetries(images []*ClassImage, b budget) {
 	for _, i := range chosen {
 		placed[i] = true
 	}
-	lastTry := func(i *ClassImage) time.Time {
+	lastTurn := func(i *ClassImage) time.Time {
 		var last time.Time
 		for _, namespace := range i.namespaces {
 			last = latest(last, tried[namespace])
@@ -213,7 +219,7 @@ func pickRetries(images []*ClassImage, b budget) {
 	}
 	var first *ClassImage
 	for _, i := range due {
-		if placed[i] && (first == nil || cmp.Or(trueFirst(i.declared, first.declared), lastTry(i).Compare(lastTry(first)), together(i, first)) < 0) {
+		if placed[i] && (first == nil || cmp.Or(trueFirst(i.declared, first.declared), lastTurn(i).Compare(lastTurn(first)), together(i, first)) < 0) {
 			first = i
 		}
 	}
@@ -233,10 +239,16 @@ func (c *Candidate) registry() string {
 // repository that an image is pulled from, as the kubelet has it.
 func (c *Candidate) repository() string { return workload.Repository(c.canonical) }
 
-// backOff after a number of failures in a row, 1 at least.
-func backOff(failures int32) time.Duration {
+// lastTry is when an image failed last.
+func lastTry(r *v1alpha1.Retry) time.Time { return r.Time.Add(-backOff(r)) }
+
+// backOff is how long the next try waits.
+func backOff(r *v1alpha1.Retry) time.Duration {
 	wait := firstBackOff
-	for range failures - 1 {
+	if r.Reason == warmth.CauseRateLimit.Reason {
+		wait = firstRest
+	}
+	for range r.Failures - 1 {
 		if wait *= 2; wait >= maxBackOff {
 			return maxBackOff
 		}

@@ -20,9 +20,14 @@ func TestJudge(t *testing.T) {
 	final := warmth.Failure{Cause: warmth.CauseNotFound, Settled: true, Since: prepulltest.Noon.Add(-time.Minute)}
 	first := warmth.Failure{Cause: warmth.CauseUnreachable, Since: prepulltest.Noon.Add(-time.Minute)}
 	settled := warmth.Failure{Cause: warmth.CauseUnreachable, Settled: true, Since: prepulltest.Noon.Add(-time.Minute)}
+	limited := warmth.Failure{Cause: warmth.CauseRateLimit, Settled: true, Since: prepulltest.Noon.Add(-time.Minute)}
 	old := warmth.Failure{Cause: warmth.CauseNotFound, Settled: true, Since: prepulltest.Noon.Add(-10 * time.Minute)}
 	retry := func(failures int32, in time.Duration) *v1alpha1.Retry {
 		return &v1alpha1.Retry{NodeClass: "c", Failures: failures, Time: metav1.NewTime(prepulltest.Noon.Add(in))}
+	}
+	because := func(reason string, r *v1alpha1.Retry) *v1alpha1.Retry {
+		r.Reason = reason
+		return r
 	}
 	for name, tc := range map[string]struct {
 		failing      []warmth.Failure
@@ -37,13 +42,22 @@ func TestJudge(t *testing.T) {
 	}{
 		"nothing fails": {ran: 3, waiting: 5, standing: standingGood},
 		"a final answer from any node counts at once": {
-			failing: []warmth.Failure{final}, pulling: 100, waiting: 101, standing: standingOut, next: retry(1, 5*time.Minute),
+			failing: []warmth.Failure{final}, pulling: 100, waiting: 101, standing: standingOut, next: because("NotFound", retry(1, 5*time.Minute)),
 		},
 		"the first failure of another kind does not count yet": {
 			failing: []warmth.Failure{first}, waiting: 1, standing: standingGood,
 		},
 		"it counts when the kubelet backs off": {
-			failing: []warmth.Failure{settled}, waiting: 1, standing: standingOut, next: retry(1, 5*time.Minute),
+			failing: []warmth.Failure{settled}, waiting: 1, standing: standingOut, next: because("RegistryUnreachable", retry(1, 5*time.Minute)),
+		},
+		"a registry that asks for rest is asked again after a minute": {
+			failing: []warmth.Failure{limited}, waiting: 1, standing: standingOut, next: because("RateLimited", retry(1, time.Minute)),
+		},
+		"then after two": {
+			failing: []warmth.Failure{limited}, waiting: 1, retry: because("RateLimited", retry(1, -time.Minute)), standing: standingOut, next: because("RateLimited", retry(2, 2*time.Minute)),
+		},
+		"what else is wrong counts for more": {
+			failing: []warmth.Failure{limited, settled}, waiting: 2, standing: standingOut, next: because("RegistryUnreachable", retry(1, 5*time.Minute)),
 		},
 		"one node among many is to blame itself": {
 			failing: []warmth.Failure{settled}, ran: 1, pulling: 1, waiting: 500, standing: standingGood,
@@ -58,16 +72,16 @@ func TestJudge(t *testing.T) {
 			failing: []warmth.Failure{final, final}, ran: 3, waiting: 5, standing: standingGood,
 		},
 		"two nodes that fail and two that have it blame the image, which stays at the end, protected": {
-			failing: []warmth.Failure{final, settled}, ran: 2, waiting: 4, standing: standingLast, next: retry(1, 5*time.Minute),
+			failing: []warmth.Failure{final, settled}, ran: 2, waiting: 4, standing: standingLast, next: because("NotFound", retry(1, 5*time.Minute)),
 		},
 		"an image that most nodes do not have leaves": {
-			failing: []warmth.Failure{final, final, final}, ran: 2, waiting: 5, standing: standingOut, next: retry(1, 5*time.Minute),
+			failing: []warmth.Failure{final, final, final}, ran: 2, waiting: 5, standing: standingOut, next: because("NotFound", retry(1, 5*time.Minute)),
 		},
 		"an image whose failures take up the surge leaves": {
-			failing: []warmth.Failure{final, final, final}, ran: 3, waiting: 6, surge: 5, standing: standingOut, next: retry(1, 5*time.Minute),
+			failing: []warmth.Failure{final, final, final}, ran: 3, waiting: 6, surge: 5, standing: standingOut, next: because("NotFound", retry(1, 5*time.Minute)),
 		},
 		"one whose failures take up half of the surge stays": {
-			failing: []warmth.Failure{final, final}, ran: 2, waiting: 4, surge: 4, standing: standingLast, next: retry(1, 5*time.Minute),
+			failing: []warmth.Failure{final, final}, ran: 2, waiting: 4, surge: 4, standing: standingLast, next: because("NotFound", retry(1, 5*time.Minute)),
 		},
 		"out until its time": {waiting: 5, unlisted: true, retry: retry(1, time.Minute), standing: standingOut, next: retry(1, time.Minute)},
 		"due from its time on": {
@@ -80,7 +94,7 @@ func TestJudge(t *testing.T) {
 			failing: []warmth.Failure{old}, waiting: 1, retry: retry(1, -time.Minute), standing: standingDue, next: retry(1, -time.Minute),
 		},
 		"a new failure after its time doubles the back-off": {
-			failing: []warmth.Failure{final}, waiting: 1, retry: retry(1, -time.Minute), standing: standingOut, next: retry(2, 10*time.Minute),
+			failing: []warmth.Failure{final}, waiting: 1, retry: retry(1, -time.Minute), standing: standingOut, next: because("NotFound", retry(2, 10*time.Minute)),
 		},
 		"a failure before its time changes nothing": {
 			failing: []warmth.Failure{final}, waiting: 1, retry: retry(1, time.Minute), standing: standingOut, next: retry(1, time.Minute),
@@ -217,8 +231,13 @@ func TestBackOff(t *testing.T) {
 		0: 5 * time.Minute, 1: 5 * time.Minute, 2: 10 * time.Minute, 3: 20 * time.Minute,
 		7: 320 * time.Minute, 8: 6 * time.Hour, 1 << 30: 6 * time.Hour,
 	} {
-		if got := backOff(failures); got != want {
-			t.Errorf("backOff(%d) = %v, want %v", failures, got, want)
+		if got := backOff(&v1alpha1.Retry{Failures: failures, Reason: "NotFound"}); got != want {
+			t.Errorf("after %d failures %v, want %v", failures, got, want)
+		}
+	}
+	for failures, want := range map[int32]time.Duration{1: time.Minute, 2: 2 * time.Minute, 3: 4 * time.Minute, 10: 6 * time.Hour} {
+		if got := backOff(&v1alpha1.Retry{Failures: failures, Reason: "RateLimited"}); got != want {
+			t.Errorf("after %d rate limits %v, want %v", failures, got, want)
 		}
 	}
 }

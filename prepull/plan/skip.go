@@ -10,8 +10,17 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
-// skipTime is how long a node goes without an image that it could not pull. Then its prepull pod is made anew, and tries again.
-const skipTime = 30 * time.Minute
+// skipTime is how long a node goes without an image that it cannot pull. Then its prepull pod is made anew, and tries again.
+func skipTime(f warmth.Failure) time.Duration {
+	switch {
+	case f.Permanent:
+		return 30 * time.Minute
+	case f.RateLimited():
+		return firstRest
+	default:
+		return firstBackOff
+	}
+}
 
 // Skip is an image that one prepull pod goes on without: others of the class have it, so the list stays as it is, and the images
 // behind it are not kept from the node. The init container that could not pull it runs the noop image instead, which a kubelet
@@ -69,7 +78,20 @@ func (cp *ClassPlan) skipOf(pod *corev1.Pod) (Skip, bool) {
 	}
 	f, fails := image.Warmth.Failed[pod.Spec.NodeName]
 	_, _, skipped := warmth.SkippedBy(pod, image.Name)
-	return Skip{pod, image.Name, f}, fails && !skipped && image.Warmth.Ready() > 0 && f.Final()
+	goesOn := f.Final() && (!f.RateLimited() || cp.lacksBehind(image, pod.Spec.NodeName))
+	return Skip{pod, image.Name, f}, fails && !skipped && image.Warmth.Ready() > 0 && goesOn
+}
+
+// lacksBehind tells whether a node lacks an image that its lane pulls after another one.
+func (cp *ClassPlan) lacksBehind(image *ClassImage, node string) bool {
+	at, behind := cp.Warmth.At[node], false
+	for _, e := range cp.laneOf(image).list {
+		if behind && !e.held && !cp.of[e.Candidate].Warmth.There(at) {
+			return true
+		}
+		behind = behind || e.Name == image.Name
+	}
+	return false
 }
 
 // listed is the image with a name if it is in the list, and stays there.
@@ -99,7 +121,7 @@ func (cp *ClassPlan) skippedUntil(pod *corev1.Pod) time.Time {
 		if _, fails := image.Warmth.Failed[pod.Spec.NodeName]; !fails {
 			continue
 		}
-		due = sooner(due, at.Add(skipTime))
+		due = sooner(due, at.Add(skipTime(f)))
 		if changed := image.access.changed; f.Reason == warmth.CauseDenied.Reason && changed.After(at) {
 			due = sooner(due, changed)
 		}

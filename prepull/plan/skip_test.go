@@ -47,6 +47,8 @@ func TestWhichPodsGoOnWithoutAnImage(t *testing.T) {
 		"one cannot reach the registry":       {"i/o timeout", []string{"node-001"}, 0, ""},
 		"one has tried twice":                 {"i/o timeout", []string{"node-001"}, 2, ""},
 		"one has tried three times":           {"i/o timeout", []string{"node-001"}, 3, "node-001"},
+		"a registry asks one for rest":        {"429 Too Many Requests", []string{"node-001"}, 3, "node-001"},
+		"nothing waits behind it for that":    {"429 Too Many Requests", []string{"node-000"}, 3, ""},
 		"most fail, so the image is at fault": {"403 Forbidden denied", []string{"node-000", "node-001", "node-002", "node-003"}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,6 +61,7 @@ func TestWhichPodsGoOnWithoutAnImage(t *testing.T) {
 					}
 				}
 			}
+			s.Nodes[0].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/c:1"}}}
 			p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute))
 			var got []string
 			for _, skip := range p.Skips {
@@ -74,6 +77,17 @@ func TestWhichPodsGoOnWithoutAnImage(t *testing.T) {
 				t.Error("the others get a new list all the same")
 			}
 		})
+	}
+}
+
+func TestHowLongANodeGoesWithoutAnImage(t *testing.T) {
+	t.Parallel()
+	for cause, want := range map[warmth.Cause]time.Duration{
+		warmth.CauseNotFound: 30 * time.Minute, warmth.CauseUnreachable: 5 * time.Minute, warmth.CauseRateLimit: time.Minute,
+	} {
+		if got := skipTime(warmth.Failure{Cause: cause}); got != want {
+			t.Errorf("%s: %s, want %s", cause.Reason, got, want)
+		}
 	}
 }
 
@@ -106,7 +120,7 @@ func TestANodeThatGoesWithoutAnImageTriesAgain(t *testing.T) {
 	if got := s.status(workload.ObjectName("b:1")).State; got != "PullFailed: access denied" {
 		t.Errorf("the image that one node lacks is %s", got)
 	}
-	due := skipped.Add(skipTime)
+	due := skipped.Add(30 * time.Minute)
 	if len(p.DeletePods) > 0 || !p.Next.Equal(due) {
 		t.Errorf("%d pods are made anew, the next look is at %s, want %s", len(p.DeletePods), p.Next, due)
 	}

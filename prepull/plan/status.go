@@ -112,7 +112,7 @@ func warmedIn(o *v1alpha1.PrepullImage, next Observed) time.Duration {
 
 func equalRetries(a, b []v1alpha1.Retry) bool {
 	return slices.EqualFunc(a, b, func(a, b v1alpha1.Retry) bool {
-		return a.NodeClass == b.NodeClass && a.Failures == b.Failures && a.Time.Equal(&b.Time)
+		return a.NodeClass == b.NodeClass && a.Failures == b.Failures && a.Time.Equal(&b.Time) && a.Reason == b.Reason
 	})
 }
 

@@ -114,12 +114,7 @@ func (s *summary) failureWords(reason string) string {
 	if s.failure != nil {
 		return s.failure.Words
 	}
-	for _, c := range warmth.Causes {
-		if c.Reason == reason {
-			return c.Words
-		}
-	}
-	return warmth.CauseOther.Words
+	return warmth.CauseOf(reason).Words
 }
 
 // firstFailure is the failure of the first node by name, nil if there is none.

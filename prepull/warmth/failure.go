@@ -34,7 +34,7 @@ var (
 	causePlatform    = Cause{"NoMatchingPlatform", "not built for these nodes", true}
 	causeInvalid     = Cause{"InvalidImage", "invalid image", true}
 	causeSignature   = Cause{"SignatureRejected", "signature rejected", true}
-	causeRateLimit   = Cause{"RateLimited", "rate limit reached", false}
+	CauseRateLimit   = Cause{"RateLimited", "rate limit reached", false}
 	causeDisk        = Cause{"DiskFull", "disk full", false}
 	CauseUnreachable = Cause{"RegistryUnreachable", "registry unreachable", false}
 	causeDeadline    = Cause{"DeadlineExceeded", "no answer in time", false}
@@ -42,7 +42,7 @@ var (
 	CauseOther       = Cause{"Other", "see the condition PullFailed", false}
 
 	Causes = []Cause{
-		CauseNotFound, CauseDenied, causePlatform, causeInvalid, causeSignature, causeRateLimit, causeDisk,
+		CauseNotFound, CauseDenied, causePlatform, causeInvalid, causeSignature, CauseRateLimit, causeDisk,
 		CauseUnreachable, causeDeadline, causeStart, CauseOther,
 	}
 )
@@ -53,7 +53,7 @@ var spokenCauses = []struct {
 	cause Cause
 	words []string
 }{
-	{causeRateLimit, []string{"toomanyrequests", "too many requests", "rate limit", nodeLimit}},
+	{CauseRateLimit, []string{"toomanyrequests", "too many requests", "rate limit", nodeLimit}},
 	{causePlatform, []string{"no match for platform", "no matching manifest", "exec format error"}},
 	{causeDisk, []string{"no space left on device", "disk quota exceeded"}},
 	{CauseUnreachable, []string{
@@ -64,6 +64,14 @@ var spokenCauses = []struct {
 	{CauseDenied, []string{"unauthorized", "denied", "forbidden", "authentication required", "no basic auth credentials", "insufficient_scope"}},
 	{causeInvalid, []string{"invalid reference format", "could not parse reference"}},
 	{CauseNotFound, []string{"not found", "manifest unknown", "name unknown", "does not exist"}},
+}
+
+// CauseOf is the one with a reason, CauseOther if there is none.
+func CauseOf(reason string) Cause {
+	if i := slices.IndexFunc(Causes, func(c Cause) bool { return c.Reason == reason }); i >= 0 {
+		return Causes[i]
+	}
+	return CauseOther
 }
 
 // Failure is what stands in the way of an image on one node.
@@ -108,10 +116,13 @@ func (f *Failure) CountsFrom() time.Time {
 }
 
 // mayCount is false of what is not settled, and of a registry that asks for rest: it gives the image later.
-func (f *Failure) mayCount() bool { return f.Settled && f.Reason != causeRateLimit.Reason }
+func (f *Failure) mayCount() bool { return f.Settled && !f.RateLimited() }
 
-// Final tells whether trying again soon gives nothing: the answer is permanent, or the kubelet has tried three times.
-func (f *Failure) Final() bool { return f.mayCount() && (f.Permanent || f.Tries >= finalTries) }
+// RateLimited tells whether a registry asks for rest.
+func (f *Failure) RateLimited() bool { return f.Reason == CauseRateLimit.Reason }
+
+// Final tells whether trying again at once gives nothing: the answer is permanent, or the kubelet has tried three times.
+func (f *Failure) Final() bool { return f.Settled && (f.Permanent || f.Tries >= finalTries) }
 
 // failureOf reads the failure of a container from the state in which the kubelet reports it; false if it has none. While
 // an image is pulled the kubelet says PodInitializing, and nothing about the pull.

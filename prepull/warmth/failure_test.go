@@ -46,9 +46,9 @@ func TestFailureOf(t *testing.T) {
 			"ErrImagePull", `no match for platform in manifest: not found`, causePlatform, "no match", true,
 		},
 		"a rate limit is not a refusal": {
-			"ErrImagePull", `429 Too Many Requests - Server message: toomanyrequests: You have reached your unauthenticated pull rate limit`, causeRateLimit, "429", false,
+			"ErrImagePull", `429 Too Many Requests - Server message: toomanyrequests: You have reached your unauthenticated pull rate limit`, CauseRateLimit, "429", false,
 		},
-		"the kubelet's own rate limit": {"ErrImagePull", "pull QPS exceeded", causeRateLimit, "pull QPS", false},
+		"the kubelet's own rate limit": {"ErrImagePull", "pull QPS exceeded", CauseRateLimit, "pull QPS", false},
 		"the name of an image says nothing": {
 			"ErrImagePull", `failed to resolve reference "r.test/timeout:denied": r.test/timeout:denied: not found`, CauseNotFound, "failed to resolve", true,
 		},
@@ -161,7 +161,7 @@ func TestCounts(t *testing.T) {
 		"permanent":                     {Failure{Cause: CauseNotFound, Settled: true}, 0, true, time.Minute},
 		"trouble for a moment":          {Failure{Cause: CauseUnreachable, Settled: true}, 59 * time.Second, false, time.Minute},
 		"trouble for a minute":          {Failure{Cause: CauseUnreachable, Settled: true}, time.Minute, true, time.Minute},
-		"a registry that asks for rest": {Failure{Cause: causeRateLimit, Settled: true}, time.Hour, false, -1},
+		"a registry that asks for rest": {Failure{Cause: CauseRateLimit, Settled: true}, time.Hour, false, -1},
 	} {
 		f := tc.failure
 		f.Began = began

@@ -1,7 +1,6 @@
 package warmth
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -28,10 +27,7 @@ func SkippedBy(pod *corev1.Pod, container string) (f Failure, at time.Time, skip
 	since, words, _ := strings.Cut(value, " ")
 	reason, message, _ := strings.Cut(words, " ")
 	at, _ = time.Parse(time.RFC3339, since)
-	f = Failure{Cause: CauseOther, Message: PlainMessage(message, reason), Settled: true, Alone: true, Since: pod.CreationTimestamp.Time, Began: ScheduledAt(pod)}
-	if i := slices.IndexFunc(Causes, func(c Cause) bool { return c.Reason == reason }); i >= 0 {
-		f.Cause = Causes[i]
-	}
+	f = Failure{Cause: CauseOf(reason), Message: PlainMessage(message, reason), Settled: true, Alone: true, Since: pod.CreationTimestamp.Time, Began: ScheduledAt(pod)}
 	return f, at, true
 }
 

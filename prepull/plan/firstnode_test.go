@@ -1,0 +1,103 @@
+package plan
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
+	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+)
+
+// failAs lets the kubelets of all nodes fail on an image for the third time.
+func (s *State) failAs(image, words string, at time.Time) {
+	s.runPods(prepulltest.Noon, func(_, i string) string {
+		if i == image {
+			return words
+		}
+		return ""
+	})
+	for _, pod := range s.Pods {
+		for i := range pod.Status.InitContainerStatuses {
+			if w := pod.Status.InitContainerStatuses[i].State.Waiting; w != nil && w.Reason == "ErrImagePull" {
+				w.Reason, pod.Status.InitContainerStatuses[i].RestartCount = "ImagePullBackOff", 3
+			}
+		}
+	}
+	s.carryOut(Make(*s, warmingOptions(), at))
+}
+
+// A failing image leaves the list of its class at once. A node that has nothing else is not warm for that, and is let go as one whose
+// images fail; where the registry asks for rest, it waits until the image comes, or its deadline passes.
+func TestTheFirstNodesOfAClassWhoseImageFails(t *testing.T) {
+	t.Parallel()
+	const notFound, limited, unreachable = "app:1: not found", "429 Too Many Requests", "connection refused"
+	for name, tc := range map[string]struct {
+		words          string
+		others         []string
+		after          time.Duration
+		release        ReleaseReason
+		status, reason string
+		says           string
+	}{
+		"not found":                         {notFound, nil, 20 * time.Second, ReleaseFailing, "False", "AllFailed", "0 of 1 images, 0 pulling; app:1 cannot be pulled: not found"},
+		"a rate limit":                      {limited, nil, 20 * time.Second, "", "False", "Pending", "0 of 1 images, 0 pulling; app:1 cannot be pulled: rate limit reached"},
+		"a rate limit, much later":          {limited, nil, 4 * time.Minute, "", "False", "Pending", "0 of 1 images, 0 pulling; app:1 cannot be pulled: rate limit reached"},
+		"a rate limit until the deadline":   {limited, nil, 5 * time.Minute, ReleaseDeadline, "False", "Pending", "0 of 1 images, 0 pulling; app:1 cannot be pulled: rate limit reached"},
+		"no answer, at first":               {unreachable, nil, 30 * time.Second, "", "False", "Pending", "0 of 1 images, 0 pulling; app:1 cannot be pulled: registry unreachable"},
+		"no answer for a minute":            {unreachable, nil, 90 * time.Second, ReleaseFailing, "False", "AllFailed", "0 of 1 images, 0 pulling; app:1 cannot be pulled: registry unreachable"},
+		"not found beside another image":    {notFound, []string{"good:1"}, 20 * time.Second, ReleaseWarm, "True", "ImagesPresent", "1 of 1 images"},
+		"a rate limit beside another image": {limited, []string{"good:1"}, 20 * time.Second, "", "False", "Pulling", "1 of 2 images, 0 pulling; app:1 cannot be pulled: rate limit reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{inUse("app:1")}}
+			for i := range s.Nodes {
+				s.Nodes[i].CreationTimestamp.Time = prepulltest.Noon
+				s.Nodes[i].Spec.Taints = []corev1.Taint{{Key: v1alpha1.TaintWarming, Effect: corev1.TaintEffectNoSchedule}}
+			}
+			for _, other := range tc.others {
+				s.Images = append(s.Images, inUse(other))
+			}
+			s.carryOut(Make(s, warmingOptions(), prepulltest.Noon))
+			s.failAs("app:1", tc.words, prepulltest.Noon.Add(10*time.Second))
+			s.runPods(prepulltest.Noon.Add(11*time.Second), nothingFails) // with what is left of the list
+			p := Make(s, warmingOptions(), prepulltest.Noon.Add(tc.after))
+			if len(p.Conditions) != 2 {
+				t.Fatalf("conditions %+v", p.Conditions)
+			}
+			if c := p.Conditions[0].Condition; string(c.Status) != tc.status || c.Reason != tc.reason || c.Message != tc.says {
+				t.Errorf("the condition is %s, %s: %q", c.Status, c.Reason, c.Message)
+			}
+			if (len(p.Releases) == 2) != (tc.release != "") {
+				t.Fatalf("releases %+v", p.Releases)
+			}
+			for _, r := range p.Releases {
+				if r.Reason != tc.release || tc.release != ReleaseWarm && !strings.Contains(r.Words, "app:1") {
+					t.Errorf("released as %s: %q", r.Reason, r.Words)
+				}
+			}
+		})
+	}
+}
+
+// A registry that asked for rest is asked again after a minute: a node that waits has the image before its deadline.
+func TestARateLimitThatEndsLetsTheImageCome(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{inUse("app:1"), inUse("good:1")}}
+	s.carryOut(Make(s, warmingOptions(), prepulltest.Noon))
+	s.failAs("app:1", "429 Too Many Requests", prepulltest.Noon.Add(10*time.Second))
+	if list := s.listOf("linux-amd64"); len(list) != 1 {
+		t.Fatalf("the others wait behind it: %v", list)
+	}
+	p := Make(s, warmingOptions(), prepulltest.Noon.Add(20*time.Second))
+	if want := prepulltest.Noon.Add(70 * time.Second); p.Next.After(want) {
+		t.Errorf("the next look is at %v", p.Next)
+	}
+	s.carryOut(Make(s, warmingOptions(), prepulltest.Noon.Add(70*time.Second)))
+	if list := s.listOf("linux-amd64"); len(list) != 2 || list[1] != "app:1" {
+		t.Errorf("after a minute the list is %v", list)
+	}
+}
