@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -28,7 +29,8 @@ func (p product) setImage(t *testing.T, namespace, name, image string) {
 }
 
 // TestAReleaseWhereTheListIsFull has as many images in use as nodes have places. A release takes the place of the image that it
-// displaces, which is only kept for a rollback; the others keep theirs. A rollback does the same.
+// displaces, which is only kept for a rollback; the others keep theirs. A rollback does the same. So does one where more images are in
+// use than there are places, for what the workload is worth.
 func TestAReleaseWhereTheListIsFull(t *testing.T) {
 	t.Parallel()
 	p := product{lab.Lease(t, "--set", "config.maxImagesPerNode=3")}
@@ -59,6 +61,33 @@ func TestAReleaseWhereTheListIsFull(t *testing.T) {
 	inUse(next, old)
 	p.setImage(t, namespace, "a", old)
 	inUse(old, next)
+
+	// One more is in use than there are places. The busiest workload moves to another repository, and has no pod there yet: its new
+	// image has no start of its own.
+	p.scale(t, namespace, "a", 5)
+	lab.Eventually(t, "the starts to be counted", func() error {
+		count, err := resource.ParseQuantity(lab.Field(p.PrepullImage(t, old), "status", "starts", "count"))
+		if err == nil && count.AsApproximateFloat64() < 5 {
+			err = fmt.Errorf("they are %s", count.String())
+		}
+		return err
+	})
+	d, moved := image("d:v1", 345), p.Push(t, "moved/a:v3", images.Image{Seed: 346})
+	p.Deploy(t, namespace, lab.Deployment("d", d, 1))
+	p.WaitState(t, d, "Skipped: OverBudget")
+	p.scale(t, namespace, "a", 0)
+	p.setImage(t, namespace, "a", moved)
+	inUse(moved, old)
+	p.WaitState(t, d, "Skipped: OverBudget")
+}
+
+// scale sets the replicas of a Deployment.
+func (p product) scale(t *testing.T, namespace, name string, replicas int) {
+	t.Helper()
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)
+	if _, err := p.Client().AppsV1().Deployments(namespace).Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestAListWithoutStartsComesToRest has three times as many images as places, all of Deployments without pods. What is on the

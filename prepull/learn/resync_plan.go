@@ -17,6 +17,8 @@ type change struct {
 	// retire deletes the object; otherwise want is what its status becomes.
 	retire bool
 	want   learned
+	// inherits are the starts of an image that goes, and that this one has taken the place of; nil if there is none.
+	inherits *v1alpha1.Starts
 }
 
 // merge is the status of an image that the plan took for new: the learner may have been faster, and may know users
@@ -43,6 +45,9 @@ func (c change) replace(have learned) (learned, bool) {
 	}
 	next := c.want
 	next.Starts = have.Starts
+	if c.inherits != nil && c.inherits.At(c.inherits.Time.Time) > have.Starts.At(c.inherits.Time.Time) {
+		next.Starts = c.inherits
+	}
 	return next, true
 }
 
@@ -57,6 +62,7 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 		declared[images[i].Spec.Image] = declared[images[i].Spec.Image] || lasting
 	}
 	forget := forgotten(images, now)
+	var stay, leave []change
 	for i := range images {
 		o := &images[i]
 		// A person has declared for good an image that was learned before: one object is enough.
@@ -66,13 +72,22 @@ func planResync(images []v1alpha1.PrepullImage, c *census, keep retention, now t
 		}
 		want, gone := planOne(o, c, keep, now)
 		gone = gone || want.Remembered && forget[o.Name] && c.whole() && !keep.suspended
-		if gone || !want.equal(learnedOf(o.Status)) {
-			changes = append(changes, change{image: o.Spec.Image, object: o, retire: gone, want: want})
+		if planned := (change{image: o.Spec.Image, object: o, retire: gone, want: want}); gone {
+			leave = append(leave, planned)
+		} else {
+			stay = append(stay, planned)
 		}
 		if due := keep.ends(o, want, c); !gone && !keep.suspended && !due.IsZero() && (again.IsZero() || due.Before(again)) {
 			again = due
 		}
 	}
+	passOn(leave, stay, now)
+	for _, planned := range stay {
+		if planned.inherits != nil || !planned.want.equal(learnedOf(planned.object.Status)) {
+			changes = append(changes, planned)
+		}
+	}
+	changes = append(changes, leave...)
 	for _, image := range slices.Sorted(maps.Keys(c.users)) {
 		if !known[image] {
 			changes = append(changes, change{image: image, want: learned{}.withUsers(c.usersOf(image, nil), c.demandOf(image), now)})

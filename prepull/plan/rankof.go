@@ -45,7 +45,7 @@ func RankOf(objects []v1alpha1.PrepullImage, o *v1alpha1.PrepullImage, now time.
 	if i < 0 {
 		return nil
 	}
-	doubled := listed[ranked[i]] || ranked[i].inherits(versionsOf(images, listed))
+	doubled := listed[ranked[i]] || ranked[i].inherits(replaceable(images, listed))
 	return &Rank{Place: i + 1, Of: len(ranked), Why: ranked[i].rankWords(doubled, now)}
 }
 

@@ -41,7 +41,7 @@ type Candidate struct {
 	remembered bool
 
 	// versions are what other versions of it have, too.
-	versions []version
+	versions workload.Versions
 
 	// Size in bytes: what a node reports, before that what the registry says; 0 if neither is known.
 	Size int64
@@ -305,7 +305,7 @@ func choose(able []*ClassImage, b budget) (chosen, left []*ClassImage, over []sk
 // nodes: among equals nothing takes its place. One that failed and is tried again is worth what it is if it works. Then a smaller size, and the older one.
 func rank(able []*ClassImage, incumbent map[*ClassImage]bool) []*ClassImage {
 	sorted := make([]worth, len(able))
-	there := versionsOf(able, incumbent)
+	there := replaceable(able, incumbent)
 	for i, image := range able {
 		sorted[i] = worth{image, image.failing() && !image.turn, incumbent[image] || image.inherits(there), image.starts}
 		if sorted[i].there {

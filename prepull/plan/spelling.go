@@ -44,14 +44,15 @@ func mergeSpellings(images []*Candidate, listed map[string]Listed, pulls Pulls) 
 // merge is a candidate with what all spellings of it say.
 func (c *Candidate) merge(spellings []*Candidate) *Candidate {
 	one := *c
-	one.objects, one.namespaces, one.placements, one.PullSecrets, one.versions, one.starts, one.digest = nil, nil, nil, nil, nil, 0, ""
+	one.objects, one.namespaces, one.placements, one.PullSecrets, one.starts, one.digest = nil, nil, nil, nil, 0, ""
+	one.versions = workload.Versions{}
 	one.refusals = nil
 	for _, s := range spellings {
 		one.objects = append(one.objects, s.objects...)
 		one.declared = one.declared || s.declared
 		one.inUse = one.inUse || s.inUse
 		one.starts += s.starts
-		one.versions = append(one.versions, s.versions...)
+		one.versions = one.versions.Plus(s.versions)
 		one.Size = max(one.Size, s.Size)
 		one.priority = max(one.priority, s.priority)
 		one.autoscaled = one.autoscaled || s.autoscaled

@@ -54,6 +54,8 @@ func TestWhoInheritsStarts(t *testing.T) {
 	t.Parallel()
 	kept := usedBy("r.test/app:v0", 7, "app")
 	kept.Status.UserCount = 0
+	many := usedBy("r.test/app:v1", 9, "a", "b", "c", "d", "e")
+	many.Status.UserCount = 6
 	for name, tc := range map[string]struct {
 		images []v1alpha1.PrepullImage
 		want   string
@@ -63,6 +65,9 @@ func TestWhoInheritsStarts(t *testing.T) {
 		"of one that is kept":            {[]v1alpha1.PrepullImage{kept, usedBy("r.test/app:v1", 1, "app")}, "r.test/app:v0=7 r.test/app:v1=7"},
 		"one that is kept inherits none": {[]v1alpha1.PrepullImage{kept, usedBy("r.test/app:v1", 9, "app")}, "r.test/app:v0=7 r.test/app:v1=9"},
 		"another workload does not":      {[]v1alpha1.PrepullImage{usedBy("r.test/app:v1", 9, "app"), usedBy("r.test/app:v2", 1, "other")}, "r.test/app:v1=9 r.test/app:v2=1"},
+		"a move to another registry":     {[]v1alpha1.PrepullImage{usedBy("r.test/shop/app:v1", 9, "app"), usedBy("mirror.test/copies/app:v2", 1, "app")}, "mirror.test/copies/app:v2=9 r.test/shop/app:v1=9"},
+		"another workload that moves":    {[]v1alpha1.PrepullImage{usedBy("r.test/shop/app:v1", 9, "app"), usedBy("mirror.test/copies/app:v2", 1, "other")}, "mirror.test/copies/app:v2=1 r.test/shop/app:v1=9"},
+		"one of many users, not named":   {[]v1alpha1.PrepullImage{many, usedBy("r.test/app:v2", 1, "f"), usedBy("r.test/other:v2", 1, "f")}, "r.test/app:v1=9 r.test/app:v2=9 r.test/other:v2=1"},
 		"another container does not":     {[]v1alpha1.PrepullImage{usedBy("r.test/app:v1", 9, "app"), usedBy("r.test/proxy:v1", 1, "app")}, "r.test/app:v1=9 r.test/proxy:v1=1"},
 		"a registry with a port":         {[]v1alpha1.PrepullImage{usedBy("r.test:5000/app", 9, "app"), usedBy("r.test:5000/app:v2", 1, "app")}, "r.test:5000/app:v2=9 r.test:5000/app=9"},
 		"one of several users is enough": {[]v1alpha1.PrepullImage{usedBy("r.test/app:v1", 9, "app", "b"), usedBy("r.test/app:v2", 1, "c", "b")}, "r.test/app:v1=9 r.test/app:v2=9"},

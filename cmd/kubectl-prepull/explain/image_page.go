@@ -130,6 +130,9 @@ func keptWords(k *inventory.Kept, now time.Time) string {
 	case inventory.KeptForOptOut:
 		return "its users' namespace is not opted in any more: " + left
 	case inventory.KeptForRollback:
+		if k.By != "" {
+			left += "; displaced by " + k.By
+		}
 		return "for a rollback: " + left
 	case inventory.KeptForUsualTime:
 		return "because it is likely to start again at its usual time of the week: " + left + " at most"

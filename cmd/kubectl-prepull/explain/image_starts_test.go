@@ -35,6 +35,7 @@ func TestKeptWords(t *testing.T) {
 	for want, k := range map[string]inventory.Kept{
 		"for a while after its users went: for 2 h 0 min more":                                           {For: inventory.KeptForRetention, Until: noon.Add(2 * time.Hour)},
 		"its users' namespace is not opted in any more: for 40 s more":                                   {For: inventory.KeptForOptOut, Until: noon.Add(40 * time.Second)},
+		"for a rollback: for 2 h 0 min more; displaced by r.test/app:v2":                                 {For: inventory.KeptForRollback, Until: noon.Add(2 * time.Hour), By: "r.test/app:v2"},
 		"for a rollback: for 3 h 0 min more":                                                             {For: inventory.KeptForRollback, Until: noon.Add(3 * time.Hour)},
 		"for a while after its users went: the time is over":                                             {For: inventory.KeptForRetention, Until: noon},
 		"declared with an end (spec.ttl): for 90 min 0 s more":                                           {For: inventory.KeptForTTL, Until: noon.Add(90 * time.Minute)},

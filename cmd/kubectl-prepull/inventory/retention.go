@@ -44,6 +44,9 @@ type Kept struct {
 	// For is OptOut, Rollback, Retention, UsualTime or TTL.
 	For   string    `json:"for"`
 	Until time.Time `json:"until"`
+
+	// By is the image that took its place, where it is kept for a rollback.
+	By string `json:"by,omitempty"`
 }
 
 // What images are kept for.
@@ -67,7 +70,10 @@ func (r Retention) KeptOf(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullIm
 	if o.Status.LastSeenTime != nil {
 		since = o.Status.LastSeenTime.Time
 	}
-	kept := func(why string, period time.Duration) *Kept { return &Kept{why, since.Add(max(period, ttl))} }
+	kept := func(why string, period time.Duration) *Kept {
+		return &Kept{For: why, Until: since.Add(max(period, ttl))}
+	}
+	by := displacedBy(o, objects)
 	switch {
 	case ttl > 0 && o.Declared():
 		return kept(KeptForTTL, ttl)
@@ -77,8 +83,10 @@ func (r Retention) KeptOf(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullIm
 		return kept(KeptForOptOut, clock.Production().OptOutTime)
 	case o.Status.Remembered:
 		return kept(KeptForUsualTime, v1alpha1.LongestMemory)
-	case displaced(o, objects):
-		return kept(KeptForRollback, r.Rollback.Duration)
+	case by != "":
+		rollback := kept(KeptForRollback, r.Rollback.Duration)
+		rollback.By = by
+		return rollback
 	}
 	return kept(KeptForRetention, r.Gone.Duration)
 }
@@ -89,11 +97,37 @@ func hasOptedOut(o *v1alpha1.PrepullImage, optedIn map[string]bool) bool {
 		!slices.ContainsFunc(o.Status.Users, func(u v1alpha1.User) bool { return optedIn[u.Namespace] })
 }
 
-// displaced tells whether one of the last users of an image uses another one now.
-func displaced(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullImage) bool {
-	return slices.ContainsFunc(objects, func(other v1alpha1.PrepullImage) bool {
-		return other.Status.UserCount > 0 && slices.ContainsFunc(other.Status.Users, func(u v1alpha1.User) bool {
-			return slices.ContainsFunc(o.Status.Users, func(was v1alpha1.User) bool { return workload.WithoutUID(was) == workload.WithoutUID(u) })
-		})
+// displacedBy is the image that one of the last users of an image uses now; empty if all are gone. A workload may use several: then it is
+// another version of the image, or else what was seen last.
+func displacedBy(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullImage) string {
+	var by *v1alpha1.PrepullImage
+	for i := range objects {
+		other := &objects[i]
+		if other.Status.UserCount == 0 || !haveUserInCommon(o, other) {
+			continue
+		}
+		if by == nil || isVersionOf(other, o) && !isVersionOf(by, o) || isVersionOf(other, o) == isVersionOf(by, o) && by.Status.FirstSeenTime.Before(other.Status.FirstSeenTime) {
+			by = other
+		}
+	}
+	if by == nil {
+		return ""
+	}
+	return by.Spec.Image
+}
+
+func haveUserInCommon(a, b *v1alpha1.PrepullImage) bool {
+	return slices.ContainsFunc(a.Status.Users, func(u v1alpha1.User) bool {
+		return slices.ContainsFunc(b.Status.Users, func(other v1alpha1.User) bool { return workload.WithoutUID(other) == workload.WithoutUID(u) })
 	})
+}
+
+// isVersionOf tells whether an image can take the place of another one.
+func isVersionOf(next, o *v1alpha1.PrepullImage) bool {
+	of, err := workload.CanonicalImage(o.Spec.Image)
+	if err != nil {
+		return false
+	}
+	name, err := workload.CanonicalImage(next.Spec.Image)
+	return err == nil && workload.VersionsOf(name, &next.Status).CanReplace(workload.VersionsOf(of, &o.Status))
 }

@@ -30,7 +30,12 @@ func TestWhatAnImageIsKeptFor(t *testing.T) {
 		}
 		return o
 	}
-	others := []v1alpha1.PrepullImage{used(1, "api"), used(0, "gone")}
+	others := []v1alpha1.PrepullImage{used(1, "api"), used(1, "api"), used(0, "gone")}
+	for i, image := range []string{"r.test/sidecar:v1", "r.test/app:v2", "r.test/gone:v1"} {
+		others[i].Spec.Image, others[i].Status.FirstSeenTime = image, &metav1.Time{Time: noon.Add(time.Duration(i) * time.Second)}
+	}
+	app, sidecar := used(0, "api"), used(0, "api")
+	app.Spec.Image, sidecar.Spec.Image = "mirror.test/app:v1", "r.test/sidecar:v0"
 	opted := map[string]bool{"shop": true}
 	remembered, declared := used(0, "gone"), used(0, "api")
 	remembered.Status.Remembered, declared.Labels = true, nil
@@ -49,18 +54,20 @@ func TestWhatAnImageIsKeptFor(t *testing.T) {
 		"in use":                              {used(1, "api"), opted, nil},
 		"declared":                            {declared, opted, nil},
 		"declared, used by who opted out":     {declared, map[string]bool{}, nil},
-		"its workload uses another":           {used(0, "api"), opted, &Kept{KeptForRollback, noon.Add(24 * time.Hour)}},
-		"its workload is gone":                {used(0, "gone"), opted, &Kept{KeptForRetention, noon.Add(2 * time.Hour)}},
-		"its namespace opted out":             {used(0, "gone"), map[string]bool{"other": true}, &Kept{KeptForOptOut, noon.Add(time.Minute)}},
-		"all namespaces opted out":            {used(0, "api"), map[string]bool{}, &Kept{KeptForOptOut, noon.Add(time.Minute)}},
-		"one of its namespaces opted out":     {both, opted, &Kept{KeptForRollback, noon.Add(24 * time.Hour)}},
-		"namespaces may not be read":          {used(0, "gone"), nil, &Kept{KeptForRetention, noon.Add(2 * time.Hour)}},
-		"remembered":                          {remembered, opted, &Kept{KeptForUsualTime, noon.Add(8 * 24 * time.Hour)}},
-		"remembered, and opted out":           {remembered, map[string]bool{}, &Kept{KeptForOptOut, noon.Add(time.Minute)}},
-		"declared with an end":                {passing, opted, &Kept{KeptForTTL, noon.Add(time.Hour)}},
-		"used, with a later end":              {handed, opted, &Kept{KeptForRetention, noon.Add(5 * time.Hour)}},
-		"used, with a later end, opted out":   {handed, map[string]bool{}, &Kept{KeptForOptOut, noon.Add(5 * time.Hour)}},
-		"its maker died before the first use": {unused, map[string]bool{}, &Kept{KeptForRetention, noon.Add(time.Hour)}},
+		"its workload uses another":           {used(0, "api"), opted, &Kept{For: KeptForRollback, Until: noon.Add(24 * time.Hour), By: "r.test/app:v2"}},
+		"its workload uses another version":   {app, opted, &Kept{For: KeptForRollback, Until: noon.Add(24 * time.Hour), By: "r.test/app:v2"}},
+		"and another one of its other images": {sidecar, opted, &Kept{For: KeptForRollback, Until: noon.Add(24 * time.Hour), By: "r.test/sidecar:v1"}},
+		"its workload is gone":                {used(0, "gone"), opted, &Kept{For: KeptForRetention, Until: noon.Add(2 * time.Hour)}},
+		"its namespace opted out":             {used(0, "gone"), map[string]bool{"other": true}, &Kept{For: KeptForOptOut, Until: noon.Add(time.Minute)}},
+		"all namespaces opted out":            {used(0, "api"), map[string]bool{}, &Kept{For: KeptForOptOut, Until: noon.Add(time.Minute)}},
+		"one of its namespaces opted out":     {both, opted, &Kept{For: KeptForRollback, Until: noon.Add(24 * time.Hour), By: "r.test/app:v2"}},
+		"namespaces may not be read":          {used(0, "gone"), nil, &Kept{For: KeptForRetention, Until: noon.Add(2 * time.Hour)}},
+		"remembered":                          {remembered, opted, &Kept{For: KeptForUsualTime, Until: noon.Add(8 * 24 * time.Hour)}},
+		"remembered, and opted out":           {remembered, map[string]bool{}, &Kept{For: KeptForOptOut, Until: noon.Add(time.Minute)}},
+		"declared with an end":                {passing, opted, &Kept{For: KeptForTTL, Until: noon.Add(time.Hour)}},
+		"used, with a later end":              {handed, opted, &Kept{For: KeptForRetention, Until: noon.Add(5 * time.Hour)}},
+		"used, with a later end, opted out":   {handed, map[string]bool{}, &Kept{For: KeptForOptOut, Until: noon.Add(5 * time.Hour)}},
+		"its maker died before the first use": {unused, map[string]bool{}, &Kept{For: KeptForRetention, Until: noon.Add(time.Hour)}},
 	} {
 		got := r.KeptOf(&test.image, others, test.optedIn)
 		if (got == nil) != (test.want == nil) || got != nil && *got != *test.want {
