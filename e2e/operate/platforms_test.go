@@ -73,39 +73,112 @@ func (p product) tryPod(t *testing.T, user int64) error {
 	return err
 }
 
-// TestPrepullPodsThatAreRefused has a quota with room for nothing but the managers: the image says so in the API server's words,
-// and comes once the quota is gone.
+// TestPrepullPodsThatAreRefused has, one after the other, what lets no prepull pod in: the image and the plugin say so in the API
+// server's words, and the image comes once it is gone.
 func TestPrepullPodsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	p := product{lab.Lease(t)}
 	p.Namespace(t, "shop", true)
-	quotas := p.Client().CoreV1().ResourceQuotas(lab.System)
-	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "tiny"}}
-	quota.Spec.Hard = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}
-	if _, err := quotas.Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = quotas.Delete(context.Background(), "tiny", metav1.DeleteOptions{}) })
-	lab.Eventually(t, "the quota to count", func() error {
-		counted, err := quotas.Get(t.Context(), "tiny", metav1.GetOptions{})
-		if err == nil && len(counted.Status.Hard) == 0 {
-			err = errors.New("it does not yet")
-		}
-		return err
-	})
-	image := p.Push(t, "shop/refused:v1", images.Image{Seed: 640})
-	p.Deploy(t, "shop", lab.Deployment("refused", image, 0))
 	k := lab.PluginFor(t, p.Cluster)
-	lab.Eventually(t, "the plugin to say why there are no prepull pods", func() error {
-		if out, _, _ := k.Run(t, "explain", image); !strings.Contains(out, "exceeded quota: tiny") {
-			return errors.New(out)
+	for i, r := range refusals {
+		words, lift := r.words, r.refuse(t, p)
+		image := p.Push(t, fmt.Sprintf("shop/refused-%d:v1", i), images.Image{Seed: uint64(640 + i)})
+		p.Deploy(t, "shop", lab.Deployment(fmt.Sprint("refused-", i), image, 0))
+		for _, command := range [][]string{{"explain", image}, {"status"}, {"nodes"}} {
+			lab.Eventually(t, "the plugin to say why there are no prepull pods", func() error {
+				if out, _, _ := k.Run(t, command...); !strings.Contains(out, words) {
+					return fmt.Errorf("%s says:\n%s", command[0], out)
+				}
+				return nil
+			})
 		}
-		return nil
-	})
-	if err := quotas.Delete(t.Context(), "tiny", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
+		lab.Eventually(t, "the condition to say it", func() error {
+			if _, reason, message := lab.Condition(p.PrepullImage(t, image), "Ready"); reason != "PodsRefused" || !strings.Contains(message, words) {
+				return fmt.Errorf("%s: %s", reason, message)
+			}
+			return nil
+		})
+		lift()
+		p.WaitState(t, image, "Ready")
+		lab.Eventually(t, "nobody to speak of it any more", func() error {
+			if out, _, _ := k.Run(t, "status"); strings.Contains(out, words) {
+				return errors.New(out)
+			}
+			return nil
+		})
 	}
-	p.WaitState(t, image, "Ready")
+	p.Configure(t) // off the network of the nodes again, in a namespace that does not allow it
+}
+
+// refusals are what in the namespace of kube-prepull keeps prepull pods from being made, and what the API server says of it.
+var refusals = []struct {
+	words  string
+	refuse func(*testing.T, product) (lift func())
+}{
+	{"exceeded quota: tiny", func(t *testing.T, p product) func() {
+		quotas := p.Client().CoreV1().ResourceQuotas(lab.System)
+		quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "tiny"}}
+		quota.Spec.Hard = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}
+		if _, err := quotas.Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		lab.Eventually(t, "the quota to count", func() error {
+			counted, err := quotas.Get(t.Context(), "tiny", metav1.GetOptions{})
+			if err == nil && len(counted.Status.Hard) == 0 {
+				err = errors.New("it does not yet")
+			}
+			return err
+		})
+		return lifting(t, func(ctx context.Context) error { return quotas.Delete(ctx, "tiny", metav1.DeleteOptions{}) })
+	}},
+	{"minimum cpu usage per Container is 100m", func(t *testing.T, p product) func() {
+		ranges := p.Client().CoreV1().LimitRanges(lab.System)
+		r := &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Name: "large"}}
+		r.Spec.Limits = []corev1.LimitRangeItem{{Type: corev1.LimitTypeContainer, Min: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}}}
+		if _, err := ranges.Create(t.Context(), r, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return lifting(t, func(ctx context.Context) error { return ranges.Delete(ctx, "large", metav1.DeleteOptions{}) })
+	}},
+	// Prepull pods are as Pod Security asks at its strictest, unless they are on the network of their node.
+	{`violates PodSecurity "restricted:latest"`, func(t *testing.T, p product) func() {
+		enforce := func(ctx context.Context, level string) error {
+			patch := fmt.Appendf(nil, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":%q}}}`, level)
+			_, err := p.Client().CoreV1().Namespaces().Patch(ctx, lab.System, types.MergePatchType, patch, metav1.PatchOptions{})
+			return err
+		}
+		if err := enforce(t.Context(), "privileged"); err != nil {
+			t.Fatal(err)
+		}
+		upgrade := []string{"upgrade", "kube-prepull", lab.Source("deploy/chart"), "--namespace", lab.System, "--reuse-values", "--set", "config.hostNetwork=true", "--wait", "--timeout", "3m"}
+		if err := lab.Helm(t.Context(), p.Cluster, upgrade...); err != nil {
+			t.Fatal(err)
+		}
+		lab.Eventually(t, "prepull pods to be on the network of their nodes", func() error {
+			for _, ds := range p.DaemonSets(t) {
+				if !ds.Spec.Template.Spec.HostNetwork {
+					return fmt.Errorf("%s is not", ds.Name)
+				}
+			}
+			return nil
+		})
+		if err := enforce(t.Context(), "restricted"); err != nil {
+			t.Fatal(err)
+		}
+		return lifting(t, func(ctx context.Context) error { return enforce(ctx, "privileged") })
+	}},
+}
+
+// lifting is what ends a refusal, in the end at the latest.
+func lifting(t *testing.T, lift func(context.Context) error) func() {
+	t.Helper()
+	t.Cleanup(func() { _ = lift(context.Background()) })
+	return func() {
+		t.Helper()
+		if err := lift(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // enforcer is the name of AKS's admissions enforcer as an owner of fields.

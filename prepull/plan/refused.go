@@ -78,6 +78,9 @@ func lacksPods(c *nodeclass.Class, ds *appsv1.DaemonSet, pods []*corev1.Pod) boo
 	return false
 }
 
+// ReasonDaemonSetRefused is that of the condition Ready while a prepull DaemonSet cannot be written.
+const ReasonDaemonSetRefused = "DaemonSetRefused"
+
 // refusal is why a class has no DaemonSet, or no pods, as its images' condition Ready says it.
 type refusal struct {
 	reason, message string
@@ -86,7 +89,7 @@ type refusal struct {
 // refusalOf the DaemonSet of a class, empty if there is none.
 func (s *State) refusalOf(name string) refusal {
 	if words := s.Refused[name]; words != "" {
-		return refusal{"DaemonSetRefused", "The prepull DaemonSet cannot be written: " + words}
+		return refusal{ReasonDaemonSetRefused, "The prepull DaemonSet cannot be written: " + words}
 	}
 	if words := s.RefusedPods[name]; words != "" {
 		return refusal{"PodsRefused", "Prepull pods are refused: " + words}

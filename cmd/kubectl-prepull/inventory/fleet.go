@@ -28,6 +28,10 @@ type list struct {
 	labels    []string // of the DaemonSets, and of pods that have their lists
 	images    []plan.Listed
 	placement v1alpha1.Placement
+
+	// daemonSets are their names, and refused is why pods of one cannot be made, in the API server's words; empty if they can.
+	daemonSets []string
+	refused    string
 }
 
 // machine is a node with the sizes of those images that are asked about, by the string that pods write.

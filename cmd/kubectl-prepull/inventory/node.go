@@ -106,6 +106,8 @@ func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
 	switch {
 	case m.notReady() != "":
 		n.State, n.Message = NodeNotReady, m.notReady()
+	case l.refused != "" && !l.hasPod(pods):
+		n.State, n.Message = NodeFailing, "its prepull pod is refused: "+l.refused
 	case stuck != "":
 		n.State, n.Message = NodeFailing, "its prepull pod does not get to its images: "+stuck
 	case failing > 0:
@@ -116,6 +118,11 @@ func nodeOf(m *machine, l *list, pods []*prepullPod) Node {
 		n.State, n.Message = NodePulling, n.doing(pods)
 	}
 	return n
+}
+
+// hasPod tells whether one of the pods of a node has the list.
+func (l *list) hasPod(pods []*prepullPod) bool {
+	return slices.ContainsFunc(pods, func(p *prepullPod) bool { return !p.leaving && slices.Contains(l.labels, p.list) })
 }
 
 // Unable says why a node can run no prepull pods, empty if it can.

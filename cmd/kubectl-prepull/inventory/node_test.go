@@ -36,6 +36,7 @@ func TestNodeOf(t *testing.T) {
 		want    NodeState
 		message string
 		images  string // R, P, F or Q for each
+		refused string
 	}{
 		"all is there":                        {pods: []*prepullPod{pod("now", done("a", 1), done("b", 9))}, want: NodeComplete, images: "RR"},
 		"one is pulled":                       {pods: []*prepullPod{pod("now", done("a", 1), active)}, want: NodePulling, message: "pulling repo/b", images: "RP"},
@@ -46,6 +47,9 @@ func TestNodeOf(t *testing.T) {
 		"it fails in a pod that leaves":       {pods: []*prepullPod{leaving(pod("before", fails))}, want: NodePulling, message: "waiting for its turn to get the new list", images: "QQ"},
 		"no pod, and the node has both":       {present: map[string]int64{"repo/a": 5, "repo/b": 6}, want: NodeComplete, images: "RR"},
 		"no pod yet":                          {want: NodePulling, message: "its prepull pod has not started", images: "QQ"},
+		"no pod is let in":                    {refused: "exceeded quota", want: NodeFailing, message: "its prepull pod is refused: exceeded quota", images: "QQ"},
+		"no pod with the new list is let in":  {refused: "exceeded quota", pods: []*prepullPod{pod("before", done("a", 1))}, want: NodeFailing, message: "its prepull pod is refused: exceeded quota", images: "RQ"},
+		"others are refused":                  {refused: "exceeded quota", pods: []*prepullPod{pod("now", done("a", 1), active)}, want: NodePulling, message: "pulling repo/b", images: "RP"},
 		"listed, and failing nevertheless":    {present: map[string]int64{"repo/a": 5, "repo/b": 6}, pods: []*prepullPod{pod("now", done("a", 1), fails)}, want: NodeFailing, message: "repo/b: gone", images: "RF"},
 		"the pod does not get to its images": {
 			pods: []*prepullPod{{name: "p", list: "now", pulls: []warmth.Pull{queued("a"), queued("b")}, stuck: "noop is gone"}},
@@ -79,7 +83,8 @@ func TestNodeOf(t *testing.T) {
 			f := &Fleet{
 				machines: []*machine{m}, pods: map[string][]*prepullPod{"n": test.pods},
 				lists: []*list{{
-					class: "web", labels: []string{"now", "too"}, images: []plan.Listed{{Name: "a", Image: "repo/a"}, {Name: "b", Image: "repo/b"}},
+					refused: test.refused,
+					class:   "web", labels: []string{"now", "too"}, images: []plan.Listed{{Name: "a", Image: "repo/a"}, {Name: "b", Image: "repo/b"}},
 					placement: v1alpha1.Placement{NodeSelector: map[string]string{corev1.LabelOSStable: "linux", "pool": "web"}},
 				}},
 			}

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -106,15 +107,34 @@ func ReadFleet(ctx context.Context, c client.Reader, home string, about ...strin
 		return nil, fmt.Errorf("listing events of failed pulls: %w", err)
 	}
 	events := warmth.FailedPullsIn(failed)
+	var made []*corev1.Pod
 	err = Pages(ctx, c, func() *corev1.PodList { return &corev1.PodList{} }, func(page *corev1.PodList) {
 		for i := range page.Items {
 			f.addPod(&page.Items[i], events)
+			made = append(made, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: page.Items[i].Labels, CreationTimestamp: page.Items[i].CreationTimestamp}})
 		}
 	}, ours...)
 	if err != nil {
 		return nil, fmt.Errorf("listing prepull pods: %w", err)
 	}
+	var refused []corev1.Event
+	err = Pages(ctx, c, func() *corev1.EventList { return &corev1.EventList{} }, func(page *corev1.EventList) {
+		refused = append(refused, page.Items...)
+	}, client.InNamespace(home), client.MatchingFieldsSelector{Selector: plan.RefusedPodEvents})
+	if err != nil {
+		return nil, fmt.Errorf("listing the events of prepull DaemonSets: %w", err)
+	}
+	f.addRefused(plan.RefusedPods(refused, made))
 	return f, nil
+}
+
+// addRefused adds why the pods of DaemonSets are not made.
+func (f *Fleet) addRefused(words map[string]string) {
+	for _, l := range f.lists {
+		for _, name := range l.daemonSets {
+			l.refused = cmp.Or(l.refused, words[name])
+		}
+	}
 }
 
 // addDaemonSet adds its images to the list of its class. One that moves from one DaemonSet to another is in both.
@@ -126,7 +146,7 @@ func (f *Fleet) addDaemonSet(ds *appsv1.DaemonSet) {
 		f.lists = append(f.lists, &list{class: class})
 	}
 	l, spec := f.lists[i], &ds.Spec.Template.Spec
-	l.labels = append(l.labels, ds.Labels[v1alpha1.LabelList])
+	l.labels, l.daemonSets = append(l.labels, ds.Labels[v1alpha1.LabelList]), append(l.daemonSets, ds.Name)
 	for _, image := range plan.ListOf(ds) {
 		if !slices.ContainsFunc(l.images, func(known plan.Listed) bool { return known.Name == image.Name }) {
 			l.images = append(l.images, image)

@@ -34,13 +34,18 @@ func problems(f findings) []Problem {
 	for i := range f.images {
 		failing[f.images[i].Image] = f.images[i].State == inventory.ImageFailing
 	}
+	found = append(found, together(f.images, func(i *inventory.Image) (string, bool) {
+		return i.Message, i.State == inventory.ImagePending && i.Reason == plan.ReasonDaemonSetRefused
+	})...)
 	found = append(found, nodeProblems(f.nodes, failing)...)
 	for i := range f.images {
 		if image := &f.images[i]; image.State == inventory.ImageFailing {
 			found = append(found, Problem{"Image", image.Image, 1, image.Reason + ": " + image.Message, image.RetryTime})
 		}
 	}
-	return append(found, skipped(f.images)...)
+	return append(found, together(f.images, func(i *inventory.Image) (string, bool) {
+		return i.Reason, i.State == inventory.ImageSkipped && !slices.Contains(noProblems, i.Reason)
+	})...)
 }
 
 func managerProblems(m *Manager, gated int) []Problem {
@@ -94,20 +99,21 @@ func explained(n *inventory.Node, failing map[string]bool) bool {
 // out, or nobody uses them.
 var noProblems = []string{plan.SkippedExcluded, plan.SkippedTooSmall, plan.SkippedRemembered, plan.SkippedReplaced}
 
-// skipped are images that somebody wants and that have no place.
-func skipped(images []inventory.Image) []Problem {
+// together are images with a problem, those with the same one once.
+func together(images []inventory.Image, problem func(*inventory.Image) (same string, is bool)) []Problem {
 	var found []Problem
 	at := map[string]int{}
 	for i := range images {
 		image := &images[i]
-		if image.State != inventory.ImageSkipped || slices.Contains(noProblems, image.Reason) {
+		same, is := problem(image)
+		if !is {
 			continue
 		}
-		if same, known := at[image.Reason]; known {
-			found[same].Count++
+		if before, known := at[same]; known {
+			found[before].Count++
 			continue
 		}
-		at[image.Reason] = len(found)
+		at[same] = len(found)
 		found = append(found, Problem{Kind: "Image", Name: image.Image, Count: 1, Message: image.Reason + ": " + image.Message})
 	}
 	return found

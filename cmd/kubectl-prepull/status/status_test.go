@@ -32,6 +32,8 @@ func busy() findings {
 			{Image: "shop/huge:v1", State: inventory.ImageSkipped, Reason: "OverBudget", Message: "It does not fit."},
 			{Image: "shop/tool:debug", State: inventory.ImageSkipped, Reason: "Excluded", Message: "It is excluded."},
 			{Image: "shop/app:v1", State: inventory.ImageReady},
+			{Image: "shop/gpu:v1", State: inventory.ImagePending, Reason: "DaemonSetRefused", Message: "The prepull DaemonSet cannot be written: no"},
+			{Image: "shop/gpu:v2", State: inventory.ImagePending, Reason: "DaemonSetRefused", Message: "The prepull DaemonSet cannot be written: no"},
 		},
 		nodes: []inventory.Node{
 			node("node-1", "shop/pay:v1: manifest unknown", "shop/pay:v1", inventory.NodeFailing),
@@ -55,12 +57,13 @@ func busy() findings {
 }
 
 const busyScreen = `manager: 1 of 2 managers are ready
+image shop/gpu:v1 and 1 more: DaemonSetRefused: The prepull DaemonSet cannot be written: no
 node node-2 and 1 more: its prepull pod does not get to its images: denied
 image shop/pay:v1: NotFound: Node node-1: manifest unknown  next try in 4 min 3 s
 image shop/big:v1 and 1 more: OverBudget: It does not fit.
 
 MANAGERS    1 of 2 ready
-IMAGES      5   1 ready   1 failing   3 skipped
+IMAGES      7   1 ready   2 pending   1 failing   3 skipped
 NODES       5   1 complete   3 failing   1 without a list
 LAST HOUR   3 starts, 66 % found their image (2), 3 min 20 s saved, 4.2 s waited
 
@@ -114,7 +117,7 @@ func TestOneScreenStaysOneScreen(t *testing.T) {
 	if lines := strings.Count(out.String(), "\n"); lines > 27 {
 		t.Errorf("%d lines:\n%s", lines, out.String())
 	}
-	for _, words := range []string{"and 296 more: see kubectl prepull images", "and 292 more classes"} {
+	for _, words := range []string{"and 297 more: see kubectl prepull images", "and 292 more classes"} {
 		if !strings.Contains(out.String(), words) {
 			t.Errorf("it does not say %q:\n%s", words, out.String())
 		}
@@ -129,11 +132,12 @@ func TestTheKeysOfAStatus(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"problems":[{"kind":"Manager","count":1,"message":"1 of 2 managers are ready"},` +
+		`{"kind":"Image","name":"shop/gpu:v1","count":2,"message":"DaemonSetRefused: The prepull DaemonSet cannot be written: no"},` +
 		`{"kind":"Node","name":"node-2","count":2,"message":"its prepull pod does not get to its images: denied"},` +
 		`{"kind":"Image","name":"shop/pay:v1","count":1,"message":"NotFound: Node node-1: manifest unknown","retryTime":"2026-01-02T12:04:03Z"},` +
 		`{"kind":"Image","name":"shop/big:v1","count":2,"message":"OverBudget: It does not fit."}],` +
 		`"manager":{"desired":2,"ready":1},` +
-		`"images":{"total":5,"ready":1,"pulling":0,"pending":0,"failing":1,"skipped":3},` +
+		`"images":{"total":7,"ready":1,"pulling":0,"pending":2,"failing":1,"skipped":3},` +
 		`"nodes":{"total":5,"complete":1,"pulling":0,"failing":3,"notReady":0,"notSelected":1},"gatedNodes":0,` +
 		`"lastHour":{"count":3,"hits":2,"hitRate":0.6666666666666666,"savedSeconds":200,"waitedSeconds":4.2},` +
 		`"classes":[{"name":"linux-amd64","imageCount":4,"nodes":{"total":4,"complete":1,"pulling":0,"failing":3,"notReady":0,"notSelected":0},"pullCount":16,"pullsDone":10},` +
