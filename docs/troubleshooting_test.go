@@ -15,13 +15,14 @@ import (
 
 // ofKubernetes are the messages of others that the page names, and where they come from.
 var ofKubernetes = map[string]string{
-	"x509: certificate signed by unknown authority": "crypto/x509/verify.go of Go",
-	"context deadline exceeded":                     "context/context.go of Go",
-	"no route to host":                              "EHOSTUNREACH of Linux",
-	"no endpoints available":                        "staging/src/k8s.io/apiserver/pkg/util/proxy/proxy.go",
-	"connection refused":                            "ECONNREFUSED of Linux",
-	"is invalid":                                    "staging/src/k8s.io/apimachinery/pkg/api/errors/errors.go",
-	"FailedCreate":                                  "pkg/controller/controller_utils.go",
+	"x509: certificate signed by unknown authority":     "crypto/x509/verify.go of Go",
+	"x509: certificate has expired or is not yet valid": "crypto/x509/verify.go of Go",
+	"context deadline exceeded":                         "context/context.go of Go",
+	"no route to host":                                  "EHOSTUNREACH of Linux",
+	"no endpoints available":                            "staging/src/k8s.io/apiserver/pkg/util/proxy/proxy.go",
+	"connection refused":                                "ECONNREFUSED of Linux",
+	"is invalid":                                        "staging/src/k8s.io/apimachinery/pkg/api/errors/errors.go",
+	"FailedCreate":                                      "pkg/controller/controller_utils.go",
 }
 
 // notMessages begin what is quoted and no message: commands, metrics, labels and fields.
