@@ -102,7 +102,7 @@ func serve(t *testing.T, told context.Context) *replica {
 	}))); err != nil {
 		t.Fatal(err)
 	}
-	late := lameduck(told, stay{atLeast: 300 * time.Millisecond, atMost: 30 * time.Second, quiet: 5}, listener.uses)
+	late := lameduck(told, stay{atLeast: 300 * time.Millisecond, atMost: 30 * time.Second, quiet: lameduckStay.quiet}, listener.uses)
 	go func() { r.end <- mgr.server.Start(late) }()
 	return r
 }
