@@ -61,7 +61,7 @@ func (p *pool) stripPod(pod *corev1.Pod) {
 	pod.Labels, pod.Annotations = p.labelsOf(pod.Labels), kept
 	spec := corev1.PodSpec{NodeName: pod.Spec.NodeName, Volumes: p.heldBy(pod)}
 	if spec.NodeName == "" {
-		spec.Affinity = pod.Spec.Affinity // says which node it is meant for
+		spec.Affinity, spec.SchedulingGates = pod.Spec.Affinity, pod.Spec.SchedulingGates // says which node it is meant for
 	}
 	pod.Spec = spec
 	var conditions []corev1.PodCondition

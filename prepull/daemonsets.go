@@ -56,7 +56,7 @@ func newDaemonSetWriter(c client.Client, o Options, m *metrics) *daemonSetWriter
 // set while changes are gathered that are no images which fail: what is there now is about to change.
 func (w *daemonSetWriter) act(ctx context.Context, s plan.State, p plan.Plan, now time.Time) (again time.Time, gathering bool, err error) {
 	w.accept(s, p)
-	skipErr := w.skip(ctx, p.Skips, now)
+	skipErr := errors.Join(w.skip(ctx, p.Skips, now), w.ungate(ctx, p.Ungate))
 	wait := w.debounce.Wait(p.Reasons, p.Joining, now)
 	again, err = w.updateIfDue(ctx, s, p, wait == 0, now)
 	if wait > 0 {

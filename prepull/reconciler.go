@@ -154,7 +154,9 @@ func (r *reconciler) observe(ctx context.Context) (plan.State, error) {
 	for i := range daemonSets.Items {
 		s.DaemonSets = append(s.DaemonSets, &daemonSets.Items[i])
 	}
-	return s, nil
+	var err error
+	s.Mirrored, err = r.mirrored(ctx, s.Pods)
+	return s, err
 }
 
 func (r *reconciler) measure(s plan.State, p plan.Plan) {

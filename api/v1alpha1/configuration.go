@@ -130,6 +130,9 @@ type Configuration struct {
 	// all nodes of the class; elsewhere, and with false, an init container for each image holds them. Default: true.
 	ImageVolumes bool `json:"imageVolumes"`
 
+	// mirror is what serves images to nodes beside the registry, such as Spegel or Dragonfly. Default: off.
+	Mirror Mirror `json:"mirror"`
+
 	// pullDeadline is how long a node may be busy with one image before the images behind it go first; at least 1s.
 	// Default: 15m.
 	PullDeadline metav1.Duration `json:"pullDeadline"`
@@ -225,6 +228,7 @@ func defaultConfiguration() *Configuration {
 		Certificates:       CertificatesAuto,
 		MaxConcurrentNodes: intstr.FromInt32(50),
 		PullsPerNode:       1,
+		Mirror:             Mirror{PodSelector: map[string]string{}, Deadline: metav1.Duration{Duration: 2 * time.Minute}},
 		ImageVolumes:       true,
 		PullDeadline:       metav1.Duration{Duration: 15 * time.Minute},
 		ResyncInterval:     metav1.Duration{Duration: 10 * time.Minute},
@@ -315,6 +319,7 @@ func (c *Configuration) validate() field.ErrorList {
 	check(validBytes(c.MinBytes), "minBytes", c.MinBytes, "must be a quantity such as 10Mi")
 	check(!slices.Contains(c.Exclude, ""), "exclude", c.Exclude, "must not contain an empty pattern")
 	problems = append(problems, c.Gate.validate(field.NewPath("gate"))...)
+	problems = append(problems, c.Mirror.validate(field.NewPath("mirror"))...)
 	check(c.LearnFrom == LearnFromTemplates || c.LearnFrom == LearnFromPods, "learnFrom", c.LearnFrom, "must be templates or pods")
 	check(c.RefreshInterval.Duration >= time.Second, "refreshInterval", c.RefreshInterval.Duration.String(), "must be at least 1s")
 	for _, r := range c.Registries {

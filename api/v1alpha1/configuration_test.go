@@ -32,6 +32,7 @@ minBytes: 10Mi
 nodeCondition: true
 hostNetwork: true
 gate: {enabled: true, taintKey: startup-taint.cluster-autoscaler.kubernetes.io/images, deadline: 90s, maxBytes: 4Gi}
+mirror: {namespace: spegel, podSelector: {app.kubernetes.io/name: spegel}, deadline: 30s}
 exclude: ["*:debug"]
 refreshInterval: 1h
 learnFrom: pods
@@ -57,6 +58,7 @@ logLevel: debug
 				c.MaxNodeClasses = 12
 				c.MinBytes = "10Mi"
 				c.NodeCondition, c.HostNetwork = true, true
+				c.Mirror = Mirror{"spegel", map[string]string{"app.kubernetes.io/name": "spegel"}, metav1.Duration{Duration: 30 * time.Second}}
 				c.Gate = Gate{true, "startup-taint.cluster-autoscaler.kubernetes.io/images", metav1.Duration{Duration: 90 * time.Second}, "4Gi"}
 				c.Exclude = []string{"*:debug"}
 				c.RefreshInterval = metav1.Duration{Duration: time.Hour}
@@ -79,7 +81,10 @@ logLevel: debug
 				c.LogLevel = "debug"
 			},
 		},
-		"the cluster's default priority":              {`priorityClassName: ""`, func(c *Configuration) { c.PriorityClassName = "" }},
+		"the cluster's default priority": {`priorityClassName: ""`, func(c *Configuration) { c.PriorityClassName = "" }},
+		"a part of the mirror leaves the rest as it is": {"mirror: {namespace: p2p, podSelector: {app: p2p}}", func(c *Configuration) {
+			c.Mirror.Namespace, c.Mirror.PodSelector = "p2p", map[string]string{"app": "p2p"}
+		}},
 		"a part of the gate leaves the rest as it is": {"gate: {enabled: true}", func(c *Configuration) { c.Gate.Enabled = true }},
 		"a gate that all know":                        {"gate: {taintKey: readiness.k8s.io/images}", func(c *Configuration) { c.Gate.TaintKey = "readiness.k8s.io/images" }},
 		"a gate of our own name":                      {"gate: {taintKey: kube-prepull.io/cold}", func(c *Configuration) { c.Gate.TaintKey = "kube-prepull.io/cold" }},
@@ -155,6 +160,11 @@ unknown: {a: b}
 				`unknown: Unsupported value: "unknown key"`,
 			},
 		},
+		"a mirror without pods":         {header + "mirror: {namespace: spegel}", []string{`mirror.namespace: Invalid value: "spegel": must be set with podSelector, and with nothing else`}},
+		"a mirror anywhere":             {header + "mirror: {podSelector: {app: spegel}}", []string{`mirror.namespace: Invalid value: "": must be set with podSelector, and with nothing else`}},
+		"a mirror of no namespace":      {header + "mirror: {namespace: Spegel, podSelector: {app: spegel}}", []string{`mirror.namespace: Invalid value: "Spegel": must be the name of a namespace`}},
+		"a mirror by no label":          {header + `mirror: {namespace: p2p, podSelector: {"a b": c}}`, []string{`mirror.podSelector: Invalid value: "a b=c": must be a label`}},
+		"a mirror for a day":            {header + "mirror: {deadline: 24h}", []string{`mirror.deadline: Invalid value: "24h0m0s": must be from 1s to 1h`}},
 		"a deadline at once":            {header + "gate: {deadline: 0s}", []string{`gate.deadline: Invalid value: "0s": must be from 10s to 1h`}},
 		"a deadline next year":          {header + "gate: {deadline: 8760h}", []string{`gate.deadline: Invalid value: "8760h0m0s": must be from 10s to 1h`}},
 		"a taint of somebody's":         {header + "gate: {taintKey: node.cilium.io/agent-not-ready}", []string{`gate.taintKey: Invalid value: "node.cilium.io/agent-not-ready": must be kube-prepull.io/, startup-taint.cluster-autoscaler.kubernetes.io/ or readiness.k8s.io/ and a name`}},
@@ -211,6 +221,7 @@ func TestTheDocumentedDefaultsAreTheDefaults(t *testing.T) {
 	t.Parallel()
 	requireDocumentedDefaults(t, "configuration.go", reflect.ValueOf(defaultConfiguration()).Elem())
 	requireDocumentedDefaults(t, "gate.go", reflect.ValueOf(defaultConfiguration().Gate))
+	requireDocumentedDefaults(t, "mirror.go", reflect.ValueOf(defaultConfiguration().Mirror))
 }
 
 func requireDocumentedDefaults(t *testing.T, file string, defaults reflect.Value) {
@@ -229,7 +240,7 @@ func requireDocumentedDefaults(t *testing.T, file string, defaults reflect.Value
 			t.Errorf("%s is not documented", key)
 			continue
 		}
-		if f.Type == reflect.TypeFor[Gate]() {
+		if f.Type == reflect.TypeFor[Gate]() || f.Type == reflect.TypeFor[Mirror]() {
 			continue // its keys have defaults of their own
 		}
 		printed, err := yaml.Marshal(value.Interface())

@@ -47,6 +47,9 @@ const (
 	// unless the configuration key gate.taintKey names another one.
 	TaintWarming = "kube-prepull.io/warming"
 
+	// SchedulingGateMirror is on prepull pods that wait for the mirror of their node, as the configuration key mirror says.
+	SchedulingGateMirror = "kube-prepull.io/mirror"
+
 	// StartupTaintPrefix begins the keys of taints that the cluster autoscaler expects to go once a new node has started;
 	// gate.taintKey may have it.
 	StartupTaintPrefix = "startup-taint.cluster-autoscaler.kubernetes.io/"

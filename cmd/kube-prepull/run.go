@@ -196,6 +196,7 @@ func prepullOptions(c *v1alpha1.Configuration, namespace string, registries *dig
 			NodeCondition:      c.NodeCondition,
 			HostNetwork:        c.HostNetwork,
 			PriorityClassName:  c.PriorityClassName,
+			Mirror:             plan.Mirror{Namespace: c.Mirror.Namespace, PodSelector: c.Mirror.PodSelector, Deadline: c.Mirror.Deadline.Duration},
 			Gate: plan.Gate{
 				Enabled:  c.Gate.Enabled,
 				TaintKey: c.Gate.TaintKey,

@@ -84,6 +84,7 @@ func prepullPodSpec(c *nodeclass.Class, images []entry, o Options) corev1.PodSpe
 	spec.Affinity = c.Affinity()
 	spec.Tolerations = c.Tolerations(o.Gate.key())
 	spec.HostNetwork = o.HostNetwork
+	spec.SchedulingGates = o.Mirror.gates()
 	spec.PriorityClassName = o.PriorityClassName
 	spec.ImagePullSecrets = pullSecrets(c, images, o.NoopPullSecrets)
 	return spec

@@ -55,6 +55,9 @@ type Options struct {
 	// Gate is whether new nodes are held until they are warm.
 	Gate Gate
 
+	// Mirror is what prepull pods wait for before they pull.
+	Mirror Mirror
+
 	// HostNetwork is set if the prepull pods are on the network of their nodes.
 	HostNetwork bool
 

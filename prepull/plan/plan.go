@@ -39,6 +39,9 @@ type State struct {
 	// RuntimeClasses are what those that exist ask of nodes.
 	RuntimeClasses nodeclass.RuntimeClasses
 
+	// Mirrored are the nodes whose mirror is ready. It is read only while a prepull pod waits for it.
+	Mirrored map[string]bool
+
 	// Held is since when the manager knows that a node is held, by its UID.
 	Held map[types.UID]time.Time
 
@@ -79,6 +82,9 @@ type Plan struct {
 
 	// Skips are prepull pods that go on without an image.
 	Skips []Skip
+
+	// Ungate are prepull pods that have waited for the mirror of their node, and need no longer.
+	Ungate []*corev1.Pod
 
 	// Releases are the nodes that are untainted, and Conditions those that are written, the urgent ones first.
 	Releases   []Release
@@ -188,6 +194,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	p.planDaemonSets(s, o)
 	changing, rolls := p.changes()
 	p.planPods(changing, rolls, o, now)
+	p.planMirrors(s, o.Mirror, now)
 	p.DeletePods = slices.Concat(p.DeletePods, misplacedPods(pods, classOf, stored, changing), former)
 	p.planNodes(s, on, o, now)
 	p.Statuses = statusChanges(s.Images, found, invalid, &p, now)
