@@ -44,7 +44,7 @@ type machine struct {
 // prepullPod is what a prepull pod tells of its node.
 type prepullPod struct {
 	name, class, lane, list string
-	leaving                 bool
+	leaving, gated          bool
 	pulls                   []warmth.Pull
 	stuck                   string
 }

@@ -151,6 +151,8 @@ func (n *Node) doing(pods []*prepullPod) string {
 		return "its class begins with an empty list"
 	case len(pods) == 0:
 		return "its prepull pod has not started"
+	case slices.ContainsFunc(pods, func(p *prepullPod) bool { return p.gated && !p.leaving }):
+		return "its prepull pod waits for the mirror of the node, or for another node of its zone"
 	}
 	return "waiting for its turn to get the new list"
 }

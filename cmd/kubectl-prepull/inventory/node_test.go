@@ -46,6 +46,7 @@ func TestNodeOf(t *testing.T) {
 		"it failed in the old pod":            {pods: []*prepullPod{pod("now", done("a", 1), active), pod("before", fails)}, want: NodePulling, message: "pulling repo/b", images: "RP"},
 		"it fails in a pod that leaves":       {pods: []*prepullPod{leaving(pod("before", fails))}, want: NodePulling, message: "waiting for its turn to get the new list", images: "QQ"},
 		"no pod, and the node has both":       {present: map[string]int64{"repo/a": 5, "repo/b": 6}, want: NodeComplete, images: "RR"},
+		"its pod waits for a mirror":          {pods: []*prepullPod{{name: "p", list: "now", gated: true}}, want: NodePulling, message: "its prepull pod waits for the mirror of the node, or for another node of its zone", images: "QQ"},
 		"no pod yet":                          {want: NodePulling, message: "its prepull pod has not started", images: "QQ"},
 		"no pod is let in":                    {refused: "exceeded quota", want: NodeFailing, message: "its prepull pod is refused: exceeded quota", images: "QQ"},
 		"no pod with the new list is let in":  {refused: "exceeded quota", pods: []*prepullPod{pod("before", done("a", 1))}, want: NodeFailing, message: "its prepull pod is refused: exceeded quota", images: "RQ"},

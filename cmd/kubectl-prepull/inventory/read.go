@@ -209,6 +209,6 @@ func (f *Fleet) addPod(p *corev1.Pod, failed warmth.FailedPullEvents) {
 	}
 	f.pods[node] = append(f.pods[node], &prepullPod{
 		name: p.Name, class: p.Labels[v1alpha1.LabelNodeClass], lane: p.Labels[v1alpha1.LabelLane], list: p.Labels[v1alpha1.LabelList],
-		leaving: p.DeletionTimestamp != nil, pulls: pulls, stuck: stuck,
+		leaving: p.DeletionTimestamp != nil, gated: plan.WaitsForMirror(p), pulls: pulls, stuck: stuck,
 	})
 }
