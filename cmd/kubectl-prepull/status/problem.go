@@ -43,6 +43,9 @@ func problems(f findings) []Problem {
 			found = append(found, Problem{"Image", image.Image, 1, image.Reason + ": " + image.Message, image.RetryTime})
 		}
 	}
+	if serial := f.hour.serial; len(serial) > 0 {
+		found = append(found, Problem{Kind: "Node", Name: serial[0], Count: len(serial), Message: "its kubelet pulls one image after the other (serializeImagePulls), so pullsPerNode makes nothing faster there"})
+	}
 	return append(found, together(f.images, func(i *inventory.Image) (string, bool) {
 		return i.Reason, i.State == inventory.ImageSkipped && !slices.Contains(noProblems, i.Reason)
 	})...)

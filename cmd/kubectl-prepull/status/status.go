@@ -57,6 +57,7 @@ type findings struct {
 // hour is what was read of the starts of the last hour.
 type hour struct {
 	starts  []inventory.Start
+	serial  []string // nodes with several prepull pods whose kubelets pull one by one
 	unknown string
 	read    time.Time
 }
@@ -114,6 +115,11 @@ func (s *source) read(ctx context.Context, now time.Time) (Status, error) {
 	if s.hour.read.IsZero() || now.Sub(s.hour.read) >= eventsEvery {
 		if s.hour, err = s.readHour(ctx, now); err != nil {
 			return Status{}, err
+		}
+		if fleet.PullsSideBySide() {
+			if s.hour.serial, err = inventory.ReadSerialNodes(ctx, s.client, s.home); err != nil {
+				return Status{}, err
+			}
 		}
 	}
 	f.hour = s.hour

@@ -46,7 +46,7 @@ func busy() findings {
 			{Name: "linux-amd64", ImageCount: 4, Nodes: inventory.NodeSums{Total: 4, Complete: 1, Failing: 3}, PullCount: 16, PullsDone: 10},
 			{Name: "linux-arm64", ImageCount: 1, Nodes: inventory.NodeSums{Total: 2, Complete: 2}, PullCount: 2, PullsDone: 2},
 		},
-		hour: hour{starts: []inventory.Start{
+		hour: hour{serial: []string{"node-4", "node-5"}, starts: []inventory.Start{
 			{Time: noon.Add(-2 * time.Hour), Hit: true},
 			{Time: noon.Add(-time.Minute), Hit: true, SavedSeconds: 200},
 			{Time: noon.Add(-time.Minute), Hit: true},
@@ -60,6 +60,7 @@ const busyScreen = `manager: 1 of 2 managers are ready
 image shop/gpu:v1 and 1 more: DaemonSetRefused: The prepull DaemonSet cannot be written: no
 node node-2 and 1 more: its prepull pod does not get to its images: denied
 image shop/pay:v1: NotFound: Node node-1: manifest unknown  next try in 4 min 3 s
+node node-4 and 1 more: its kubelet pulls one image after the other (serializeImagePulls), so pullsPerNode makes nothing faster there
 image shop/big:v1 and 1 more: OverBudget: It does not fit.
 
 MANAGERS    1 of 2 ready
@@ -117,7 +118,7 @@ func TestOneScreenStaysOneScreen(t *testing.T) {
 	if lines := strings.Count(out.String(), "\n"); lines > 27 {
 		t.Errorf("%d lines:\n%s", lines, out.String())
 	}
-	for _, words := range []string{"and 297 more: see kubectl prepull images", "and 292 more classes"} {
+	for _, words := range []string{"and 298 more: see kubectl prepull images", "and 292 more classes"} {
 		if !strings.Contains(out.String(), words) {
 			t.Errorf("it does not say %q:\n%s", words, out.String())
 		}
@@ -135,6 +136,7 @@ func TestTheKeysOfAStatus(t *testing.T) {
 		`{"kind":"Image","name":"shop/gpu:v1","count":2,"message":"DaemonSetRefused: The prepull DaemonSet cannot be written: no"},` +
 		`{"kind":"Node","name":"node-2","count":2,"message":"its prepull pod does not get to its images: denied"},` +
 		`{"kind":"Image","name":"shop/pay:v1","count":1,"message":"NotFound: Node node-1: manifest unknown","retryTime":"2026-01-02T12:04:03Z"},` +
+		`{"kind":"Node","name":"node-4","count":2,"message":"its kubelet pulls one image after the other (serializeImagePulls), so pullsPerNode makes nothing faster there"},` +
 		`{"kind":"Image","name":"shop/big:v1","count":2,"message":"OverBudget: It does not fit."}],` +
 		`"manager":{"desired":2,"ready":1},` +
 		`"images":{"total":7,"ready":1,"pulling":0,"pending":2,"failing":1,"skipped":3},` +
