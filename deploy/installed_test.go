@@ -24,12 +24,15 @@ var everyValue = []string{
 	"podMonitor.enabled=true,podMonitor.authorization.type=Bearer,wait.enabled=true,rbac.pullSecrets=namespaces",
 }
 
+// mutatingPolicies are served by API servers from 1.36 on.
+const mutatingPolicies = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
+
 // renderedWith has each object that the chart renders with one of the sets of values, by its kind and name.
 func renderedWith(t *testing.T, sets []string) map[string]*unstructured.Unstructured {
 	t.Helper()
 	objects := map[string]*unstructured.Unstructured{}
 	for _, values := range sets {
-		for document := range strings.SplitSeq(render(t, "--set", values), "\n---\n") {
+		for document := range strings.SplitSeq(render(t, "--set", values, "--api-versions", mutatingPolicies), "\n---\n") {
 			o := &unstructured.Unstructured{}
 			if err := yaml.Unmarshal([]byte(document), &o.Object); err != nil {
 				t.Fatal(err)

@@ -79,6 +79,8 @@ var installed = []thing{
 	// What bounds a permission goes after the permission.
 	{kind: kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding"), selector: ofTheChart, wide: true},
 	{kind: kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy"), selector: ofTheChart, wide: true},
+	{kind: kind("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding"), selector: ofTheChart, wide: true},
+	{kind: kind("admissionregistration.k8s.io/v1", "MutatingAdmissionPolicy"), selector: ofTheChart, wide: true},
 	{kind: kind("scheduling.k8s.io/v1", "PriorityClass"), selector: ofTheChart, wide: true},
 	{kind: kind("flowcontrol.apiserver.k8s.io/v1", "FlowSchema"), selector: ofTheChart, wide: true},
 }
