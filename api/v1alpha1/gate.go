@@ -55,10 +55,14 @@ const (
 // gateKeyPrefixes are of the taints that are ours to take away: nobody else waits for them.
 var gateKeyPrefixes = []string{GroupVersion.Group + "/", StartupTaintPrefix, ReadinessTaintPrefix}
 
+// MayBeGate tells whether a gate may have a taint with a key.
+func MayBeGate(key string) bool {
+	return slices.ContainsFunc(gateKeyPrefixes, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
+}
+
 func (g *Gate) validate(path *field.Path) field.ErrorList {
 	var problems field.ErrorList
-	ours := func(prefix string) bool { return strings.HasPrefix(g.TaintKey, prefix) }
-	if !slices.ContainsFunc(gateKeyPrefixes, ours) || len(validation.IsQualifiedName(g.TaintKey)) > 0 {
+	if !MayBeGate(g.TaintKey) || len(validation.IsQualifiedName(g.TaintKey)) > 0 {
 		problems = append(problems, field.Invalid(path.Child("taintKey"), g.TaintKey,
 			"must be "+strings.Join(gateKeyPrefixes[:len(gateKeyPrefixes)-1], ", ")+" or "+gateKeyPrefixes[len(gateKeyPrefixes)-1]+" and a name: other taints are not ours to take away"))
 	}

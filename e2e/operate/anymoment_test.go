@@ -68,7 +68,8 @@ func TestUninstallingAtAnyMomentLeavesNothing(t *testing.T) {
 	step("with no manager", func(t *testing.T) {
 		p.installMidRoll(t, 3)
 		p.ScaleManagers(t, 0)
-		p.Registry.SetBandwidth(0) // there is no telling where the hook runs
+		// There the hook would pull its image, behind ours. Where managers were it needs none, however slow the registry is.
+		lab.Kubectl(t, p.Product, "cordon", "held")
 		p.uninstallInTime(t)
 		p.requireAdded(t, before, stays)
 	})
@@ -107,6 +108,16 @@ func TestUninstallingAtAnyMomentLeavesNothing(t *testing.T) {
 			t.Error(err)
 		}
 		p.requireAdded(t, before, []string{stays[1], stays[3], stays[4]})
+	})
+	step("with a taint of a configuration that is gone", func(t *testing.T) {
+		const key = "startup-taint.cluster-autoscaler.kubernetes.io/images"
+		lab.Kubectl(t, p.Product, "taint", "node", "held", key+"=:NoSchedule")
+		if _, stderr, code := plugin.Run(t, "uninstall", "--yes"); code != 0 || !strings.Contains(stderr, "--taint "+key+" takes it away") {
+			t.Errorf("it ends with %d:\n%s", code, stderr)
+		}
+		if stdout, stderr, code := plugin.Run(t, "uninstall", "--yes", "--taint", key); code != 0 || !strings.Contains(stdout, "node/held untainted\n") {
+			t.Errorf("it ends with %d:\n%s%s", code, stdout, stderr)
+		}
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-prepull/kube-prepull/e2e/registry"
 )
@@ -200,6 +201,17 @@ func (p product) pinning(t *testing.T, name string) pinning {
 	return pinning{&lab.Pinning{Product: p.Product, Name: name}}
 }
 
+// pointEndpoints does for API servers before Kubernetes 1.33, which look for Services in Endpoints, what a slice does for others.
+// With no pods that come or go, nobody else writes them.
+func (n pinning) pointEndpoints(t *testing.T, portName string, port int32) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"subsets":[{"addresses":[{"ip":%q}],"ports":[{"name":%q,"port":%d}]}]}`, n.HostIP(), portName, port)
+	_, err := n.Client().CoreV1().Endpoints(lab.System).Patch(t.Context(), "kube-prepull", types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+}
+
 // hangingWebhook puts a server in the place of the managers that takes connections and never says a word. It returns when
 // the API server asks that one, and the function that it returns ends it.
 func (n pinning) hangingWebhook(t *testing.T) (end func()) {
@@ -223,6 +235,7 @@ func (n pinning) hangingWebhook(t *testing.T) (end func()) {
 	if _, err := slices.Create(t.Context(), slice, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	n.pointEndpoints(t, service.Spec.Ports[0].Name, port)
 	asked := make(chan struct{})
 	go func() {
 		for first := true; ; first = false {

@@ -80,7 +80,7 @@ func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *c
 	about := events[eventSubject{pod.UID, "spec.initContainers{" + s.Name + "}"}]
 	said, fails := failedPull(s, about, since)
 	if w.Reason == "ImagePullBackOff" {
-		said.State = s.State // the status is newer
+		said.State = backOff(s, about, since)
 		if said.RestartCount == 1 && (front > countedByEvents || len(HeldBy(pod)) > 0) {
 			said.RestartCount = 0
 		}
@@ -93,6 +93,21 @@ func WithPullEvents(pod *corev1.Pod, events map[eventSubject][]*corev1.Event) *c
 	return &next
 }
 
+// backOff is the state of a container whose kubelet backs off. It is newer than events, but before Kubernetes 1.32 without the words
+// of the registry: those are in the last event.
+func backOff(s corev1.ContainerStatus, events []*corev1.Event, since time.Time) corev1.ContainerState {
+	if PlainMessage(s.State.Waiting.Message, "") != "" {
+		return s.State
+	}
+	message, _ := lastFailure(events, since)
+	return waitsFor(message)
+}
+
+// waitsFor is the state of a container whose kubelet backs off, for a reason.
+func waitsFor(message string) corev1.ContainerState {
+	return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}}
+}
+
 // failedPull is a status as the kubelet will report it, if events since a time tell of failures that count. Their number, also where
 // they do not count, is the count of restarts: of a container that was not made, that is otherwise 0.
 func failedPull(s corev1.ContainerStatus, events []*corev1.Event, since time.Time) (corev1.ContainerStatus, bool) {
@@ -101,7 +116,7 @@ func failedPull(s corev1.ContainerStatus, events []*corev1.Event, since time.Tim
 	if failures == 0 || failures == 1 && !SpokenCause(message).Permanent {
 		return s, false
 	}
-	s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}}
+	s.State = waitsFor(message)
 	return s, true
 }
 

@@ -81,6 +81,15 @@ func TestAnEventComesBeforeTheStatus(t *testing.T) {
 		"a back-off of which no event tells": {
 			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", "dial tcp: i/o timeout")}, nil, "RegistryUnreachable",
 		},
+		"an older kubelet backs off without a word, and the event has them": {
+			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", `Back-off pulling image "a:1"`)}, timeouts(2), "RegistryUnreachable",
+		},
+		"a permanent answer, while an older kubelet backs off": {
+			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", `Back-off pulling image "a:1"`)}, fresh, "NotFound",
+		},
+		"an older kubelet backs off, and nobody has a word": {
+			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", `Back-off pulling image "a:1"`)}, nil, "Other",
+		},
 		"a back-off of a container that ran before, and restarts": {[]corev1.ContainerStatus{restarts}, nil, "RegistryUnreachable"},
 		"the node's own limit says nothing of the image": {
 			[]corev1.ContainerStatus{prepulltest.Done("install", 1, 2), prepulltest.Waits("a", "ImagePullBackOff", "pull QPS exceeded")}, limits, "",

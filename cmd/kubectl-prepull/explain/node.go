@@ -39,7 +39,7 @@ func (q question) node(ctx context.Context, name string) (answer, error) {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, name)
 	}
 	a := &nodeAnswer{Node: nodes[i]}
-	if a.GateTaint, err = inventory.ReadGateKey(ctx, q.client, q.home); err != nil {
+	if a.GateTaint, _, err = inventory.ReadGateKey(ctx, q.client, q.home); err != nil {
 		return nil, err
 	}
 	a.Gated = inventory.HasTaint(a.Taints, a.GateTaint)

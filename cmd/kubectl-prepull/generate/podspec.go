@@ -91,7 +91,7 @@ func isBrokenPodSpec(m map[string]any, key, path string) bool {
 // isLoose tells whether a key and its value are an image. A word alone may be anything.
 func isLoose(key, value string) bool {
 	name := strings.ToLower(strings.TrimSuffix(key, "Name"))
-	return strings.HasSuffix(name, "image") && !otherImage(key) && strings.ContainsAny(value, "/:@") && workload.ValidImage(value) == nil
+	return strings.HasSuffix(name, "image") && !otherImage(key, value) && strings.ContainsAny(value, "/:@") && workload.ValidImage(value) == nil
 }
 
 // others are what comes before Image in the names of images that no container runs.
@@ -102,8 +102,11 @@ var others = []string{
 // lastWord is the last word of a name in camel case, or with dashes or underscores.
 var lastWord = regexp.MustCompile(`([A-Z]?[a-z0-9]+|[A-Z]+)$`)
 
-// otherImage tells whether a key such as diskImage means no container image.
-func otherImage(key string) bool {
+// otherImage tells whether a key such as diskImage means no container image. What names a registry and a version is one, though.
+func otherImage(key, value string) bool {
+	if hasRegistry(value) && hasVersion(value) {
+		return false
+	}
 	name := strings.TrimSuffix(strings.TrimSuffix(key, "Name"), "s")
 	if len(name) > len("image") {
 		name = strings.TrimRight(name[:len(name)-len("image")], "-_")

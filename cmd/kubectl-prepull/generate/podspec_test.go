@@ -36,6 +36,7 @@ func TestImagesOutsideOfPodSpecsAreNamed(t *testing.T) {
 		"kind: Cluster\nspec: {imageName: ghcr.test/postgresql:17}":                                        "app.yaml:5: Cluster: spec.imageName is ghcr.test/postgresql:17, outside of a pod spec",
 		"kind: Workflow\nspec: {templates: [{container: {image: busybox:1}}]}":                             "app.yaml:5: Workflow: spec.templates[0].container.image is busybox:1, outside of a pod spec",
 		"kind: VirtualMachine\nspec: {diskImage: \"ubuntu:22.04\", osImage: a/b:1}":                        "",
+		"kind: Driver\nspec: {nodeImage: \"quay.test/driver:v1\"}":                                         "app.yaml:5: Driver: spec.nodeImage is quay.test/driver:v1, outside of a pod spec",
 		"kind: X\nspec: {image: a:1}":                                                                      "",
 		"kind: X\nspec: {image: plain, other: registry.test/a:1}":                                          "",
 		"kind: CustomResourceDefinition\nspec: {image: registry.test/a:1}":                                 "",

@@ -75,7 +75,7 @@ func (v *values) walk(node *yaml.Node, path string) {
 	for _, e := range entries(node) {
 		key, at := e.key.Value, strings.TrimPrefix(path+"."+e.key.Value, ".")
 		switch name := strings.ToLower(key); {
-		case otherImage(key):
+		case otherImage(key, scalar(e.value)) && get(e.value, "repository") == nil:
 		case strings.HasSuffix(name, "image"):
 			v.add(e.value, at, beside(node, key))
 		case strings.HasSuffix(name, "images"):

@@ -173,9 +173,11 @@ func TestTheUsualShapesOfValues(t *testing.T) {
 		"image: {repository: org/a}":                                                        "image has no tag: charts take their appVersion then",
 		"image: {repository: org/a, tag: v1, sha: x}":                                       `image is "org/a:v1@x": the image cannot be parsed: invalid reference format`,
 
-		"images: {registry: \"registry.test:5000\"}":          "",
-		"vm: {diskImage: \"ubuntu:22.04\", osImage: \"a:1\"}": "",
-		"sizes: {image: {name: big}}":                         "image has no tag: charts take their appVersion then",
+		"images: {registry: \"registry.test:5000\"}":                "",
+		"csi: {nodeImage: {repository: quay.test/driver, tag: v1}}": "quay.test/driver:v1",
+		"csi: {nodeImage: \"quay.test/driver:v1\"}":                 "quay.test/driver:v1",
+		"vm: {diskImage: \"ubuntu:22.04\", osImage: \"a:1\"}":       "",
+		"sizes: {image: {name: big}}":                               "image has no tag: charts take their appVersion then",
 	} {
 		f, err := ReadValues([]string{"-"}, strings.NewReader(text))
 		if err != nil {

@@ -16,13 +16,33 @@ import (
 )
 
 // ReadGateKey reads the key of the gate's taint from the configuration of the manager. Where there is none, or it may not be
-// read, it is the default: the taint must go even if all else is gone.
-func ReadGateKey(ctx context.Context, c client.Reader, home string) (string, error) {
+// read, known is false and the key is the default: the taint must go even if all else is gone.
+func ReadGateKey(ctx context.Context, c client.Reader, home string) (key string, known bool, err error) {
 	config, err := readConfiguration(ctx, c, home)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	return gateKey(config)
+	key, err = gateKey(config)
+	return key, config != nil, err
+}
+
+// PossibleGateKeys are the keys of taints on nodes that a gate may have, sorted.
+func PossibleGateKeys(ctx context.Context, c client.Reader) ([]string, error) {
+	var keys []string
+	err := Pages(ctx, c, func() *corev1.NodeList { return &corev1.NodeList{} }, func(page *corev1.NodeList) {
+		for i := range page.Items {
+			for _, t := range page.Items[i].Spec.Taints {
+				if v1alpha1.MayBeGate(t.Key) && !slices.Contains(keys, t.Key) {
+					keys = append(keys, t.Key)
+				}
+			}
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing nodes: %w", err)
+	}
+	slices.Sort(keys)
+	return keys, nil
 }
 
 // readConfiguration reads the configuration of the manager, which is empty where there is none, or it may not be read.

@@ -103,7 +103,7 @@ func (s *source) read(ctx context.Context, now time.Time) (Status, error) {
 	if f.manager, err = s.readManager(ctx); err != nil {
 		return Status{}, err
 	}
-	gate, err := inventory.ReadGateKey(ctx, s.client, s.home)
+	gate, _, err := inventory.ReadGateKey(ctx, s.client, s.home)
 	if err != nil {
 		return Status{}, err
 	}

@@ -50,7 +50,7 @@ func run(ctx context.Context, env *cli.Environment, names []string, key string) 
 		return err
 	}
 	if key == "" {
-		if key, err = inventory.ReadGateKey(ctx, c, env.Home); err != nil {
+		if key, _, err = inventory.ReadGateKey(ctx, c, env.Home); err != nil {
 			return fmt.Errorf("%w; --taint names the taint", err)
 		}
 	}

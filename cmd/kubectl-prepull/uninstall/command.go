@@ -27,7 +27,7 @@ func Command(env *cli.Environment) *cobra.Command {
 		Long: `Remove kube-prepull from the cluster, or what an uninstallation has left. It needs nothing but the API server and the
 permission to delete what is removed: no manager, no image, no Helm release, no CRD. What holds admissions or nodes goes first: the
 webhook configuration and the startup taint. Then the managers are stopped, and what they made goes, and what was installed. It may be
-called again at any time. Images that people declared stay, and so does the CRD, unless --crds is given; so do the namespace, and images
+called again at any time. Where the configuration is gone, the taints that the gate may have had are named. Images that people declared stay, and so does the CRD, unless --crds is given; so do the namespace, and images
 on the nodes. What kubectl prepull wait declared goes: it has an end that nobody would see to.`,
 		Example: `  kubectl prepull uninstall --dry-run
   kubectl prepull uninstall --yes
@@ -65,12 +65,29 @@ func run(ctx context.Context, env *cli.Environment, o uninstall.Options, yes boo
 	if err != nil {
 		return err
 	}
-	if o.TaintKey == "" {
-		if o.TaintKey, err = inventory.ReadGateKey(ctx, c, env.Home); err != nil {
+	return find(ctx, env, c, o)
+}
+
+// find removes kube-prepull with the taint that was given, or that of the configuration. If that is gone, it names those that
+// may have been the gate's: others take theirs away themselves.
+func find(ctx context.Context, env *cli.Environment, c client.Client, o uninstall.Options) error {
+	known := o.TaintKey != ""
+	if !known {
+		var err error
+		if o.TaintKey, known, err = inventory.ReadGateKey(ctx, c, env.Home); err != nil {
 			return fmt.Errorf("%w; --taint names the taint", err)
 		}
 	}
-	return remove(ctx, env, c, o)
+	if err := remove(ctx, env, c, o); err != nil || known {
+		return err
+	}
+	keys, err := inventory.PossibleGateKeys(ctx, c)
+	for _, key := range keys {
+		if key != o.TaintKey {
+			env.Note("the configuration is gone, and nodes have the taint " + key + ": if it was that of the gate, --taint " + key + " takes it away")
+		}
+	}
+	return err
 }
 
 // remove prints each thing that is gone, and what stays.

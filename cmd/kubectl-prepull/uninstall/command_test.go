@@ -3,6 +3,7 @@ package uninstall
 import (
 	"bytes"
 	"context"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,45 @@ prepullimage/passing deleted with the CRD (dry run)
 			var images v1alpha1.PrepullImageList
 			if err := c.List(t.Context(), &images); err != nil || len(images.Items) != test.left {
 				t.Errorf("%d images are left, want %d (%v)", len(images.Items), test.left, err)
+			}
+		})
+	}
+}
+
+// With the namespace the configuration is gone, and with it the key of the taint. Others have startup taints, too.
+func TestTaintsThatMayBeTheGatesAreNamed(t *testing.T) {
+	t.Parallel()
+	const startup = "startup-taint.cluster-autoscaler.kubernetes.io/images"
+	node := func(name string, keys ...string) *corev1.Node {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "u"}}
+		for _, key := range keys {
+			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Effect: corev1.TaintEffectNoSchedule}, corev1.Taint{Key: key, Effect: corev1.TaintEffectNoExecute})
+		}
+		return n
+	}
+	configured := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-prepull", Name: "kube-prepull"}, Data: map[string]string{"config.yaml": ""}}
+	note := func(key string) string {
+		return "note: the configuration is gone, and nodes have the taint " + key + ": if it was that of the gate, --taint " + key + " takes it away\n"
+	}
+	for name, test := range map[string]struct {
+		key     string
+		objects []client.Object
+		want    string
+	}{
+		"there is no configuration": {"", nil, note("kube-prepull.io/new") + note(startup)},
+		"there is one":              {"", []client.Object{configured}, ""},
+		"the key is given":          {startup, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := clusterOf(t, kinds, append(test.objects, node("a", startup, "kube-prepull.io/warming", "dedicated"), node("b", startup, "kube-prepull.io/new"))...)
+			var problems bytes.Buffer
+			env := cli.NewEnvironment(genericiooptions.IOStreams{Out: io.Discard, ErrOut: &problems})
+			if err := find(t.Context(), env, c, uninstall.Options{Namespace: "kube-prepull", TaintKey: test.key}); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, problems.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
