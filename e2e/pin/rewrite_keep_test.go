@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -51,8 +50,8 @@ func TestPinsAreKeptWhileNoManagerAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	n.scaleManagers(t, 0)
-	defer n.scaleManagers(t, 2)
+	n.ScaleManagers(t, 0)
+	defer n.ScaleManagers(t, 2)
 	manifests["other-image"].Spec.Template.Spec.Containers[0].Image = n.Image("app:v2")
 	manifests["restarted"].Spec.Template.Annotations = map[string]string{"kubectl.kubernetes.io/restartedAt": "2026-01-02T12:00:00Z"}
 	for _, name := range []string{"same", "annotated", "other-image", "restarted"} {
@@ -88,27 +87,6 @@ func TestPinsAreKeptWhileNoManagerAnswers(t *testing.T) {
 		after, err := deployments.Update(t.Context(), manifests["not-pinned-any-more"], metav1.UpdateOptions{})
 		if err == nil && len(after.Spec.Template.Annotations) > 0 {
 			err = fmt.Errorf("it has %v", after.Spec.Template.Annotations)
-		}
-		return err
-	})
-}
-
-// scaleManagers returns when so many managers are ready, and no others are there.
-func (n pinning) scaleManagers(t *testing.T, replicas int32) {
-	t.Helper()
-	deployments := n.Client().AppsV1().Deployments(lab.System)
-	scale := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: "kube-prepull", Namespace: lab.System}, Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}
-	if _, err := deployments.UpdateScale(t.Context(), "kube-prepull", scale, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	lab.Eventually(t, fmt.Sprint(replicas, " managers"), func() error {
-		pods, err := n.Client().CoreV1().Pods(lab.System).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=webhook"})
-		if err != nil {
-			return err
-		}
-		d, err := deployments.Get(t.Context(), "kube-prepull", metav1.GetOptions{})
-		if err == nil && (len(pods.Items) != int(replicas) || d.Status.ReadyReplicas != replicas) {
-			err = fmt.Errorf("there are %d, and %d are ready", len(pods.Items), d.Status.ReadyReplicas)
 		}
 		return err
 	})
