@@ -9,11 +9,18 @@ import (
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
+	"github.com/kube-prepull/kube-prepull/prepull/workload"
 )
 
-// failAs lets the kubelets of all nodes fail on an image for the third time.
+// failAs lets the kubelets of all nodes fail on an image for the third time, and carries out what comes of that.
 func (s *State) failAs(image, words string, at time.Time) {
-	s.runPods(prepulltest.Noon, func(_, i string) string {
+	s.runFailing(image, words, prepulltest.Noon)
+	s.carryOut(Make(*s, warmingOptions(), at))
+}
+
+// runFailing makes the pods anew, on all of which an image fails, if it is in the list.
+func (s *State) runFailing(image, words string, created time.Time) {
+	s.runPods(created, func(_, i string) string {
 		if i == image {
 			return words
 		}
@@ -26,7 +33,6 @@ func (s *State) failAs(image, words string, at time.Time) {
 			}
 		}
 	}
-	s.carryOut(Make(*s, warmingOptions(), at))
 }
 
 // A failing image leaves the list of its class at once. A node that has nothing else is not warm for that, and is let go as one whose
@@ -63,7 +69,7 @@ func TestTheFirstNodesOfAClassWhoseImageFails(t *testing.T) {
 			}
 			s.carryOut(Make(s, warmingOptions(), prepulltest.Noon))
 			s.failAs("app:1", tc.words, prepulltest.Noon.Add(10*time.Second))
-			s.runPods(prepulltest.Noon.Add(11*time.Second), nothingFails) // with what is left of the list
+			s.runFailing("app:1", tc.words, prepulltest.Noon.Add(11*time.Second)) // with what is left of the list
 			p := Make(s, warmingOptions(), prepulltest.Noon.Add(tc.after))
 			if len(p.Conditions) != 2 {
 				t.Fatalf("conditions %+v", p.Conditions)
@@ -83,15 +89,46 @@ func TestTheFirstNodesOfAClassWhoseImageFails(t *testing.T) {
 	}
 }
 
-// A registry that asked for rest is asked again after a minute: a node that waits has the image before its deadline.
+// On nodes that had no list before, an image whose registry asks for rest goes last, and stays: its kubelets get it as soon as they may.
+func TestARateLimitKeepsAnImageInTheListOfTheFirstNodes(t *testing.T) {
+	t.Parallel()
+	s := State{Nodes: prepulltest.Nodes(2), Images: []v1alpha1.PrepullImage{inUse("app:1"), inUse("good:1")}}
+	s.carryOut(Make(s, warmingOptions(), prepulltest.Noon))
+	for second := 10; second < 3600; second += 10 {
+		at := prepulltest.Noon.Add(time.Duration(second) * time.Second)
+		s.runFailing("app:1", "429 Too Many Requests", at.Add(-time.Second))
+		s.carryOut(Make(s, warmingOptions(), at))
+		if list := strings.Join(s.listOf("linux-amd64"), " "); list != "good:1 app:1" {
+			t.Fatalf("after %d seconds the list is %s", second, list)
+		}
+		if p := Make(s, warmingOptions(), at.Add(time.Second)); len(p.Roll)+len(p.UpdateInPlace)+len(p.Skips)+len(p.DeletePods)+len(p.Statuses) > 0 {
+			t.Fatalf("after %d seconds more is written of what is written", second)
+		}
+	}
+	s.runPods(prepulltest.Noon.Add(time.Hour), nothingFails)
+	p := Make(s, warmingOptions(), prepulltest.Noon.Add(time.Hour))
+	s.carryOut(p)
+	if got := s.status(workload.ObjectName("app:1")); len(p.Roll) > 0 || got.State != StateReady || len(got.Retries) > 0 {
+		t.Errorf("when it has come, %d lists are written, and its state is %s, %+v", len(p.Roll), got.State, got.Retries)
+	}
+}
+
+// Where nodes have a list already, a roll waits for them, so the image leaves. A registry that asked for rest is asked again after a
+// minute: a node that waits has the image before its deadline.
 func TestARateLimitThatEndsLetsTheImageCome(t *testing.T) {
 	t.Parallel()
-	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{inUse("app:1"), inUse("good:1")}}
+	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{inUse("good:1")}}
+	s.settle(t, warmingOptions(), none)
+	former := s.Pods
+	s.Images = append(s.Images, inUse("app:1"))
 	s.carryOut(Make(s, warmingOptions(), prepulltest.Noon))
-	s.failAs("app:1", "429 Too Many Requests", prepulltest.Noon.Add(10*time.Second))
+	s.runFailing("app:1", "429 Too Many Requests", prepulltest.Noon)
+	s.Pods = append(s.Pods, former...)
+	s.carryOut(Make(s, warmingOptions(), prepulltest.Noon.Add(10*time.Second)))
 	if list := s.listOf("linux-amd64"); len(list) != 1 {
 		t.Fatalf("the others wait behind it: %v", list)
 	}
+	s.runPods(prepulltest.Noon.Add(11*time.Second), none)
 	p := Make(s, warmingOptions(), prepulltest.Noon.Add(20*time.Second))
 	if want := prepulltest.Noon.Add(70 * time.Second); p.Next.After(want) {
 		t.Errorf("the next look is at %v", p.Next)

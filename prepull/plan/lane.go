@@ -128,7 +128,7 @@ func (cp *ClassPlan) entriesOf(l *lane, chosen []*ClassImage) []entry {
 			Candidate: image.Candidate,
 			hot:       image.hot,
 			missing:   2*image.Warmth.Ready() < len(cp.Pullable),
-			troubled:  len(image.Warmth.Failed) > 0,
+			troubled:  len(image.Warmth.Failed) > 0 || rests(image.retry),
 			held:      held,
 			atEnd:     image.standing == standingLast && !held,
 		})

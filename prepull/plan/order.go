@@ -22,7 +22,7 @@ type entry struct {
 	// atEnd is set if the image could not be pulled lately: nothing may wait behind it.
 	atEnd bool
 
-	// troubled is set if a node of the class cannot pull the image while others can.
+	// troubled is set if a node of the class cannot pull the image, or its registry asked for rest.
 	troubled bool
 
 	// held is set if the image is a volume of the waiting container, and not brought by an init container.

@@ -72,6 +72,8 @@ type trial struct {
 //   - Only if at least as many nodes have the image as fail on it, it stays, as the last of the list: nothing waits
 //     behind it, and the copies on the nodes that have it stay protected from deletion. The failing nodes must leave
 //     half of the surge free, or the next list would not get through.
+//   - A registry that asks for rest gives the image later. So it stays, as the last, for nodes that had no list before, whoever has
+//     it: no roll waits for them.
 //   - It is forgiven when every node that wants it has run it, and from its next try on when half of them have and
 //     fewer fail: those that still wait must not keep other images from their turn.
 //
@@ -86,7 +88,7 @@ func (t trial) judge(i *ClassImage, retry *v1alpha1.Retry) verdict {
 		}
 		next.Time = metav1.NewTime(t.now.Add(backOff(next)).Truncate(time.Second))
 		v := verdict{standing: standingOut, found: true, retry: next}
-		if i.listed && t.tolerable(i) {
+		if i.listed && t.tolerable(i, next) {
 			v.standing = standingLast
 		}
 		return v
@@ -97,11 +99,13 @@ func (t trial) judge(i *ClassImage, retry *v1alpha1.Retry) verdict {
 		return verdict{}
 	case t.pullable > 0 && (holders == t.pullable || due && holders > failing && 2*holders >= t.pullable):
 		return verdict{}
-	case due && failing > 0 && t.tolerable(i):
+	case due && i.listed && rests(retry) && t.tolerable(i, retry):
+		return verdict{standing: standingLast, retry: retry, turn: true}
+	case due && failing > 0 && t.tolerable(i, retry):
 		return verdict{standing: standingLast, retry: retry}
 	case due:
 		return verdict{standing: standingDue, retry: retry}
-	case i.listed && t.tolerable(i):
+	case i.listed && t.tolerable(i, retry):
 		return verdict{standing: standingLast, retry: retry}
 	default:
 		// What has left the list does not come back before its time, whatever its last pods say.
@@ -130,15 +134,16 @@ func (t trial) fault(i *ClassImage, retry *v1alpha1.Retry) (reason string) {
 	return worst.Reason
 }
 
-// tolerable tells whether a failing image may be at the end of the list. A node that goes without it is in nobody's way.
-func (t trial) tolerable(i *ClassImage) bool {
+// tolerable tells whether a failing image may be at the end of the list. A node that goes without it is in nobody's way, nor is one
+// that had no list before.
+func (t trial) tolerable(i *ClassImage, retry *v1alpha1.Retry) bool {
 	stuck := 0
 	for _, f := range i.Warmth.Failed {
-		if !f.Alone {
+		if f.Rolls && !f.Alone {
 			stuck++
 		}
 	}
-	return i.Warmth.Holders() >= len(i.Warmth.Failed) && 2*stuck <= t.surge
+	return 2*stuck <= t.surge && (i.Warmth.Holders() >= len(i.Warmth.Failed) || stuck == 0 && rests(retry))
 }
 
 // judgeAll judges the images of a class. b is what its nodes have room for.
@@ -239,13 +244,16 @@ func (c *Candidate) registry() string {
 // repository that an image is pulled from, as the kubelet has it.
 func (c *Candidate) repository() string { return workload.Repository(c.canonical) }
 
+// rests tells whether the registry asked for rest when an image failed last.
+func rests(r *v1alpha1.Retry) bool { return r != nil && r.Reason == warmth.CauseRateLimit.Reason }
+
 // lastTry is when an image failed last.
 func lastTry(r *v1alpha1.Retry) time.Time { return r.Time.Add(-backOff(r)) }
 
 // backOff is how long the next try waits.
 func backOff(r *v1alpha1.Retry) time.Duration {
 	wait := firstBackOff
-	if r.Reason == warmth.CauseRateLimit.Reason {
+	if rests(r) {
 		wait = firstRest
 	}
 	for range r.Failures - 1 {

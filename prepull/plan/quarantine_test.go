@@ -21,6 +21,7 @@ func TestJudge(t *testing.T) {
 	first := warmth.Failure{Cause: warmth.CauseUnreachable, Since: prepulltest.Noon.Add(-time.Minute)}
 	settled := warmth.Failure{Cause: warmth.CauseUnreachable, Settled: true, Since: prepulltest.Noon.Add(-time.Minute)}
 	limited := warmth.Failure{Cause: warmth.CauseRateLimit, Settled: true, Since: prepulltest.Noon.Add(-time.Minute)}
+	limitedLong := warmth.Failure{Cause: warmth.CauseRateLimit, Settled: true, Since: prepulltest.Noon.Add(-10 * time.Minute)}
 	old := warmth.Failure{Cause: warmth.CauseNotFound, Settled: true, Since: prepulltest.Noon.Add(-10 * time.Minute)}
 	retry := func(failures int32, in time.Duration) *v1alpha1.Retry {
 		return &v1alpha1.Retry{NodeClass: "c", Failures: failures, Time: metav1.NewTime(prepulltest.Noon.Add(in))}
@@ -35,6 +36,7 @@ func TestJudge(t *testing.T) {
 		present      int
 		waiting      int
 		unlisted     bool
+		firstList    bool
 		surge        int
 		retry        *v1alpha1.Retry
 		standing     standing
@@ -49,6 +51,24 @@ func TestJudge(t *testing.T) {
 		},
 		"it counts when the kubelet backs off": {
 			failing: []warmth.Failure{settled}, waiting: 1, standing: standingOut, next: because("RegistryUnreachable", retry(1, 5*time.Minute)),
+		},
+		"a registry that asks for rest gives it later to nodes that had no list before": {
+			failing: []warmth.Failure{limited, limited, limited}, firstList: true, ran: 1, waiting: 4, surge: 1, standing: standingLast,
+			next: because("RateLimited", retry(1, time.Minute)),
+		},
+		"it stays there when its time has come": {
+			failing: []warmth.Failure{limitedLong}, firstList: true, waiting: 1, retry: because("RateLimited", retry(1, -time.Minute)), standing: standingLast,
+			next: because("RateLimited", retry(1, -time.Minute)),
+		},
+		"and while new pods come to it": {
+			waiting: 1, retry: because("RateLimited", retry(1, -time.Minute)), standing: standingLast, next: because("RateLimited", retry(1, -time.Minute)),
+		},
+		"it does not stay for the first nodes for any other reason": {
+			failing: []warmth.Failure{settled}, firstList: true, waiting: 1, standing: standingOut, next: because("RegistryUnreachable", retry(1, 5*time.Minute)),
+		},
+		"the first nodes take nothing of the surge": {
+			failing: []warmth.Failure{final, final, final}, firstList: true, ran: 3, waiting: 6, surge: 5, standing: standingLast,
+			next: because("NotFound", retry(1, 5*time.Minute)),
 		},
 		"a registry that asks for rest is asked again after a minute": {
 			failing: []warmth.Failure{limited}, waiting: 1, standing: standingOut, next: because("RateLimited", retry(1, time.Minute)),
@@ -136,6 +156,7 @@ func TestJudge(t *testing.T) {
 				w.Pulling[fmt.Sprint("pulling-", i)] = true
 			}
 			for i, f := range tc.failing {
+				f.Rolls = !tc.firstList
 				w.Failed[fmt.Sprint("failed-", i)] = f
 			}
 			surge := tc.surge

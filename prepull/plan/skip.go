@@ -78,7 +78,7 @@ func (cp *ClassPlan) skipOf(pod *corev1.Pod) (Skip, bool) {
 	}
 	f, fails := image.Warmth.Failed[pod.Spec.NodeName]
 	_, _, skipped := warmth.SkippedBy(pod, image.Name)
-	goesOn := f.Final() && (!f.RateLimited() || cp.lacksBehind(image, pod.Spec.NodeName))
+	goesOn := f.Final() || f.Lasts() && (f.Rolls || cp.lacksBehind(image, pod.Spec.NodeName))
 	return Skip{pod, image.Name, f}, fails && !skipped && image.Warmth.Ready() > 0 && goesOn
 }
 

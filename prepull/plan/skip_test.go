@@ -40,20 +40,31 @@ func TestWhichPodsGoOnWithoutAnImage(t *testing.T) {
 		words   string
 		failing []string
 		tries   int32
+		rolls   bool
 		want    string
 	}{
-		"nothing fails":                       {"", nil, 0, ""},
-		"one node is denied it":               {"403 Forbidden denied", []string{"node-001"}, 0, "node-001"},
-		"one cannot reach the registry":       {"i/o timeout", []string{"node-001"}, 0, ""},
-		"one has tried twice":                 {"i/o timeout", []string{"node-001"}, 2, ""},
-		"one has tried three times":           {"i/o timeout", []string{"node-001"}, 3, "node-001"},
-		"a registry asks one for rest":        {"429 Too Many Requests", []string{"node-001"}, 3, "node-001"},
-		"nothing waits behind it for that":    {"429 Too Many Requests", []string{"node-000"}, 3, ""},
-		"most fail, so the image is at fault": {"403 Forbidden denied", []string{"node-000", "node-001", "node-002", "node-003"}, 0, ""},
+		"nothing fails":                            {"", nil, 0, false, ""},
+		"one node is denied it":                    {"403 Forbidden denied", []string{"node-001"}, 0, false, "node-001"},
+		"one cannot reach the registry":            {"i/o timeout", []string{"node-001"}, 0, false, ""},
+		"one has tried twice":                      {"i/o timeout", []string{"node-001"}, 2, false, ""},
+		"one has tried three times":                {"i/o timeout", []string{"node-001"}, 3, false, "node-001"},
+		"one has, and nothing waits behind it":     {"i/o timeout", []string{"node-000"}, 9, false, ""},
+		"one has, and a roll waits for it":         {"i/o timeout", []string{"node-000"}, 3, true, "node-000"},
+		"a registry asks one for rest":             {"429 Too Many Requests", []string{"node-001"}, 3, false, "node-001"},
+		"nothing waits behind it for that":         {"429 Too Many Requests", []string{"node-000"}, 9, false, ""},
+		"a roll waits for it":                      {"429 Too Many Requests", []string{"node-000"}, 3, true, "node-000"},
+		"a roll waits, and it has tried only once": {"429 Too Many Requests", []string{"node-000"}, 1, true, ""},
+		"what is denied is given up for nobody":    {"403 Forbidden denied", []string{"node-000"}, 0, false, "node-000"},
+		"most fail, so the image is at fault":      {"403 Forbidden denied", []string{"node-000", "node-001", "node-002", "node-003"}, 0, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := three(t, 5, tc.words, tc.failing...)
+			if tc.rolls {
+				former := s.Pods[len(s.Pods)-1].DeepCopy() // one that is ready
+				former.Name, former.Spec.NodeName, former.Labels[v1alpha1.LabelList] = "former", tc.failing[0], "former"
+				s.Pods = append(s.Pods, former)
+			}
 			for _, p := range s.Pods {
 				for i := range p.Status.InitContainerStatuses {
 					if s := &p.Status.InitContainerStatuses[i]; s.State.Waiting != nil && s.State.Waiting.Reason == "ErrImagePull" && tc.tries > 0 {

@@ -91,6 +91,9 @@ type Failure struct {
 	// Alone is set if nothing waits behind the image: it is held and not brought, or the node goes on without it.
 	Alone bool
 
+	// Rolls is set if the node has its former list still: a roll waits for it.
+	Rolls bool
+
 	// Since is when the pod was created that ran into it, and began is when it came to the image.
 	Since, Began time.Time
 }
@@ -99,8 +102,8 @@ type Failure struct {
 // on a node that starts, the network may take a moment.
 const TroubleTime = time.Minute
 
-// finalTries is how often a pull fails until it may be given up for a while.
-const finalTries = 3
+// patientTries is how often a pull fails until what waits for it goes first.
+const patientTries = 3
 
 // Counts tells whether a failure on one node is a reason not to wait for it.
 func (f *Failure) Counts(now time.Time) bool {
@@ -121,8 +124,11 @@ func (f *Failure) mayCount() bool { return f.Settled && !f.RateLimited() }
 // RateLimited tells whether a registry asks for rest.
 func (f *Failure) RateLimited() bool { return f.Reason == CauseRateLimit.Reason }
 
-// Final tells whether trying again at once gives nothing: the answer is permanent, or the kubelet has tried three times.
-func (f *Failure) Final() bool { return f.Settled && (f.Permanent || f.Tries >= finalTries) }
+// Final tells whether trying again soon gives nothing. However often a pull fails that may pass, it is not.
+func (f *Failure) Final() bool { return f.Settled && f.Permanent }
+
+// Lasts tells whether a kubelet has tried so often that what waits for the pull is not to wait any more.
+func (f *Failure) Lasts() bool { return f.Settled && (f.Permanent || f.Tries >= patientTries) }
 
 // failureOf reads the failure of a container from the state in which the kubelet reports it; false if it has none. While
 // an image is pulled the kubelet says PodInitializing, and nothing about the pull.

@@ -233,6 +233,12 @@ func Observe(nodes []*corev1.Node, images []ImageName, pods []*corev1.Pod, deadl
 	for at, is := range ready {
 		settled[at.node] = settled[at.node] && is && !full[at.node] // a full node keeps the list that it had
 	}
+	for i := range all {
+		for node, f := range all[i].Failed {
+			f.Rolls = settled[at[node]]
+			all[i].Failed[node] = f
+		}
+	}
 	return w
 }
 
