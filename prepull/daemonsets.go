@@ -27,7 +27,7 @@ type daemonSetWriter struct {
 	metrics   *metrics
 	noopImage string
 
-	debounce plan.Debounce
+	debounces plan.Debounces
 
 	// updating is since when DaemonSets are to be updated in place; zero if none is.
 	updating time.Time
@@ -48,7 +48,7 @@ var errNoVolumes = errors.New("the API server takes no image volumes")
 func newDaemonSetWriter(c client.Client, o Options, m *metrics) *daemonSetWriter {
 	return &daemonSetWriter{
 		client: c, clocks: o.Clocks, metrics: m, noopImage: o.NoopImage,
-		debounce: plan.Debounce{Clocks: o.Clocks}, accepted: map[string]string{}, refused: map[string]string{},
+		debounces: plan.Debounces{Clocks: o.Clocks}, accepted: map[string]string{}, refused: map[string]string{},
 	}
 }
 
@@ -57,19 +57,19 @@ func newDaemonSetWriter(c client.Client, o Options, m *metrics) *daemonSetWriter
 func (w *daemonSetWriter) act(ctx context.Context, s plan.State, p plan.Plan, now time.Time) (again time.Time, gathering bool, err error) {
 	w.accept(s, p)
 	skipErr := errors.Join(w.skip(ctx, p.Skips, now), w.ungate(ctx, p.Ungate))
-	wait := w.debounce.Wait(p.Reasons, p.Joining, now)
-	again, err = w.updateIfDue(ctx, s, p, wait == 0, now)
-	if wait > 0 {
-		return earliest(again, now.Add(wait)), p.Reasons.Ordinary, errors.Join(err, skipErr)
+	waits := w.debounces.Wait(p.Classes, now)
+	roll, remove := waits.Due(p.Roll), waits.Due(p.DeleteEmpty)
+	gathering = len(roll)+len(remove) == 0 && w.debounces.Gathering(waits)
+	again, err = w.updateIfDue(ctx, s, p, roll, now)
+	if wait := waits.Shortest(); wait > 0 {
+		again = earliest(again, now.Add(wait))
 	}
-	wrote, behind, rollErr := w.carryOut(ctx, s, p.Roll, p.DeleteEmpty)
-	if wrote && !behind {
-		w.debounce.Done(time.Now())
-	}
+	behind, rollErr := w.carryOut(ctx, s, roll, remove)
 	if behind {
-		again = earliest(again, now.Add(w.clocks.PassPace))
+		return earliest(again, now.Add(w.clocks.PassPace)), gathering, errors.Join(err, skipErr, rollErr)
 	}
-	return again, false, errors.Join(err, skipErr, rollErr)
+	w.debounces.Done(slices.Concat(roll, remove), time.Now())
+	return again, gathering, errors.Join(err, skipErr, rollErr)
 }
 
 // accept remembers the DaemonSets that were found as they should be: what a new leader compares once at length.
@@ -86,9 +86,9 @@ func (w *daemonSetWriter) accept(s plan.State, p plan.Plan) {
 }
 
 // updateIfDue carries out the changes of where pods run, a moment after the first of them was seen: nodes of a new pool
-// come together. It returns when to look again, zero if there is nothing to wait for. With rolling set the DaemonSets that
-// get a new list are about to be written anyway.
-func (w *daemonSetWriter) updateIfDue(ctx context.Context, s plan.State, p plan.Plan, rolling bool, now time.Time) (time.Time, error) {
+// come together. It returns when to look again, zero if there is nothing to wait for. roll are the DaemonSets that are about to
+// be written anyway, with a new list.
+func (w *daemonSetWriter) updateIfDue(ctx context.Context, s plan.State, p plan.Plan, roll []*appsv1.DaemonSet, now time.Time) (time.Time, error) {
 	if len(p.UpdateInPlace)+len(p.DeleteOrphaned)+len(p.DeletePods) == 0 {
 		w.updating = time.Time{}
 		return time.Time{}, nil
@@ -100,13 +100,10 @@ func (w *daemonSetWriter) updateIfDue(ctx context.Context, s plan.State, p plan.
 		return due, nil
 	}
 	w.updating = time.Time{}
-	inPlace := p.UpdateInPlace
-	if rolling {
-		inPlace = slices.DeleteFunc(slices.Clone(inPlace), func(ds *appsv1.DaemonSet) bool {
-			return slices.ContainsFunc(p.Roll, func(rolled *appsv1.DaemonSet) bool { return rolled.Name == ds.Name })
-		})
-	}
-	_, behind, err := w.carryOut(ctx, s, inPlace, p.DeleteOrphaned)
+	inPlace := slices.DeleteFunc(slices.Clone(p.UpdateInPlace), func(ds *appsv1.DaemonSet) bool {
+		return slices.ContainsFunc(roll, func(rolled *appsv1.DaemonSet) bool { return rolled.Name == ds.Name })
+	})
+	behind, err := w.carryOut(ctx, s, inPlace, p.DeleteOrphaned)
 	if err != nil {
 		// What is refused is tried again, but not each second.
 		w.updating = now.Add(w.clocks.MinGap)
@@ -123,9 +120,8 @@ func (w *daemonSetWriter) updateIfDue(ctx context.Context, s plan.State, p plan.
 	return time.Time{}, err
 }
 
-// carryOut writes and deletes DaemonSets, all that it can. It returns whether there was anything to do, and true if the
-// cache is behind what is stored.
-func (w *daemonSetWriter) carryOut(ctx context.Context, s plan.State, write, remove []*appsv1.DaemonSet) (any, behind bool, err error) {
+// carryOut writes and deletes DaemonSets, all that it can. It returns true if the cache is behind what is stored.
+func (w *daemonSetWriter) carryOut(ctx context.Context, s plan.State, write, remove []*appsv1.DaemonSet) (behind bool, err error) {
 	var errs []error
 	for _, ds := range write {
 		err := w.write(ctx, s.DaemonSet(ds.Name), ds)
@@ -156,7 +152,7 @@ func (w *daemonSetWriter) carryOut(ctx context.Context, s plan.State, write, rem
 			log.FromContext(ctx).Info("deleted DaemonSet", "daemonSet", ds.Name)
 		}
 	}
-	return len(write)+len(remove) > 0, behind, errors.Join(errs...)
+	return behind, errors.Join(errs...)
 }
 
 // write creates a DaemonSet, or replaces the spec of the stored one. Before the first image volumes are written, a pod with

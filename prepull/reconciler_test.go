@@ -72,7 +72,7 @@ func TestARefusedMoveIsNotTriedAgainEachSecond(t *testing.T) {
 	w := newDaemonSetWriter(api, Options{Clocks: clock.Production()}, testMetrics(t))
 	p := plan.Plan{UpdateInPlace: []*appsv1.DaemonSet{{}}}
 	for second := range 30 {
-		_, _ = w.updateIfDue(t.Context(), plan.State{}, p, false, prepulltest.Noon.Add(time.Duration(second)*time.Second))
+		_, _ = w.updateIfDue(t.Context(), plan.State{}, p, nil, prepulltest.Noon.Add(time.Duration(second)*time.Second))
 	}
 	if api.asked < 2 || api.asked > 4 {
 		t.Errorf("tried %d times in 30 seconds", api.asked)

@@ -300,8 +300,8 @@ func TestTheNetworkOfTheHostRestartsThePods(t *testing.T) {
 	o := testOptions
 	o.HostNetwork = true
 	p := Make(s, o, prepulltest.Noon)
-	if len(p.Roll) != 1 || !p.Roll[0].Spec.Template.Spec.HostNetwork || p.Roll[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType || !p.Reasons.Ordinary {
-		t.Fatalf("%d are written, because %+v", len(p.Roll), p.Reasons)
+	if len(p.Roll) != 1 || !p.Roll[0].Spec.Template.Spec.HostNetwork || p.Roll[0].Spec.UpdateStrategy.Type != appsv1.RollingUpdateDaemonSetStrategyType || !p.Classes[0].Reasons.Ordinary {
+		t.Fatalf("%d are written, because %+v", len(p.Roll), p.Classes[0].Reasons)
 	}
 	s.carryOut(p)
 	if again := Make(s, testOptions, prepulltest.Noon); len(again.Roll) != 1 || again.Roll[0].Spec.Template.Spec.HostNetwork {

@@ -9,7 +9,7 @@ import (
 // urgentBurst is how many changes may be urgent in a row.
 const urgentBurst = 5
 
-// Debounce turns a burst of changes into few: each one restarts a pod on every node of a class. It is ready when it has clocks.
+// Debounce turns a burst of changes of a class into few: each one restarts a pod on every node of it. It is ready when it has clocks.
 type Debounce struct {
 	Clocks clock.Clocks
 
@@ -34,7 +34,7 @@ type Debounce struct {
 // after it was first seen, with all that came in the meantime, and not sooner than 8 seconds after the last one: the first
 // images of a burst do not wait for its end, and the rest of it makes few revisions. It takes along what waits because
 // images fail; that alone waits longer, the more so the more images fail, unless it is urgent and the burst is not used up.
-// joining are the nodes that join, by name: a change waits for the pulls that it would start anew.
+// joining are the nodes of the class that join, by name: a change waits for the pulls that it would start anew.
 func (d *Debounce) Wait(why reasons, joining map[string]Joining, now time.Time) time.Duration {
 	d.joins.see(joining, d.Clocks.JoinGap, now)
 	if why.Ordinary != d.pending.Ordinary || d.pending == (reasons{}) {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
 // joinTime is how long a node counts as one that joins.
@@ -21,8 +23,9 @@ type Joining struct {
 	Interrupted bool
 }
 
-// joining are the nodes of a class that join. rolls are the DaemonSets that get a new list.
-func (cp *ClassPlan) joining(into map[string]Joining, rolls map[string]bool, now time.Time) {
+// joining are the nodes of a class that join, nil if none does. rolls are the DaemonSets that get a new list.
+func (cp *ClassPlan) joining(rolls map[string]bool, now time.Time) map[string]Joining {
+	var joining map[string]Joining
 	for i, n := range cp.Pullable {
 		if cp.Warmth.Settled(i) || now.Sub(n.CreationTimestamp.Time) >= joinTime {
 			continue
@@ -40,8 +43,9 @@ func (cp *ClassPlan) joining(into map[string]Joining, rolls map[string]bool, now
 				node.Images++
 			}
 		}
-		into[n.Name] = node
+		warmth.Put(&joining, n.Name, node)
 	}
+	return joining
 }
 
 // pulls tells whether the prepull pod of a lane on a node is at an image, and not held up by one.

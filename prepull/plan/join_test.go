@@ -52,7 +52,7 @@ func TestANodeThatJoinsDuringAStormGetsItsImages(t *testing.T) {
 				for _, took := range j.takes {
 					longest = max(longest, took)
 				}
-				d := Debounce{Clocks: clock.Production()}
+				d := Debounces{Clocks: clock.Production()}
 				start := j.now
 				for j.missing(hot) > 0 {
 					var pulls time.Duration
@@ -108,7 +108,7 @@ func (j *joiner) missing(hot int) int {
 }
 
 // second passes: images come and go, lists are written, and the node pulls.
-func (j *joiner) second(o Options, d *Debounce, hot int) {
+func (j *joiner) second(o Options, d *Debounces, hot int) {
 	switch k := j.IntN(10); {
 	case k == 0 && len(j.Images) < 45, k == 1 && len(j.Images) == hot:
 		j.newImage(5)
@@ -118,9 +118,9 @@ func (j *joiner) second(o Options, d *Debounce, hot int) {
 	}
 	p := Make(j.State, o, j.now)
 	j.carryOut(Plan{UpdateInPlace: p.UpdateInPlace, Statuses: p.Statuses})
-	if d.Wait(p.Reasons, p.Joining, j.now) == 0 && len(p.Roll) > 0 {
+	if waits := d.Wait(p.Classes, j.now); len(waits) == 0 && len(p.Roll) > 0 {
 		j.carryOut(p)
-		d.Done(j.now)
+		d.Done(p.Roll, j.now)
 	}
 	j.now = j.now.Add(time.Second)
 	if ds := j.DaemonSets[0]; ds.Labels[v1alpha1.LabelList] != j.label {

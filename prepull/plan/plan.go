@@ -93,18 +93,12 @@ type Plan struct {
 	// Quarantined are the images that leave a list, or go to its end, because they were found to fail.
 	Quarantined []string
 
-	// Reasons are why something is written or removed.
-	Reasons reasons
-
 	// Statuses are those that differ, by the name of the object.
 	Statuses []StatusChange
 
 	// ignored tells why an image may be on more nodes than need it, and nowhere why one has a use on none.
 	ignored nodeclass.IgnoredWords
 	nowhere map[*Candidate]string
-
-	// Joining are the nodes that join, by name.
-	Joining map[string]Joining
 
 	// Next is when time alone changes the plan; zero if it does not.
 	Next time.Time
@@ -146,6 +140,10 @@ type ClassPlan struct {
 	// quarantined are its images that were found to fail.
 	quarantined []string
 
+	// Reasons are why one of its DaemonSets gets another list or is removed, and Joining are its nodes that join, by name.
+	Reasons reasons
+	Joining map[string]Joining
+
 	// next is when time alone changes the decision; zero if it does not.
 	next time.Time
 }
@@ -163,7 +161,7 @@ func Make(s State, o Options, now time.Time) Plan {
 	for _, ds := range s.DaemonSets {
 		stored[ds.Name] = ds
 	}
-	p := Plan{Joining: map[string]Joining{}}
+	p := Plan{}
 	wanted, leftOut := p.leaveOut(found, o, now)
 	wanted, p.spelled = mergeSpellings(wanted, s.spellingsListed(), s.Pulls)
 	awaitGuards(wanted, s.Pulls)
@@ -224,14 +222,15 @@ func (p *Plan) add(cp *ClassPlan) {
 
 // planDaemonSets decides about the DaemonSets of all lanes of all classes.
 func (p *Plan) planDaemonSets(s State, o Options) {
-	planned := map[string]*lane{}
+	planned := map[string]*rollout{}
 	var rollouts []*rollout
 	for _, cp := range p.Classes {
 		for _, l := range cp.lanes {
-			planned[l.name] = l
+			r := &rollout{ClassPlan: cp, lane: l, accepted: s.Accepted[l.name]}
+			planned[l.name] = r
 			p.LacksPods = p.LacksPods || l.stored != nil && len(l.list) > 0 && lacksPods(cp.Class, l.stored, l.on)
 			if l.needed() {
-				rollouts = append(rollouts, &rollout{ClassPlan: cp, lane: l, accepted: s.Accepted[l.name]})
+				rollouts = append(rollouts, r)
 			}
 		}
 	}
@@ -257,7 +256,7 @@ func (p *Plan) changes() (changing, rolls map[string]bool) {
 // planPods decides which prepull pods leave their nodes, and which go on without an image, and finds the nodes that join.
 func (p *Plan) planPods(changing, rolls map[string]bool, o Options, now time.Time) {
 	for _, cp := range p.Classes {
-		cp.joining(p.Joining, rolls, now)
+		cp.Joining = cp.joining(rolls, now)
 		for _, l := range cp.lanes {
 			if !rolls[l.name] {
 				p.DeletePods = append(p.DeletePods, cp.unmountable(l.on)...)
@@ -268,16 +267,16 @@ func (p *Plan) planPods(changing, rolls map[string]bool, o Options, now time.Tim
 }
 
 // planRemovals finds the DaemonSets that no lane of a class needs any more.
-func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*lane) {
+func (p *Plan) planRemovals(stored []*appsv1.DaemonSet, planned map[string]*rollout) {
 	for _, ds := range stored {
-		l := planned[ds.Name]
+		r := planned[ds.Name]
 		switch {
-		case ds.DeletionTimestamp != nil || l != nil && l.needed():
-		case l == nil:
+		case ds.DeletionTimestamp != nil || r != nil && r.needed():
+		case r == nil:
 			p.DeleteOrphaned = append(p.DeleteOrphaned, ds)
 		default:
 			p.DeleteEmpty = append(p.DeleteEmpty, ds)
-			p.Reasons.add(l.why)
+			r.Reasons.add(r.why)
 		}
 	}
 	byName := func(a, b *appsv1.DaemonSet) int { return strings.Compare(a.Name, b.Name) }

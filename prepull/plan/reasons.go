@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// reasons are why a plan writes. Several may come together; a plan that writes nothing has none.
+// reasons are why the lists of a class are written. Several may come together; where nothing is written there are none.
 type reasons struct {
 	// Ordinary is set if an image comes or goes that does not fail, or the rest of a DaemonSet differs.
 	Ordinary bool

@@ -109,7 +109,7 @@ func (p *Plan) planDaemonSet(r *rollout, others bool, o Options) {
 			return
 		}
 		p.Roll = append(p.Roll, ds)
-		p.Reasons.add(r.why)
+		r.Reasons.add(r.why)
 		return
 	}
 	if change == changedDivision && !o.ImageVolumes {
@@ -148,10 +148,10 @@ func (p *Plan) planDaemonSet(r *rollout, others bool, o Options) {
 	p.Roll = append(p.Roll, ds)
 	if change != changedList {
 		// Pods are only restarted because a roll does not end: that becomes rarer each time, as with images that fail.
-		p.Reasons.add(reasons{failing: true})
+		r.Reasons.add(reasons{failing: true})
 		return
 	}
-	p.Reasons.add(r.why)
+	r.Reasons.add(r.why)
 	if (state == settled || state == onDelete) && !sameNodes(stored, ds) {
 		// The new list may have to wait, but no node should have two lists meanwhile.
 		p.UpdateInPlace = append(p.UpdateInPlace, withNodesOf(stored, ds))

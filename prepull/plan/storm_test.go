@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,11 +20,11 @@ import (
 const rollTime = 3 * time.Second
 
 // simulate reconciles a cluster until a time, with the debounce in between, and returns the number of revisions.
-func (s *State) simulate(d *Debounce, from, until time.Time, fails func(node, image string) string) int {
+func (s *State) simulate(d *Debounces, from, until time.Time, fails func(node, image string) string) int {
 	return s.simulateWith(testOptions, d, from, until, fails)
 }
 
-func (s *State) simulateWith(o Options, d *Debounce, from, until time.Time, fails func(node, image string) string) int {
+func (s *State) simulateWith(o Options, d *Debounces, from, until time.Time, fails func(node, image string) string) int {
 	revisions := 0
 	for now := from; now.Before(until); {
 		p := Make(*s, o, now)
@@ -33,23 +34,22 @@ func (s *State) simulateWith(o Options, d *Debounce, from, until time.Time, fail
 			now = now.Add(rollTime)
 			continue
 		}
-		if wait := d.Wait(p.Reasons, p.Joining, now); wait > 0 {
-			if !p.Reasons.Ordinary {
-				p.Roll, p.DeleteEmpty = nil, nil
-				s.carryOut(p)
-			}
-			now = now.Add(wait)
-			continue
+		waits := d.Wait(p.Classes, now)
+		p.Roll, p.DeleteEmpty = waits.Due(p.Roll), waits.Due(p.DeleteEmpty)
+		if len(p.Roll)+len(p.DeleteEmpty) == 0 && d.Gathering(waits) {
+			p.Statuses = nil
 		}
 		s.carryOut(p)
-		if writes := len(p.Roll) + len(p.DeleteEmpty); writes > 0 {
-			revisions += writes
-			d.Done(now)
+		if written := slices.Concat(p.Roll, p.DeleteEmpty); len(written) > 0 {
+			revisions += len(written)
+			d.Done(written, now)
 			s.runPods(now.Add(time.Second), fails)
 			now = now.Add(rollTime)
 			continue
 		}
 		switch {
+		case len(waits) > 0:
+			now = now.Add(waits.Shortest())
 		case len(p.Statuses) > 0:
 			now = now.Add(time.Second)
 		case p.Next.After(now):
@@ -83,7 +83,7 @@ func TestManyBrokenImagesAreFewRevisions(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []int{1, 20, 100} {
 		s := clusterOf(3, bad, 30)
-		d := Debounce{Clocks: clock.Production()}
+		d := Debounces{Clocks: clock.Production()}
 		for hour := range 6 {
 			from := prepulltest.Noon.Add(time.Duration(hour) * time.Hour)
 			if n := s.simulate(&d, from, from.Add(time.Hour), isBad); n > 40 {
@@ -101,7 +101,7 @@ func TestManyBrokenImagesAreFewRevisions(t *testing.T) {
 func TestThreeBrokenImagesDelayAGoodOneByLittle(t *testing.T) {
 	t.Parallel()
 	s := clusterOf(2, 3, 1)
-	d := Debounce{Clocks: clock.Production()}
+	d := Debounces{Clocks: clock.Production()}
 	s.simulate(&d, prepulltest.Noon, prepulltest.Noon.Add(25*time.Second), isBad)
 	if got := s.status(workload.ObjectName("good0:1")).State; got != StateReady {
 		t.Errorf("the good image is %s", got)
@@ -111,7 +111,7 @@ func TestThreeBrokenImagesDelayAGoodOneByLittle(t *testing.T) {
 func TestANewImageDoesNotWaitForBrokenOnes(t *testing.T) {
 	t.Parallel()
 	s := clusterOf(2, 20, 1)
-	d := Debounce{Clocks: clock.Production()}
+	d := Debounces{Clocks: clock.Production()}
 	later := prepulltest.Noon.Add(30 * time.Minute)
 	s.simulate(&d, prepulltest.Noon, later, isBad)
 	s.Images = append(s.Images, prepulltest.Learned("new-good:1", 1))
@@ -124,7 +124,7 @@ func TestANewImageDoesNotWaitForBrokenOnes(t *testing.T) {
 func TestOneBadNodeCostsNoRevision(t *testing.T) {
 	t.Parallel()
 	s := clusterOf(20, 0, 40)
-	d := Debounce{Clocks: clock.Production()}
+	d := Debounces{Clocks: clock.Production()}
 	s.simulate(&d, prepulltest.Noon, prepulltest.Noon.Add(time.Minute), nothingFails)
 	badNode := func(node, image string) string {
 		if node == "node-007" {
@@ -153,7 +153,7 @@ func TestARegistryThatComesBackNeedsFewRevisions(t *testing.T) {
 	for i := range 20 {
 		s.Images = append(s.Images, prepulltest.Learned(fmt.Sprintf("r.test/app%d:1", i), 3))
 	}
-	d := Debounce{Clocks: clock.Production()}
+	d := Debounces{Clocks: clock.Production()}
 	back := prepulltest.Noon.Add(time.Hour)
 	s.simulate(&d, prepulltest.Noon, back, func(string, string) string { return "unauthorized" })
 	if n := s.simulate(&d, back, back.Add(time.Hour), nothingFails); n > 4 {
@@ -176,7 +176,7 @@ func TestBrokenImagesInAFullListAreFewRevisions(t *testing.T) {
 		for i := range s.Images {
 			s.Images[i].Status.SizeBytes = 1 << 30
 		}
-		d := Debounce{Clocks: clock.Production()}
+		d := Debounces{Clocks: clock.Production()}
 		if n := s.simulateWith(o, &d, prepulltest.Noon, prepulltest.Noon.Add(15*time.Minute), isBad); n > 20 {
 			t.Errorf("full of %s: %d revisions in 15 minutes", full, n)
 		}

@@ -40,8 +40,8 @@ func TestAMovedTagRollsOnce(t *testing.T) {
 	}
 	s.Images[0].Status.Digest = "sha256:two"
 	p := Make(s, testOptions, prepulltest.Noon.Add(time.Minute))
-	if len(p.Roll) != 1 || len(p.UpdateInPlace) != 0 || !p.Reasons.Ordinary {
-		t.Fatalf("%d to write, %d to move, %+v", len(p.Roll), len(p.UpdateInPlace), p.Reasons)
+	if len(p.Roll) != 1 || len(p.UpdateInPlace) != 0 || !p.Classes[0].Reasons.Ordinary {
+		t.Fatalf("%d to write, %d to move, %+v", len(p.Roll), len(p.UpdateInPlace), p.Classes[0].Reasons)
 	}
 	before := s.DaemonSets[0].Labels[v1alpha1.LabelList]
 	s.carryOut(p)
