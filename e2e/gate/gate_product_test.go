@@ -152,6 +152,17 @@ func (p product) waitCondition(t *testing.T, name string, status corev1.Conditio
 	})
 }
 
+// waitMessage waits for what our condition of a node says, to the letter.
+func (p product) waitMessage(t *testing.T, name, reason, message string) {
+	t.Helper()
+	lab.Eventually(t, fmt.Sprintf("node %s to say %s", name, reason), func() error {
+		if _, gotReason, got := p.nodeCondition(t, name); gotReason != reason || got != message {
+			return fmt.Errorf("it is %s: %s", gotReason, got)
+		}
+		return nil
+	})
+}
+
 // watchCondition returns a function that ends the watch and returns the statuses that our condition of a node had.
 func (p product) watchCondition(t *testing.T, name string) func() []corev1.ConditionStatus {
 	t.Helper()

@@ -52,12 +52,7 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 	p.WaitState(t, web, "Ready")
 	p.WaitState(t, api, "Ready")
 	p.WaitState(t, broken, "PullFailed")
-	lab.Eventually(t, "the condition to count the new images", func() error {
-		if _, reason, message := p.nodeCondition(t, "node-1"); reason != "ImagesPresent" || message != "2 of 2 images" {
-			return fmt.Errorf("it is %s: %s", reason, message)
-		}
-		return nil
-	})
+	p.waitMessage(t, "node-1", "ImagesPresent", "2 of 2 images")
 	if got := turned(); slices.ContainsFunc(got, func(s corev1.ConditionStatus) bool { return s != corev1.ConditionTrue }) {
 		t.Errorf("a warm node that was given new images said %v", got)
 	}
@@ -137,6 +132,8 @@ func TestNewNodesAreWarmBeforePodsLandOnThem(t *testing.T) {
 		}
 		p.removeNode(t, "node-4")
 	})
+	t.Run("the first node of a class waits for a registry that asks for rest", func(t *testing.T) { p.firstIsLimited(t) })
+	t.Run("the first node of a class whose image is not found is let go, and that is told", func(t *testing.T) { p.firstFails(t) })
 	t.Run("a node that is deleted is held again when it comes back", func(t *testing.T) {
 		p.join(t, gated("node-5"))
 		p.waitCondition(t, "node-5", corev1.ConditionTrue, "ImagesPresent")
@@ -235,6 +232,66 @@ func (p product) warmsUp(t *testing.T, hot ...string) {
 		t.Errorf("the pod pulled its image: %s", said)
 	}
 	p.removeNode(t, "node-2")
+}
+
+// deployFor deploys an image that pods use only on nodes of a class of their own, and returns the first one of it.
+func (p product) deployFor(t *testing.T, class, image string) cluster.Node {
+	t.Helper()
+	d := lab.Deployment(class, image, 0)
+	d.Spec.Template.Spec.NodeSelector = map[string]string{"pool": class}
+	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: "pool", Value: class}}
+	p.Deploy(t, "shop", d)
+	p.WaitState(t, image, "Skipped: NoNodes") // a node that joins is not to wait for nothing
+	node := gated(class+"-1", corev1.Taint{Key: "pool", Value: class, Effect: corev1.TaintEffectNoSchedule})
+	node.Labels = map[string]string{"pool": class}
+	return node
+}
+
+// firstIsLimited joins the first node of a class while the registry of its only image answers 429, and then gives it.
+func (p product) firstIsLimited(t *testing.T) {
+	image := p.Push(t, "shop/limited:v1", images.Image{Seed: 705})
+	p.Registry.SetFault("shop/limited", registry.TooManyRequests(time.Second))
+	defer p.Registry.LiftFault("shop/limited")
+	before := p.releases(t, "warm")
+	p.join(t, p.deployFor(t, "limited", image))
+	p.WaitState(t, image, "PullFailed: rate limit reached")
+	p.waitMessage(t, "limited-1", "Pending", "0 of 1 images, 0 pulling; "+image+" cannot be pulled: rate limit reached")
+	if !p.Listed(t, image) || !p.held(t, "limited-1") {
+		t.Errorf("listed %v, held %v", p.Listed(t, image), p.held(t, "limited-1"))
+	}
+	p.Registry.LiftFault("shop/limited")
+	took := p.waitReleased(t, "limited-1")
+	t.Logf("untainted %s after its creation", took)
+	p.waitMessage(t, "limited-1", "ImagesPresent", "1 of 1 images")
+	if got := p.releases(t, "warm") - before; got != 1 {
+		t.Errorf("%v releases of warm nodes are counted, want 1", got)
+	}
+	p.removeNode(t, "limited-1")
+}
+
+// firstFails joins the first node of a class whose only image does not exist, and then another one.
+func (p product) firstFails(t *testing.T) {
+	missing := p.Registry.Addr() + "/shop/missing:v1"
+	before, first := p.releases(t, "failing"), p.deployFor(t, "missing", missing)
+	second := first
+	second.Name = "missing-2"
+	for _, node := range []cluster.Node{first, second} {
+		watch := lab.StartStopwatch()
+		p.join(t, node)
+		took := p.waitReleased(t, node.Name)
+		t.Logf("untainted %s after its creation", took)
+		if took-watch.Stalled() > gateDeadline {
+			t.Errorf("it was held for %s", took)
+		}
+		p.waitMessage(t, node.Name, "AllFailed", "0 of 1 images, 0 pulling; "+missing+" cannot be pulled: not found")
+		p.waitNodeEvent(t, node.Name, "ImagesNotReady", missing)
+	}
+	if got := p.releases(t, "failing") - before; got != 2 {
+		t.Errorf("%v releases of failing nodes are counted, want 2", got)
+	}
+	for _, node := range []string{first.Name, second.Name} {
+		p.removeNode(t, node)
+	}
 }
 
 // manyJoin adds fake nodes, on which every image is there at once. They are counted in writes.
