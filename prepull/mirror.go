@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,23 +22,32 @@ import (
 )
 
 // mirrorPage is how many pods of a mirror are read at a time.
-const mirrorPage = 500
+const mirrorPage = 200
 
-// mirrored are the nodes whose mirror is ready, read while a prepull pod waits for one; otherwise none. Nobody watches the pods of
-// mirrors: most of the time no prepull pod waits.
-func (r *reconciler) mirrored(ctx context.Context, pods []*corev1.Pod) (map[string]bool, error) {
-	m := r.options.Mirror
-	if !m.Enabled() || !slices.ContainsFunc(pods, plan.WaitsForMirror) {
-		return nil, nil
+// mirrors are the nodes whose mirror is ready. Nobody watches their pods: most of the time no prepull pod waits for one.
+type mirrors struct {
+	reader client.Reader // of the API server
+	plan.Mirror
+
+	ready map[string]bool
+	read  time.Time
+}
+
+// look reads them again if a prepull pod waits and it is time. If that fails, what was read last counts.
+func (m *mirrors) look(ctx context.Context, pods []*corev1.Pod, now time.Time) (map[string]bool, error) {
+	if !m.Enabled() || !slices.ContainsFunc(pods, plan.WaitsForMirror) || now.Sub(m.read) < plan.MirrorPace && m.ready != nil {
+		return m.ready, nil
 	}
 	ready, page := map[string]bool{}, client.ListOptions{Namespace: m.Namespace, LabelSelector: m.Selector(), Limit: mirrorPage}
+	m.read = now
 	for {
 		var found corev1.PodList
-		if err := pages.List(ctx, r.refusedPods.reader, &found, &page); err != nil {
-			return nil, fmt.Errorf("listing the pods of the mirror: %w", err)
+		if err := pages.List(ctx, m.reader, &found, &page); err != nil {
+			return m.ready, fmt.Errorf("listing the pods of the mirror: %w", err)
 		}
 		maps.Copy(ready, plan.MirroredNodes(found.Items))
 		if page.Continue = found.Continue; page.Continue == "" {
+			m.ready = ready
 			return ready, nil
 		}
 	}

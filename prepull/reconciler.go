@@ -37,6 +37,7 @@ type reconciler struct {
 	daemonSets  *daemonSetWriter
 	statuses    *statusWriter
 	refusedPods refusedPods
+	mirrors     mirrors
 	metrics     *metrics
 
 	// firstResyncDone is set once the resync has looked at all namespaces for the first time.
@@ -58,18 +59,20 @@ func (r *reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	known := r.credentials.Known()
 	known.Hide(s.Pods)
 	s.Pulls, s.Held = known.Pulls, r.nodes.see(s.Nodes, now)
+	var mirrorErr error
+	s.Mirrored, mirrorErr = r.mirrors.look(ctx, s.Pods, now)
 	p := plan.Make(s, r.options.Options, now)
 	r.credentials.Need(known, plan.NeededKeys(p.Classes), s.DaemonSets)
 	if !known.Complete {
 		again, err := r.nodes.act(ctx, p.Overdue(), now)
 		// Nothing tells when a deadline passes of a node that could be untainted already.
-		return reconcile.Result{RequeueAfter: r.soonest(now, again, now.Add(r.options.Clocks.SecretRetry))}, err
+		return reconcile.Result{RequeueAfter: r.soonest(now, again, now.Add(r.options.Clocks.SecretRetry))}, errors.Join(err, mirrorErr)
 	}
 	r.measure(s, p)
 	refusedAgain, refusedErr := r.lookForRefusedPods(ctx, &s, &p, now)
 	nodesAgain, nodesErr := r.markNodes(ctx, p, resynced, now)
 	listsAgain, gathering, listsErr := r.daemonSets.act(ctx, s, p, now)
-	err = errors.Join(refusedErr, nodesErr, listsErr)
+	err = errors.Join(mirrorErr, refusedErr, nodesErr, listsErr)
 	if gathering {
 		return reconcile.Result{RequeueAfter: r.soonest(now, refusedAgain, nodesAgain, listsAgain, p.Next)}, err
 	}
@@ -154,9 +157,7 @@ func (r *reconciler) observe(ctx context.Context) (plan.State, error) {
 	for i := range daemonSets.Items {
 		s.DaemonSets = append(s.DaemonSets, &daemonSets.Items[i])
 	}
-	var err error
-	s.Mirrored, err = r.mirrored(ctx, s.Pods)
-	return s, err
+	return s, nil
 }
 
 func (r *reconciler) measure(s plan.State, p plan.Plan) {

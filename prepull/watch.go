@@ -72,6 +72,7 @@ func setupReconciler(mgr ctrl.Manager, o Options, resynced *atomic.Bool) error {
 			daemonSets:      newDaemonSetWriter(mgr.GetClient(), o, m),
 			statuses:        newStatusWriter(mgr.GetClient(), o.Clocks, m),
 			refusedPods:     refusedPods{reader: mgr.GetAPIReader(), namespace: o.Namespace},
+			mirrors:         mirrors{reader: mgr.GetAPIReader(), Mirror: o.Mirror},
 			metrics:         m,
 			firstResyncDone: resynced,
 		})

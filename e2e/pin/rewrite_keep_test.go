@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -25,10 +26,15 @@ func TestPinsAreKeptWhileNoManagerAnswers(t *testing.T) {
 	n.point(t, "app", "latest", "v1")
 	deployments := n.Client().AppsV1().Deployments(n.Name)
 	manifests := map[string]*appsv1.Deployment{}
-	for _, name := range []string{"same", "annotated", "other-image", "restarted", "not-pinned-any-more"} {
+	for _, name := range []string{"same", "annotated", "volume", "other-image", "restarted", "not-pinned-any-more"} {
 		manifests[name] = lab.Deployment(name, n.Image("app:latest"), 1)
 		if name == "annotated" {
 			manifests[name].Spec.Template.Annotations = map[string]string{"team": "a"}
+		}
+		if name == "volume" {
+			pod := &manifests[name].Spec.Template.Spec
+			pod.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: n.Image("app:latest")}}}}
+			pod.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
 		}
 		n.Deploy(t, n.Name, manifests[name].DeepCopy())
 	}
@@ -54,13 +60,13 @@ func TestPinsAreKeptWhileNoManagerAnswers(t *testing.T) {
 	defer n.ScaleManagers(t, 2)
 	manifests["other-image"].Spec.Template.Spec.Containers[0].Image = n.Image("app:v2")
 	manifests["restarted"].Spec.Template.Annotations = map[string]string{"kubectl.kubernetes.io/restartedAt": "2026-01-02T12:00:00Z"}
-	for _, name := range []string{"same", "annotated", "other-image", "restarted"} {
+	for _, name := range []string{"same", "annotated", "volume", "other-image", "restarted"} {
 		after, err := deployments.Update(t.Context(), manifests[name], metav1.UpdateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := maps.Clone(manifests[name].Spec.Template.Annotations)
-		if name == "same" || name == "annotated" {
+		if name == "same" || name == "annotated" || name == "volume" {
 			want = before[name].Spec.Template.Annotations
 			if diff := cmp.Diff(before[name].Spec.Template, after.Spec.Template); diff != "" {
 				t.Errorf("%s rolls (-before +after):\n%s", name, diff)

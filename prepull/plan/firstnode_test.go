@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-prepull/kube-prepull/api/v1alpha1"
 	"github.com/kube-prepull/kube-prepull/prepull/prepulltest"
@@ -86,6 +87,20 @@ func TestTheFirstNodesOfAClassWhoseImageFails(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Nobody waits for a try that comes after the deadline.
+func TestARateLimitThatLastsHoldsNobody(t *testing.T) {
+	t.Parallel()
+	app := inUse("app:1")
+	app.Status.Retries = []v1alpha1.Retry{{NodeClass: "linux-amd64", Failures: 6, Reason: "RateLimited", Time: metav1.NewTime(prepulltest.Noon.Add(30 * time.Minute))}}
+	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{app}}
+	s.Nodes[0].CreationTimestamp.Time = prepulltest.Noon
+	s.Nodes[0].Spec.Taints = []corev1.Taint{{Key: v1alpha1.TaintWarming, Effect: corev1.TaintEffectNoSchedule}}
+	p := Make(s, warmingOptions(), prepulltest.Noon.Add(time.Second))
+	if len(p.Releases) != 1 || p.Releases[0].Reason != ReleaseFailing {
+		t.Errorf("releases %+v", p.Releases)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/kube-prepull/kube-prepull/prepull/warmth"
 )
 
-// mirrorPace is how soon it is looked again whether the mirrors of nodes are ready, which nobody watches.
-const mirrorPace = 5 * time.Second
+// MirrorPace is how soon it is looked again whether the mirrors of nodes are ready, which nobody watches.
+const MirrorPace = 5 * time.Second
 
 // Mirror is what serves images to nodes in the place of the registry, such as Spegel or Dragonfly: a pod on each node. Prepull pods
 // are made with a scheduling gate, and wait for two things: for the mirror of their node, and, where another node of their zone is at
@@ -67,12 +67,14 @@ type pulling struct {
 	class *ClassPlan
 	node  string
 
-	// list are the images of its list; none if it has a former one: then it is replaced before it pulls any.
-	list []*ClassImage
+	// current is set if it has the current list, and list are the images of that. One with a former list is replaced before it pulls any.
+	current bool
+	list    []*ClassImage
 }
 
-// planMirrors decides which prepull pods lose the gate: those whose time is over, and those on whose nodes the mirror is ready unless
-// another node of the zone is at an image that they lack. Of several that lack the same, the first one by name goes.
+// planMirrors decides which prepull pods lose the gate: those whose time is over, those that pull nothing, and those on whose nodes the
+// mirror is ready unless another node of the zone is at an image that they lack. Of several that lack the same, the first one by name
+// goes.
 func (p *Plan) planMirrors(s State, m Mirror, now time.Time) {
 	waiting, begun := p.pulling()
 	if len(waiting) == 0 {
@@ -82,27 +84,27 @@ func (p *Plan) planMirrors(s State, m Mirror, now time.Time) {
 	for i := range s.Nodes {
 		zones[s.Nodes[i].Name] = s.Nodes[i].Labels[corev1.LabelTopologyZone]
 	}
+	there := p.imagesOfZones(zones, waiting)
 	underway := map[zoneImage]bool{}
 	for _, b := range begun {
 		for _, image := range b.lacks() {
 			underway[zoneImage{zones[b.node], image}] = true
 		}
 	}
-	for there := range p.imagesOfZones(zones, underway) {
-		delete(underway, there)
-	}
 	for _, w := range waiting {
 		due, lacks, zone := w.pod.CreationTimestamp.Add(m.Deadline), w.lacks(), zones[w.node]
-		follows := zone != "" && slices.ContainsFunc(lacks, func(image string) bool { return underway[zoneImage{zone, image}] })
-		if m.Enabled() && now.Before(due) && (follows || !s.Mirrored[w.node] || len(w.list) == 0) {
-			p.lookAgainBy(sooner(due, now.Add(mirrorPace)))
+		follows := zone != "" && slices.ContainsFunc(lacks, func(image string) bool {
+			key := zoneImage{zone, image}
+			return underway[key] && !there[key]
+		})
+		pullsNothing := w.current && len(lacks) == 0
+		if m.Enabled() && now.Before(due) && !pullsNothing && (follows || !s.Mirrored[w.node] || !w.current) {
+			p.lookAgainBy(sooner(due, now.Add(MirrorPace)))
 			continue
 		}
 		p.Ungate = append(p.Ungate, w.pod)
 		for _, image := range lacks {
-			if there := (zoneImage{zone, image}); !p.imagesOfZones(zones, map[zoneImage]bool{there: true})[there] {
-				underway[there] = true
-			}
+			underway[zoneImage{zone, image}] = true
 		}
 	}
 }
@@ -114,14 +116,14 @@ func (p *Plan) pulling() (waiting, begun []pulling) {
 			list := cp.listIn(l)
 			for _, pod := range l.on {
 				at := pulling{pod: pod, class: cp, node: warmth.NodeOf(pod)}
-				if l.has(pod) {
+				if at.current = l.has(pod); at.current {
 					at.list = list
 				}
 				switch {
 				case pod.DeletionTimestamp != nil || warmth.Ready(pod):
 				case WaitsForMirror(pod):
 					waiting = append(waiting, at)
-				default:
+				case !at.isStuck():
 					begun = append(begun, at)
 				}
 			}
@@ -133,11 +135,22 @@ func (p *Plan) pulling() (waiting, begun []pulling) {
 	return waiting, begun
 }
 
-// imagesOfZones are those of some images in zones that a node of the zone has.
-func (p *Plan) imagesOfZones(zones map[string]string, of map[zoneImage]bool) map[zoneImage]bool {
+// isStuck tells whether a pod does not get to the rest of its list.
+func (w pulling) isStuck() bool {
+	_, broken := w.class.Warmth.Broken[w.node]
+	return broken || slices.ContainsFunc(w.list, func(image *ClassImage) bool {
+		f, fails := image.Warmth.Failed[w.node]
+		return fails && !f.Alone
+	})
+}
+
+// imagesOfZones are those that some pods lack and another node of their zone has.
+func (p *Plan) imagesOfZones(zones map[string]string, of []pulling) map[zoneImage]bool {
 	named := map[string]bool{}
-	for key := range of {
-		named[key.image] = true
+	for _, w := range of {
+		for _, image := range w.lacks() {
+			named[image] = true
+		}
 	}
 	there := map[zoneImage]bool{}
 	for _, cp := range p.Classes {
@@ -146,8 +159,8 @@ func (p *Plan) imagesOfZones(zones map[string]string, of map[zoneImage]bool) map
 				continue
 			}
 			for i, n := range cp.Pullable {
-				if key := (zoneImage{zones[n.Name], image.image}); of[key] && image.Warmth.There(i) {
-					there[key] = true
+				if image.Warmth.There(i) {
+					there[zoneImage{zones[n.Name], image.image}] = true
 				}
 			}
 		}

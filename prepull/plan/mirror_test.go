@@ -81,6 +81,14 @@ func TestWhichPrepullPodsWaitForAMirror(t *testing.T) {
 		"somebody else brought it to the zone": {func(s *State) {
 			s.Nodes[4].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}}}
 		}, time.Second, false, "000 001 002 004"},
+		"the first has no room, and the next one goes": {func(s *State) {
+			s.begin("node-000")
+			for i, pod := range s.Pods {
+				if warmth.NodeOf(pod) == "node-000" {
+					s.Pods[i].Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes are available: 1 Too many pods."}}
+				}
+			}
+		}, time.Second, false, "001 002"},
 		"the first fails, and the next one goes": {func(s *State) { s.begin("node-000", at("ErrImagePull", "connection refused")) }, time.Second, false, "001 002"},
 		"without zones nobody waits for another": {func(s *State) {
 			for i := range s.Nodes {
@@ -106,6 +114,46 @@ func TestWhichPrepullPodsWaitForAMirror(t *testing.T) {
 				t.Error("nobody looks again")
 			}
 		})
+	}
+}
+
+// A pod that is stuck does not get to what is behind.
+func TestWhatIsBehindAnImageThatFailsIsNotOnItsWay(t *testing.T) {
+	t.Parallel()
+	s := mirroring(3, "a:1", "b:1")
+	list := ListOf(s.DaemonSets[0])
+	s.begin("node-000", prepulltest.Waits(list[0].Name, "ErrImagePull", "connection refused"), prepulltest.Waits(list[1].Name, "PodInitializing", ""))
+	if got := ungated(Make(s, mirroringOptions(), prepulltest.Noon.Add(time.Second))); got != "001 002" {
+		t.Errorf("%q start", got)
+	}
+}
+
+// Pods that pull nothing wait for no mirror: those of an empty list, and those of nodes that have all.
+func TestPodsThatPullNothingDoNotWait(t *testing.T) {
+	t.Parallel()
+	o := mirroringOptions()
+	o.MaxConcurrentNodes.IntVal = 2
+	s := mirroring(6, "a:1")
+	s.Mirrored = nil
+	for i := range s.Nodes {
+		s.Nodes[i].Status.Images = []corev1.ContainerImage{{Names: []string{"docker.io/library/a:1"}}}
+	}
+	if got := ungated(Make(s, o, prepulltest.Noon.Add(time.Second))); got != "000 001 002 003 004 005" {
+		t.Errorf("of nodes that have all %q start", got)
+	}
+	empty := State{Nodes: prepulltest.Nodes(6), Images: []v1alpha1.PrepullImage{prepulltest.Learned("a:1", 1)}}
+	empty.carryOut(Make(empty, o, prepulltest.Noon))
+	if len(ListOf(empty.DaemonSets[0])) > 0 {
+		t.Fatal("the class does not begin with an empty list")
+	}
+	for i := range empty.Nodes {
+		pod := prepulltest.Pod(empty.Nodes[i].Name, prepulltest.Noon)
+		pod.Labels, pod.Spec.SchedulingGates = empty.DaemonSets[0].Spec.Template.Labels, empty.DaemonSets[0].Spec.Template.Spec.SchedulingGates
+		pod.Status = corev1.PodStatus{}
+		empty.Pods = append(empty.Pods, pod)
+	}
+	if got := ungated(Make(empty, o, prepulltest.Noon.Add(time.Second))); got != "000 001 002 003 004 005" {
+		t.Errorf("with an empty list %q start", got)
 	}
 }
 

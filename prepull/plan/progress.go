@@ -53,8 +53,10 @@ type observer struct {
 	*ClassPlan
 	waiting, others view
 
-	// failing are images that a node is not warm without, although they fail in the whole class.
-	failing []*ClassImage
+	// failing are images that a node is not warm without, although they fail in the whole class, and patience is how long a node is
+	// held at most.
+	failing  []*ClassImage
+	patience time.Duration
 }
 
 // view is a warmth with what matters to progress at hand: there may be thousands of nodes.
@@ -85,7 +87,7 @@ func newObserver(cp *ClassPlan, pods []*corev1.Pod, o Options, now time.Time) ob
 	}
 	starting := warmth.Observe(others, observedImages(cp.candidates()), pods, o.PullDeadline, now)
 	failing := cp.failingHot(o.Gate.MaxBytes)
-	return observer{cp, cp.viewOf(cp.Warmth, failing), cp.viewOf(starting, failing), failing}
+	return observer{cp, cp.viewOf(cp.Warmth, failing), cp.viewOf(starting, failing), failing, o.Gate.Deadline}
 }
 
 // failingHot are the images that would be hot if they did not fail: those whose registry asks for rest, since it gives them later,
@@ -171,7 +173,7 @@ func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress
 			p.present++
 			continue
 		}
-		if p.noteFailing(o.failing[i], now) {
+		if p.noteFailing(o.failing[i], o.patience, now) {
 			failing++
 		}
 		if missing {
@@ -192,11 +194,15 @@ func (o observer) progress(n *corev1.Node, missing bool, now time.Time) progress
 }
 
 // noteFailing notes that a node lacks an image which fails in the whole class, and tells whether it is not waited for: what is
-// permanent never is, a rate limit always, and anything else for as long as trouble may pass.
-func (p *progress) noteFailing(i *ClassImage, now time.Time) bool {
+// permanent never is, a rate limit unless the next try waits for longer than nodes are held, and anything else for as long as trouble
+// may pass.
+func (p *progress) noteFailing(i *ClassImage, patience time.Duration, now time.Time) bool {
 	cause := warmth.CauseOf(i.retry.Reason)
 	if p.trouble == "" {
 		p.trouble = i.image + " cannot be pulled: " + cause.Words
+	}
+	if i.standing == standingOut && backOff(i.retry) > patience {
+		return true
 	}
 	f := warmth.Failure{Cause: cause, Settled: true, Began: lastTry(i.retry)}
 	if !f.Counts(now) {

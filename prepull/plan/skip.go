@@ -110,7 +110,8 @@ func (cp *ClassPlan) listed(name string) *ClassImage {
 // skippedUntil is when a pod is to try again what it goes without; zero if it goes without nothing, or has it meanwhile. What was
 // denied is tried again as soon as its pull secret has changed.
 func (cp *ClassPlan) skippedUntil(pod *corev1.Pod) time.Time {
-	var due time.Time
+	var due, last time.Time
+	var failures []warmth.Failure
 	for key := range pod.Annotations {
 		name, skips := strings.CutPrefix(key, v1alpha1.AnnotationSkipped)
 		image := cp.listed(name)
@@ -121,10 +122,13 @@ func (cp *ClassPlan) skippedUntil(pod *corev1.Pod) time.Time {
 		if _, fails := image.Warmth.Failed[pod.Spec.NodeName]; !fails {
 			continue
 		}
-		due = sooner(due, at.Add(skipTime(f)))
+		failures, last = append(failures, f), latest(last, at)
 		if changed := image.access.changed; f.Reason == warmth.CauseDenied.Reason && changed.After(at) {
 			due = sooner(due, changed)
 		}
+	}
+	for _, f := range failures {
+		due = sooner(due, last.Add(skipTime(f))) // each further one took its tries
 	}
 	return due
 }

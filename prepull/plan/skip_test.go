@@ -102,6 +102,34 @@ func TestHowLongANodeGoesWithoutAnImage(t *testing.T) {
 	}
 }
 
+// Each image that a pod goes on without has taken its tries: if the first one's time counted, such a pod would be made anew before it
+// is ready.
+func TestAPodThatGoesWithoutSeveralImagesTriesAgainAfterTheLast(t *testing.T) {
+	t.Parallel()
+	s := three(t, 3, "403 Forbidden denied", "node-001")
+	f := warmth.Failure{Cause: warmth.CauseUnreachable, Message: "i/o timeout"}
+	for _, pod := range s.Pods {
+		if pod.Spec.NodeName != "node-001" {
+			continue
+		}
+		pod.Annotations = map[string]string{}
+		for i, image := range []string{"b:1", "c:1"} {
+			pod.Annotations[v1alpha1.AnnotationSkipped+workload.ObjectName(image)] = warmth.SkippedWords(f, prepulltest.Noon.Add(time.Duration(i+1)*4*time.Minute))
+		}
+		for i := range pod.Status.InitContainerStatuses {
+			pod.Status.InitContainerStatuses[i] = prepulltest.Done(pod.Status.InitContainerStatuses[i].Name, 2*i, 2*i+1)
+			pod.Status.InitContainerStatuses[i].Image = "noop"
+		}
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	}
+	if p := Make(s, testOptions, prepulltest.Noon.Add(10*time.Minute)); len(p.DeletePods) > 0 {
+		t.Error("it is made anew five minutes after the first")
+	}
+	if p := Make(s, testOptions, prepulltest.Noon.Add(13*time.Minute)); len(p.DeletePods) != 1 {
+		t.Error("it is not made anew five minutes after the last")
+	}
+}
+
 func TestANodeThatGoesWithoutAnImageTriesAgain(t *testing.T) {
 	t.Parallel()
 	s := three(t, 3, "403 Forbidden denied", "node-001")

@@ -73,7 +73,7 @@ func (r Retention) KeptOf(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullIm
 	kept := func(why string, period time.Duration) *Kept {
 		return &Kept{For: why, Until: since.Add(max(period, ttl))}
 	}
-	by := displacedBy(o, objects)
+	by, displaced := displacedBy(o, objects)
 	switch {
 	case ttl > 0 && o.Declared():
 		return kept(KeptForTTL, ttl)
@@ -83,7 +83,7 @@ func (r Retention) KeptOf(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullIm
 		return kept(KeptForOptOut, clock.Production().OptOutTime)
 	case o.Status.Remembered:
 		return kept(KeptForUsualTime, v1alpha1.LongestMemory)
-	case by != "":
+	case displaced:
 		rollback := kept(KeptForRollback, r.Rollback.Duration)
 		rollback.By = by
 		return rollback
@@ -97,23 +97,21 @@ func hasOptedOut(o *v1alpha1.PrepullImage, optedIn map[string]bool) bool {
 		!slices.ContainsFunc(o.Status.Users, func(u v1alpha1.User) bool { return optedIn[u.Namespace] })
 }
 
-// displacedBy is the image that one of the last users of an image uses now; empty if all are gone. A workload may use several: then it is
-// another version of the image, or else what was seen last.
-func displacedBy(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullImage) string {
-	var by *v1alpha1.PrepullImage
+// displacedBy tells whether one of the last users of an image uses others now, and which of these is another version of it: the one that
+// was seen last, empty if none is.
+func displacedBy(o *v1alpha1.PrepullImage, objects []v1alpha1.PrepullImage) (by string, displaced bool) {
+	var seen *metav1.Time
 	for i := range objects {
 		other := &objects[i]
 		if other.Status.UserCount == 0 || !haveUserInCommon(o, other) {
 			continue
 		}
-		if by == nil || isVersionOf(other, o) && !isVersionOf(by, o) || isVersionOf(other, o) == isVersionOf(by, o) && by.Status.FirstSeenTime.Before(other.Status.FirstSeenTime) {
-			by = other
+		displaced = true
+		if isVersionOf(other, o) && (by == "" || seen.Before(other.Status.FirstSeenTime)) {
+			by, seen = other.Spec.Image, other.Status.FirstSeenTime
 		}
 	}
-	if by == nil {
-		return ""
-	}
-	return by.Spec.Image
+	return by, displaced
 }
 
 func haveUserInCommon(a, b *v1alpha1.PrepullImage) bool {

@@ -84,7 +84,7 @@ func find(ctx context.Context, env *cli.Environment, c client.Client, o uninstal
 	keys, err := inventory.PossibleGateKeys(ctx, c)
 	for _, key := range keys {
 		if key != o.TaintKey {
-			env.Note("the configuration is gone, and nodes have the taint " + key + ": if it was that of the gate, --taint " + key + " takes it away")
+			env.Note("the configuration is not there, or may not be read, and nodes have the taint " + key + ": if it was that of the gate, --taint " + key + " takes it away")
 		}
 	}
 	return err

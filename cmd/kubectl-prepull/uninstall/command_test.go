@@ -158,7 +158,7 @@ func TestTaintsThatMayBeTheGatesAreNamed(t *testing.T) {
 	}
 	configured := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-prepull", Name: "kube-prepull"}, Data: map[string]string{"config.yaml": ""}}
 	note := func(key string) string {
-		return "note: the configuration is gone, and nodes have the taint " + key + ": if it was that of the gate, --taint " + key + " takes it away\n"
+		return "note: the configuration is not there, or may not be read, and nodes have the taint " + key + ": if it was that of the gate, --taint " + key + " takes it away\n"
 	}
 	for name, test := range map[string]struct {
 		key     string
