@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"fmt"
 	"maps"
 	"net"
 	"slices"
@@ -35,6 +36,17 @@ func TestEveryPodPassesPodSecurityRestricted(t *testing.T) {
 	namespace := only[*corev1.Namespace](t, installed(t))
 	if got := namespace.Labels["pod-security.kubernetes.io/enforce"]; got != "restricted" {
 		t.Errorf("the namespace enforces Pod Security %q, want restricted", got)
+	}
+}
+
+// TestThePageSetsTheLabelsOfTheNamespace: who does not apply deploy/namespace.yaml is told what it says of Pod Security.
+func TestThePageSetsTheLabelsOfTheNamespace(t *testing.T) {
+	t.Parallel()
+	namespace := only[*corev1.Namespace](t, installed(t))
+	command := fmt.Sprintf("\n    kubectl label namespace %s pod-security.kubernetes.io/enforce=%s --overwrite\n",
+		namespace.Name, namespace.Labels["pod-security.kubernetes.io/enforce"])
+	if !strings.Contains(string(read(t, "../docs/operations.md")), command) {
+		t.Errorf("docs/operations.md does not say:%s", command)
 	}
 }
 

@@ -1,13 +1,27 @@
 package webhook
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kube-prepull/kube-prepull/api/pages"
 	"github.com/kube-prepull/kube-prepull/webhook/pins"
 )
 
@@ -69,6 +83,62 @@ func FuzzRevision(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if took := allocated(func() { templateIn(raw) }); took > amplified*values(raw)+16*len(raw)+1<<20 {
 			t.Errorf("%d bytes with %d values take %d", len(raw), values(raw), took)
+		}
+	})
+}
+
+// stuckPods is an API server that answers nobody who lists pods, and has no revisions.
+type stuckPods struct{}
+
+func (stuckPods) RoundTrip(r *http.Request) (*http.Response, error) {
+	kinds := map[string]string{"replicasets": "ReplicaSetList", "controllerrevisions": "ControllerRevisionList"}
+	kind, answers := kinds[path.Base(r.URL.Path)]
+	if !answers {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	body := `{"apiVersion":"apps/v1","kind":"` + kind + `","items":[]}`
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(body)), Request: r,
+	}, nil
+}
+
+// The lists of other work have all their places, that of the same namespace too, and the API server does not answer them.
+func TestRevisionsWaitForNoOtherWork(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mapper := meta.NewDefaultRESTMapper(nil)
+		mapper.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
+		for _, kind := range []string{"ReplicaSet", "ControllerRevision"} {
+			mapper.Add(appsv1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
+		}
+		config := &rest.Config{Host: "http://api", QPS: -1, Transport: stuckPods{}}
+		config.Wrap(pages.Bound)
+		c, err := client.New(config, client.Options{Scheme: clientgoscheme.Scheme, Mapper: mapper})
+		if err != nil {
+			t.Fatal(err)
+		}
+		others, stop := context.WithCancel(t.Context())
+		var stuck sync.WaitGroup
+		for i := range 20 {
+			stuck.Go(func() {
+				if err := pages.List(others, c, &corev1.PodList{}, &client.ListOptions{Namespace: fmt.Sprint("shop-", i)}); err == nil {
+					t.Error("a list of pods is answered")
+				}
+			})
+		}
+		defer stuck.Wait()
+		defer stop()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet"} {
+			for i := range 20 {
+				if _, err := (revisions{c}).of(ctx, kind, fmt.Sprint("shop-", i), &pins.Object{Selector: &metav1.LabelSelector{}}); err != nil {
+					t.Fatalf("the revisions of a %s of shop-%d: %v", kind, i, err)
+				}
+			}
 		}
 	})
 }

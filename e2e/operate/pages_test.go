@@ -54,7 +54,8 @@ func TestTheCommandsOfThePages(t *testing.T) {
 		"helm upgrade kube-prepull deploy/chart --namespace kube-prepull --reset-then-reuse-values --set config.pullsPerNode",
 		"helm upgrade kube-prepull deploy/chart --namespace kube-prepull --reset-then-reuse-values --set config.resyncInterval",
 		"kubectl delete mutatingwebhookconfiguration", "helm upgrade kube-prepull deploy/chart --namespace kube-prepull --reset-then-reuse-values",
-		"helm rollback", "kubectl label namespace kube-prepull pod-security", "kubectl label namespace shop kube-prepull.io/enabled-",
+		"helm rollback", "kubectl label namespace kube-prepull pod-security.kubernetes.io/enforce=privileged",
+		"kubectl label namespace kube-prepull pod-security.kubernetes.io/enforce=restricted", "kubectl label namespace shop kube-prepull.io/enabled-",
 		"kubectl label namespaces --all", "kubectl prepull uninstall --dry-run", "kubectl prepull uninstall --yes",
 		"helm uninstall kube-prepull --namespace kube-prepull --no-hooks", "for node in", "kubectl delete customresourcedefinition", "kubectl delete namespace",
 	} {
