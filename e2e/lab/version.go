@@ -12,9 +12,6 @@ import (
 const (
 	// ImageVolumes are used from this version on; before, API servers drop them from pods.
 	ImageVolumes = 36
-
-	// MutatingPolicies are served from this version on.
-	MutatingPolicies = 36
 	// VerifiedPulls: kubelets ask whether a pod has the credentials with which an image was pulled.
 	VerifiedPulls = 35
 	// MutatingAdmissionPolicies are served as v1.

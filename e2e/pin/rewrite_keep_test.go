@@ -19,7 +19,7 @@ import (
 // what changes nothing keeps its pins and does not roll. Everything else is what the API server would make of it.
 func TestPinsAreKeptWhileNoManagerAnswers(t *testing.T) {
 	t.Parallel()
-	lab.RequireKubernetes(t, lab.MutatingPolicies, "mutating admission policies")
+	lab.RequireKubernetes(t, lab.MutatingAdmissionPolicies, "MutatingAdmissionPolicies")
 	p := lab.Lease(t)
 	n := pinning{p.Pinning(t, "kept", "latest")}
 	n.Versions(t, "app", 2)
