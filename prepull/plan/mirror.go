@@ -135,10 +135,11 @@ func (p *Plan) pulling() (waiting, begun []pulling) {
 	return waiting, begun
 }
 
-// isStuck tells whether a pod does not get to the rest of its list.
+// isStuck tells whether a pod does not get to the rest of its list, or is on a node that nobody waits for.
 func (w pulling) isStuck() bool {
+	_, counts := w.class.Warmth.At[w.node]
 	_, broken := w.class.Warmth.Broken[w.node]
-	return broken || slices.ContainsFunc(w.list, func(image *ClassImage) bool {
+	return !counts || broken || slices.ContainsFunc(w.list, func(image *ClassImage) bool {
 		f, fails := image.Warmth.Failed[w.node]
 		return fails && !f.Alone
 	})

@@ -89,6 +89,10 @@ func TestWhichPrepullPodsWaitForAMirror(t *testing.T) {
 				}
 			}
 		}, time.Second, false, "001 002"},
+		"the kubelet of the first is gone, and the next one goes": {func(s *State) {
+			s.begin("node-000", at("PodInitializing", ""))
+			s.Nodes[0].Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}
+		}, time.Second, false, "001 002"},
 		"the first fails, and the next one goes": {func(s *State) { s.begin("node-000", at("ErrImagePull", "connection refused")) }, time.Second, false, "001 002"},
 		"without zones nobody waits for another": {func(s *State) {
 			for i := range s.Nodes {
