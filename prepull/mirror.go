@@ -35,7 +35,7 @@ type mirrors struct {
 
 // look reads them again if a prepull pod waits and it is time. If that fails, what was read last counts.
 func (m *mirrors) look(ctx context.Context, pods []*corev1.Pod, now time.Time) (map[string]bool, error) {
-	if !m.Enabled() || !slices.ContainsFunc(pods, plan.WaitsForMirror) || now.Sub(m.read) < plan.MirrorPace && m.ready != nil {
+	if !m.Enabled() || !slices.ContainsFunc(pods, plan.WaitsForMirror) || now.Sub(m.read) < plan.MirrorPace {
 		return m.ready, nil
 	}
 	ready, page := map[string]bool{}, client.ListOptions{Namespace: m.Namespace, LabelSelector: m.Selector(), Limit: mirrorPage}

@@ -90,6 +90,23 @@ func TestTheFirstNodesOfAClassWhoseImageFails(t *testing.T) {
 	}
 }
 
+// Trouble that may pass is waited for as long as ever, however soon the deadline is.
+func TestTroubleIsWaitedForWithAShortDeadline(t *testing.T) {
+	t.Parallel()
+	o := warmingOptions()
+	o.Gate.Deadline = 2 * time.Minute
+	app := inUse("app:1")
+	app.Status.Retries = []v1alpha1.Retry{{NodeClass: "linux-amd64", Failures: 1, Reason: "RegistryUnreachable", Time: metav1.NewTime(prepulltest.Noon.Add(5 * time.Minute))}}
+	s := State{Nodes: prepulltest.Nodes(1), Images: []v1alpha1.PrepullImage{app}}
+	s.Nodes[0].CreationTimestamp.Time = prepulltest.Noon
+	s.Nodes[0].Spec.Taints = []corev1.Taint{{Key: v1alpha1.TaintWarming, Effect: corev1.TaintEffectNoSchedule}}
+	for after, want := range map[time.Duration]int{30 * time.Second: 0, 61 * time.Second: 1} {
+		if p := Make(s, o, prepulltest.Noon.Add(after)); len(p.Releases) != want {
+			t.Errorf("after %s releases %+v", after, p.Releases)
+		}
+	}
+}
+
 // Nobody waits for a try that comes after the deadline.
 func TestARateLimitThatLastsHoldsNobody(t *testing.T) {
 	t.Parallel()

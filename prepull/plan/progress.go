@@ -201,10 +201,10 @@ func (p *progress) noteFailing(i *ClassImage, patience time.Duration, now time.T
 	if p.trouble == "" {
 		p.trouble = i.image + " cannot be pulled: " + cause.Words
 	}
-	if i.standing == standingOut && backOff(i.retry) > patience {
+	f := warmth.Failure{Cause: cause, Settled: true, Began: lastTry(i.retry)}
+	if f.RateLimited() && i.standing == standingOut && backOff(i.retry) > patience {
 		return true
 	}
-	f := warmth.Failure{Cause: cause, Settled: true, Began: lastTry(i.retry)}
 	if !f.Counts(now) {
 		p.until = sooner(p.until, f.CountsFrom())
 		return false

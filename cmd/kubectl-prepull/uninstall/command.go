@@ -27,8 +27,8 @@ func Command(env *cli.Environment) *cobra.Command {
 		Long: `Remove kube-prepull from the cluster, or what an uninstallation has left. It needs nothing but the API server and the
 permission to delete what is removed: no manager, no image, no Helm release, no CRD. What holds admissions or nodes goes first: the
 webhook configuration and the startup taint. Then the managers are stopped, and what they made goes, and what was installed. It may be
-called again at any time. Where the configuration is gone, the taints that the gate may have had are named. Images that people declared stay, and so does the CRD, unless --crds is given; so do the namespace, and images
-on the nodes. What kubectl prepull wait declared goes: it has an end that nobody would see to.`,
+called again at any time. Where the configuration is gone, the taints that the gate may have had are named. Images that people
+declared stay, and so does the CRD, unless --crds is given; so do the namespace, and images on the nodes. What kubectl prepull wait declared goes: it has an end that nobody would see to.`,
 		Example: `  kubectl prepull uninstall --dry-run
   kubectl prepull uninstall --yes
   kubectl prepull uninstall --yes --taint startup-taint.cluster-autoscaler.kubernetes.io/images`,
